@@ -1,0 +1,1 @@
+"""Mergeable metrics and the curves they come from."""

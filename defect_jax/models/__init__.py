@@ -1,0 +1,1 @@
+"""Encoder, decoders, attention and heads."""

@@ -1,0 +1,64 @@
+"""Progress of long work: a bar on a terminal, plain lines elsewhere."""
+
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+T = TypeVar("T")
+PLAIN_LINE_EVERY_S = 10.0
+
+
+def say(text: str) -> None:
+    """Prints one line for the person who watches, at once even through a pipe."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def track(iterable: Iterable[T], description: str, total: int) -> Iterator[T]:
+    """Yields from `iterable` and shows how far it is, how fast, and how long it will still take."""
+    console = Console(stderr=True)
+    follow = _bar if console.is_terminal else _lines
+    yield from follow(iterable, description, total, console)
+
+
+def _bar(iterable: Iterable[T], description: str, total: int, console: Console) -> Iterator[T]:
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    start = time.monotonic()
+    with Progress(*columns, console=console) as progress:
+        task = progress.add_task(description, total=total, rate="")
+        for count, item in enumerate(iterable, 1):
+            yield item
+            rate = count / max(time.monotonic() - start, 1e-9)
+            progress.update(task, completed=count, rate=f"{rate:.1f}/s")
+
+
+def _lines(iterable: Iterable[T], description: str, total: int, console: Console) -> Iterator[T]:
+    del console
+    start = shown = time.monotonic()
+    count = 0
+    for count, item in enumerate(iterable, 1):
+        yield item
+        now = time.monotonic()
+        if now - shown >= PLAIN_LINE_EVERY_S:
+            shown = now
+            rate = count / (now - start)
+            left_s = (total - count) / rate
+            say(f"{description}: {count}/{total}, {rate:.1f}/s, {left_s:.0f} s left")
+    say(f"{description}: {count}/{total} in {time.monotonic() - start:.1f} s")

@@ -1,0 +1,8 @@
+"""Eight CPU devices, strict ranks and parsed flags for every test."""
+
+import jax
+from absl import flags
+
+jax.config.update("jax_num_cpu_devices", 8)
+jax.config.update("jax_numpy_rank_promotion", "raise")
+flags.FLAGS.mark_as_parsed()  # grain reads absl flags in worker prefetch
