@@ -1,6 +1,5 @@
 """Progress of long work: a bar on a terminal, plain lines elsewhere."""
 
-import sys
 import time
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
@@ -20,18 +19,30 @@ PLAIN_LINE_EVERY_S = 10.0
 
 
 def say(text: str) -> None:
-    """Prints one line for the person who watches, at once even through a pipe."""
-    print(text, file=sys.stderr, flush=True)
+    """Prints one line for the person who watches; a bar that is running moves out of its way."""
+    _console().print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 def track(iterable: Iterable[T], description: str, total: int) -> Iterator[T]:
     """Yields from `iterable` and shows how far it is, how fast, and how long it will still take."""
-    console = Console(stderr=True)
-    follow = _bar if console.is_terminal else _lines
-    yield from follow(iterable, description, total, console)
+    follow = _bar if _console().is_terminal else _lines
+    yield from follow(iterable, description, total)
 
 
-def _bar(iterable: Iterable[T], description: str, total: int, console: Console) -> Iterator[T]:
+_consoles: dict[int, Console] = {}
+
+
+def _console() -> Console:
+    """One console for lines and bars, so that they know of each other; made anew when stderr changes."""
+    import sys
+
+    if id(sys.stderr) not in _consoles:
+        _consoles.clear()
+        _consoles[id(sys.stderr)] = Console(file=sys.stderr)
+    return _consoles[id(sys.stderr)]
+
+
+def _bar(iterable: Iterable[T], description: str, total: int) -> Iterator[T]:
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -41,7 +52,7 @@ def _bar(iterable: Iterable[T], description: str, total: int, console: Console) 
         TimeRemainingColumn(),
     )
     start = time.monotonic()
-    with Progress(*columns, console=console) as progress:
+    with Progress(*columns, console=_console()) as progress:
         task = progress.add_task(description, total=total, rate="")
         for count, item in enumerate(iterable, 1):
             yield item
@@ -49,8 +60,7 @@ def _bar(iterable: Iterable[T], description: str, total: int, console: Console) 
             progress.update(task, completed=count, rate=f"{rate:.1f}/s")
 
 
-def _lines(iterable: Iterable[T], description: str, total: int, console: Console) -> Iterator[T]:
-    del console
+def _lines(iterable: Iterable[T], description: str, total: int) -> Iterator[T]:
     start = shown = time.monotonic()
     count = 0
     for count, item in enumerate(iterable, 1):
@@ -59,6 +69,5 @@ def _lines(iterable: Iterable[T], description: str, total: int, console: Console
         if now - shown >= PLAIN_LINE_EVERY_S:
             shown = now
             rate = count / (now - start)
-            left_s = (total - count) / rate
-            say(f"{description}: {count}/{total}, {rate:.1f}/s, {left_s:.0f} s left")
+            say(f"{description}: {count}/{total}, {rate:.1f}/s, {(total - count) / rate:.0f} s left")
     say(f"{description}: {count}/{total} in {time.monotonic() - start:.1f} s")

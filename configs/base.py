@@ -1,0 +1,98 @@
+"""Defaults that every config starts from; a data set's own file changes what it needs.
+
+Full size is for an accelerator. `cpu` and `debug` shrink a config in place.
+"""
+
+import ml_collections
+from ml_collections import config_dict
+
+
+def base() -> ml_collections.ConfigDict:
+    """Every field that all data sets share."""
+    config = ml_collections.ConfigDict()
+    config.seed = 0  # of initial weights, order of pictures, augmentation and dropout
+
+    config.data = data = ml_collections.ConfigDict()
+    data.root = ""  # raw data: a folder, or an archive where the data set comes as one
+    data.data_dir = ""  # prepared data; empty: the user's cache folder
+    data.seed = 0  # of splits and of generated pictures
+    data.max_megapixels = 100.0  # a larger picture is refused before it is decoded
+    data.mask_threshold = 0  # mask values above it are defect
+    data.size = (256, 256)  # height and width that the network sees, px
+    data.min_scale = 0.0  # a picture that would be shrunk below this is refused
+    data.max_scale = 1.0  # pictures are never enlarged above this
+    data.positive_fraction = config_dict.placeholder(float)  # of each batch; None: as in the set
+    data.positive_fraction = 0.5
+    data.threads = 2  # that load pictures
+    data.workers = 0  # processes that load pictures, beside the threads
+    data.augment = augment = ml_collections.ConfigDict()
+    augment.flip_horizontal = True
+    augment.flip_vertical = True
+    augment.shift_px = 3
+    augment.brightness = 0.1
+    augment.contrast = 0.15
+    augment.gamma = 0.15
+    augment.noise = 0.02
+    augment.blur_px = 0.5
+
+    config.model = model = ml_collections.ConfigDict()
+    model.decoder = "unetplusplus"  # or unet
+    model.widths = (32, 64, 128, 256, 512)  # channels of each level; one level more halves once more
+    model.attention = "scse"  # or none, gates
+    model.deep_supervision = True
+    model.classification_head = True
+    model.dropout = 0.2  # before the classification head's last layer
+    model.norm = "batch"  # or group, for batches below about 4 a device
+    model.dtype = "bfloat16"  # of the computation; weights stay float32
+
+    config.loss = loss = ml_collections.ConfigDict()
+    loss.bce_weight = 0.5
+    loss.dice_weight = 1.0
+    config.balance = balance = ml_collections.ConfigDict()
+    balance.weights = ml_collections.ConfigDict({"segmentation": 0.5, "classification": 0.5})
+
+    config.optimizer = optimizer = ml_collections.ConfigDict()
+    optimizer.learning_rate = 1e-3  # peak
+    optimizer.warmup_steps = 200
+    optimizer.weight_decay = 1e-4
+    optimizer.clip_norm = 1.0
+    optimizer.average_decay = 0.999  # of the averaged weights used for evaluation
+
+    config.train = train = ml_collections.ConfigDict()
+    train.steps = 4000
+    train.batch_size = 16  # over all devices of all hosts
+    train.log_every_steps = 50
+    train.eval_every_steps = 500  # validation and a checkpoint
+
+    config.mesh = ml_collections.ConfigDict({"data": -1, "fsdp": 1})  # -1: all devices
+    config.compilation_cache = ""  # folder for compiled programs; empty: none is kept
+    return config
+
+
+def debug(config: ml_collections.ConfigDict) -> None:
+    """Shrinks a config to a run of seconds that goes through everything and learns nothing."""
+    config.model.widths = (4, 8, 8)
+    config.model.dtype = "float32"
+    config.train.steps = 8
+    config.train.batch_size = 8
+    config.train.log_every_steps = 2
+    config.train.eval_every_steps = 4
+    config.optimizer.warmup_steps = 2
+
+
+def cpu(config: ml_collections.ConfigDict) -> None:
+    """Shrinks the network to what two laptop cores train in minutes."""
+    config.model.widths = (8, 16, 32, 64, 128)
+    config.model.dtype = "float32"  # bfloat16 is slower than float32 on a CPU
+    config.optimizer.warmup_steps = 50
+    config.optimizer.average_decay = 0.99
+
+
+def choose(config: ml_collections.ConfigDict, variant: str, **variants) -> ml_collections.ConfigDict:
+    """Applies the function of the chosen variant; the empty one leaves the config at full size."""
+    if variant:
+        if variant not in variants:
+            raise ValueError(f"--config: no variant {variant!r}; there are {', '.join(variants)}")
+        variants[variant](config)
+    config.lock()
+    return config

@@ -1,0 +1,31 @@
+"""Your own pictures: images/** and masks/** with equal names below one folder.
+
+    python -m defect_jax.main --config=configs/folder.py --config.data.root=my_parts --mode=check
+    python -m defect_jax.main --config=configs/folder.py --config.data.root=my_parts
+
+No mask, or one without a defect, is a good part. Set `config.data.size` to what your smallest defect
+needs: it should still be a few px wide.
+"""
+
+import ml_collections
+
+from configs import base
+
+
+def get_config(variant: str = "") -> ml_collections.ConfigDict:
+    config = base.base()
+    config.data.name = "folder"
+    config.data.size = (384, 384)
+    return base.choose(config, variant, cpu=_cpu, debug=_debug)
+
+
+def _cpu(config: ml_collections.ConfigDict) -> None:
+    base.cpu(config)
+    config.data.size = (160, 160)
+    config.train.steps = 700
+    config.train.eval_every_steps = 100
+
+
+def _debug(config: ml_collections.ConfigDict) -> None:
+    base.debug(config)
+    config.data.size = (32, 32)

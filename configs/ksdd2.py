@@ -1,0 +1,37 @@
+"""KolektorSDD2 (Božič et al. 2021): 3335 colour pictures, official test split.
+
+    python -m defect_jax.main --config=configs/ksdd2.py --config.data.root=KolektorSDD2.zip
+
+Pictures are padded to 256x672 px and never scaled. Licence of the data: CC BY-NC-SA 4.0, which does
+not allow commercial use.
+"""
+
+import ml_collections
+
+from configs import base
+
+
+def get_config(variant: str = "") -> ml_collections.ConfigDict:
+    config = base.base()
+    config.data.name = "ksdd2"
+    config.data.size = (672, 256)
+    config.data.min_scale = 1.0  # together with max_scale: never scaled
+    config.train.steps = 6000
+    return base.choose(config, variant, cpu=_cpu, debug=_debug)
+
+
+def _cpu(config: ml_collections.ConfigDict) -> None:
+    base.cpu(config)
+    config.data.size = (336, 128)
+    config.data.min_scale = 0.0
+    config.data.max_scale = 0.5
+    config.train.batch_size = 8
+    config.train.steps = 700
+    config.train.eval_every_steps = 100
+
+
+def _debug(config: ml_collections.ConfigDict) -> None:
+    base.debug(config)
+    config.data.size = (84, 32)
+    config.data.min_scale = 0.0
+    config.data.max_scale = 0.125

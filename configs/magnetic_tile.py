@@ -1,0 +1,34 @@
+"""Magnetic Tile surface defects (Huang et al. 2018): 1340 grey pictures of about 200 pieces.
+
+    python -m defect_jax.main --config=configs/magnetic_tile.py --config.data.root=magnetic_tile.tar
+
+`config.data.fold` = 0 … 4: that fold is the test split, the next one validation, the rest training; the
+pictures of one piece are never split. `config.data.split` = "random" is for comparison with the
+literature only: it puts the same piece on both sides.
+"""
+
+import ml_collections
+
+from configs import base
+
+
+def get_config(variant: str = "") -> ml_collections.ConfigDict:
+    config = base.base()
+    config.data.name = "magnetic_tile"
+    config.data.mask_threshold = 127  # edges of the masks are soft
+    config.data.split = "grouped"
+    config.data.fold = 0
+    config.data.size = (384, 384)
+    return base.choose(config, variant, cpu=_cpu, debug=_debug)
+
+
+def _cpu(config: ml_collections.ConfigDict) -> None:
+    base.cpu(config)
+    config.data.size = (160, 160)
+    config.train.steps = 700
+    config.train.eval_every_steps = 100
+
+
+def _debug(config: ml_collections.ConfigDict) -> None:
+    base.debug(config)
+    config.data.size = (64, 64)

@@ -1,0 +1,158 @@
+"""The resolved config of a workdir: checked, written once, and compared with what is asked for later."""
+
+import json
+import pathlib
+from collections.abc import Callable
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from defect_jax import atomic
+from defect_jax.errors import UserError
+
+# Where the data lie, how they are read and on what devices changes no result: a workdir may be moved.
+FREE_FIELDS = (
+    "data.root",
+    "data.data_dir",
+    "data.threads",
+    "data.workers",
+    "data.max_megapixels",
+    "mesh.data",
+    "mesh.fsdp",
+    "compilation_cache",
+)
+
+
+def check(config: ConfigDict) -> None:
+    """Refuses values that could only fail later.
+
+    Raises:
+        UserError: naming the field and what it may be.
+    """
+    values = _flat(config)
+    unit = 2 ** (len(config.model.widths) - 1)
+    rules: dict[str, tuple[Callable[[Any], bool], str]] = {
+        "train.steps": (lambda steps: steps >= 2, "at least 2"),
+        "train.batch_size": (lambda size: size >= 1, "at least 1"),
+        "train.log_every_steps": (lambda steps: steps >= 1, "at least 1"),
+        "train.eval_every_steps": (
+            lambda steps: steps >= 1 and steps % max(config.train.log_every_steps, 1) == 0,
+            "a multiple of train.log_every_steps, so that a resumed run logs the same lines",
+        ),
+        "data.size": (
+            lambda size: len(size) == 2 and all(s > 0 and s % unit == 0 for s in size),
+            f"two sides divisible by {unit}, because the network halves them {len(config.model.widths) - 1} times",
+        ),
+        "data.positive_fraction": (
+            lambda share: share is None or 0.0 < share < 1.0,
+            "between 0 and 1, or None for the set's own share",
+        ),
+        "data.threads": (lambda threads: threads >= 0, "0 or more"),
+        "data.workers": (lambda workers: workers >= 0, "0 or more"),
+        "data.max_scale": (
+            lambda scale: 0.0 <= config.data.min_scale <= scale and scale > 0.0,
+            "above 0 and not below data.min_scale",
+        ),
+        "optimizer.learning_rate": (lambda rate: rate > 0.0, "above 0"),
+        "optimizer.average_decay": (lambda decay: 0.0 <= decay < 1.0, "from 0 to below 1"),
+    }
+    for field, (holds, rule) in rules.items():
+        if not holds(values[field]):
+            raise UserError(f"config.{field} is {values[field]}: it must be {rule}")
+
+
+def resolve(config: ConfigDict, info: Any) -> ConfigDict:
+    """Adds what the prepared data decide: the form of the pictures, their mean and deviation."""
+    resolved = ConfigDict(config.to_dict())
+    resolved.picture = ConfigDict(
+        {
+            "channels": info.channels,
+            "bit_depth": info.bit_depth,
+            "mean": tuple(info.mean),
+            "std": tuple(max(std, 1e-3) for std in info.std),  # a set of one grey must not divide by 0
+            "fingerprint": info.fingerprint,
+            "leaking": info.leaking,
+        }
+    )
+    return resolved
+
+
+def claim(workdir: pathlib.Path, config: ConfigDict) -> None:
+    """Writes config.json into a new workdir, or checks that the one there agrees.
+
+    Raises:
+        UserError: a field that changes results differs.
+    """
+    path = workdir / "config.json"
+    if path.exists():
+        refuse_differences(load(workdir), config, path)
+        return
+    if (workdir / "checkpoints").exists():
+        raise UserError(f"{workdir}: has checkpoints but no config.json; choose another --workdir")
+    try:
+        atomic.write_text(path, json.dumps(config.to_dict(), indent=2, sort_keys=True) + "\n")
+    except OSError as error:
+        raise UserError(f"--workdir {workdir}: cannot be written: {error.strerror}") from error
+
+
+def load(workdir: pathlib.Path) -> ConfigDict:
+    """Reads config.json of a workdir.
+
+    Raises:
+        UserError: it is missing or damaged.
+    """
+    path = workdir / "config.json"
+    try:
+        return ConfigDict(json.loads(path.read_text()))
+    except FileNotFoundError:
+        raise UserError(
+            f"{path}: not there; train first, or name the --workdir of a trained network"
+        ) from None
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: cannot be read: {error}") from error
+
+
+def refuse_differences(kept: ConfigDict, asked: ConfigDict, path: pathlib.Path) -> None:
+    """Compares all fields that change results; `asked` may lack what only the data resolve."""
+    before, now = _flat(kept), _flat(asked)
+    if not any(field.startswith("picture.") for field in now):
+        before = {f: value for f, value in before.items() if not f.startswith("picture.")}
+    fields = sorted((before.keys() | now.keys()) - set(FREE_FIELDS))
+    changes = [
+        f"{field} was {before.get(field)}, is {now.get(field)}"
+        for field in fields
+        if before.get(field) != now.get(field)
+    ]
+    if changes:
+        raise UserError(
+            f"{path}: this workdir belongs to another config ({'; '.join(changes)}); "
+            "choose another --workdir or undo the change"
+        )
+
+
+def _flat(config: ConfigDict) -> dict[str, Any]:
+    """Dotted field -> value, as JSON has it (tuples are lists)."""
+
+    def walk(node: Any, prefix: str) -> dict[str, Any]:
+        if not isinstance(node, dict):
+            return {prefix: node}
+        leaves: dict[str, Any] = {}
+        for name, child in node.items():
+            leaves |= walk(child, f"{prefix}.{name}" if prefix else name)
+        return leaves
+
+    return walk(json.loads(json.dumps(config.to_dict())), "")
+
+
+def of_workdir(workdir: pathlib.Path, asked: ConfigDict | None) -> ConfigDict:
+    """The workdir's own config, with the free fields (where the data are, which devices) of `asked`.
+
+    Raises:
+        UserError: `asked` differs in a field that changes results.
+    """
+    kept = load(workdir)
+    if asked is None:
+        return kept
+    refuse_differences(kept, asked, workdir / "config.json")
+    kept.update_from_flattened_dict({field: _flat(asked)[field] for field in FREE_FIELDS})
+    return kept

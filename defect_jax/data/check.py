@@ -1,0 +1,75 @@
+"""All faults of a data set in one pass (`--mode=check`)."""
+
+from collections.abc import Collection
+from functools import partial
+
+from ml_collections import ConfigDict
+
+from defect_jax.data.builders import data_set
+from defect_jax.data.examine import examine
+from defect_jax.data.raw_files import RawFiles
+from defect_jax.data.reading import in_threads
+from defect_jax.data.records import SPLITS, Catalogue, Fault, split_faults
+from defect_jax.errors import UserError
+
+
+def check(data: ConfigDict) -> list[Fault]:
+    """Reads the whole data set and returns every fault found; changes nothing.
+
+    Args:
+        data: `config.data`.
+    """
+    try:
+        chosen = data_set(data.name)
+        raw = chosen.open(data)
+        found = chosen.catalogue(raw, data, SPLITS)
+    except UserError as error:  # nothing more can be said about this data set
+        where, _, what = str(error).partition(": ")
+        return [Fault(where, what)]
+    return all_faults(raw, data, found, SPLITS)
+
+
+def report_faults(data: ConfigDict) -> None:
+    """Prints every fault of a data set, one a line.
+
+    Raises:
+        UserError: there is at least one.
+    """
+    faults = check(data)
+    for fault in faults:
+        print(fault)
+    if faults:
+        raise UserError(f"{data.name}: faults to mend: {len(faults)}, listed above")
+    print(f"{data.name}: no fault found")
+
+
+def all_faults(
+    raw: RawFiles, data: ConfigDict, found: Catalogue, needed: Collection[str]
+) -> list[Fault]:
+    """Returns the faults of the file names, of the splits, and of every picture and mask."""
+    faults = listing_faults(found, needed)
+    for examined in in_threads(partial(examine, raw, data), found.records, "Checking pictures"):
+        faults += examined.faults
+    return faults
+
+
+def listing_faults(found: Catalogue, needed: Collection[str]) -> list[Fault]:
+    """Returns the faults that are known before any picture is opened."""
+    classes = {
+        split: [record.class_name for record in found.records if record.split == split]
+        for split in SPLITS
+        if split in needed
+    }
+    return found.faults + split_faults(classes)
+
+
+def refuse(faults: list[Fault]) -> None:
+    """Stops with the first fault and the number of the others, if there is any.
+
+    Raises:
+        UserError: there is at least one fault.
+    """
+    if faults:
+        more = len(faults) - 1
+        rest = f" (and {more} more: --mode=check lists them all)" if more else ""
+        raise UserError(f"{faults[0]}{rest}")

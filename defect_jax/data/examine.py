@@ -1,0 +1,124 @@
+"""Looks at one picture and its mask: what is wrong with them, and what has to be known of them."""
+
+import hashlib
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeVar
+
+import cv2
+import numpy as np
+from ml_collections import ConfigDict
+
+from defect_jax.data.images import BadImage, Header, encode_mask, inspect_image, inspect_mask
+from defect_jax.data.raw_files import RawFiles
+from defect_jax.data.records import GOOD, Fault, Record
+
+T = TypeVar("T")
+
+
+class Facts(NamedTuple):
+    """What is kept of a picture once it has been looked at."""
+
+    height: int
+    width: int
+    channels: int
+    bit_depth: int
+    turned: bool  # carries an EXIF orientation that is not followed
+    defect_px: int
+    image_sha256: str
+    mask_sha256: str  # of nothing, for a good part without a mask
+    mean: np.ndarray  # shape=(channels,), float64, of pixels scaled to 0..1
+    square: np.ndarray  # shape=(channels,), float64, mean of their squares
+
+
+class Examined(NamedTuple):
+    """One picture with its faults, or without any and ready to be stored."""
+
+    record: Record
+    faults: list[Fault]
+    facts: Facts | None
+    image: bytes  # the raw file, as it is
+    mask: bytes  # PNG, 0 and 255, at the picture's size
+
+
+def examine(raw: RawFiles, data: ConfigDict, record: Record) -> Examined:
+    """Reads, checks and decodes one picture and its mask."""
+    faults = []
+
+    def attempt(name: str, look: Callable[[bytes], T]) -> tuple[bytes, T | None]:
+        encoded = b""
+        try:
+            encoded = raw.read(name)
+            return encoded, look(encoded)
+        except BadImage as error:
+            faults.append(Fault(raw.where(name), str(error)))
+        except OSError as error:
+            reason = error.strerror or str(error)
+            faults.append(Fault(raw.where(name), f"cannot be read ({reason}): copy it again"))
+        return encoded, None
+
+    image, looked = attempt(record.image, lambda b: inspect_image(b, data.max_megapixels))
+    mask_file, mask = b"", None
+    if record.mask is not None:
+        mask_file, mask = attempt(
+            record.mask, lambda b: inspect_mask(b, data.max_megapixels, data.mask_threshold)[1]
+        )
+    elif looked is not None:
+        mask = np.zeros(looked[1].shape[:2], bool)
+    if looked is not None and mask is not None:
+        faults += _disagreements(raw, record, looked[0], mask)
+    if faults:
+        return Examined(record, faults, None, b"", b"")
+    facts = _facts(*looked, mask, image, mask_file)
+    return Examined(record, [], facts, image, encode_mask(mask))
+
+
+def _disagreements(raw: RawFiles, record: Record, header: Header, mask: np.ndarray) -> list[Fault]:
+    height, width = mask.shape
+    if (height, width) != (header.height, header.width):
+        hint = " (the picture carries an EXIF rotation, which does not count)" * header.turned
+        what = (
+            f"is {width}x{height} px, but its picture {header.width}x{header.height} px{hint}: "
+            "save the mask at the picture's size"
+        )
+        return [Fault(raw.where(record.mask or record.image), what)]
+    if mask.any() != (record.class_name != GOOD):
+        marks = "marks a defect" if mask.any() else "marks no defect"
+        what = f"{marks}, but its picture is filed as {record.class_name}: correct one of the two"
+        return [Fault(raw.where(record.mask or record.image), what)]
+    return []
+
+
+def _facts(
+    header: Header, pixels: np.ndarray, mask: np.ndarray, image: bytes, mask_file: bytes
+) -> Facts:
+    # OpenCV sums in float64 without a float64 copy of the picture.
+    mean, deviation = cv2.meanStdDev(pixels)
+    scale = np.iinfo(pixels.dtype).max
+    mean, deviation = mean[:, 0] / scale, deviation[:, 0] / scale
+    return Facts(
+        height=header.height,
+        width=header.width,
+        channels=pixels.shape[2],
+        bit_depth=pixels.itemsize * 8,
+        turned=header.turned,
+        defect_px=int(mask.sum()),
+        image_sha256=hashlib.sha256(image).hexdigest(),
+        mask_sha256=hashlib.sha256(mask_file).hexdigest(),
+        mean=mean,
+        square=deviation**2 + mean**2,
+    )
+
+
+def example(examined: Examined) -> dict[str, Any]:
+    """Returns the stored form of a picture without faults; see `prepared.Split`."""
+    record, facts = examined.record, examined.facts
+    return {
+        "id": record.id,
+        "group": record.group,
+        "class_name": record.class_name,
+        "label": int(facts.defect_px > 0),
+        "height": facts.height,
+        "width": facts.width,
+        "image": examined.image,
+        "mask": examined.mask,
+    }

@@ -1,0 +1,94 @@
+"""Pictures of any size onto the one size the network sees, aspect kept, and what is padding."""
+
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+
+from defect_jax.errors import UserError
+
+
+class Placement(NamedTuple):
+    """Where a picture of `native` size lies inside the network's frame, all in px."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+
+
+def place(
+    native_px: tuple[int, int],
+    size_px: tuple[int, int],
+    min_scale: float,
+    max_scale: float,
+    name: str,
+) -> Placement:
+    """Fits a picture into the frame, centred, at one scale for both axes.
+
+    The scale is the largest that fits, but never above `max_scale`; both at 1.0 means that no picture
+    is ever scaled.
+
+    Raises:
+        UserError: the picture would have to be shrunk below `min_scale`.
+
+    >>> place((300, 600), (128, 128), min_scale=0.0, max_scale=1.0, name="part_7")
+    Placement(top=32, left=0, height=64, width=128)
+    """
+    scale = min(size_px[0] / native_px[0], size_px[1] / native_px[1], max_scale)
+    if scale < min_scale:
+        raise UserError(
+            f"{name}: {native_px[0]}x{native_px[1]} px does not fit into config.data.size "
+            f"{size_px[0]}x{size_px[1]} at config.data.min_scale {min_scale}; raise the size or lower the scale"
+        )
+    height = min(size_px[0], max(1, round(native_px[0] * scale)))
+    width = min(size_px[1], max(1, round(native_px[1] * scale)))
+    return Placement((size_px[0] - height) // 2, (size_px[1] - width) // 2, height, width)
+
+
+def letterbox_image(image: np.ndarray, placement: Placement, size_px: tuple[int, int]) -> np.ndarray:
+    """Scales `image` [h w c] and repeats its border into the padding, which therefore has no edge.
+
+    A black border would be the strongest edge in the picture, and a network would learn it.
+    """
+    scaled = _resize(image, placement)
+    top, left = placement.top, placement.left
+    bottom, right = size_px[0] - top - placement.height, size_px[1] - left - placement.width
+    padded = cv2.copyMakeBorder(scaled, top, bottom, left, right, cv2.BORDER_REPLICATE)
+    return padded.reshape(*size_px, image.shape[-1])
+
+
+def letterbox_mask(mask: np.ndarray, placement: Placement, size_px: tuple[int, int]) -> np.ndarray:
+    """Scales a bool `mask` [h w] so that no defect vanishes, and pads it with False.
+
+    A crack one pixel wide covers a third of each pixel at a third of the size: a plain threshold of a
+    half would erase it, and the picture would be labelled defective with nothing to see. A pixel is
+    therefore kept when its covered share is at least half of the largest share around it, which
+    is the usual half inside a large defect and keeps the centre line of a thin one.
+    """
+    framed = np.zeros(size_px, bool)
+    if mask.any():
+        share = _resize(mask.astype(np.float32)[..., None], placement)
+        around = cv2.dilate(share, np.ones((3, 3), np.uint8))
+        kept = (share >= 0.5 * around) & (share > 0.0)
+        framed[_inside(placement)] = kept if placement[2:] != mask.shape else mask
+    return framed
+
+
+def valid_area(placement: Placement, size_px: tuple[int, int]) -> np.ndarray:
+    """True where the frame shows the picture, False in the padding: bool [h w]."""
+    valid = np.zeros(size_px, bool)
+    valid[_inside(placement)] = True
+    return valid
+
+
+def _inside(placement: Placement) -> tuple[slice, slice]:
+    top, left, height, width = placement
+    return slice(top, top + height), slice(left, left + width)
+
+
+def _resize(image: np.ndarray, placement: Placement) -> np.ndarray:
+    """Area averaging when shrinking (no aliasing of fine texture), bilinear when enlarging."""
+    shrinks = placement.height < image.shape[0] or placement.width < image.shape[1]
+    method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    return cv2.resize(image, (placement.width, placement.height), interpolation=method)

@@ -1,0 +1,208 @@
+"""Prepared records to batches on the devices, with grain.
+
+    plan -> seed -> slice by process -> load -> augment -> batch -> workers -> device
+
+Pictures travel as uint8 (or uint16) and are normalised on the device: a quarter of the bytes.
+"""
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import grain
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from defect_jax.data.augment import Augment
+from defect_jax.data.images import decode_image, decode_mask
+from defect_jax.data.letterbox import Placement, letterbox_image, letterbox_mask, place, valid_area
+from defect_jax.data.prepare import Split
+from defect_jax.data.sampling import SamplingPlan
+from defect_jax.errors import UserError
+from defect_jax.metrics.regions import region_weights
+
+Batch = dict[str, Any]
+HOST_BATCHES = 4  # decoded batches kept ready; grain's default of 500 elements took 8 GB
+DEVICE_BATCHES = 2
+
+
+@dataclasses.dataclass(frozen=True)
+class Frame:
+    """What every picture is brought to: config.data's size and scale limits, common channels and depth."""
+
+    size_px: tuple[int, int]
+    min_scale: float
+    max_scale: float
+    channels: int
+    bit_depth: int
+
+    @classmethod
+    def of(cls, config: ConfigDict) -> "Frame":
+        data, picture = config.data, config.picture
+        return cls(
+            tuple(data.size), data.min_scale, data.max_scale, picture.channels, picture.bit_depth
+        )
+
+    def common(self, image: np.ndarray, name: str) -> np.ndarray:
+        """Gives `image` [h w c] the set's channels and depth; only ever widens.
+
+        Raises:
+            UserError: colour or 16 bit where the network was trained on grey or 8 bit.
+        """
+        if image.shape[-1] > self.channels or image.itemsize * 8 > self.bit_depth:
+            raise UserError(
+                f"{name}: has {image.shape[-1]} channels of {image.itemsize * 8} bit, but the network was "
+                f"trained on {self.channels} of {self.bit_depth} bit"
+            )
+        if image.itemsize * 8 < self.bit_depth:
+            image = image.astype(np.uint16) * 257  # 255 -> 65535
+        return np.repeat(image, self.channels // image.shape[-1], axis=-1)
+
+
+@dataclasses.dataclass(frozen=True)
+class Load(grain.transforms.Map):
+    """Row number -> one training element: image, mask and valid in the network's frame, and the label."""
+
+    split: Split
+    frame: Frame
+
+    def map(self, row: int) -> dict[str, Any]:
+        return _framed(self.split, row, self.frame)[0]
+
+
+@dataclasses.dataclass(frozen=True)
+class LoadNative(grain.transforms.Map):
+    """As `Load`, and the truth at native size on a canvas that holds every picture of the split."""
+
+    split: Split
+    frame: Frame
+    canvas_px: tuple[int, int]
+
+    def map(self, row: int) -> dict[str, Any]:
+        element, mask, placement = _framed(self.split, row, self.frame)
+        weights, regions = region_weights(mask)
+        return element | {
+            "row": np.int32(row),
+            "placement": np.asarray(placement, np.float32),
+            "native_size": np.asarray(mask.shape, np.int32),
+            "native_mask": self._on_canvas(mask),
+            "region_weight": self._on_canvas(weights),
+            "regions": np.int32(regions),
+        }
+
+    def _on_canvas(self, plane: np.ndarray) -> np.ndarray:
+        canvas = np.zeros(self.canvas_px, plane.dtype)
+        canvas[: plane.shape[0], : plane.shape[1]] = plane
+        return canvas
+
+
+def training_batches(
+    split: Split, config: ConfigDict, to_device: Callable[[Batch], Batch], first_step: int
+) -> Iterator[Batch]:
+    """Endless-looking batches of a run, from `first_step` to `config.train.steps`.
+
+    Every process takes every n-th picture of the one global order. The order, and the random
+    changes of each picture, depend on the position in the run alone: resuming is a slice, and the
+    numbers of workers and threads change nothing.
+    """
+    data, batch_size = config.data, config.train.batch_size
+    labels = tuple(row.label for row in split.rows)
+    plan = SamplingPlan(labels, config.train.steps * batch_size, data.positive_fraction, config.seed)
+    dataset = (
+        grain.MapDataset.source(plan)
+        .seed(config.seed)
+        .map(Load(split, Frame.of(config)))
+        .random_map(Augment(**data.augment))[jax.process_index() :: jax.process_count()]
+        .batch(batch_size // jax.process_count(), drop_remainder=True)
+    )
+    return iter(_stream(dataset.slice(slice(first_step, None)), data, to_device))
+
+
+def evaluation_batches(
+    split: Split, config: ConfigDict, to_device: Callable[[Batch], Batch]
+) -> Iterator[Batch]:
+    """Every picture of the split exactly once, the last batch padded with pictures that are not valid.
+
+    All processes yield the same number of batches, so that none waits for another for ever.
+    """
+    local = config.train.batch_size // jax.process_count()
+    rows = np.arange(evaluation_steps(split, config) * config.train.batch_size)
+    load = LoadNative(split, Frame.of(config), canvas_px(split))
+    dataset = (
+        grain.MapDataset.source(_PaddedRows(load, len(split.rows), len(rows)))[
+            jax.process_index() :: jax.process_count()
+        ]
+    ).batch(local, drop_remainder=True)
+    return iter(_stream(dataset, config.data, to_device))
+
+
+def evaluation_steps(split: Split, config: ConfigDict) -> int:
+    """Number of batches of one evaluation."""
+    return -(-len(split.rows) // config.train.batch_size)
+
+
+def canvas_px(split: Split, multiple: int = 8) -> tuple[int, int]:
+    """Smallest canvas, in steps of `multiple`, that holds every picture of the split at native size."""
+    sides = ((row.height, row.width) for row in split.rows)
+    return tuple(-(-max(side) // multiple) * multiple for side in zip(*sides, strict=True))
+
+
+@dataclasses.dataclass(frozen=True)
+class _PaddedRows:
+    """Loaded rows, then blanks: the first element with nothing valid in it and row -1."""
+
+    load: LoadNative
+    real: int
+    total: int
+
+    def __len__(self) -> int:
+        return self.total
+
+    def __getitem__(self, position: int) -> dict[str, Any]:
+        if position < self.real:
+            return self.load.map(position)
+        blank = jax.tree.map(np.zeros_like, self.load.map(0))
+        return blank | {"row": np.int32(-1), "placement": np.ones(4, np.float32)}
+
+
+def _framed(
+    split: Split, row: int, frame: Frame
+) -> tuple[dict[str, Any], np.ndarray, Placement]:
+    record = split.source[int(row)]
+    name = record["id"].decode()
+    image = frame.common(decode_image(record["image"]), name)
+    mask = decode_mask(record["mask"], 0)
+    placement = place(mask.shape, frame.size_px, frame.min_scale, frame.max_scale, name)
+    element = {
+        "image": letterbox_image(image, placement, frame.size_px),
+        "mask": letterbox_mask(mask, placement, frame.size_px),
+        "valid": valid_area(placement, frame.size_px),
+        "label": np.float32(record["label"]),
+    }
+    return element, mask, placement
+
+
+def _stream(
+    dataset: grain.MapDataset, data: ConfigDict, to_device: Callable[[Batch], Batch]
+) -> grain.IterDataset:
+    """Reads ahead: in threads (OpenCV frees the interpreter) or processes, then onto the device."""
+    options = grain.ReadOptions(num_threads=data.threads, prefetch_buffer_size=HOST_BATCHES)
+    stream = dataset.to_iter_dataset(options)
+    if data.workers:
+        processes = grain.MultiprocessingOptions(data.workers, per_worker_buffer_size=2)
+        stream = stream.mp_prefetch(processes, worker_init_fn=_die_with_parent)
+    on_device = stream.map(to_device)
+    return grain.experimental.ThreadPrefetchIterDataset(
+        on_device, prefetch_buffer_size=DEVICE_BATCHES
+    )
+
+
+def _die_with_parent(worker_index: int, worker_count: int) -> None:
+    """Loader workers end with the run: Linux otherwise lets them live on after a SIGKILL."""
+    del worker_index, worker_count
+    import ctypes
+    import signal
+
+    PR_SET_PDEATHSIG = 1
+    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)

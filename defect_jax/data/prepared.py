@@ -1,0 +1,156 @@
+"""A prepared data set on disk: its tables, and its pictures as random-access sources.
+
+<directory>/split.csv    one row a picture, in the order of the sources
+<directory>/info.json    what holds for the whole set, and what it was prepared from
+<directory>/<name>/...   the pictures, as TFDS wrote them
+"""
+
+import csv
+import io
+import json
+from collections.abc import Collection, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import tensorflow_datasets as tfds
+
+from defect_jax.atomic import write_text
+from defect_jax.data.records import SPLITS
+from defect_jax.errors import UserError
+
+SPLIT_FILE = "split.csv"
+INFO_FILE = "info.json"
+COLUMNS = (
+    "split", "id", "group", "class_name", "label", "height", "width", "defect_px", "sha256",
+)  # fmt: skip
+
+
+class Row(NamedTuple):
+    """What is known of a picture without decoding it; sizes in px."""
+
+    id: str
+    group: str
+    class_name: str
+    label: int
+    height: int
+    width: int
+    defect_px: int
+
+
+@dataclass(frozen=True)
+class Split:
+    """The pictures of one split.
+
+    Attributes:
+        source: random access, may be pickled. An element is a dict of id, group and class_name
+            (bytes), label, height and width (integers), image (the raw file's bytes) and mask (an
+            8-bit PNG of one channel, 0 and 255, all 0 for a good part).
+        rows: one for each element of `source`, in the same order.
+    """
+
+    source: Any
+    rows: list[Row]
+
+
+@dataclass(frozen=True)
+class DataInfo:
+    """What holds for a whole prepared set.
+
+    Attributes:
+        name: the data set's name.
+        channels: 1 if all pictures are grey, else 3.
+        bit_depth: 8 if all pictures have 8 bits a channel, else 16.
+        mean: mean of the training pixels for each channel, scaled to 0..1; None without `train`.
+        std: standard deviation of the same; None without `train`.
+        fingerprint: SHA-256 over the ids, the picture files and the mask files.
+        leaking: True when pictures of one part are in several splits.
+        notes: what the user should know, one sentence each.
+    """
+
+    name: str
+    channels: int
+    bit_depth: int
+    mean: tuple[float, ...] | None
+    std: tuple[float, ...] | None
+    fingerprint: str
+    leaking: bool
+    notes: list[str]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A data set that is ready for training and evaluation."""
+
+    directory: Path
+    splits: dict[str, Split]
+    info: DataInfo
+
+
+def write(
+    directory: Path, table: Sequence[tuple[str, Row, str]], info: DataInfo, origin: dict[str, Any]
+) -> None:
+    """Writes the tables of a prepared set.
+
+    Args:
+        directory: where the pictures already are.
+        table: split, row and SHA-256 of every picture, split after split.
+        info: what holds for the whole set.
+        origin: what it was prepared from, kept in info.json.
+    """
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    writer.writerows((split, *row, sha256) for split, row, sha256 in table)
+    write_text(directory / SPLIT_FILE, text.getvalue())
+    write_text(directory / INFO_FILE, json.dumps(asdict(info) | {"origin": origin}, indent=2))
+
+
+def read_origin(directory: Path) -> dict[str, Any] | None:
+    """Returns what a set was prepared from, or None where nothing readable lies."""
+    try:
+        return json.loads((directory / INFO_FILE).read_text(encoding="utf-8"))["origin"]
+    except (OSError, ValueError, KeyError):
+        return None
+
+
+def load(directory: Path, needed: Collection[str]) -> Prepared:
+    """Opens a prepared set.
+
+    Raises:
+        UserError: files of it are gone or damaged.
+    """
+    try:
+        info = _read_info(directory)
+        rows = _read_rows(directory)
+        (folder,) = (directory / info.name).iterdir()  # TFDS puts the version here
+        builder = tfds.builder_from_directory(folder)
+        sources = {split: builder.as_data_source(split) for split in SPLITS if split in needed}
+        splits = {split: Split(source, rows[split]) for split, source in sources.items()}
+        whole = all(len(split.source) == len(split.rows) for split in splits.values())
+    except Exception as error:
+        # JSON, CSV, TFDS and array_record each have exceptions of their own for a damaged file.
+        raise UserError(
+            f"{directory} is damaged ({error}): delete it to prepare it again"
+        ) from error
+    if not whole:
+        raise UserError(f"{directory} is damaged (pictures are missing): delete it")
+    return Prepared(directory, splits, info)
+
+
+def _read_info(directory: Path) -> DataInfo:
+    fields = json.loads((directory / INFO_FILE).read_text(encoding="utf-8"))
+    del fields["origin"]
+    for name in ("mean", "std"):
+        fields[name] = None if fields[name] is None else tuple(fields[name])
+    return DataInfo(**fields)
+
+
+def _read_rows(directory: Path) -> dict[str, list[Row]]:
+    rows = {split: [] for split in SPLITS}
+    with (directory / SPLIT_FILE).open(encoding="utf-8", newline="") as file:
+        for line in csv.DictReader(file, strict=True):
+            texts = [line[name] for name in Row._fields[:3]]
+            numbers = [int(line[name]) for name in Row._fields[3:]]
+            rows[line["split"]].append(Row(*texts, *numbers))
+    return rows

@@ -1,0 +1,252 @@
+"""Raw data as the user has it: a folder, a plain .tar or a .zip, read and never written."""
+
+import hashlib
+import os
+import stat
+import tarfile
+import unicodedata
+import zipfile
+import zlib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+from defect_jax.errors import UserError
+
+JUNK = ("__MACOSX", "Thumbs.db", "desktop.ini")
+
+
+@runtime_checkable
+class RawFiles(Protocol):
+    """The files of a raw data set, by name: a path below the root with forward slashes."""
+
+    def names(self) -> list[str]:
+        """Returns the names of all files, sorted, without hidden ones."""
+
+    def read(self, name: str) -> bytes:
+        """Returns a file's bytes; safe to call from several threads.
+
+        Raises:
+            OSError: the file is gone, may not be read, or is damaged inside its archive.
+        """
+
+    def stamp(self) -> str:
+        """Returns a text that changes when the raw files change."""
+
+    def where(self, name: str) -> str:
+        """Returns how to call this file in a message, so that the user finds it."""
+
+
+def open_root(root: str | None) -> RawFiles:
+    """Opens the raw data under `config.data.root`.
+
+    Raises:
+        UserError: the root is not set, is not there, or is no folder, .tar or .zip; an archive is
+            damaged or holds names that point outside of it.
+    """
+    if not root:
+        raise UserError("config.data.root: not set: give the folder, .tar or .zip with the data")
+    path = Path(root).expanduser()
+    try:
+        is_folder = stat.S_ISDIR(path.stat().st_mode)
+        if is_folder:
+            return Folder(path)
+        kind = _archive_kind(path)
+    except OSError as error:
+        raise UserError(f"config.data.root: {path}: {error.strerror}") from error
+    return kind(path)
+
+
+def _archive_kind(path: Path) -> "type[TarArchive] | type[ZipArchive]":
+    with path.open("rb") as file:
+        start = file.read(512)
+    if start.startswith((b"PK\x03\x04", b"PK\x05\x06")):
+        return ZipArchive
+    if start[257:262] == b"ustar":
+        return TarArchive
+    raise UserError(
+        f"config.data.root: {path} is no folder, no plain .tar and no .zip, or is damaged: "
+        "unpack it and give the folder"
+    )
+
+
+class Folder:
+    """A folder and everything below it."""
+
+    def __init__(self, path: Path):
+        self._path = path
+        self._names = _usable(_walk(path), path)
+
+    def names(self) -> list[str]:
+        return self._names
+
+    def read(self, name: str) -> bytes:
+        return (self._path / name).read_bytes()
+
+    def stamp(self) -> str:
+        digest = hashlib.sha256()
+        for name in self._names:
+            try:
+                status = (self._path / name).stat()
+            except OSError:  # a dangling link: reading it is what reports it
+                continue
+            digest.update(f"{name}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
+        return digest.hexdigest()
+
+    def where(self, name: str) -> str:
+        return str(self._path / name)
+
+
+def _walk(path: Path) -> list[str]:
+    def stop(error: OSError) -> None:
+        # os.walk would otherwise leave out a folder that may not be read, and nobody would know.
+        raise UserError(f"{error.filename}: {error.strerror}: make it readable")
+
+    files = []
+    for folder, folders, names in os.walk(path, onerror=stop, followlinks=True):
+        folders[:] = [name for name in folders if not _leads_back(Path(folder, name))]
+        files += [(Path(folder) / name).relative_to(path).as_posix() for name in names]
+    return files
+
+
+def _leads_back(folder: Path) -> bool:
+    """True for a link to a folder above it, which would be walked for ever."""
+    return folder.is_symlink() and folder.parent.resolve().is_relative_to(folder.resolve())
+
+
+class TarArchive:
+    """An uncompressed tar file, indexed once and read by position."""
+
+    def __init__(self, path: Path):
+        self._path = path
+        try:
+            with tarfile.open(path, "r:") as archive:
+                members = [m for m in archive if m.isreg() and not m.issparse()]
+        except (tarfile.TarError, EOFError, ValueError, OverflowError) as error:
+            raise _damaged(path, error) from error
+        _refuse_repeated([member.name for member in members], path)
+        places = {_clean(m.name): (m.offset_data, m.size) for m in members}
+        size = path.stat().st_size
+        if any(start + length > size for start, length in places.values()):
+            raise _damaged(path, "its end is missing")
+        self._names = _usable(places, path)
+        self._places = places
+
+    def names(self) -> list[str]:
+        return self._names
+
+    def read(self, name: str) -> bytes:
+        start, length = self._places[name]
+        with self._path.open("rb") as file:
+            file.seek(start)
+            data = file.read(length)
+        if len(data) != length:
+            raise OSError(f"the end of {self._path} is missing")
+        return data
+
+    def stamp(self) -> str:
+        return _archive_stamp(self._path)
+
+    def where(self, name: str) -> str:
+        return f"{self._path}: {name}"
+
+
+class ZipArchive:
+    """A zip file, kept open; Python's reader shares it safely between threads."""
+
+    def __init__(self, path: Path):
+        self._path = path
+        try:
+            self._archive = zipfile.ZipFile(path)
+        except (zipfile.BadZipFile, EOFError, ValueError, NotImplementedError) as error:
+            raise _damaged(path, error) from error
+        files = [info.filename for info in self._archive.infolist() if not info.is_dir()]
+        _refuse_repeated(files, path)
+        self._members = {_clean(name): name for name in files}
+        self._names = _usable(self._members, path)
+
+    def names(self) -> list[str]:
+        return self._names
+
+    def read(self, name: str) -> bytes:
+        try:
+            return self._archive.read(self._members[name])
+        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
+            raise OSError(f"damaged inside the archive: {error}") from error
+        except RuntimeError as error:  # the member is encrypted
+            raise OSError(f"damaged inside the archive: {error}") from error
+
+    def stamp(self) -> str:
+        return _archive_stamp(self._path)
+
+    def where(self, name: str) -> str:
+        return f"{self._path}: {name}"
+
+
+def _usable(names: Iterable[str], path: Path) -> list[str]:
+    """Sorts names, drops hidden and system files, and refuses those that point outside the root."""
+    kept = []
+    for name in names:
+        parts = name.split("/")
+        if ".." in parts or name.startswith("/") or "\\" in name:
+            raise UserError(f"{path}: {name!r} is no plain path below the data: rename the file")
+        # Surrogates (Cs) stand for the bytes of a name that is not UTF-8.
+        if any(unicodedata.category(character) in ("Cc", "Cs") for character in name):
+            raise UserError(f"{path}: {name!r} has characters that cannot be written: rename it")
+        if not any(part.startswith(".") or part in JUNK for part in parts):
+            kept.append(name)
+    return sorted(kept)
+
+
+def _clean(name: str) -> str:
+    return name.removeprefix("./")
+
+
+def _refuse_repeated(names: list[str], path: Path) -> None:
+    seen = set()
+    for name in map(_clean, names):
+        if name in seen:
+            raise UserError(f"{path}: {name} is in the archive twice: pack it again")
+        seen.add(name)
+
+
+def _damaged(path: Path, reason: object) -> UserError:
+    return UserError(f"config.data.root: {path} is damaged ({reason}): copy it again")
+
+
+def _archive_stamp(path: Path) -> str:
+    status = path.stat()
+    return hashlib.sha256(f"{status.st_size}\0{status.st_mtime_ns}".encode()).hexdigest()
+
+
+def top_folder(names: Iterable[str], wanted: Iterable[str], root: str) -> str:
+    """Finds the leading folder that a download or an archive may put around a data set.
+
+    >>> top_folder(["README.md", "release/train/1.png"], ["train", "test"], "root")
+    'release/'
+
+    Args:
+        names: names of the files that matter.
+        wanted: the folders that a data set begins with.
+        root: what to call the data set in a message.
+
+    Returns:
+        What to cut off the names: nothing, or a folder with its slash.
+
+    Raises:
+        UserError: there are several such folders side by side.
+    """
+    wanted = frozenset(wanted)
+    tops = set()
+    for name in names:
+        folders = name.split("/")[:-1]
+        depth = next((i for i, folder in enumerate(folders) if folder in wanted), None)
+        if depth is not None:
+            tops.add("".join(f"{folder}/" for folder in folders[:depth]))
+    if not tops:
+        return ""
+    highest = min(top.count("/") for top in tops)
+    best = sorted(top for top in tops if top.count("/") == highest)
+    if len(best) > 1:
+        raise UserError(f"{root}: holds several data sets, {', '.join(best)}: give one of them")
+    return best[0]

@@ -1,0 +1,92 @@
+"""What the rest of the program knows about a raw data set: its records and its faults."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+GOOD = "good"
+DEFECT = "defect"
+SPLITS = ("train", "val", "test")
+
+
+@dataclass(frozen=True)
+class Record:
+    """One picture of a raw data set.
+
+    Attributes:
+        id: path below the data root without its suffix, with forward slashes.
+        image: name of the picture's file among the raw files.
+        mask: name of the mask's file, or None for a good part that has none.
+        group: pictures of one group show the same part and are never split.
+        class_name: ``"good"``, or the kind of defect as the release names it.
+        split: ``"train"``, ``"val"`` or ``"test"``.
+    """
+
+    id: str
+    image: str
+    mask: str | None
+    group: str
+    class_name: str
+    split: str
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One thing the user has to mend before the data set can be used.
+
+    Attributes:
+        where: the file or the config field.
+        what: what is wrong with it and what to do, in a few words.
+    """
+
+    where: str
+    what: str
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.what}"
+
+
+@dataclass
+class Catalogue:
+    """Everything a raw data set holds, found by its file names and masks.
+
+    Attributes:
+        records: the pictures of the wanted splits, without those that a fault rules out.
+        faults: what the user has to mend.
+        notes: what the user should know, one sentence each: files that were skipped, and so on.
+        leaking: True when pictures of one part are on both sides of the split.
+    """
+
+    records: list[Record] = field(default_factory=list)
+    faults: list[Fault] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    leaking: bool = False
+
+
+def listed(names: list[str], most: int = 10) -> str:
+    """Joins names for a sentence and says how many were not named.
+
+    >>> listed(["a", "b", "c"], most=2)
+    'a, b and 1 more'
+    """
+    shown = ", ".join(names[:most])
+    return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
+
+
+def split_faults(classes: Mapping[str, list[str]]) -> list[Fault]:
+    """Finds splits that are empty or one-sided: no metric is defined on those.
+
+    Args:
+        classes: for every wanted split, the class names of its pictures.
+    """
+    faults = []
+    for split, names in classes.items():
+        good = sum(name == GOOD for name in names)
+        where = f"split {split!r}"
+        if not names:
+            faults.append(Fault(where, "holds no picture: add some"))
+        elif good == 0:
+            faults.append(Fault(where, f"none of its {len(names)} parts is good: add good parts"))
+        elif good == len(names):
+            what = f"none of its {len(names)} parts is defective: add defective parts with masks"
+            faults.append(Fault(where, what))
+    return faults

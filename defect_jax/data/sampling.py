@@ -1,0 +1,62 @@
+"""Which picture comes when: a pure function of the position, so that any position can be resumed."""
+
+import dataclasses
+from functools import cached_property, lru_cache
+
+import numpy as np
+
+
+@dataclasses.dataclass(frozen=True)
+class SamplingPlan:
+    """The whole run's order of pictures as a random-access source of row numbers.
+
+    With a `positive_fraction` the stream holds that share of defective pictures, spread evenly, and
+    both kinds are taken least-used first: one kind goes through all its pictures, reshuffled, before
+    any of them comes again (method of the official KolektorSDD2 sampling, for both kinds). Without
+    one, every picture comes once an epoch, in a new order each epoch.
+
+    Nothing is stored but the arguments: element `i` is computed from `i` alone, so a run resumes at any
+    position, and the order does not depend on workers, threads or the number of processes.
+
+    Attributes:
+        labels: 1 for defective, 0 for good, one for each row.
+        length: number of pictures of the run.
+        positive_fraction: share of defective pictures in the stream, or None for the set's own.
+        seed: of the order.
+    """
+
+    labels: tuple[int, ...]
+    length: int
+    positive_fraction: float | None
+    seed: int
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, position: int) -> int:
+        if not 0 <= position < self.length:
+            raise IndexError(f"position {position} of a plan of {self.length} pictures")
+        if self.positive_fraction is None:
+            return self._take(self._rows[2], position, stream=0)
+        before = int(np.floor(position * self.positive_fraction + 1e-9))
+        after = int(np.floor((position + 1) * self.positive_fraction + 1e-9))
+        wanted = int(after > before)
+        turn = before if wanted else position - before
+        return self._take(self._rows[wanted], turn, stream=1 + wanted)
+
+    @cached_property
+    def _rows(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Rows of the good pictures, of the defective ones, and all."""
+        labels = np.asarray(self.labels)
+        return np.flatnonzero(labels == 0), np.flatnonzero(labels == 1), np.arange(len(labels))
+
+    def _take(self, rows: np.ndarray, turn: int, stream: int) -> int:
+        cycle, place = divmod(turn, len(rows))
+        return int(rows[_order(self.seed, stream, cycle, len(rows))[place]])
+
+
+@lru_cache(maxsize=16)
+def _order(seed: int, stream: int, cycle: int, length: int) -> np.ndarray:
+    """The `cycle`-th shuffle of one stream; Philox gives the same one on every machine."""
+    key = np.random.SeedSequence([seed, stream, cycle])
+    return np.random.Generator(np.random.Philox(key)).permutation(length)

@@ -1,0 +1,156 @@
+"""One row a picture: its decision, its overlap, and the metrics that count pictures.
+
+Definitions after the sample-centric evaluation of arXiv 2510.13226: pictures that have neither a
+defect nor a predicted one say nothing about localisation and are left out of its mean, so that a
+line of good parts cannot hide the misses.
+"""
+
+import csv
+import io
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from defect_jax import atomic
+from defect_jax.errors import UserError
+from defect_jax.metrics import ranking
+
+
+class Picture(NamedTuple):
+    """A row of predictions.csv."""
+
+    id: str  # path below the data root, without suffix
+    group: str  # pictures of one group are never split
+    label: int  # 1 = defective
+    score: float  # probability of the classification head
+    mask_score: float  # highest probability of the mask
+    decision: int  # 1 = rejected by the score
+    mask_decision: int  # 1 = rejected by the mask
+    iou: float | None  # None for a true negative of the mask
+    intersection_px: int
+    true_px: int
+    predicted_px: int
+
+
+def picture_iou(intersection_px: int, true_px: int, predicted_px: int) -> float | None:
+    """Intersection over union of the two masks; None when both are empty.
+
+    >>> picture_iou(1, 2, 3), picture_iou(0, 0, 5), picture_iou(0, 0, 0)
+    (0.25, 0.0, None)
+    """
+    union_px = true_px + predicted_px - intersection_px
+    return intersection_px / union_px if union_px else None
+
+
+def picture_metrics(pictures: Sequence[Picture]) -> dict[str, int | float | None]:
+    """Every metric of metrics.json that counts pictures; None where it is not defined.
+
+    >>> miss = Picture("a", "a", 1, 0.2, 0.1, 0, 0, 0.0, 0, 40, 0)
+    >>> found = Picture("b", "b", 1, 0.9, 0.8, 1, 1, 0.5, 20, 30, 30)
+    >>> good = Picture("c", "c", 0, 0.1, 0.1, 0, 0, None, 0, 0, 0)
+    >>> metrics = picture_metrics([miss, found, good])
+    >>> metrics["seg_miou"], metrics["seg_recall"], metrics["image_auroc"], metrics["precision"]
+    (0.25, 0.5, 1.0, 1.0)
+    """
+    defective = sum(picture.label for picture in pictures)
+    counts = {"images": len(pictures), "defective": defective}
+    counts["good"] = len(pictures) - defective
+    return counts | _mask_metrics(pictures) | _rankings(pictures) | _decision_metrics(pictures)
+
+
+def _mask_metrics(pictures: Sequence[Picture]) -> dict[str, float | None]:
+    """The decision that follows from the mask: rejected when any pixel is predicted defective."""
+    ious = [picture_iou(*picture[-3:]) for picture in pictures]
+    defective = [(p, iou) for p, iou in zip(pictures, ious, strict=True) if p.true_px > 0]
+    good = [picture for picture in pictures if picture.true_px == 0]
+    right = [(picture.true_px > 0) == (picture.predicted_px > 0) for picture in pictures]
+    return {
+        "seg_miou": _mean([iou for iou in ious if iou is not None]),
+        "seg_recall": _mean([p.predicted_px > 0 for p, _ in defective]),
+        "seg_accuracy": _mean(right),
+        "seg_fpr": _mean([picture.predicted_px > 0 for picture in good]),
+        "seg_recall_hit": _mean([p.intersection_px > 0 for p, _ in defective]),
+        "seg_recall_iou_10": _mean([iou >= 0.1 for _, iou in defective]),
+        "seg_recall_iou_30": _mean([iou >= 0.3 for _, iou in defective]),
+        "seg_recall_iou_50": _mean([iou >= 0.5 for _, iou in defective]),
+    }
+
+
+def _rankings(pictures: Sequence[Picture]) -> dict[str, float | None]:
+    label = [picture.label for picture in pictures]
+    score = [picture.score for picture in pictures]
+    mask_score = [picture.mask_score for picture in pictures]
+    return {
+        "image_ap": ranking.average_precision(label, score),
+        "image_ap_trapezoid": ranking.average_precision_trapezoid(label, score),
+        "image_auroc": ranking.auroc(label, score),
+        "mask_image_ap": ranking.average_precision(label, mask_score),
+        "mask_image_auroc": ranking.auroc(label, mask_score),
+        "recall_at_fpr_05": ranking.recall_at_fpr(label, score, 0.05),
+        "fpr_at_recall_95": ranking.fpr_at_recall(label, score, 0.95),
+    }
+
+
+def _decision_metrics(pictures: Sequence[Picture]) -> dict[str, int | float | None]:
+    """The decision of the classification head at its threshold."""
+    return {
+        "recall": _mean([picture.decision for picture in pictures if picture.label]),
+        "precision": _mean([picture.label for picture in pictures if picture.decision]),
+        "accuracy": _mean([picture.label == picture.decision for picture in pictures]),
+        "false_positive_rate": _mean([p.decision for p in pictures if not p.label]),
+        "false_negatives": sum(p.label == 1 and p.decision == 0 for p in pictures),
+        "false_positives": sum(p.label == 0 and p.decision == 1 for p in pictures),
+    }
+
+
+def _mean(values: Sequence[int | float]) -> float | None:
+    return sum(values) / len(values) if values else None
+
+
+def write_predictions(path: Path | str, pictures: Sequence[Picture]) -> None:
+    """Writes predictions.csv, whole or not at all; its floats read back unchanged."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(Picture._fields)
+    for picture in pictures:
+        writer.writerow("" if value is None else value for value in picture)
+    atomic.write_text(path, text.getvalue())
+
+
+def read_predictions(path: Path | str) -> list[Picture]:
+    """Reads predictions.csv; a `UserError` names the row and the column that is wrong."""
+    try:
+        with open(path, encoding="utf-8", newline="") as file:
+            header, *rows = list(csv.reader(file)) or [[]]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{path}: cannot be read as a table of predictions: {error}") from error
+    if tuple(header) != Picture._fields:
+        raise UserError(f"{path}: the first line must be {','.join(Picture._fields)}")
+    return [_parse(path, line, row) for line, row in enumerate(rows, 2)]
+
+
+def _zero_or_one(text: str) -> int:
+    if text not in ("0", "1"):
+        raise ValueError
+    return int(text)
+
+
+def _iou(text: str) -> float | None:
+    return float(text) if text else None
+
+
+PARSERS: dict[str, Callable] = {"id": str, "group": str, "score": float, "mask_score": float}
+PARSERS |= dict.fromkeys(("label", "decision", "mask_decision"), _zero_or_one)
+PARSERS |= {"iou": _iou} | dict.fromkeys(("intersection_px", "true_px", "predicted_px"), int)
+
+
+def _parse(path: Path | str, line: int, row: list[str]) -> Picture:
+    if len(row) != len(Picture._fields):
+        raise UserError(f"{path}, line {line}: {len(row)} columns instead of {len(PARSERS)}")
+    values = {}
+    for name, text in zip(Picture._fields, row, strict=True):
+        try:
+            values[name] = PARSERS[name](text)
+        except ValueError:
+            raise UserError(f"{path}, line {line}: {name} cannot be {text!r}") from None
+    return Picture(**values)

@@ -1,0 +1,111 @@
+"""metrics.json: every metric with its meaning, joined from pictures and pixels, and checked."""
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+
+from defect_jax import atomic
+
+Metrics = dict[str, int | float | None]
+
+MEANINGS = {
+    "images": "pictures in this split",
+    "defective": "of them defective",
+    "good": "of them good",
+    "recall": "defective pictures that the score rejects",
+    "precision": "rejected pictures that are defective",
+    "accuracy": "pictures that the score decides rightly",
+    "false_positive_rate": "good pictures that the score rejects",
+    "false_negatives": "defective pictures that the score accepts (misses)",
+    "false_positives": "good pictures that the score rejects (false alarms)",
+    "image_auroc": "chance that a defective picture scores higher than a good one",
+    "image_ap": "mean precision over all thresholds of the score (step-wise)",
+    "image_ap_trapezoid": "the same with the curve joined by lines, as some papers do",
+    "recall_at_fpr_05": "recall where 5 % of the good pictures are rejected, read off this split",
+    "fpr_at_recall_95": "good pictures rejected where 95 % of the defects are found, read off "
+    "this split",
+    "mask_image_auroc": "image_auroc of the highest probability in the mask",
+    "mask_image_ap": "image_ap of the highest probability in the mask",
+    "seg_recall": "defective pictures in which the mask marks something",
+    "seg_accuracy": "pictures that the mask decides rightly",
+    "seg_fpr": "good pictures in which the mask marks something",
+    "seg_miou": "mean overlap (IoU) over pictures with a true or a predicted defect; a miss and a "
+    "false alarm count 0",
+    "seg_recall_hit": "defective pictures in which the mask touches the defect",
+    "seg_recall_iou_10": "defective pictures whose mask overlaps with IoU of at least 0.1",
+    "seg_recall_iou_30": "the same with IoU of at least 0.3",
+    "seg_recall_iou_50": "the same with IoU of at least 0.5",
+    "miou_pooled": "overlap (IoU) of the defect pixels of all pictures together",
+    "miou": "mean of the pooled IoU of defect and of background",
+    "mpa": "mean of the share of defect and of background pixels found",
+    "pixel_ap": "mean precision of pixels over all thresholds",
+    "pixel_auroc": "chance that a defect pixel scores higher than a good one",
+    "aupro": "mean overlap of a defect region up to 30 % of the good pixels marked; every region "
+    "counts alike",
+}
+
+NEEDS_DEFECTIVE = {
+    *("recall", "image_ap", "image_ap_trapezoid", "mask_image_ap", "seg_recall", "seg_recall_hit"),
+    *("seg_recall_iou_10", "seg_recall_iou_30", "seg_recall_iou_50", "pixel_ap"),
+}
+NEEDS_BOTH = {
+    *("image_auroc", "mask_image_auroc", "recall_at_fpr_05", "fpr_at_recall_95"),
+    *("pixel_auroc", "aupro"),
+}
+
+
+def join_metrics(
+    *parts: Mapping[str, int | float | None], images: int, defective: int
+) -> tuple[Metrics, list[str]]:
+    """Joins the metrics of pictures and pixels into the flat object of metrics.json.
+
+    Args:
+      *parts: `picture_metrics`, `PixelCounts.compute`, `PixelHistogram.compute`.
+      images: pictures of the split, to be sure that each was seen exactly once.
+      defective: how many of them are defective.
+
+    Returns:
+      The metrics in a fixed order, not-a-number as None, and one line for every None that says why
+      there is no value.
+
+    Raises:
+      ValueError: a key is missing, unknown or given twice, or the counts are not the split's.
+    """
+    keys = [key for part in parts for key in part]
+    if sorted(keys) != sorted(MEANINGS):
+        odd = sorted(set(keys) ^ set(MEANINGS)) or sorted(k for k in keys if keys.count(k) > 1)
+        raise ValueError(f"metrics missing, unknown or given twice: {', '.join(odd)}")
+    joined = {key: value for part in parts for key, value in part.items()}
+    seen, expected = (joined["images"], joined["defective"]), (images, defective)
+    if seen != expected or joined["good"] != images - defective:
+        raise ValueError(f"evaluated {seen} (images, defective), but the split has {expected}")
+    metrics = {key: _finite(joined[key]) for key in MEANINGS}
+    return metrics, [_reason(key, metrics) for key, value in metrics.items() if value is None]
+
+
+def write_metrics(path: Path | str, metrics: Metrics) -> None:
+    """Writes metrics.json, whole or not at all; a value that is not defined is null."""
+    atomic.write_text(path, json.dumps(metrics, indent=2, allow_nan=False) + "\n")
+
+
+def _finite(value: int | float | None) -> int | float | None:
+    if value is None or isinstance(value, int):
+        return value
+    return float(value) if math.isfinite(value) else None
+
+
+def _reason(key: str, metrics: Metrics) -> str:
+    if not metrics["images"]:
+        why = "the split is empty"
+    elif not metrics["defective"] and key in NEEDS_DEFECTIVE | NEEDS_BOTH:
+        why = "the split has no defective picture"
+    elif not metrics["good"] and key in NEEDS_BOTH | {"false_positive_rate", "seg_fpr"}:
+        why = "the split has no good picture"
+    elif key == "precision":
+        why = "no picture is rejected"
+    elif key in ("seg_miou", "miou_pooled"):
+        why = "there is neither a true nor a predicted defect"
+    else:
+        why = "the value is not finite"
+    return f"{key} is null: {why}"

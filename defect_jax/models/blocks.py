@@ -1,0 +1,88 @@
+"""The pieces every part of the network is made of: norms, the convolution block, up-sampling."""
+
+from collections.abc import Callable
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float
+
+from defect_jax.models.initialise import he_normal
+
+Norm = Callable[..., nn.Module]
+
+MIN_CHANNELS_A_GROUP = 8
+MAX_GROUPS = 32
+
+
+def batch_norm(channels: int, train: bool, dtype: Any, name: str) -> nn.BatchNorm:
+    """Batch normalisation (arXiv 1502.03167); statistics in float32 whatever `dtype` is.
+
+    `axis_name` stays unset: under `jit` with a sharded batch the mean is the global one already.
+    """
+    del channels
+    return nn.BatchNorm(
+        use_running_average=not train, momentum=0.9, epsilon=1e-5, dtype=dtype, name=name
+    )
+
+
+def group_norm(channels: int, train: bool, dtype: Any, name: str) -> nn.GroupNorm:
+    """Group normalisation (arXiv 1803.08494); statistics in float32, the same in training and use.
+
+    The number of groups is the largest divisor of `channels` that leaves at least eight channels
+    a group, and at most 32: one channel a group would remove the brightness of a feature map,
+    which is what a stain differs by.
+    """
+    del train
+    most = min(MAX_GROUPS, max(1, channels // MIN_CHANNELS_A_GROUP))
+    groups = max(n for n in range(1, most + 1) if channels % n == 0)
+    return nn.GroupNorm(num_groups=groups, epsilon=1e-5, dtype=dtype, name=name)
+
+
+NORMS: dict[str, Norm] = {"batch": batch_norm, "group": group_norm}
+
+
+class ConvBlock(nn.Module):
+    """H of the UNet++ paper: twice 3x3 convolution, norm, ReLU.
+
+    The convolutions have no bias: the norm behind each subtracts it again.
+    """
+
+    filters: int
+    norm: Norm
+    dtype: Any
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b h w c"], train: bool) -> Float[Array, "b h w f"]:
+        for layer in (1, 2):
+            x = nn.Conv(
+                self.filters,
+                (3, 3),
+                use_bias=False,
+                dtype=self.dtype,
+                kernel_init=he_normal,
+                name=f"conv_{layer}",
+            )(x)
+            x = nn.relu(self.norm(self.filters, train, self.dtype, f"norm_{layer}")(x))
+        return x
+
+
+def upsample(x: Float[Array, "b h w c"]) -> Float[Array, "b 2*h 2*w c"]:
+    """Doubles height and width, bilinear with half-pixel centres and clamped edges.
+
+    Each output pixel lies a quarter of an input pixel beside an input pixel, so it is .75 of that
+    and .25 of the neighbour. Written as sums of shifted copies because `jax.image.resize` is slower
+    and cannot be exported with a dynamic batch.
+    """
+    return _double(_double(x, 1), 2)
+
+
+def _double(x: Array, axis: int) -> Array:
+    last = x.shape[axis] - 1
+    start = lax.slice_in_dim(x, 0, 1, axis=axis)
+    end = lax.slice_in_dim(x, last, last + 1, axis=axis)
+    before = jnp.concatenate([start, lax.slice_in_dim(x, 0, last, axis=axis)], axis)
+    after = jnp.concatenate([lax.slice_in_dim(x, 1, last + 1, axis=axis), end], axis)
+    pairs = jnp.stack([0.75 * x + 0.25 * before, 0.75 * x + 0.25 * after], axis + 1)
+    return pairs.reshape(*x.shape[:axis], 2 * x.shape[axis], *x.shape[axis + 1 :])

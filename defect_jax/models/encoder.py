@@ -1,0 +1,39 @@
+"""The convolutional encoder that the decoders and the classification head share."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import flax.linen as nn
+from jaxtyping import Array, Float
+
+from defect_jax.models.blocks import ConvBlock, Norm
+
+
+class Encoder(nn.Module):
+    """The column X(i,0): a block, then for each further row a 2x2 max-pool and a block.
+
+    Attributes:
+        widths: Filters of each row, finest first.
+        norm: See `blocks.NORMS`.
+        dtype: Of the computation.
+
+    For `widths=(32, 64, 128)` and an image `[b, 64, 96, c]` the features are `[b, 64, 96, 32]`,
+    `[b, 32, 48, 64]` and `[b, 16, 24, 128]`.
+    """
+
+    widths: Sequence[int]
+    norm: Norm
+    dtype: Any
+
+    @nn.compact
+    def __call__(
+        self, image: Float[Array, "b h w c"], train: bool
+    ) -> list[Float[Array, "b _ _ _"]]:
+        features = []
+        x = image
+        for row, filters in enumerate(self.widths):
+            if row > 0:
+                x = nn.max_pool(x, window_shape=(2, 2), strides=(2, 2))
+            x = ConvBlock(filters, self.norm, self.dtype, name=f"x_{row}_0")(x, train)
+            features.append(x)
+        return features

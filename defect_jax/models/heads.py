@@ -1,0 +1,49 @@
+"""What the two tasks read off the shared network: mask logits and one label logit."""
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Float32
+
+from defect_jax.models.initialise import FanInNormal
+
+# A twentieth of He's variance: the first logits lie near 0, where the sigmoid is not flat. With
+# He's own the maximum over the deepest feature starts the label logit several units off.
+small_normal = FanInNormal(0.1)
+
+
+class MaskHeads(nn.Module):
+    """A 1x1 convolution to one logit on each full-resolution feature.
+
+    Computed in float32: rounded to bfloat16 many pixels would share one score.
+    """
+
+    @nn.compact
+    def __call__(self, features: list[Float[Array, "b h w _"]]) -> Float32[Array, "heads b h w 1"]:
+        logits = [
+            nn.Conv(1, (1, 1), dtype=jnp.float32, kernel_init=small_normal, name=f"logits_{head}")(
+                x
+            )
+            for head, x in enumerate(features)
+        ]
+        return jnp.stack(logits)
+
+
+class ClassificationHead(nn.Module):
+    """Mean and maximum over the deepest feature, dropout, one linear layer.
+
+    The maximum is there for small defects: at a sixteenth of the resolution one of several hundred
+    cells holds the defect, and the mean alone dilutes it as often.
+
+    Attributes:
+        dropout: Share of the pooled features set to 0 in training.
+    """
+
+    dropout: float
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b h w c"], train: bool) -> Float32[Array, " b"]:
+        x = x.astype(jnp.float32)
+        pooled = jnp.concatenate([jnp.mean(x, axis=(1, 2)), jnp.max(x, axis=(1, 2))], axis=-1)
+        pooled = nn.Dropout(self.dropout, deterministic=not train)(pooled)
+        logits = nn.Dense(1, dtype=jnp.float32, kernel_init=small_normal, name="logit")(pooled)
+        return logits[:, 0]

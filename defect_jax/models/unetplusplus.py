@@ -1,0 +1,40 @@
+"""The UNet++ decoder (Zhou et al. 2018, arXiv 1807.10165; 2019, arXiv 1912.05074)."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import flax.linen as nn
+from jaxtyping import Array, Float
+
+from defect_jax.models.blocks import Norm
+
+
+class UNetPlusPlus(nn.Module):
+    """Nested nodes: X(i,j) from X(i,0) … X(i,j-1) of its row and X(i+1,j-1) below it.
+
+    Attributes:
+        node: Module class of a node, see `attention.NODES`.
+        widths: Filters of each row, finest first.
+        norm: See `blocks.NORMS`.
+        dtype: Of the computation.
+    """
+
+    node: type[nn.Module]
+    widths: Sequence[int]
+    norm: Norm
+    dtype: Any
+
+    @nn.compact
+    def __call__(
+        self, features: list[Float[Array, "b _ _ _"]], train: bool
+    ) -> list[Float[Array, "b h w f"]]:
+        """Returns the full-resolution features X(0,1) … X(0,depth)."""
+        depth = len(self.widths) - 1
+        rows = [[feature] for feature in features]
+        for column in range(1, depth + 1):
+            for row in range(depth + 1 - column):
+                node = self.node(
+                    self.widths[row], row, self.norm, self.dtype, name=f"x_{row}_{column}"
+                )
+                rows[row].append(node(rows[row], rows[row + 1][column - 1], train))
+        return rows[0][1:]

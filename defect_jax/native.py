@@ -1,0 +1,52 @@
+"""Network-sized maps back onto the picture they came from, on the device, many sizes in one shape."""
+
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float, Int
+
+
+def to_native(
+    probability: Float[Array, "b h w"],
+    placement: Float[Array, "b 4"],
+    native_size: Int[Array, "b 2"],
+    canvas_px: tuple[int, int],
+) -> Float[Array, "b height width"]:
+    """Bilinear resampling of each picture's part of the frame onto a canvas of its native pixels.
+
+    Pictures differ in size, and a compiled program has one shape: the canvas holds the largest, and what lies
+    outside a picture repeats its border (the caller masks it). Bilinear resampling is separable,
+    so it is two matrix products a picture, which every accelerator does well.
+
+    Args:
+        probability: maps in the network's frame.
+        placement: top, left, height, width of the picture in that frame, in px (`letterbox.Placement`).
+        native_size: height and width of the picture, in px.
+        canvas_px: height and width of the result.
+
+    >>> frame = jnp.array([[[0.0, 1.0]]])
+    >>> whole = jnp.array([[0.0, 0.0, 1.0, 2.0]])
+    >>> to_native(frame, whole, jnp.array([[1, 4]]), (1, 4)).round(2).tolist()
+    [[[0.0, 0.25, 0.75, 1.0]]]
+    """
+    height, width = probability.shape[1:]
+    rows = _weights(placement[:, 0], placement[:, 2], native_size[:, 0], canvas_px[0], height)
+    columns = _weights(placement[:, 1], placement[:, 3], native_size[:, 1], canvas_px[1], width)
+    # TPUs and GPUs would round the factors to 8-11 bits by default, and scores with them.
+    exact = lax.Precision.HIGHEST
+    tall = jnp.einsum("bnh,bhw->bnw", rows, probability, precision=exact)
+    return jnp.einsum("bnw,bmw->bnm", tall, columns, precision=exact).clip(0.0, 1.0)
+
+
+def _weights(
+    start: Float[Array, "b"],
+    length: Float[Array, "b"],
+    native: Int[Array, "b"],
+    canvas: int,
+    frame: int,
+) -> Float[Array, "b canvas frame"]:
+    """Row n holds the shares of the frame's pixels in native pixel n (half-pixel centres, edges held)."""
+    scale = length / jnp.maximum(native, 1)
+    centre = (jnp.arange(canvas) + 0.5)[None, :] * scale[:, None] - 0.5
+    centre = jnp.clip(centre, 0.0, length[:, None] - 1.0) + start[:, None]
+    distance = jnp.abs(centre[:, :, None] - jnp.arange(frame, dtype=jnp.float32)[None, None, :])
+    return jnp.maximum(1.0 - distance, 0.0)

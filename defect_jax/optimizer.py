@@ -1,0 +1,54 @@
+"""AdamW with warm-up, cosine decay and clipping, and the averaged weights used for evaluation."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, Int
+from ml_collections import ConfigDict
+
+
+def learning_rate(config: ConfigDict) -> optax.Schedule:
+    """Linear warm-up over `optimizer.warmup_steps`, then a cosine to nearly zero at `train.steps`."""
+    peak = config.optimizer.learning_rate
+    return optax.warmup_cosine_decay_schedule(
+        init_value=peak / 100,
+        peak_value=peak,
+        warmup_steps=min(config.optimizer.warmup_steps, config.train.steps - 1),
+        decay_steps=config.train.steps,
+        end_value=peak / 100,
+    )
+
+
+def make_tx(config: ConfigDict) -> optax.GradientTransformation:
+    """Clips the global gradient norm, then AdamW; only kernels decay, not biases and scales."""
+    return optax.chain(
+        optax.clip_by_global_norm(config.optimizer.clip_norm),
+        optax.adamw(
+            learning_rate(config), weight_decay=config.optimizer.weight_decay, mask=_is_kernel
+        ),
+    )
+
+
+def _is_kernel(params: Any) -> Any:
+    return jax.tree.map(lambda array: array.ndim > 1, params)
+
+
+def averaged(average: Any, new: Any, step: Int[Array, ""], decay: float) -> Any:
+    """Exponential moving average of a tree, with a short memory in the first steps.
+
+    The effective decay is min(decay, (1 + step) / (10 + step)), so that a short run does not
+    evaluate its own random initial weights.
+
+    >>> averaged(jnp.array(0.0), jnp.array(1.0), jnp.array(0), 0.999).item()
+    0.8999999761581421
+    """
+    decay = jnp.minimum(decay, (1.0 + step) / (10.0 + step))
+    return jax.tree.map(lambda old, leaf: _mix(old, leaf, decay), average, new)
+
+
+def _mix(
+    old: Float[Array, "..."], new: Float[Array, "..."], decay: Float[Array, ""]
+) -> Float[Array, "..."]:
+    return decay * old + (1.0 - decay) * new

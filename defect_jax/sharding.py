@@ -1,0 +1,89 @@
+"""Where arrays live: one ("data", "fsdp") mesh over all devices of all hosts.
+
+One device is the special case of a (1, 1) mesh; no other file asks how many devices there are.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from defect_jax.errors import UserError
+
+MIN_SHARDED_SIZE = 2**14  # smaller arrays are replicated: sharding them costs more than it saves
+
+
+def make_mesh(data: int, fsdp: int) -> Mesh:
+    """Builds the mesh; `data` = -1 takes all devices that `fsdp` leaves.
+
+    Raises:
+        UserError: the axes do not multiply to the number of devices.
+    """
+    devices = jax.device_count()
+    data = devices // fsdp if data == -1 else data
+    if data * fsdp != devices:
+        raise UserError(
+            f"config.mesh: data {data} x fsdp {fsdp} does not make the {devices} devices there are; "
+            "set config.mesh.data to -1 to take all"
+        )
+    # make_mesh alone would choose Explicit axes, which want a sharding for every ambiguous operation.
+    return jax.make_mesh((data, fsdp), ("data", "fsdp"), axis_types=(AxisType.Auto,) * 2)
+
+
+def replicated(mesh: Mesh) -> NamedSharding:
+    """The same values on every device."""
+    return NamedSharding(mesh, P())
+
+
+def batch_sharding(mesh: Mesh) -> NamedSharding:
+    """Every device sees its own pictures."""
+    return NamedSharding(mesh, P(("data", "fsdp")))
+
+
+def state_sharding(mesh: Mesh, shapes: Any, min_size: int = MIN_SHARDED_SIZE) -> Any:
+    """Shards each large array along its largest axis that the "fsdp" axis divides, replicates the rest.
+
+    Args:
+        mesh: of `make_mesh`.
+        shapes: tree of arrays or ShapeDtypeStructs.
+        min_size: elements under which an array is replicated.
+
+    Returns:
+        The same tree with a NamedSharding at each leaf.
+    """
+    parts = mesh.shape["fsdp"]
+
+    def leaf(array: Any) -> NamedSharding:
+        axes = [axis for axis, size in enumerate(array.shape) if size % parts == 0]
+        if parts == 1 or array.size < min_size or not axes:
+            return replicated(mesh)
+        widest = max(axes, key=lambda axis: array.shape[axis])
+        return NamedSharding(mesh, P(*[None] * widest, "fsdp"))
+
+    return jax.tree.map(leaf, shapes)
+
+
+def to_global(mesh: Mesh) -> Callable[[Any], Any]:
+    """Returns the function that makes global arrays of this process's part of a batch."""
+    sharding = batch_sharding(mesh)
+
+    def place(batch: Any) -> Any:
+        return jax.tree.map(
+            lambda array: jax.make_array_from_process_local_data(sharding, np.asarray(array)), batch
+        )
+
+    return place
+
+
+def place_state(state: Any, shardings: Any) -> Any:
+    """Puts host arrays where `shardings` says; every process holds the same host arrays."""
+
+    def leaf(array: Any, sharding: NamedSharding) -> jax.Array:
+        host = np.asarray(array)
+        return jax.make_array_from_callback(host.shape, sharding, lambda index: host[index])
+
+    with jax.transfer_guard("allow"):  # JAX counts this transfer as implicit, though it is asked for
+        return jax.tree.map(leaf, state, shardings)

@@ -1,0 +1,164 @@
+"""The two jitted functions of the program: one training step, one evaluation step."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Bool, Float, UInt
+from ml_collections import ConfigDict
+
+from defect_jax.balance import combine
+from defect_jax.losses.classification import classification_loss
+from defect_jax.losses.segmentation import segmentation_loss
+from defect_jax.metrics.counts import PixelCounts, picture_counts
+from defect_jax.metrics.histogram import PixelHistogram
+from defect_jax.models.network import Outputs, SegmentationNetwork, mask_probability
+from defect_jax.native import to_native
+from defect_jax.optimizer import averaged
+
+Batch = dict[str, Any]
+
+
+@flax.struct.dataclass
+class TrainState:
+    """Everything a run needs to go on: a pytree.
+
+    The position in the data is `step`: each step consumes one batch, and batches are a function of their
+    position (`data/sampling.py`), so the iterator has no state of its own.
+    """
+
+    step: Any  # shape=(), int32; Any, because trees of shardings have the same form
+    params: Any
+    batch_stats: Any
+    opt_state: Any
+    average: Any  # {"params", "batch_stats"}: moving averages, used for evaluation
+
+
+class Thresholds(NamedTuple):
+    """What turns probabilities into decisions inside the evaluation step."""
+
+    mask: Any  # shape=(), float32
+    pixel: Any  # shape=(), float32
+
+
+class Accumulated(NamedTuple):
+    """What an evaluation carries from batch to batch on the device."""
+
+    histogram: PixelHistogram
+    counts: PixelCounts
+
+
+def create_state(variables: Any, tx: optax.GradientTransformation) -> TrainState:
+    """Builds the state of step 0 from initial variables."""
+    params, batch_stats = variables["params"], variables.get("batch_stats", {})
+    average = {"params": params, "batch_stats": batch_stats}
+    return TrainState(jnp.zeros((), jnp.int32), params, batch_stats, tx.init(params), average)
+
+
+def normalise(
+    image: UInt[Array, "b h w c"], mean: tuple[float, ...], std: tuple[float, ...]
+) -> Float[Array, "b h w c"]:
+    """Whole-number pixels to zero mean and unit variance over the training pictures."""
+    scaled = image.astype(jnp.float32) / jnp.iinfo(image.dtype).max
+    return (scaled - jnp.asarray(mean).reshape(1, 1, 1, -1)) / jnp.asarray(std).reshape(1, 1, 1, -1)
+
+
+def task_losses(outputs: Outputs, batch: Batch, config: ConfigDict) -> dict[str, Float[Array, ""]]:
+    """The loss of each task that the network has, before any weighting."""
+    valid = batch["valid"].astype(jnp.float32)[..., None]
+    mask = batch["mask"].astype(jnp.float32)[..., None]
+    losses = {"segmentation": segmentation_loss(outputs.mask_logits, mask, valid, **config.loss)}
+    if outputs.label_logits is not None:
+        weight = batch["valid"].any(axis=(1, 2)).astype(jnp.float32)
+        losses["classification"] = classification_loss(outputs.label_logits, batch["label"], weight)
+    return losses
+
+
+def make_train_step(
+    network: SegmentationNetwork, tx: optax.GradientTransformation, config: ConfigDict
+) -> Callable[[TrainState, Batch], tuple[TrainState, dict[str, Float[Array, ""]]]]:
+    """Returns `train_step(state, batch) -> (state, metrics)`, to be jitted by the caller."""
+    picture = config.picture
+
+    def train_step(state: TrainState, batch: Batch):
+        image = normalise(batch["image"], picture.mean, picture.std)
+        dropout = jax.random.fold_in(jax.random.key(config.seed), state.step)
+
+        def loss_fn(params):
+            outputs, updated = network.apply(
+                {"params": params, "batch_stats": state.batch_stats},
+                image,
+                train=True,
+                mutable=["batch_stats"],
+                rngs={"dropout": dropout},
+            )
+            losses = task_losses(outputs, batch, config)
+            total = combine(losses, config.balance.weights.to_dict())
+            return total, (losses, updated.get("batch_stats", {}))
+
+        (total, (losses, batch_stats)), grads = jax.value_and_grad(loss_fn, has_aux=True)(
+            state.params
+        )
+        updates, opt_state = tx.update(grads, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, updates)
+        new = {"params": params, "batch_stats": batch_stats}
+        average = averaged(state.average, new, state.step, config.optimizer.average_decay)
+        metrics = {f"loss_{task}": loss for task, loss in losses.items()}
+        metrics |= {"loss": total, "gradient_norm": optax.tree.norm(grads)}
+        return TrainState(state.step + 1, params, batch_stats, opt_state, average), metrics
+
+    return train_step
+
+
+def make_eval_step(
+    network: SegmentationNetwork, config: ConfigDict, canvas_px: tuple[int, int]
+) -> Callable[[Any, Batch, Thresholds, Accumulated], tuple[Accumulated, dict[str, Array]]]:
+    """Returns `eval_step(average, batch, thresholds, accumulated) -> (accumulated, outputs)`.
+
+    Everything is judged at native size: probabilities are put back onto the picture they came from,
+    and compared with the mask as it was drawn.
+    """
+    picture = config.picture
+
+    def eval_step(average: Any, batch: Batch, thresholds: Thresholds, accumulated: Accumulated):
+        image = normalise(batch["image"], picture.mean, picture.std)
+        outputs = network.apply(average, image, train=False)
+        probability = to_native(
+            mask_probability(outputs)[..., 0], batch["placement"], batch["native_size"], canvas_px
+        )
+        valid = _native_valid(batch, canvas_px)
+        probability = jnp.where(valid, probability, 0.0)
+        mask_score = probability.max(axis=(1, 2))
+        score = mask_score if outputs.label_logits is None else jax.nn.sigmoid(outputs.label_logits)
+        decided = decide_mask(probability, mask_score, thresholds) & valid
+        native_mask = batch["native_mask"]
+        histogram = accumulated.histogram.update(
+            probability, native_mask, valid, batch["region_weight"], batch["regions"]
+        )
+        counts = accumulated.counts.update(decided, native_mask, valid)
+        result = picture_counts(decided, native_mask, valid)
+        result |= {"row": batch["row"], "score": score, "mask_score": mask_score, "decided": decided}
+        return Accumulated(histogram, counts), result
+
+    return eval_step
+
+
+def decide_mask(
+    probability: Float[Array, "b h w"], mask_score: Float[Array, "b"], thresholds: Thresholds
+) -> Bool[Array, "b h w"]:
+    """Pixels above the pixel threshold, in pictures whose highest probability reaches the mask threshold.
+
+    One threshold for both would have to be high, for few false alarms, and low, for whole masks.
+    """
+    rejected = mask_score >= thresholds.mask
+    return (probability >= thresholds.pixel) & rejected[:, None, None]
+
+
+def _native_valid(batch: Batch, canvas_px: tuple[int, int]) -> Bool[Array, "b h w"]:
+    rows = jnp.arange(canvas_px[0])[None, :] < batch["native_size"][:, :1]
+    columns = jnp.arange(canvas_px[1])[None, :] < batch["native_size"][:, 1:]
+    real = (batch["row"] >= 0)[:, None, None]
+    return rows[:, :, None] & columns[:, None, :] & real

@@ -1,0 +1,231 @@
+"""The story of a run: data, network, state, steps, validation, checkpoints, final evaluation."""
+
+import pathlib
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import numpy as np
+import optax
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+
+from defect_jax import checkpoints, configuration, interrupts
+from defect_jax.data.pipeline import training_batches
+from defect_jax.data.prepare import Prepared, prepare
+from defect_jax.errors import UserError
+from defect_jax.evaluate import evaluate, validation_numbers
+from defect_jax.models.initialise import initial_variables
+from defect_jax.models.network import SegmentationNetwork
+from defect_jax.optimizer import learning_rate, make_tx
+from defect_jax.progress import say, track
+from defect_jax.scoring import Scorer
+from defect_jax.sharding import make_mesh, place_state, replicated, state_sharding, to_global
+from defect_jax.steps import TrainState, create_state, make_train_step
+from defect_jax.writers import MetricsWriter
+
+NOT_VALIDATED = -1.0  # selection of a checkpoint saved on a signal, below that of every validated one
+Step = Callable[[TrainState, Any], tuple[TrainState, dict[str, jax.Array]]]
+
+
+def train(config: ConfigDict, workdir: pathlib.Path) -> None:
+    """Trains from the newest whole checkpoint of `workdir`, or from the start, and evaluates the best.
+
+    Raises:
+        UserError: something the user can mend, see the message.
+        SystemExit: 128 + signal, after SIGTERM or SIGINT, with a checkpoint saved.
+    """
+    configuration.check(config)
+    mesh = make_mesh(config.mesh.data, config.mesh.fsdp)
+    check_batch_size(config, mesh)
+    network, tx = SegmentationNetwork(**config.model), make_tx(config)
+    prepared = prepare(config.data)
+    config = configuration.resolve(config, prepared.info)
+    configuration.claim(workdir, config)
+    state, shardings = initial_state(network, tx, config, mesh)
+    with checkpoints.open_checkpoints(workdir) as checkpointer, interrupts.noticed() as came:
+        state = resumed(checkpointer, state, shardings)
+        run = Run(config, workdir, mesh, network, prepared, checkpointer)
+        run.to_the_end(state, make_step(network, tx, config, mesh, shardings), came)
+    evaluate(config, workdir)
+
+
+def check_batch_size(config: ConfigDict, mesh: Mesh) -> None:
+    """Refuses a batch that the devices cannot share equally."""
+    devices = mesh.size
+    if config.train.batch_size % devices:
+        raise UserError(
+            f"config.train.batch_size is {config.train.batch_size}: it must be a multiple of the "
+            f"{devices} devices"
+        )
+
+
+def initial_state(
+    network: SegmentationNetwork,
+    tx: optax.GradientTransformation,
+    config: ConfigDict,
+    mesh: Mesh,
+) -> tuple[TrainState, Any]:
+    """Makes the state of step 0 on the devices, each array born where it will stay."""
+    shape = (1, *config.data.size, config.picture.channels)
+    variables = initial_variables(network, shape, config.seed)
+    shapes = jax.eval_shape(lambda tree: create_state(tree, tx), variables)
+    shardings = state_sharding(mesh, shapes)
+    placed = place_state(variables, jax.tree.map(lambda _: replicated(mesh), variables))
+    create = jax.jit(lambda tree: create_state(tree, tx), out_shardings=shardings)
+    parameters = sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))
+    say(f"network: {parameters / 1e6:.2f} million parameters on {mesh.size} device(s)")
+    return create(placed), shardings
+
+
+def resumed(checkpointer: Any, state: TrainState, shardings: Any) -> TrainState:
+    """Returns the newest checkpoint's state, or the initial one when there is none."""
+    newest = checkpoints.newest_step(checkpointer)
+    if newest is None:
+        return state
+    say(f"going on from step {newest}")
+    return checkpoints.restore(checkpointer, newest, state, shardings)
+
+
+def make_step(
+    network: SegmentationNetwork,
+    tx: optax.GradientTransformation,
+    config: ConfigDict,
+    mesh: Mesh,
+    shardings: Any,
+) -> Step:
+    """Jits the training step: the state stays where it is, its buffers are used again."""
+    step = make_train_step(network, tx, config)
+    return jax.jit(step, donate_argnums=0, out_shardings=(shardings, replicated(mesh)))
+
+
+class Run:
+    """The loop over steps and what hangs off it: the log, validation and checkpoints."""
+
+    def __init__(
+        self,
+        config: ConfigDict,
+        workdir: pathlib.Path,
+        mesh: Mesh,
+        network: SegmentationNetwork,
+        prepared: Prepared,
+        checkpointer: Any,
+    ):
+        self.config, self.workdir, self.mesh = config, workdir, mesh
+        self.train_split, self.val_split = prepared.splits["train"], prepared.splits["val"]
+        self.checkpointer = checkpointer
+        self.score_val = Scorer(network, self.val_split, config, mesh)
+
+    def to_the_end(self, state: TrainState, step_fn: Step, came: Callable[[], int | None]) -> None:
+        """Trains to `config.train.steps`; the order is step, log, validate, save."""
+        first, last = int(jax.device_get(state.step)), self.config.train.steps
+        if first >= last:
+            return
+        batches = training_batches(self.train_split, self.config, to_global(self.mesh), first)
+        step_fn = compiled(step_fn, state, peeked := Peeked(batches))
+        with MetricsWriter(self.workdir, first) as writer, jax.transfer_guard("disallow"):
+            log = Log(writer, self.config, first)
+            for step in track(range(first + 1, last + 1), "training", last - first):
+                state, metrics = step_fn(state, next(peeked))
+                log.note(step, metrics)
+                if step % self.config.train.eval_every_steps == 0 or step == last:
+                    log.flush()
+                    checkpoints.save(self.checkpointer, state, self.validate(state, step, writer))
+                elif came() is not None:
+                    log.flush()
+                    checkpoints.save(self.checkpointer, state, NOT_VALIDATED)
+                if (number := came()) is not None:
+                    say(f"stopped by signal {number}; step {step} is saved, the same command goes on")
+                    raise SystemExit(128 + number)
+
+    def validate(self, state: TrainState, step: int, writer: MetricsWriter) -> float:
+        """Scores the validation split and returns the score by which checkpoints are compared."""
+        start = time.monotonic()
+        scores = self.score_val(state.average, mask=0.5, pixel=0.5)
+        numbers = validation_numbers(self.val_split, scores, self.config)
+        writer.write(step, "val", numbers)
+        shown = ", ".join(f"{name} {value:.4f}" for name, value in numbers.items() if value)
+        say(f"step {step} val: {shown} ({time.monotonic() - start:.1f} s)")
+        return numbers["selection"]
+
+
+class Peeked:
+    """An iterator whose first element can be looked at before it is taken."""
+
+    def __init__(self, iterator: Iterator[Any]):
+        self._iterator, self.first = iterator, next(iterator)
+        self._taken = False
+
+    def __next__(self) -> Any:
+        if self._taken:
+            return next(self._iterator)
+        self._taken = True
+        return self.first
+
+
+def compiled(step_fn: Step, state: TrainState, peeked: Peeked) -> Step:
+    """Compiles ahead of the first step, and says how long that took.
+
+    The compiled step refuses any other shape, so it can never compile a second time unseen.
+    """
+    say("compiling the training step …")
+    start = time.monotonic()
+    step_fn = step_fn.lower(state, peeked.first).compile()
+    say(f"compiled the training step in {time.monotonic() - start:.1f} s")
+    return step_fn
+
+
+class Log:
+    """Watches every step's numbers and writes their means.
+
+    Looks at a step only after the next one is on its way, so that the device never waits for the log.
+    """
+
+    def __init__(self, writer: MetricsWriter, config: ConfigDict, first_step: int):
+        self._writer, self._config = writer, config
+        self._schedule = learning_rate(config)
+        self._pending: tuple[int, dict[str, jax.Array]] | None = None
+        self._window: list[dict[str, np.ndarray]] = []
+        self._since = (time.monotonic(), first_step)
+
+    def note(self, step: int, metrics: dict[str, jax.Array]) -> None:
+        """Takes the numbers of a step that was just started and looks at those of the step before."""
+        self.flush()
+        self._pending = (step, metrics)
+
+    def flush(self) -> None:
+        """Looks at the pending step: waits for it, checks it, and writes a line when one is due."""
+        if self._pending is None:
+            return
+        step, metrics = self._pending
+        self._pending = None
+        numbers = jax.device_get(metrics)
+        check_finite(step, numbers)
+        self._window.append(numbers)
+        if step % self._config.train.log_every_steps == 0:
+            self._write(step)
+
+    def _write(self, step: int) -> None:
+        means = {name: np.mean([n[name] for n in self._window]) for name in self._window[0]}
+        with jax.transfer_guard("allow"):  # optax computes the schedule with jnp
+            rate = float(self._schedule(step - 1))
+        self._writer.write(step, "train", means | {"learning_rate": rate})
+        now, (before, since) = time.monotonic(), self._since
+        self._writer.rate(step, (step - since) * self._config.train.batch_size / (now - before))
+        self._window, self._since = [], (now, step)
+
+
+def check_finite(step: int, numbers: dict[str, np.ndarray]) -> None:
+    """Stops the run at the first loss or gradient norm that is not finite.
+
+    Raises:
+        UserError: naming step and task; the newest checkpoint is from before.
+    """
+    for name, number in sorted(numbers.items(), reverse=True):
+        if not np.isfinite(number):
+            what = name.replace("loss_", "loss of task ").replace("_", " ")
+            raise UserError(
+                f"step {step}: the {what} is {number}; lower config.optimizer.learning_rate or "
+                "config.optimizer.clip_norm and start again from the last checkpoint"
+            )

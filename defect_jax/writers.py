@@ -1,0 +1,63 @@
+"""Numbers of a run: metrics.jsonl for programs, TensorBoard for people."""
+
+import json
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from tensorboardX import SummaryWriter
+
+from defect_jax import atomic
+
+
+class MetricsWriter:
+    """Appends to `metrics.jsonl` and `tensorboard/` of a workdir; a context manager.
+
+    Lines hold only numbers that the run determines, no times or rates, so that the file of a resumed
+    run equals the file of an unbroken one.
+    """
+
+    def __init__(self, workdir: pathlib.Path, first_step: int):
+        """Opens both; lines after `first_step`, left by a run that was cut off later, are dropped."""
+        self._path = workdir / "metrics.jsonl"
+        kept = [line for line in read_history(workdir) if line["step"] <= first_step]
+        atomic.write_text(self._path, "".join(json.dumps(line) + "\n" for line in kept))
+        self._file = self._path.open("a")
+        self._board = SummaryWriter(str(workdir / "tensorboard"), purge_step=first_step + 1)
+
+    def __enter__(self) -> "MetricsWriter":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._file.close()
+        self._board.close()
+
+    def write(self, step: int, split: str, numbers: Mapping[str, Any]) -> None:
+        """Adds one line for `split` ("train" or "val"); an undefined number is null."""
+        plain = {name: _plain(number) for name, number in sorted(numbers.items())}
+        self._file.write(json.dumps({"step": step, "split": split} | plain) + "\n")
+        self._file.flush()
+        for name, number in plain.items():
+            if number is not None:
+                self._board.add_scalar(f"{split}/{name}", number, step)
+
+    def rate(self, step: int, pictures_per_second: float) -> None:
+        """Shows the speed on the board only: it is not the same twice."""
+        self._board.add_scalar("train/pictures_per_second", pictures_per_second, step)
+
+
+def read_history(workdir: pathlib.Path) -> list[dict]:
+    """All whole lines of `metrics.jsonl`; a last line cut off by a kill is left out."""
+    path = workdir / "metrics.jsonl"
+    history = []
+    for line in path.read_text().splitlines() if path.exists() else []:
+        try:
+            history.append(json.loads(line))
+        except json.JSONDecodeError:
+            break
+    return history
+
+
+def _plain(number: Any) -> float | None:
+    return None if number is None or not np.isfinite(number) else float(number)

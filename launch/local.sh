@@ -1,0 +1,14 @@
+#!/usr/bin/env bash
+# Runs the program in .venv, which is made or renewed first where need be:
+#
+#   launch/local.sh --config=configs/synthetic.py:cpu
+#
+# Needs Python 3.11 or later with venv and pip; PYTHON=/path/to/python3 chooses one. Relative paths
+# are the caller's, so start it from the root of the repository for configs/NAME.py.
+set -euo pipefail
+root="$(CDPATH='' cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd -P)"
+
+"$root/launch/set_up.sh" run
+unset PYTHONHOME
+export PYTHONPATH="$root" # the caller's would come before the pins; configs import each other
+exec "$root/.venv/bin/python" -m defect_jax.main "$@"

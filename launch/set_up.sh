@@ -1,0 +1,36 @@
+#!/usr/bin/env bash
+# Brings .venv up to date for local.sh (`set_up.sh run`) or test.sh (`set_up.sh test`): finds a
+# Python and has it run set_up.py.
+set -euo pipefail
+root="$(CDPATH='' cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd -P)"
+
+# Prints the first Python that fits and really runs: a name on PATH can be a shim of a version that
+# is not there, and a Debian python3 without python3-venv has no ensurepip. Later versions than 3.14
+# have no wheels of array_record, grain and tensorstore.
+find_python() {
+  local candidate
+  local fits='import ensurepip, sys, venv; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))'
+  if [[ -n "${PYTHON:-}" ]]; then
+    set -- "$PYTHON"
+  else
+    set -- python3 python3.13 python3.12 python3.11 python3.14
+  fi
+  for candidate in "$@"; do
+    if "$candidate" -c "$fits" >/dev/null 2>&1; then
+      printf '%s\n' "$candidate"
+      return 0
+    fi
+  done
+  printf 'defect_jax: no Python 3.11 to 3.14 with venv and pip found (tried: %s): install one %s\n' \
+    "$*" '(on Debian or Ubuntu python3 and python3-venv) or name it: PYTHON=/path/to/python3' >&2
+  return 2
+}
+
+# Settings of the caller's that would put other packages before the pinned ones, or have pip install
+# others, or elsewhere than in .venv. The choice of the package index stays the caller's.
+unset PYTHONHOME PYTHONPATH __PYVENV_LAUNCHER__
+unset PIP_TARGET PIP_PREFIX PIP_ROOT PIP_CONSTRAINT PIP_REQUIREMENT PIP_NO_BINARY PIP_ONLY_BINARY
+export PIP_USER=0 PIP_NO_INPUT=1 PIP_DISABLE_PIP_VERSION_CHECK=1
+
+python="$(find_python </dev/null)"
+exec "$python" "$root/launch/set_up.py" "$@" </dev/null

@@ -1,0 +1,141 @@
+"""Makers of small raw data sets, each in the layout of its release, for the tests."""
+
+import io
+import shutil
+import tarfile
+import zipfile
+from pathlib import Path
+
+import cv2
+import numpy as np
+from ml_collections import ConfigDict
+from PIL import Image
+
+from defect_jax.data.magnetic_tile import FREE, protocol
+
+EMPTY_UNEVEN = ("exp3_num_45042", "exp4_num_124690", "exp4_num_352527", "exp4_num_45057")
+
+
+def config(name: str, root: Path | str, tmp_path: Path, **changes) -> ConfigDict:
+    """Returns a `config.data` for a raw data set, with its prepared form under `tmp_path`."""
+    fields = dict(
+        name=name,
+        root=str(root),
+        data_dir=str(tmp_path / "prepared"),
+        seed=0,
+        max_megapixels=1.0,
+        mask_threshold=127 if name == "magnetic_tile" else 0,
+    )
+    if name == "magnetic_tile":
+        fields |= dict(fold=0, split="grouped")
+    return ConfigDict(fields | changes)
+
+
+def picture(seed: int, height: int = 12, width: int = 16, channels: int = 1) -> np.ndarray:
+    """Returns random uint8 pixels [h, w], or [h, w, 3] in RGB order."""
+    shape = (height, width) if channels == 1 else (height, width, channels)
+    return np.random.default_rng(seed).integers(0, 256, shape, np.uint8)
+
+
+def defect_mask(height: int = 12, width: int = 16) -> np.ndarray:
+    """Returns a uint8 mask [h, w] with a defect of 3x4 px."""
+    mask = np.zeros((height, width), np.uint8)
+    mask[2:5, 3:7] = 255
+    return mask
+
+
+def encoded(pixels: np.ndarray | Image.Image, kind: str = "PNG", **options) -> bytes:
+    """Encodes RGB, grey or 16-bit grey pixels with Pillow."""
+    file = io.BytesIO()
+    image = pixels if isinstance(pixels, Image.Image) else Image.fromarray(pixels)
+    image.save(file, kind, **options)
+    return file.getvalue()
+
+
+def encoded_16_bit_rgb(pixels: np.ndarray, suffix: str = ".png") -> bytes:
+    """Encodes uint16 RGB pixels, which Pillow cannot."""
+    return cv2.imencode(suffix, pixels[..., ::-1])[1].tobytes()
+
+
+def write(path: Path, data: bytes | np.ndarray) -> Path:
+    """Writes bytes, or pixels as PNG, and makes the folders above."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data if isinstance(data, bytes) else encoded(data))
+    return path
+
+
+def folder_data(root: Path, good: int = 10, defective: int = 5, channels: int = 1) -> Path:
+    """Writes `images/` and `masks/`; only defective parts have a mask."""
+    for number in range(good + defective):
+        kind = "good" if number < good else "bad"
+        stem = f"{kind}/part_{number:03d}"
+        write(root / "images" / f"{stem}.png", picture(number, channels=channels))
+        if kind == "bad":
+            write(root / "masks" / f"{stem}.png", defect_mask())
+    return root
+
+
+def ksdd2_release(
+    root: Path,
+    train: tuple[int, int] = (20, 10),
+    test: tuple[int, int] = (6, 4),
+    scale: float = 1.0,
+) -> Path:
+    """Writes a data set in the exact layout of the KolektorSDD2 release, with its stray files.
+
+    Args:
+        root: where `train/` and `test/` are made.
+        train: number of good and of defective training pictures.
+        test: the same for the test pictures.
+        scale: 1 gives the sizes of the release, 184 to 241 by 597 to 665 px.
+    """
+    random = np.random.default_rng(0)
+    for folder, first, (good, defective) in (("train", 10000, train), ("test", 20000, test)):
+        for number in range(good + defective):
+            width = max(8, round(random.integers(184, 242) * scale))
+            height = max(20, round(random.integers(597, 666) * scale))
+            stem = root / folder / str(first + number)
+            surface = 90 + 20 * picture(number, height, width, channels=3).astype(np.float32) / 255
+            mask = np.zeros((height, width), np.uint8)
+            if number >= good:
+                top, left = random.integers(0, height - 10), random.integers(0, width - 6)
+                mask[top : top + 10, left : left + 6] = 255
+                surface[mask > 0] += 60
+            write(stem.with_name(f"{stem.name}.png"), surface.astype(np.uint8))
+            write(stem.with_name(f"{stem.name}_GT.png"), mask)
+    for ending in ("", "_GT"):
+        source = root / "train" / f"10001{ending}.png"
+        shutil.copy(source, root / "train" / f"10301{ending} (copy).png")
+    for images in (0, 16, 53, 126, 246):
+        write(root / f"split_weakly_{images}.pyb", b"never unpickled")
+    return root
+
+
+def magnetic_tile_release(root: Path) -> Path:
+    """Writes all 1344 pictures of the release by name, as tiny pictures of 6x8 px."""
+    image = encoded(picture(0, 6, 8), "JPEG")
+    empty = encoded(np.zeros((6, 8), np.uint8))
+    soft = np.zeros((6, 8), np.uint8)
+    soft[1:3, 1:4], soft[3, 1:4] = 255, 127
+    defect = encoded(soft)
+    for entry in protocol():
+        is_empty = entry.class_name == FREE or entry.name in EMPTY_UNEVEN
+        write(root / f"{entry.id}.jpg", image)
+        write(root / f"{entry.id}.png", empty if is_empty else defect)
+    write(root / "README.md", b"about the release")
+    return root
+
+
+def pack_tar(root: Path, path: Path, top: str = "") -> Path:
+    """Packs a folder into a plain tar, below the folder `top` if given."""
+    with tarfile.open(path, "w") as archive:
+        archive.add(root, top or ".")
+    return path
+
+
+def pack_zip(root: Path, path: Path, top: str = "") -> Path:
+    """Packs a folder into a zip, below the folder `top` if given."""
+    with zipfile.ZipFile(path, "w") as archive:
+        for file in sorted(root.rglob("*")):
+            archive.write(file, Path(top) / file.relative_to(root))
+    return path

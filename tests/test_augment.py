@@ -1,0 +1,91 @@
+"""Augmentation: the mask moves with the picture, and no defect leaves the frame."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from defect_jax.data.augment import Augment
+
+OFF = {
+    "flip_horizontal": False,
+    "flip_vertical": False,
+    "shift_px": 0,
+    "brightness": 0.0,
+    "contrast": 0.0,
+    "gamma": 0.0,
+    "noise": 0.0,
+    "blur_px": 0.0,
+}
+ALL = {
+    "flip_horizontal": True,
+    "flip_vertical": True,
+    "shift_px": 4,
+    "brightness": 0.2,
+    "contrast": 0.2,
+    "gamma": 0.2,
+    "noise": 0.05,
+    "blur_px": 1.0,
+}
+
+
+def element(seed=0, shape=(12, 16, 1), dtype=np.uint8):
+    rng = np.random.default_rng(seed)
+    valid = np.zeros(shape[:2], bool)
+    valid[1:-2, 2:-1] = True
+    mask = valid & (rng.random(shape[:2]) < 0.1)
+    image = rng.integers(0, np.iinfo(dtype).max, shape, dtype, endpoint=True)
+    return {"image": image, "mask": mask, "valid": valid, "label": np.float32(mask.any())}
+
+
+def test_everything_off_changes_nothing():
+    before = element()
+    after = Augment(**OFF).random_map(dict(before), np.random.default_rng(1))
+    for name in before:
+        np.testing.assert_array_equal(after[name], before[name])
+
+
+@given(st.integers(0, 10**6))
+def test_mask_and_valid_move_with_the_picture(seed):
+    """The picture carries its own mask as grey values, so the two can be compared afterwards."""
+    before = element(seed)
+    before["image"] = np.where(before["mask"], 200, np.where(before["valid"], 50, 90))
+    before["image"] = before["image"].astype(np.uint8)[..., None]
+    moves = OFF | {"flip_horizontal": True, "flip_vertical": True, "shift_px": 4}
+    after = Augment(**moves).random_map(dict(before), np.random.default_rng(seed))
+    np.testing.assert_array_equal(after["image"][after["mask"], 0], 200)
+    seen = after["image"][after["valid"] & ~after["mask"], 0]
+    assert set(seen.tolist()) <= {50}
+    assert after["mask"].sum() == before["mask"].sum()
+
+
+@given(st.integers(0, 10**6), st.sampled_from([np.uint8, np.uint16]), st.sampled_from([1, 3]))
+def test_shape_type_and_label_stay_and_no_defect_pixel_is_lost(seed, dtype, channels):
+    before = element(seed, (12, 16, channels), dtype)
+    after = Augment(**ALL).random_map(dict(before), np.random.default_rng(seed))
+    assert after["image"].shape == before["image"].shape and after["image"].dtype == dtype
+    assert after["label"] == before["label"]
+    assert after["mask"].sum() == before["mask"].sum()
+    assert not (after["mask"] & ~after["valid"]).any()
+
+
+@pytest.mark.parametrize("change", ["brightness", "contrast", "gamma", "noise", "blur_px"])
+def test_each_change_of_tones_acts_within_its_limit(change):
+    before = element(3, (64, 64, 1))
+    before["image"] = np.clip(before["image"], 60, 190)
+    augment = Augment(**(OFF | {change: 0.1 if change != "blur_px" else 1.0}))
+    differences = [
+        augment.random_map(dict(before), np.random.default_rng(seed))["image"].astype(float)
+        - before["image"]
+        for seed in range(20)
+    ]
+    means = [abs(d.mean()) for d in differences]
+    assert max(np.abs(d).max() for d in differences) > 0
+    assert max(means) <= 0.1 * 255 + 1
+
+
+def test_golden_values_of_a_fixed_picture():
+    """These change what every run sees: a new NumPy or OpenCV that changes them must be noticed."""
+    after = Augment(**(ALL | {"blur_px": 0.0})).random_map(element(5), np.random.default_rng(7))
+    assert after["image"][4, 4:10, 0].tolist() == [85, 78, 164, 141, 82, 9]
+    assert int(after["image"].sum()) == 17424

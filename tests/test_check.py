@@ -1,0 +1,154 @@
+"""Every fault of a data set in one pass, and nothing changed."""
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import raw_data
+from PIL import Image
+
+from defect_jax.data.check import check, report_faults
+from defect_jax.data.examine import examine
+from defect_jax.data.raw_files import open_root
+from defect_jax.data.records import Record
+from defect_jax.errors import UserError
+
+
+def state(root: Path) -> dict:
+    return {
+        path: (path.stat().st_mtime_ns, hashlib.sha256(path.read_bytes()).hexdigest())
+        for path in root.rglob("*")
+        if path.is_file()
+    }
+
+
+def texts(data) -> set[str]:
+    return {str(fault).removeprefix(f"{data.root}/") for fault in check(data)}
+
+
+def test_a_data_set_without_faults(tmp_path, capsys):
+    data = raw_data.config("folder", raw_data.folder_data(tmp_path / "raw"), tmp_path)
+    assert check(data) == []
+    report_faults(data)
+    assert capsys.readouterr().out == "folder: no fault found\n"
+
+
+def test_all_faults_in_one_pass(tmp_path, capsys):
+    root = raw_data.folder_data(tmp_path / "raw")
+    whole = raw_data.encoded(raw_data.picture(5))
+    cmyk = Image.fromarray(raw_data.picture(0, channels=3)).convert("CMYK")
+    for name, content in {
+        "images/good/part_000.png": whole[:-60],
+        "images/good/part_001.png": b"text",
+        "images/good/part_002.png": b"",
+        "images/good/part_003.png": np.zeros((1000, 1001), np.uint8),
+        "images/good/part_003b.jpg": raw_data.encoded(cmyk, "JPEG"),
+        "images/good/part_004.jpg": raw_data.encoded(raw_data.picture(4), "JPEG"),
+        "images/good/part_005.txt": b"text",
+        "images/good/part_006.tif": raw_data.encoded(
+            raw_data.picture(6),
+            "TIFF",
+            save_all=True,
+            append_images=[Image.fromarray(raw_data.picture(7))],
+        ),
+        "masks/good/part_006.png": b"text",
+        "masks/bad/part_010.png": raw_data.defect_mask(16, 12),
+        "masks/bad/part_011.png": raw_data.encoded(raw_data.defect_mask())[:-4],
+        "masks/bad/lost.png": raw_data.defect_mask(),
+        "groups.csv": b"id,group\nimages/nowhere,1\n",
+    }.items():
+        raw_data.write(root / name, content)
+    (root / "images/good/part_006.png").unlink()
+    (root / "masks/bad/part_012.png").unlink()
+    jpeg_mask = raw_data.encoded(raw_data.defect_mask(), "JPEG")
+    raw_data.write(root / "masks/bad/part_012.jpg", jpeg_mask)
+    data = raw_data.config("folder", root, tmp_path)
+    before = state(tmp_path)
+    found = texts(data)
+    expected = {
+        "images/good/part_000.png: is truncated or damaged",
+        "images/good/part_001.png: is not an image, or its beginning is damaged",
+        "images/good/part_002.png: is empty: copy it again",
+        "images/good/part_003.png: is larger than 1 megapixels",
+        "images/good/part_003b.jpg: is a CMYK picture: save it as grey or RGB",
+        "images/good/part_004.jpg: has the same id as part_004.png",
+        "images/good/part_005.txt: is not an image",
+        "images/good/part_006.tif: holds 2 pictures",
+        "masks/good/part_006.png: is not an image",
+        "masks/bad/part_010.png: is 12x16 px, but its picture 16x12 px",
+        "masks/bad/part_011.png: is truncated",
+        "masks/bad/part_012.jpg: is a JPEG mask",
+        "masks/bad/lost.png: is a mask without an image",
+        "groups.csv: lists 'images/nowhere', but there is no",
+        "groups.csv: does not list 'images/good/part_007'",
+    }
+    assert not [text for text in expected if not any(one.startswith(text) for one in found)]
+    assert all("\n" not in text for text in found)
+    assert len(found) == 14 + 16, "as above, and a line for each picture that groups.csv forgot"
+    assert state(tmp_path) == before
+    assert not (tmp_path / "prepared").exists()
+    with pytest.raises(UserError, match="folder: faults to mend: 30, listed above"):
+        report_faults(data)
+    assert len(capsys.readouterr().out.splitlines()) == 30
+
+
+@pytest.mark.parametrize(
+    "name, root, fault",
+    [
+        ("folder", "", "config.data.root: not set"),
+        ("folder", "nowhere", "config.data.root: "),
+        ("mnist", "", "config.data.name: 'mnist' is unknown"),
+    ],
+)
+def test_nothing_to_read(tmp_path, name, root, fault):
+    data = raw_data.config(name, root and tmp_path / root, tmp_path)
+    (found,) = check(data)
+    assert str(found).startswith(fault)
+
+
+def test_one_sided_and_empty_splits(tmp_path):
+    raw_data.folder_data(tmp_path / "raw/train", defective=0)
+    raw_data.folder_data(tmp_path / "raw/val", good=0, defective=3)
+    data = raw_data.config("folder", tmp_path / "raw", tmp_path)
+    assert texts(data) == {
+        "split 'train': none of its 10 parts is defective: add defective parts with masks",
+        "split 'val': none of its 3 parts is good: add good parts",
+        "split 'test': holds no picture: add some",
+    }
+
+
+def test_a_mask_that_contradicts_the_class(tmp_path):
+    root = raw_data.folder_data(tmp_path / "raw")
+    data = raw_data.config("folder", root, tmp_path)
+    names = "images/bad/part_010.png", "masks/bad/part_010.png"
+    record = Record("id", *names, group="id", class_name="good", split="train")
+    (fault,) = examine(open_root(data.root), data, record).faults
+    assert str(fault) == (
+        f"{root}/masks/bad/part_010.png: marks a defect, but its picture is filed as good: "
+        "correct one of the two"
+    )
+    record = Record("id", names[0], None, group="id", class_name="MT_Crack", split="train")
+    (fault,) = examine(open_root(data.root), data, record).faults
+    assert "marks no defect, but its picture is filed as MT_Crack" in fault.what
+
+
+def test_a_file_that_cannot_be_read(tmp_path):
+    root = raw_data.folder_data(tmp_path / "raw")
+    (root / "images/good/part_000.png").unlink()
+    (root / "images/good/part_000.png").symlink_to(tmp_path / "nowhere")
+    data = raw_data.config("folder", root, tmp_path)
+    assert texts(data) == {
+        "images/good/part_000.png: cannot be read (No such file or directory): copy it again"
+    }
+
+
+def test_a_turned_picture_is_named_where_sizes_differ(tmp_path):
+    root = raw_data.folder_data(tmp_path / "raw")
+    exif = Image.Exif()
+    exif[0x112] = 6
+    turned = raw_data.encoded(raw_data.picture(0), exif=exif)
+    raw_data.write(root / "images/bad/part_010.png", turned)
+    raw_data.write(root / "masks/bad/part_010.png", raw_data.defect_mask(16, 12))
+    (fault,) = check(raw_data.config("folder", root, tmp_path))
+    assert "carries an EXIF rotation, which does not count" in fault.what

@@ -1,0 +1,75 @@
+"""Pictures into the network's frame: geometry by hand, and no defect ever vanishes."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from defect_jax.data.letterbox import (
+    Placement,
+    letterbox_image,
+    letterbox_mask,
+    place,
+    valid_area,
+)
+from defect_jax.errors import UserError
+
+
+@pytest.mark.parametrize(
+    ("native", "size", "max_scale", "expected"),
+    [
+        ((300, 600), (128, 128), 1.0, Placement(32, 0, 64, 128)),
+        ((600, 300), (128, 128), 1.0, Placement(0, 32, 128, 64)),
+        ((641, 230), (672, 256), 1.0, Placement(15, 13, 641, 230)),  # KSDD2: padded, not scaled
+        ((64, 64), (128, 128), 1.0, Placement(32, 32, 64, 64)),  # never enlarged above max_scale
+        ((64, 64), (128, 128), 2.0, Placement(0, 0, 128, 128)),
+        ((1, 1000), (64, 64), 1.0, Placement(31, 0, 1, 64)),  # one pixel high stays one pixel
+    ],
+)
+def test_place_keeps_the_aspect_and_centres(native, size, max_scale, expected):
+    assert place(native, size, 0.0, max_scale, "x") == expected
+
+
+def test_place_refuses_to_shrink_below_the_limit_and_names_the_picture():
+    with pytest.raises(UserError, match=r"part_7: 700x230 px does not fit .* 672x256"):
+        place((700, 230), (672, 256), min_scale=1.0, max_scale=1.0, name="part_7")
+
+
+def test_unscaled_picture_and_mask_are_copied_exactly_and_the_border_is_repeated():
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 65536, (5, 3, 1), np.uint16)
+    mask = rng.random((5, 3)) < 0.3
+    placement = place((5, 3), (8, 8), 1.0, 1.0, "x")
+    framed = letterbox_image(image, placement, (8, 8))
+    inside = np.s_[1:6, 2:5]
+    assert framed.dtype == np.uint16
+    np.testing.assert_array_equal(framed[inside], image)
+    np.testing.assert_array_equal(framed[1:6, :2], np.repeat(image[:, :1], 2, axis=1))
+    expected = np.zeros((8, 8), bool)
+    expected[inside] = mask
+    np.testing.assert_array_equal(letterbox_mask(mask, placement, (8, 8)), expected)
+    valid = valid_area(placement, (8, 8))
+    assert valid[inside].all() and valid.sum() == 15
+
+
+@given(
+    st.tuples(st.integers(1, 90), st.integers(1, 90)), st.integers(0, 10**6), st.floats(0.001, 0.5)
+)
+def test_no_defect_vanishes_and_none_reaches_the_padding(native, seed, share):
+    rng = np.random.default_rng(seed)
+    mask = rng.random(native) < share
+    mask[rng.integers(native[0]), rng.integers(native[1])] = True
+    placement = place(native, (16, 24), 0.0, 1.0, "x")
+    framed = letterbox_mask(mask, placement, (16, 24))
+    assert framed.any()
+    assert not (framed & ~valid_area(placement, (16, 24))).any()
+
+
+def test_a_large_defect_keeps_its_area_and_a_thin_crack_its_length():
+    mask = np.zeros((400, 400), bool)
+    mask[100:300, 120:280] = True
+    placement = place(mask.shape, (100, 100), 0.0, 1.0, "x")
+    assert letterbox_mask(mask, placement, (100, 100)).sum() == mask.sum() / 16
+    crack = np.zeros((400, 400), bool)
+    crack[np.arange(40, 360), 201] = True  # one px wide at a quarter of the size
+    assert letterbox_mask(crack, placement, (100, 100)).any(axis=1).sum() == 80

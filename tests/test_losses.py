@@ -1,0 +1,200 @@
+"""Losses against closed forms in float64, and what must hold for any input."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+
+from defect_jax.losses.classification import classification_loss
+from defect_jax.losses.cross_entropy import binary_cross_entropy
+from defect_jax.losses.dice import dice_loss
+from defect_jax.losses.segmentation import segmentation_loss
+
+SHAPE = (3, 4, 5, 1)
+seeds = st.integers(0, 2**32 - 1)
+scales = st.sampled_from([0.0, 0.3, 3.0, 30.0, 1e4])
+quickly = settings(max_examples=30, deadline=None)
+
+
+def sample(seed, scale=3.0, heads=2):
+    """Logits of some heads, a mask with few defects, a valid map with some padding."""
+    rng = np.random.default_rng(seed)
+    logits = rng.normal(scale=scale, size=(heads, *SHAPE)).astype(np.float32)
+    mask = (rng.uniform(size=SHAPE) < 0.2).astype(np.float32)
+    valid = (rng.uniform(size=SHAPE) < 0.8).astype(np.float32)
+    return jnp.asarray(logits), jnp.asarray(mask), jnp.asarray(valid)
+
+
+def bce_by_hand(logits, target, weight):
+    logits, target, weight = (np.float64(x) for x in (logits, target, weight))
+    losses = np.logaddexp(0, logits) - target * logits
+    return (weight * losses).sum() / weight.sum()
+
+
+def dice_by_hand(logits, mask, valid, smooth=1.0):
+    logits, mask, valid = (np.float64(x) for x in (logits, mask, valid))
+    score = np.exp(-np.logaddexp(0, -logits)) * valid
+    mask = mask * valid
+    return 1 - (2 * (score * mask).sum() + smooth) / (score.sum() + mask.sum() + smooth)
+
+
+def segmentation_by_hand(logits, mask, valid):
+    return np.mean(
+        [0.5 * bce_by_hand(z, mask, valid) + dice_by_hand(z, mask, valid) for z in logits]
+    )
+
+
+def first_head(loss):
+    return lambda logits, mask, valid: loss(logits[0], mask, valid)
+
+
+def first_pixels(loss):
+    return lambda logits, mask, valid: loss(*(x.reshape(-1)[:60] for x in (logits[0], mask, valid)))
+
+
+# A new loss joins with a line: its name, ours, the closed form; both of (logits, mask, valid).
+LOSSES = [
+    ("bce", jax.jit(first_head(binary_cross_entropy)), first_head(bce_by_hand)),
+    ("dice", jax.jit(first_head(dice_loss)), first_head(dice_by_hand)),
+    ("segmentation", jax.jit(segmentation_loss), segmentation_by_hand),
+    ("classification", jax.jit(first_pixels(classification_loss)), first_pixels(bce_by_hand)),
+]
+every_loss = pytest.mark.parametrize(
+    "loss, by_hand", [row[1:] for row in LOSSES], ids=[row[0] for row in LOSSES]
+)
+
+
+@every_loss
+@quickly
+@given(seed=seeds, scale=scales)
+def test_equals_the_closed_form(loss, by_hand, seed, scale):
+    logits, mask, valid = sample(seed, scale)
+    value = loss(logits, mask, valid)
+    assert value.dtype == jnp.float32 and value.shape == ()
+    np.testing.assert_allclose(value, by_hand(*map(np.asarray, (logits, mask, valid))), rtol=1e-6)
+
+
+@every_loss
+@quickly
+@given(seed=seeds)
+def test_padding_changes_nothing(loss, by_hand, seed):
+    del by_hand
+    logits, mask, valid = sample(seed)
+    other_logits, other_mask, _ = sample(seed + 1, scale=50.0)
+    other_logits = other_logits.at[:, 0, 0, 0].set(jnp.nan)
+    mixed = (
+        jnp.where(valid > 0, logits, other_logits),
+        jnp.where(valid > 0, mask, other_mask),
+        valid,
+    )
+    assert loss(logits, mask, valid) == loss(*mixed)
+
+
+@every_loss
+def test_padding_gets_no_gradient_even_if_not_finite(loss, by_hand):
+    del by_hand
+    logits, mask, valid = sample(0)
+    grads = jax.grad(loss)(jnp.where(valid > 0, logits, jnp.inf), mask, valid)
+    assert np.isfinite(grads).all()
+    assert np.all(np.where(valid > 0, 0, grads) == 0)
+    assert np.all(grads[0][np.asarray(valid) > 0] != 0)
+
+
+@every_loss
+def test_nothing_valid_is_zero_without_gradient(loss, by_hand):
+    del by_hand
+    logits, mask, valid = sample(0)
+    value, grads = jax.value_and_grad(loss)(logits, mask, jnp.zeros_like(valid))
+    assert value == 0
+    assert not np.any(grads)
+
+
+@every_loss
+@quickly
+@given(seed=seeds)
+def test_order_of_pictures_does_not_matter(loss, by_hand, seed):
+    del by_hand
+    logits, mask, valid = sample(seed)
+    order = np.random.default_rng(seed).permutation(SHAPE[0])
+    permuted = loss(logits[:, order], mask[order], valid[order])
+    np.testing.assert_allclose(permuted, loss(logits, mask, valid), rtol=1e-6)
+
+
+@every_loss
+@pytest.mark.parametrize("scale", [1.0, 1e3, 1e30])
+def test_bfloat16_logits_are_safe(loss, by_hand, scale):
+    logits, mask, valid = sample(0, scale)
+    logits = logits.astype(jnp.bfloat16)
+    value, grads = jax.value_and_grad(loss)(logits, mask, valid)
+    assert value.dtype == jnp.float32
+    assert np.isfinite(np.float32(grads)).all()
+    expected = by_hand(*(np.float64(np.float32(x)) for x in (logits, mask, valid)))
+    np.testing.assert_allclose(value, expected, rtol=1e-6)
+
+
+@quickly
+@given(seed=seeds, scale=scales)
+def test_ranges(seed, scale):
+    logits, mask, valid = sample(seed, scale, heads=1)
+    assert 0 <= dice_loss(logits[0], mask, valid) <= 1
+    assert binary_cross_entropy(logits[0], mask, valid) >= 0
+
+
+def test_dice_of_a_perfect_mask_and_of_its_opposite():
+    _, mask, valid = sample(0)
+    perfect = 1e3 * (2 * mask - 1)
+    assert dice_loss(perfect, mask, valid) == 0
+    pixels = float(jnp.sum(valid))
+    np.testing.assert_allclose(dice_loss(-perfect, mask, valid), 1 - 1 / (pixels + 1), rtol=1e-6)
+
+
+def test_dice_of_a_batch_without_defect_asks_for_empty_predictions():
+    empty = jnp.zeros(SHAPE)
+    value, grads = jax.value_and_grad(dice_loss)(empty, empty, jnp.ones(SHAPE))
+    np.testing.assert_allclose(value, 1 - 1 / 31, rtol=1e-6)  # 60 pixels of probability 0.5
+    assert np.all(np.asarray(grads) > 0)
+    assert dice_loss(empty - 1e3, empty, jnp.ones(SHAPE)) == 0
+
+
+def test_dice_is_of_the_batch_not_the_mean_over_images():
+    logits, mask, valid = sample(1)
+    alone = [dice_loss(logits[0][i : i + 1], mask[i : i + 1], valid[i : i + 1]) for i in range(3)]
+    assert abs(dice_loss(logits[0], mask, valid) - np.mean(alone)) > 1e-3
+
+
+def test_smooth_and_weights_are_used():
+    logits, mask, valid = sample(2)
+    by_hand = dice_by_hand(*(np.asarray(x) for x in (logits[0], mask, valid)), smooth=7.0)
+    np.testing.assert_allclose(dice_loss(logits[0], mask, valid, smooth=7.0), by_hand, rtol=1e-6)
+    only_bce = segmentation_loss(logits[:1], mask, valid, bce_weight=2.0, dice_weight=0.0)
+    twice = 2 * binary_cross_entropy(logits[0], mask, valid)
+    np.testing.assert_allclose(only_bce, twice, rtol=1e-6)
+
+
+def test_deep_supervision_is_a_mean():
+    logits, mask, valid = sample(3)
+    alone = [segmentation_loss(logits[i : i + 1], mask, valid) for i in range(2)]
+    np.testing.assert_allclose(segmentation_loss(logits, mask, valid), np.mean(alone), rtol=1e-6)
+
+
+def test_sample_weights_weigh():
+    logits, label = jnp.array([1.0, -2.0, 3.0]), jnp.array([1.0, 1.0, 0.0])
+    weight = jnp.array([1.0, 3.0, 0.5])
+    expected = bce_by_hand(logits, label, weight)
+    np.testing.assert_allclose(classification_loss(logits, label, weight), expected, rtol=1e-6)
+
+
+def test_sharded_batch_has_one_dice():
+    rng = np.random.default_rng(4)
+    logits = jnp.asarray(rng.normal(size=(2, 8, 4, 4, 1)), jnp.float32)
+    mask = jnp.asarray(rng.uniform(size=(8, 4, 4, 1)) < 0.2, jnp.float32)
+    valid = jnp.ones_like(mask)
+    mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,))
+    of_heads = NamedSharding(mesh, PartitionSpec(None, "data"))
+    of_batch = NamedSharding(mesh, PartitionSpec("data"))
+    args = jax.device_put((logits, mask, valid), (of_heads, of_batch, of_batch))
+    sharded = jax.jit(segmentation_loss)(*args)
+    np.testing.assert_allclose(sharded, segmentation_loss(logits, mask, valid), rtol=1e-6)

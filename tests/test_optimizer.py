@@ -1,0 +1,48 @@
+"""Schedule, decay mask and averaged weights against closed forms."""
+
+import jax.numpy as jnp
+import numpy as np
+import optax
+from ml_collections import ConfigDict
+
+from defect_jax.optimizer import averaged, learning_rate, make_tx
+
+
+def config(**optimizer):
+    defaults = {"learning_rate": 0.01, "warmup_steps": 10, "weight_decay": 0.5, "clip_norm": 1.0}
+    return ConfigDict({"optimizer": defaults | optimizer, "train": {"steps": 110}})
+
+
+def test_learning_rate_warms_up_and_follows_the_cosine():
+    rate = learning_rate(config())
+    steps = np.array([0, 5, 10, 60, 110])
+    cosine = 0.5 * (1 + np.cos(np.pi * (steps[2:] - 10) / 100))
+    expected = [1e-4, (1e-4 + 1e-2) / 2, *(1e-4 + (1e-2 - 1e-4) * cosine)]
+    np.testing.assert_allclose([rate(step) for step in steps], expected, rtol=1e-5)
+
+
+def test_only_kernels_decay():
+    params = {"kernel": jnp.ones((2, 2)), "bias": jnp.ones(2)}
+    tx = make_tx(config(warmup_steps=1))
+    zeros = {"kernel": jnp.zeros((2, 2)), "bias": jnp.zeros(2)}
+    updates, _ = tx.update(zeros, tx.init(params), params)
+    np.testing.assert_array_equal(updates["bias"], 0.0)
+    np.testing.assert_allclose(updates["kernel"], -1e-4 * 0.5, rtol=1e-5)  # -rate · decay · 1
+
+
+def test_gradients_are_clipped_to_the_norm():
+    tx = optax.chain(*[make_tx(config())])
+    params = {"kernel": jnp.zeros((2, 2))}
+    one, _ = tx.update({"kernel": jnp.full((2, 2), 1e3)}, tx.init(params), params)
+    two, _ = tx.update({"kernel": jnp.full((2, 2), 0.5)}, tx.init(params), params)
+    np.testing.assert_allclose(one["kernel"], two["kernel"], rtol=1e-6)
+
+
+def test_average_follows_the_recurrence_with_a_short_start():
+    average, values = jnp.zeros(()), np.random.default_rng(0).normal(size=30)
+    expected = 0.0
+    for step, value in enumerate(values):
+        decay = min(0.9, (1 + step) / (10 + step))
+        expected = decay * expected + (1 - decay) * value
+        average = averaged(average, jnp.asarray(value, jnp.float32), jnp.asarray(step), 0.9)
+    np.testing.assert_allclose(average, expected, rtol=1e-5)

@@ -1,0 +1,102 @@
+"""Batches: deterministic, resumable by slicing, every evaluated picture exactly once."""
+
+import jax
+import numpy as np
+import pytest
+from ml_collections import ConfigDict
+
+from configs import synthetic
+from defect_jax.configuration import resolve
+from defect_jax.data.pipeline import (
+    Frame,
+    canvas_px,
+    evaluation_batches,
+    evaluation_steps,
+    training_batches,
+)
+from defect_jax.data.prepare import prepare
+from defect_jax.errors import UserError
+from defect_jax.sharding import make_mesh, to_global
+
+
+@pytest.fixture(scope="module")
+def ready(tmp_path_factory):
+    config = synthetic.get_config("debug").copy_and_resolve_references()
+    config.data.data_dir = str(tmp_path_factory.mktemp("data"))
+    prepared = prepare(config.data)
+    return resolve(config, prepared.info), prepared.splits
+
+
+def on_host(batch):
+    return jax.tree.map(np.asarray, batch)
+
+
+def take(ready, first_step=0, count=3, **data):
+    config, splits = ready
+    config = ConfigDict(config.to_dict())
+    config.data.update(data)
+    batches = training_batches(splits["train"], config, on_host, first_step)
+    return [next(batches) for _ in range(count)]
+
+
+def assert_same(left, right):
+    for one, two in zip(left, right, strict=True):
+        jax.tree.map(np.testing.assert_array_equal, one, two)
+
+
+def test_batches_are_balanced_and_shaped_for_the_network(ready):
+    for batch in take(ready):
+        assert batch["image"].shape == (8, 32, 32, 1) and batch["image"].dtype == np.uint8
+        assert batch["mask"].dtype == batch["valid"].dtype == bool
+        assert batch["label"].tolist().count(1.0) == 4
+        np.testing.assert_array_equal(batch["mask"].any(axis=(1, 2)), batch["label"] > 0)
+
+
+def test_order_and_augmentation_do_not_depend_on_threads(ready):
+    assert_same(take(ready, threads=0), take(ready, threads=4))
+
+
+def test_order_and_augmentation_do_not_depend_on_worker_processes(ready):
+    assert_same(take(ready, count=2), take(ready, count=2, workers=2))
+
+
+def test_resuming_at_a_step_gives_the_batches_of_that_step(ready):
+    assert_same(take(ready, count=5)[2:], take(ready, first_step=2, count=3))
+
+
+def test_another_seed_gives_another_order(ready):
+    config, splits = ready
+    other = ConfigDict(config.to_dict())
+    other.seed = 1
+    changed = next(training_batches(splits["train"], other, on_host, 0))
+    assert not np.array_equal(changed["image"], take(ready)[0]["image"])
+
+
+def test_evaluation_sees_every_picture_once_and_pads_the_last_batch(ready):
+    config, splits = ready
+    val = splits["val"]
+    batches = list(evaluation_batches(val, config, to_global(make_mesh(8, 1))))
+    rows = np.concatenate([batch["row"] for batch in batches])
+    assert len(batches) == evaluation_steps(val, config)
+    assert rows[: len(val.rows)].tolist() == list(range(len(val.rows)))
+    assert set(rows[len(val.rows) :].tolist()) <= {-1}
+    last = batches[-1]
+    padding = np.asarray(last["row"]) < 0
+    assert padding.any() and not np.asarray(last["valid"])[padding].any()
+    native = np.concatenate([batch["native_mask"] for batch in batches])
+    assert native.shape[1:] == canvas_px(val)
+    assert native.sum(axis=(1, 2))[: len(val.rows)].tolist() == [r.defect_px for r in val.rows]
+
+
+def test_grey_joins_colour_and_eight_bit_joins_sixteen():
+    frame = Frame((4, 4), 0.0, 1.0, channels=3, bit_depth=16)
+    widened = frame.common(np.array([[[0], [255]]], np.uint8), "x")
+    assert widened.dtype == np.uint16
+    assert widened.tolist() == [[[0, 0, 0], [65535, 65535, 65535]]]
+
+
+@pytest.mark.parametrize("image", [np.zeros((2, 2, 3), np.uint8), np.zeros((2, 2, 1), np.uint16)])
+def test_pictures_beyond_what_the_network_knows_are_refused_by_name(image):
+    frame = Frame((4, 4), 0.0, 1.0, channels=1, bit_depth=8)
+    with pytest.raises(UserError, match="part_3: has .* trained on 1 of 8 bit"):
+        frame.common(image, "part_3")

@@ -1,0 +1,56 @@
+"""Mesh and shardings on eight devices."""
+
+import jax
+import numpy as np
+import pytest
+from jax.sharding import PartitionSpec as P
+
+from defect_jax.errors import UserError
+from defect_jax.sharding import (
+    batch_sharding,
+    make_mesh,
+    place_state,
+    replicated,
+    state_sharding,
+    to_global,
+)
+
+
+@pytest.mark.parametrize(
+    ("data", "fsdp", "shape"), [(-1, 1, (8, 1)), (-1, 4, (2, 4)), (2, 4, (2, 4)), (1, 8, (1, 8))]
+)
+def test_mesh_takes_all_devices(data, fsdp, shape):
+    mesh = make_mesh(data, fsdp)
+    assert mesh.axis_names == ("data", "fsdp") and mesh.devices.shape == shape
+
+
+@pytest.mark.parametrize(("data", "fsdp"), [(3, 1), (-1, 3), (8, 8)])
+def test_mesh_that_does_not_fit_names_the_field(data, fsdp):
+    with pytest.raises(UserError, match="config.mesh: .* the 8 devices"):
+        make_mesh(data, fsdp)
+
+
+def test_large_arrays_are_split_along_their_widest_axis_that_divides():
+    mesh = make_mesh(2, 4)
+    shapes = {
+        "kernel": np.zeros((3, 3, 64, 128)),
+        "odd": np.zeros((3, 3, 61, 127)),
+        "bias": np.zeros(128),
+    }
+    shardings = state_sharding(mesh, shapes)
+    assert shardings["kernel"].spec == P(None, None, None, "fsdp")
+    assert shardings["odd"].spec == P()
+    assert shardings["bias"].spec == P()
+    assert state_sharding(make_mesh(8, 1), shapes)["kernel"].spec == P()
+
+
+def test_values_arrive_where_they_belong():
+    mesh = make_mesh(2, 4)
+    tree = {"kernel": np.arange(64 * 512, dtype=np.float32).reshape(64, 512), "step": np.int32(3)}
+    placed = place_state(tree, state_sharding(mesh, tree))
+    assert placed["kernel"].addressable_shards[0].data.shape == (64, 128)
+    jax.tree.map(np.testing.assert_array_equal, placed, tree)
+    batch = to_global(mesh)({"image": np.arange(16.0)})
+    assert batch["image"].sharding == batch_sharding(mesh)
+    assert batch["image"].addressable_shards[0].data.shape == (2,)
+    assert replicated(mesh).spec == P()

@@ -1,0 +1,124 @@
+"""The training step: same numbers on one device and on eight, one compilation, losses that fall."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import AxisType
+
+from configs import synthetic
+from defect_jax.models.initialise import initial_variables
+from defect_jax.models.network import Outputs, SegmentationNetwork
+from defect_jax.optimizer import make_tx
+from defect_jax.sharding import batch_sharding, place_state, replicated, state_sharding, to_global
+from defect_jax.steps import (
+    Thresholds,
+    create_state,
+    decide_mask,
+    make_train_step,
+    normalise,
+    task_losses,
+)
+
+STEPS = 20
+
+
+def make_config(**model):
+    config = synthetic.get_config("debug").copy_and_resolve_references()
+    config.unlock()
+    config.picture = {"channels": 1, "bit_depth": 8, "mean": (0.4,), "std": (0.2,)}
+    config.model.update({"widths": (4, 8), "dropout": 0.2} | model)
+    config.train.steps = STEPS
+    config.data.size = (16, 16)
+    config.optimizer.learning_rate = 0.02
+    return config
+
+
+def batches(count=STEPS, size=8):
+    rng = np.random.default_rng(0)
+    for _ in range(count):
+        label = (np.arange(size) % 2).astype(np.float32)
+        mask = np.zeros((size, 16, 16), bool)
+        mask[label > 0, 4:9, 5:11] = True
+        image = rng.integers(60, 120, (size, 16, 16, 1), np.uint8) + 90 * mask[..., None]
+        valid = np.ones_like(mask)
+        valid[:, :2] = False
+        yield {"image": image.astype(np.uint8), "mask": mask, "valid": valid, "label": label}
+
+
+def train(data, fsdp, min_size=64):
+    """Losses of a run on a mesh of data x fsdp devices, and how often the step was compiled."""
+    devices = np.array(jax.devices()[: data * fsdp]).reshape(data, fsdp)
+    mesh = jax.sharding.Mesh(devices, ("data", "fsdp"), axis_types=(AxisType.Auto,) * 2)
+    config = make_config()
+    network, tx = SegmentationNetwork(**config.model), make_tx(config)
+    variables = initial_variables(network, (1, 16, 16, 1), 0)
+    state = create_state(variables, tx)
+    shardings = state_sharding(mesh, state, min_size)
+    state = place_state(state, shardings)
+    step = jax.jit(
+        make_train_step(network, tx, config),
+        donate_argnums=0,
+        out_shardings=(shardings, replicated(mesh)),
+    )
+    history = []
+    for batch in map(to_global(mesh), batches()):
+        assert batch["image"].sharding == batch_sharding(mesh)
+        state, metrics = step(state, batch)
+        history.append([float(metrics[name]) for name in sorted(metrics)])
+    return np.array(history), step._cache_size(), state
+
+
+@pytest.fixture(scope="module")
+def one_device():
+    return train(1, 1)
+
+
+def test_losses_fall_and_the_step_is_compiled_once(one_device):
+    history, compilations, state = one_device
+    assert compilations == 1
+    assert int(state.step) == STEPS
+    assert history[-5:, 1].mean() < 0.8 * history[:5, 1].mean()  # "loss"
+
+
+@pytest.mark.parametrize(("data", "fsdp"), [(8, 1), (2, 4)])
+def test_eight_devices_give_the_same_losses_as_one(one_device, data, fsdp):
+    history, compilations, _ = train(data, fsdp)
+    assert compilations == 1
+    np.testing.assert_allclose(history, one_device[0], rtol=1e-5, atol=1e-5)
+
+
+def test_normalise_uses_the_full_range_of_the_type():
+    for dtype, top in ((np.uint8, 255), (np.uint16, 65535)):
+        image = np.array([0, top], dtype).reshape(1, 1, 2, 1)
+        got = normalise(jnp.asarray(image), mean=(0.25,), std=(0.5,))
+        np.testing.assert_allclose(np.ravel(got), [-0.5, 1.5], rtol=1e-6)
+
+
+def test_padding_pictures_and_pixels_change_no_loss():
+    config = make_config()
+    batch = {name: jnp.asarray(value) for name, value in next(batches(1, 4)).items()}
+    rng = np.random.default_rng(1)
+    logits = jnp.asarray(rng.normal(size=(2, 4, 16, 16, 1)), jnp.float32)
+    labels = jnp.asarray(rng.normal(size=4), jnp.float32)
+    batch["valid"] = batch["valid"].at[2].set(False)
+    want = task_losses(Outputs(logits, labels), batch, config)
+    batch["mask"] = batch["mask"].at[2].set(True).at[:, :2].set(True)
+    batch["label"] = batch["label"].at[2].set(1.0)
+    got = task_losses(Outputs(logits.at[:, 2].add(3.0), labels.at[2].add(5.0)), batch, config)
+    assert sorted(want) == ["classification", "segmentation"]
+    for task in want:
+        np.testing.assert_allclose(got[task], want[task], rtol=1e-6)
+
+
+def test_without_a_head_there_is_one_task():
+    batch = {name: jnp.asarray(value) for name, value in next(batches(1, 2)).items()}
+    losses = task_losses(Outputs(jnp.zeros((1, 2, 16, 16, 1)), None), batch, make_config())
+    assert list(losses) == ["segmentation"]
+
+
+def test_mask_is_decided_only_where_its_picture_is_rejected():
+    probability = jnp.array([[[0.2, 0.6, 0.9]], [[0.2, 0.6, 0.7]]])
+    thresholds = Thresholds(mask=jnp.array(0.8), pixel=jnp.array(0.5))
+    decided = decide_mask(probability, probability.max(axis=(1, 2)), thresholds)
+    assert decided.tolist() == [[[False, True, True]], [[False, False, False]]]
