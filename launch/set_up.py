@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
 PYTHON = VENV / "bin" / "python"
 LOCK = VENV / "lock"
-FETCH_GB = {"cpu": 0.4, "cuda12": 3.0, "cuda13": 2.5, "tpu": 0.6}  # to tell how long it may take
+DISK_GB = {"cpu": 1.4, "cuda12": 6.2, "cuda13": 5.1, "tpu": 1.6}  # of .venv, tests included
 
 
 def say(line: str) -> None:
@@ -96,7 +96,7 @@ def is_ready(purpose: str, accelerator: str) -> bool:
         return False
     # Wheels for an accelerator serve a machine without one too: a login node must not take .venv
     # away from the compute nodes that share the checkout.
-    fitting = list(FETCH_GB) if accelerator == "cpu" else [accelerator]
+    fitting = list(DISK_GB) if accelerator == "cpu" else [accelerator]
     return any(made_from == fingerprint(name) for name in fitting)
 
 
@@ -132,16 +132,15 @@ def run(lock: int, *command: str | Path) -> None:
 
 
 def install(lock: int, *arguments: str | Path) -> None:
-    # No build isolation: it would fetch what builds from the package index, unpinned. No compiling:
-    # all of it is compiled at the end, on all cores.
+    # No build isolation: pip would fetch the newest setuptools, unpinned, to build promise, the one
+    # package without a wheel. No compiling: all is compiled at the end, on all cores.
     options = ["--quiet", "--no-deps", "--no-build-isolation", "--use-pep517", "--no-compile"]
     run(lock, PYTHON, "-m", "pip", "install", *options, *arguments)
 
 
 def install_pinned(lock: int, names: Sequence[str]) -> None:
-    # Wheels alone, or pip would try to compile jaxlib where there is none; promise has none at all.
     files = [argument for name in names for argument in ("-r", requirements(name))]
-    install(lock, "--require-hashes", "--only-binary=:all:", "--no-binary=promise", *files)
+    install(lock, "--require-hashes", *files)
 
 
 def make(lock: int, purpose: str, accelerator: str) -> None:
@@ -156,7 +155,7 @@ def make(lock: int, purpose: str, accelerator: str) -> None:
         install_pinned(lock, ["test"])
     else:
         python = sys.version.split()[0]
-        say(f"making .venv with Python {python} for {accelerator}: {FETCH_GB[accelerator]} GB")
+        say(f"making .venv with Python {python} for {accelerator} ({DISK_GB[accelerator]} GB)")
         clear()
         run(lock, sys._base_executable, "-m", "venv", VENV)
         say("installing the pinned packages (this can take a minute or more)")
@@ -164,7 +163,8 @@ def make(lock: int, purpose: str, accelerator: str) -> None:
         install_pinned(lock, [accelerator, *purposes[1:]])
         install(lock, "--editable", ROOT)
     say("compiling them to bytecode")
-    run(lock, PYTHON, "-m", "compileall", "-qq", "-j", "0", VENV / "lib")
+    with contextlib.suppress(subprocess.CalledProcessError):  # some files are for other Pythons
+        run(lock, PYTHON, "-m", "compileall", "-qq", "-j", "0", VENV / "lib")
     for name in purposes:
         unfinished = stamp(name).with_suffix(".tmp")
         unfinished.write_text(made_from)

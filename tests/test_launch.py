@@ -259,7 +259,7 @@ def test_accelerator_wheels_serve_a_machine_without_one(folder, commands, monkey
 )
 def test_failure_is_one_line_and_leaves_nothing_ready(folder, monkeypatch, capsys, error, code):
     def fail(lock, *command):
-        if "compileall" in command:
+        if "--editable" in command:
             raise error
 
     monkeypatch.setattr(set_up, "run", fail)

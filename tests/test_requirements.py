@@ -52,7 +52,7 @@ def declared(python, *extras):
 def test_there_is_a_lock_for_every_target():
     extras = set(PROJECT["optional-dependencies"])
     assert set(LOCKS) == {"build", "cpu"} | extras
-    assert set(set_up.FETCH_GB) == {"cpu"} | extras - {"test"}
+    assert set(set_up.DISK_GB) == {"cpu"} | extras - {"test"}
 
 
 @pytest.mark.parametrize("name", LOCKS)

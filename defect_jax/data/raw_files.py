@@ -53,7 +53,8 @@ def open_root(root: str | None) -> RawFiles:
             return Folder(path)
         kind = _archive_kind(path)
     except OSError as error:
-        raise UserError(f"config.data.root: {path}: {error.strerror}") from error
+        text = f"config.data.root: {path}: {error.strerror}: give the folder, .tar or .zip"
+        raise UserError(text) from error
     return kind(path)
 
 
