@@ -29,15 +29,21 @@ def base() -> ml_collections.ConfigDict:
     augment.flip_horizontal = True
     augment.flip_vertical = True
     augment.shift_px = 3
-    augment.brightness = 0.1
-    augment.contrast = 0.15
+    augment.brightness = 0.05
+    augment.contrast = 0.1
     augment.gamma = 0.15
-    augment.noise = 0.02
+    augment.noise = 0.01
     augment.blur_px = 0.5
 
     config.model = model = ml_collections.ConfigDict()
     model.decoder = "unetplusplus"  # or unet
-    model.widths = (32, 64, 128, 256, 512)  # channels of each level; one level more halves once more
+    model.widths = (
+        32,
+        64,
+        128,
+        256,
+        512,
+    )  # channels of each level; one level more halves once more
     model.attention = "scse"  # or none, gates
     model.deep_supervision = True
     model.classification_head = True
@@ -84,11 +90,15 @@ def cpu(config: ml_collections.ConfigDict) -> None:
     """Shrinks the network to what two laptop cores train in minutes."""
     config.model.widths = (8, 16, 32, 64, 128)
     config.model.dtype = "float32"  # bfloat16 is slower than float32 on a CPU
+    config.optimizer.learning_rate = 5e-3  # few steps, so larger ones
     config.optimizer.warmup_steps = 50
     config.optimizer.average_decay = 0.99
+    config.train.batch_size = 8
 
 
-def choose(config: ml_collections.ConfigDict, variant: str, **variants) -> ml_collections.ConfigDict:
+def choose(
+    config: ml_collections.ConfigDict, variant: str, **variants
+) -> ml_collections.ConfigDict:
     """Applies the function of the chosen variant; the empty one leaves the config at full size."""
     if variant:
         if variant not in variants:

@@ -3,7 +3,8 @@
     python -m defect_jax.main --config=configs/folder.py --config.data.root=my_parts --mode=check
     python -m defect_jax.main --config=configs/folder.py --config.data.root=my_parts
 
-No mask, or one without a defect, is a good part. Set `config.data.size` to what your smallest defect
+No mask, or one without a defect, is a good part. Set `config.data.size` to what your smallest
+defect
 needs: it should still be a few px wide.
 """
 
@@ -21,9 +22,9 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
 
 def _cpu(config: ml_collections.ConfigDict) -> None:
     base.cpu(config)
-    config.data.size = (160, 160)
-    config.train.steps = 700
-    config.train.eval_every_steps = 100
+    config.data.size = (128, 128)
+    config.train.steps = 1500
+    config.train.eval_every_steps = 300
 
 
 def _debug(config: ml_collections.ConfigDict) -> None:

@@ -25,9 +25,8 @@ def _cpu(config: ml_collections.ConfigDict) -> None:
     config.data.size = (336, 128)
     config.data.min_scale = 0.0
     config.data.max_scale = 0.5
-    config.train.batch_size = 8
-    config.train.steps = 700
-    config.train.eval_every_steps = 100
+    config.train.steps = 1000
+    config.train.eval_every_steps = 250
 
 
 def _debug(config: ml_collections.ConfigDict) -> None:

@@ -2,8 +2,8 @@
 
     python -m defect_jax.main --config=configs/magnetic_tile.py --config.data.root=magnetic_tile.tar
 
-`config.data.fold` = 0 … 4: that fold is the test split, the next one validation, the rest training; the
-pictures of one piece are never split. `config.data.split` = "random" is for comparison with the
+`config.data.fold` = 0 … 4: that fold is the test split, the next one validation, the rest training;
+the pictures of one piece are never split. `config.data.split` = "random" is for comparison with the
 literature only: it puts the same piece on both sides.
 """
 
@@ -24,9 +24,10 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
 
 def _cpu(config: ml_collections.ConfigDict) -> None:
     base.cpu(config)
-    config.data.size = (160, 160)
-    config.train.steps = 700
-    config.train.eval_every_steps = 100
+    config.data.size = (128, 128)
+    config.train.steps = 1700
+    config.train.eval_every_steps = 340
+    config.train.log_every_steps = 34
 
 
 def _debug(config: ml_collections.ConfigDict) -> None:

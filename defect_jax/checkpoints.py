@@ -17,12 +17,15 @@ SELECTION = "selection"  # the validation score that decides which checkpoint is
 def open_checkpoints(workdir: pathlib.Path) -> ocp.training.Checkpointer:
     """Opens `workdir/checkpoints`, a context manager; an unfinished save is never seen.
 
-    A plain best-N policy deletes the newest checkpoint when an older one is better, and a killed run would
+    A plain best-N policy deletes the newest checkpoint when an older one is better, and a killed
+    run would
     go back that far: the newest two are kept as well.
     """
     keep = ocp.training.preservation_policies
     best = keep.BestN(
-        get_metric_fn=lambda metrics: metrics[SELECTION], n=1, keep_checkpoints_without_metrics=False
+        get_metric_fn=lambda metrics: metrics[SELECTION],
+        n=1,
+        keep_checkpoints_without_metrics=False,
     )
     return ocp.training.Checkpointer(
         (workdir / "checkpoints").absolute(),
@@ -59,7 +62,9 @@ def best_step(workdir: pathlib.Path) -> int:
     with open_checkpoints(workdir) as checkpointer:
         scores = {c.step: (c.metrics[SELECTION], c.step) for c in checkpointer.checkpoints}
     if not scores:
-        raise UserError(f"{folder}: no whole checkpoint there; train first, or name another --workdir")
+        raise UserError(
+            f"{folder}: no whole checkpoint there; train first, or name another --workdir"
+        )
     return max(scores, key=scores.get)
 
 

@@ -1,4 +1,4 @@
-"""The resolved config of a workdir: checked, written once, and compared with what is asked for later."""
+"""The resolved config of a workdir: checked, written once, compared with later requests."""
 
 import json
 import pathlib
@@ -10,7 +10,8 @@ from ml_collections import ConfigDict
 from defect_jax import atomic
 from defect_jax.errors import UserError
 
-# Where the data lie, how they are read and on what devices changes no result: a workdir may be moved.
+# Where the data lie, how they are read and on what devices changes no result: a workdir may be
+# moved.
 FREE_FIELDS = (
     "data.root",
     "data.data_dir",
@@ -41,7 +42,7 @@ def check(config: ConfigDict) -> None:
         ),
         "data.size": (
             lambda size: len(size) == 2 and all(s > 0 and s % unit == 0 for s in size),
-            f"two sides divisible by {unit}, because the network halves them {len(config.model.widths) - 1} times",
+            f"two sides divisible by {unit}, for {len(config.model.widths)} levels",
         ),
         "data.positive_fraction": (
             lambda share: share is None or 0.0 < share < 1.0,
@@ -62,14 +63,12 @@ def check(config: ConfigDict) -> None:
 
 
 def resolve(config: ConfigDict, info: Any) -> ConfigDict:
-    """Adds what the prepared data decide: the form of the pictures, their mean and deviation."""
+    """Adds what the prepared data decide: the form of the pictures and their fingerprint."""
     resolved = ConfigDict(config.to_dict())
     resolved.picture = ConfigDict(
         {
             "channels": info.channels,
             "bit_depth": info.bit_depth,
-            "mean": tuple(info.mean),
-            "std": tuple(max(std, 1e-3) for std in info.std),  # a set of one grey must not divide by 0
             "fingerprint": info.fingerprint,
             "leaking": info.leaking,
         }
@@ -145,7 +144,7 @@ def _flat(config: ConfigDict) -> dict[str, Any]:
 
 
 def of_workdir(workdir: pathlib.Path, asked: ConfigDict | None) -> ConfigDict:
-    """The workdir's own config, with the free fields (where the data are, which devices) of `asked`.
+    """The workdir's own config, with the free fields (data, devices) of `asked`.
 
     Raises:
         UserError: `asked` differs in a field that changes results.

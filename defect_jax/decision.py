@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from defect_jax import atomic
 from defect_jax.errors import UserError
@@ -73,9 +72,9 @@ class Decision:
 
 
 def choose(
-    labels: ArrayLike,
-    scores: ArrayLike,
-    mask_scores: ArrayLike,
+    labels: ranking.Values,
+    scores: ranking.Values,
+    mask_scores: ranking.Values,
     pixel_threshold: float | None,
     checkpoint_step: int,
 ) -> Decision:
@@ -87,7 +86,7 @@ def choose(
 
     Args:
       labels: 1 = defective, one a validation picture.
-      scores: of the classification head; the mask's where there is no head.
+      scores: of the classification head, float32; the mask's where there is no head.
       mask_scores: the highest probability of each mask.
       pixel_threshold: `PixelHistogram.best_f1_threshold` of the same pictures; lowered to the
         mask's threshold where it lies above. None, when no pixel is defective, becomes that too.
@@ -117,12 +116,15 @@ def choose(
     )
 
 
-def _best_f1(labels: np.ndarray, scores: ArrayLike) -> tuple[float, float | None]:
+def _best_f1(labels: np.ndarray, scores: ranking.Values) -> tuple[float, float | None]:
     if not 0 < labels.sum() < labels.size:
         return FALLBACK_THRESHOLD, None
     threshold = ranking.best_f1_threshold(labels, scores)
-    rejected = np.asarray(scores, np.float64) >= threshold
-    return threshold, float(2 * labels[rejected].sum() / (rejected.sum() + labels.sum()))
+    rounded = np.float32(threshold)
+    if float(rounded) < threshold:  # the next float32 parts float32 scores alike, on devices too
+        rounded = np.nextafter(rounded, np.float32(1))
+    rejected = np.asarray(scores) >= rounded
+    return float(rounded), float(2 * labels[rejected].sum() / (rejected.sum() + labels.sum()))
 
 
 def _note(pictures: int, defective: int) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from defect_jax import checkpoints, configuration, decision
+from defect_jax import checkpoints, decision
 from defect_jax.data.images import decode_image, decode_mask
 from defect_jax.data.prepare import Split, prepare
 from defect_jax.decision import Decision
@@ -38,10 +38,10 @@ NO_MASK = 2.0  # a mask threshold that no probability reaches: nothing is decide
 
 
 def evaluate(config: ConfigDict, workdir: pathlib.Path) -> dict[str, float | None]:
-    """Restores the best checkpoint, decides for every test picture, writes metrics, masks and report.
+    """Restores the best checkpoint, decides on every test picture, writes metrics and report.
 
-    Thresholds come from `decision.json`; where that is missing or belongs to another checkpoint, it is
-    made first, from the validation split alone. Training pictures are not needed.
+    Thresholds come from `decision.json`; where that is missing or belongs to another checkpoint, it
+    is made first, from the validation split alone. Training pictures are not needed.
 
     Args:
         config: resolved, as in the workdir's config.json.
@@ -60,8 +60,8 @@ def evaluate(config: ConfigDict, workdir: pathlib.Path) -> dict[str, float | Non
         made = decide(network, average, prepared.splits["val"], config, mesh, step)
         made.to_json(workdir / "decision.json")
     say(
-        f"testing the checkpoint of step {step}; thresholds from {made.chosen_on}: head {made.threshold:.4f}, "
-        f"mask {made.mask_threshold:.4f}, pixel {made.pixel_threshold:.4f}"
+        f"testing the checkpoint of step {step}, thresholds from {made.chosen_on}: "
+        f"head {made.threshold:.4f}, mask {made.mask_threshold:.4f}, pixel {made.pixel_threshold:.4f}"
     )
     test = prepared.splits["test"]
     with Results(workdir / "eval" / "test") as results:
@@ -99,7 +99,7 @@ def evaluate(config: ConfigDict, workdir: pathlib.Path) -> dict[str, float | Non
 
 
 def validation_numbers(split: Split, scores: Scores, config: ConfigDict) -> dict[str, float | None]:
-    """Threshold-free scores of the validation split, and `selection`, which picks the best checkpoint.
+    """Threshold-free scores of validation, and `selection`, which picks the best checkpoint.
 
     The two halves of the job count alike: ranking the parts and finding the pixels.
     """
@@ -157,9 +157,10 @@ def decide(
 
 def to_pictures(split: Split, scores: Scores, made: Decision) -> list[Picture]:
     """One row of predictions.csv a picture."""
-    columns = [scores.pictures[name].tolist() for name in (
-        "score", "mask_score", "intersection_px", "true_px", "predicted_px"
-    )]
+    columns = [
+        scores.pictures[name].tolist()
+        for name in ("score", "mask_score", "intersection_px", "true_px", "predicted_px")
+    ]
     pictures = []
     for row, score, mask_score, inside, true, predicted in zip(split.rows, *columns, strict=True):
         pictures.append(

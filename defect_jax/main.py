@@ -1,6 +1,6 @@
 """The command line: flags in, one function a mode, faults of the input as one line and exit code 2.
 
-    python -m defect_jax.main --config=configs/synthetic.py:cpu
+python -m defect_jax.main --config=configs/synthetic.py:cpu
 """
 
 import pathlib
@@ -13,7 +13,9 @@ from defect_jax import runtime
 from defect_jax.errors import UserError
 
 MODES = ("train", "evaluate", "check")
-CONFIG = config_flags.DEFINE_config_file("config", None, "A file of configs/, with :variant if wanted.")
+CONFIG = config_flags.DEFINE_config_file(
+    "config", None, "A file of configs/, with :variant if wanted."
+)
 WORKDIR = flags.DEFINE_string("workdir", None, "Where the run lives; default runs/NAME[-variant].")
 MODE = flags.DEFINE_enum("mode", "train", MODES, "What to do.")
 
@@ -55,7 +57,9 @@ def run(mode: str) -> None:
 def given_config() -> ConfigDict:
     """The config of --config, which this mode needs."""
     if CONFIG.value is None:
-        raise UserError("--config is missing: name a file, such as --config=configs/synthetic.py:cpu")
+        raise UserError(
+            "--config is missing: name a file, such as --config=configs/synthetic.py:cpu"
+        )
     return CONFIG.value
 
 

@@ -1,4 +1,4 @@
-"""Network-sized maps back onto the picture they came from, on the device, many sizes in one shape."""
+"""Network-sized maps back onto the pictures they came from, many sizes in one shape."""
 
 import jax.numpy as jnp
 from jax import lax
@@ -13,13 +13,14 @@ def to_native(
 ) -> Float[Array, "b height width"]:
     """Bilinear resampling of each picture's part of the frame onto a canvas of its native pixels.
 
-    Pictures differ in size, and a compiled program has one shape: the canvas holds the largest, and what lies
-    outside a picture repeats its border (the caller masks it). Bilinear resampling is separable,
-    so it is two matrix products a picture, which every accelerator does well.
+    Pictures differ in size, and a compiled program has one shape: the canvas holds the largest, and
+    what lies outside a picture repeats its border (the caller masks it). Bilinear resampling is
+    separable, so it is two matrix products a picture, which every accelerator does well.
 
     Args:
         probability: maps in the network's frame.
-        placement: top, left, height, width of the picture in that frame, in px (`letterbox.Placement`).
+        placement: top, left, height, width of the picture in that frame, in px
+        (`letterbox.Placement`).
         native_size: height and width of the picture, in px.
         canvas_px: height and width of the result.
 
@@ -44,7 +45,7 @@ def _weights(
     canvas: int,
     frame: int,
 ) -> Float[Array, "b canvas frame"]:
-    """Row n holds the shares of the frame's pixels in native pixel n (half-pixel centres, edges held)."""
+    """Row n: shares of the frame's pixels in native pixel n (half-pixel centres, edges held)."""
     scale = length / jnp.maximum(native, 1)
     centre = (jnp.arange(canvas) + 0.5)[None, :] * scale[:, None] - 0.5
     centre = jnp.clip(centre, 0.0, length[:, None] - 1.0) + start[:, None]

@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 
 
 def learning_rate(config: ConfigDict) -> optax.Schedule:
-    """Linear warm-up over `optimizer.warmup_steps`, then a cosine to nearly zero at `train.steps`."""
+    """Linear warm-up over `optimizer.warmup_steps`, then a cosine to nearly 0 at `train.steps`."""
     peak = config.optimizer.learning_rate
     return optax.warmup_cosine_decay_schedule(
         init_value=peak / 100,

@@ -33,7 +33,7 @@ _consoles: dict[int, Console] = {}
 
 
 def _console() -> Console:
-    """One console for lines and bars, so that they know of each other; made anew when stderr changes."""
+    """One console for lines and bars, which must know of each other; anew when stderr changes."""
     import sys
 
     if id(sys.stderr) not in _consoles:
@@ -69,5 +69,7 @@ def _lines(iterable: Iterable[T], description: str, total: int) -> Iterator[T]:
         if now - shown >= PLAIN_LINE_EVERY_S:
             shown = now
             rate = count / (now - start)
-            say(f"{description}: {count}/{total}, {rate:.1f}/s, {(total - count) / rate:.0f} s left")
+            say(
+                f"{description}: {count}/{total}, {rate:.1f}/s, {(total - count) / rate:.0f} s left"
+            )
     say(f"{description}: {count}/{total} in {time.monotonic() - start:.1f} s")

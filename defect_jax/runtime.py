@@ -1,4 +1,4 @@
-"""What must be set before the first JAX computation: the transfer guard and the compilation cache."""
+"""What must be set before the first JAX computation: the compilation cache."""
 
 import os
 import pathlib
@@ -18,8 +18,8 @@ def start(config: ConfigDict) -> None:
 def cache_compilations(folder: pathlib.Path) -> None:
     """Keeps compiled programs in `folder` for the next start.
 
-    Whoever can write there can run code as this user, so it is closed to all others, and the cache is
-    off unless asked for.
+    Whoever can write there can run code as this user, so it is closed to all others, and the cache
+    is off unless asked for.
 
     Raises:
         UserError: the folder cannot be made, belongs to somebody else or is open to others.

@@ -1,4 +1,4 @@
-"""One pass of the network over a split: scores of its pictures, histogram and counts of its pixels."""
+"""One pass of the network over a split: scores of pictures, histogram and counts of pixels."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -32,9 +32,7 @@ class Scores(NamedTuple):
 class Scorer:
     """Scores one split with a step that is compiled once, however often it is called."""
 
-    def __init__(
-        self, network: SegmentationNetwork, split: Split, config: ConfigDict, mesh: Mesh
-    ):
+    def __init__(self, network: SegmentationNetwork, split: Split, config: ConfigDict, mesh: Mesh):
         self._split, self._config, self._mesh = split, config, mesh
         step = make_eval_step(network, config, canvas_px(split))
         # Replicated outputs: every host may look at every picture's score.
@@ -74,7 +72,7 @@ class Scorer:
                 on_mask(int(row), mask[: picture.height, : picture.width])
 
     def _in_order(self, collected: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-        """Puts the outputs into the order of the rows, and makes sure that each came exactly once."""
+        """Puts the outputs into the order of the rows; each must have come exactly once."""
         joined = {name: np.concatenate([c[name] for c in collected]) for name in collected[0]}
         rows = joined["row"]
         if not np.array_equal(np.sort(rows[rows >= 0]), np.arange(len(self._split.rows))):

@@ -26,10 +26,11 @@ def make_mesh(data: int, fsdp: int) -> Mesh:
     data = devices // fsdp if data == -1 else data
     if data * fsdp != devices:
         raise UserError(
-            f"config.mesh: data {data} x fsdp {fsdp} does not make the {devices} devices there are; "
-            "set config.mesh.data to -1 to take all"
+            f"config.mesh: data {data} x fsdp {fsdp} does not make the {devices} devices there "
+            "are; set config.mesh.data to -1 to take all"
         )
-    # make_mesh alone would choose Explicit axes, which want a sharding for every ambiguous operation.
+    # make_mesh alone would choose Explicit axes, which want a sharding for every ambiguous
+    # operation.
     return jax.make_mesh((data, fsdp), ("data", "fsdp"), axis_types=(AxisType.Auto,) * 2)
 
 
@@ -44,7 +45,7 @@ def batch_sharding(mesh: Mesh) -> NamedSharding:
 
 
 def state_sharding(mesh: Mesh, shapes: Any, min_size: int = MIN_SHARDED_SIZE) -> Any:
-    """Shards each large array along its largest axis that the "fsdp" axis divides, replicates the rest.
+    """Shards large arrays along their widest axis that "fsdp" divides, replicates the rest.
 
     Args:
         mesh: of `make_mesh`.
@@ -85,5 +86,7 @@ def place_state(state: Any, shardings: Any) -> Any:
         host = np.asarray(array)
         return jax.make_array_from_callback(host.shape, sharding, lambda index: host[index])
 
-    with jax.transfer_guard("allow"):  # JAX counts this transfer as implicit, though it is asked for
+    with jax.transfer_guard(
+        "allow"
+    ):  # JAX counts this transfer as implicit, though it is asked for
         return jax.tree.map(leaf, state, shardings)

@@ -25,12 +25,14 @@ from defect_jax.sharding import make_mesh, place_state, replicated, state_shardi
 from defect_jax.steps import TrainState, create_state, make_train_step
 from defect_jax.writers import MetricsWriter
 
-NOT_VALIDATED = -1.0  # selection of a checkpoint saved on a signal, below that of every validated one
+NOT_VALIDATED = (
+    -1.0
+)  # selection of a checkpoint saved on a signal, below that of every validated one
 Step = Callable[[TrainState, Any], tuple[TrainState, dict[str, jax.Array]]]
 
 
 def train(config: ConfigDict, workdir: pathlib.Path) -> None:
-    """Trains from the newest whole checkpoint of `workdir`, or from the start, and evaluates the best.
+    """Trains from the newest whole checkpoint, or from the start, and evaluates the best one.
 
     Raises:
         UserError: something the user can mend, see the message.
@@ -136,7 +138,7 @@ class Run:
                     log.flush()
                     checkpoints.save(self.checkpointer, state, NOT_VALIDATED)
                 if (number := came()) is not None:
-                    say(f"stopped by signal {number}; step {step} is saved, the same command goes on")
+                    say(f"signal {number}: saved step {step}; the same command goes on")
                     raise SystemExit(128 + number)
 
     def validate(self, state: TrainState, step: int, writer: MetricsWriter) -> float:
@@ -179,7 +181,8 @@ def compiled(step_fn: Step, state: TrainState, peeked: Peeked) -> Step:
 class Log:
     """Watches every step's numbers and writes their means.
 
-    Looks at a step only after the next one is on its way, so that the device never waits for the log.
+    Looks at a step only after the next one is on its way, so that the device never waits for the
+    log.
     """
 
     def __init__(self, writer: MetricsWriter, config: ConfigDict, first_step: int):
@@ -190,7 +193,7 @@ class Log:
         self._since = (time.monotonic(), first_step)
 
     def note(self, step: int, metrics: dict[str, jax.Array]) -> None:
-        """Takes the numbers of a step that was just started and looks at those of the step before."""
+        """Takes the numbers of a step just started and looks at those of the step before."""
         self.flush()
         self._pending = (step, metrics)
 

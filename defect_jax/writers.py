@@ -14,12 +14,12 @@ from defect_jax import atomic
 class MetricsWriter:
     """Appends to `metrics.jsonl` and `tensorboard/` of a workdir; a context manager.
 
-    Lines hold only numbers that the run determines, no times or rates, so that the file of a resumed
-    run equals the file of an unbroken one.
+    Lines hold only numbers that the run determines, no times or rates, so that the file of a
+    resumed run equals the file of an unbroken one.
     """
 
     def __init__(self, workdir: pathlib.Path, first_step: int):
-        """Opens both; lines after `first_step`, left by a run that was cut off later, are dropped."""
+        """Opens both; lines after `first_step`, left by a run cut off later, are dropped."""
         self._path = workdir / "metrics.jsonl"
         kept = [line for line in read_history(workdir) if line["step"] <= first_step]
         atomic.write_text(self._path, "".join(json.dumps(line) + "\n" for line in kept))

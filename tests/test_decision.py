@@ -3,7 +3,7 @@ import json
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import f1_score
 
@@ -15,10 +15,11 @@ PROBABILITY = st.floats(0, 1, width=32)
 PICTURES = st.lists(st.tuples(st.integers(0, 1), PROBABILITY, PROBABILITY), min_size=1)
 
 
+@settings(deadline=None)
 @given(PICTURES, st.none() | PROBABILITY)
 def test_choose_keeps_its_promises(pictures, pixel_threshold):
     label, score, mask_score = (np.array(column) for column in zip(*pictures, strict=True))
-    chosen = decision.choose(label, score, mask_score, pixel_threshold)
+    chosen = decision.choose(label, score, mask_score, pixel_threshold, 7)
     assert 0 <= chosen.pixel_threshold <= chosen.mask_threshold <= 1
     assert (chosen.pictures, chosen.defective) == (len(label), label.sum())
     if 0 < label.sum() < len(label):
@@ -36,28 +37,29 @@ def test_choose_keeps_its_promises(pictures, pixel_threshold):
         assert "validation split has no" in chosen.note
 
 
+@settings(deadline=None)
 @given(PICTURES, PROBABILITY)
 def test_rejected_by_the_mask_means_pixels_to_show(pictures, pixel_threshold):
     label, score, mask_score = (np.array(column) for column in zip(*pictures, strict=True))
-    chosen = decision.choose(label, score, mask_score, pixel_threshold)
+    chosen = decision.choose(label, score, mask_score, pixel_threshold, 7)
     rejected = mask_score >= chosen.mask_threshold
     assert (mask_score[rejected] >= chosen.pixel_threshold).all()
 
 
 def test_threshold_lies_midway_between_the_scores_it_parts():
-    chosen = decision.choose([0, 0, 1], [0.0, 0.25, 0.75], [0.5, 0.5, 0.625], 0.125)
-    assert chosen == Decision(0.5, 0.5625, 0.125, 3, 1, f1=1.0, mask_f1=1.0)
+    chosen = decision.choose([0, 0, 1], [0.0, 0.25, 0.75], [0.5, 0.5, 0.625], 0.125, 7)
+    assert chosen == Decision(0.5, 0.5625, 0.125, 7, 3, 1, f1=1.0, mask_f1=1.0)
 
 
 @pytest.mark.parametrize(("labels", "word"), [([0, 0], "defective"), ([1, 1], "good")])
 def test_one_kind_of_picture_is_said_and_not_guessed_from(labels, word):
-    chosen = decision.choose(labels, [0.125, 0.75], [0.25, 0.75], 0.875)
+    chosen = decision.choose(labels, [0.125, 0.75], [0.25, 0.75], 0.875, 7)
     assert f"no {word} picture" in chosen.note
     assert (chosen.threshold, chosen.mask_threshold, chosen.pixel_threshold) == (0.5, 0.5, 0.5)
 
 
 def test_written_decision_reads_back_equal(tmp_path):
-    chosen = decision.choose([0, 1, 1], [0.1, 0.3, 1 / 3], [0.1, 0.7, 0.2], 1 / 7)
+    chosen = decision.choose([0, 1, 1], [0.1, 0.3, 1 / 3], [0.1, 0.7, 0.2], 1 / 7, 7)
     chosen.to_json(tmp_path / "run" / "decision.json")
     assert Decision.from_json(tmp_path / "run" / "decision.json") == chosen
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["decision.json"]
@@ -65,7 +67,7 @@ def test_written_decision_reads_back_equal(tmp_path):
 
 def test_interrupted_write_leaves_the_old_file(tmp_path):
     path = tmp_path / "decision.json"
-    good = Decision(0.5, 0.5, 0.5, 3, 1)
+    good = Decision(0.5, 0.5, 0.5, 7, 3, 1)
     good.to_json(path)
     with pytest.raises(ValueError):
         dataclasses.replace(good, threshold=float("nan")).to_json(path)
@@ -93,7 +95,7 @@ def test_interrupted_write_leaves_the_old_file(tmp_path):
 )
 def test_wrong_field_is_named(tmp_path, change, message):
     path = tmp_path / "decision.json"
-    fields = dataclasses.asdict(Decision(0.5, 0.5, 0.25, 3, 1)) | change
+    fields = dataclasses.asdict(Decision(0.5, 0.5, 0.25, 7, 3, 1)) | change
     path.write_text(json.dumps(fields))
     with pytest.raises(UserError, match=message) as error:
         Decision.from_json(path)
@@ -102,11 +104,13 @@ def test_wrong_field_is_named(tmp_path, change, message):
 
 def test_missing_field_and_whole_number_for_a_probability(tmp_path):
     path = tmp_path / "decision.json"
-    path.write_text('{"threshold": 1, "mask_threshold": 1, "pixel_threshold": 0, "pictures": 3}')
+    numbers = {"threshold": 1, "mask_threshold": 1, "pixel_threshold": 0, "pictures": 3}
+    numbers["checkpoint_step"] = 7
+    path.write_text(json.dumps(numbers))
     with pytest.raises(UserError, match="'defective' is missing"):
         Decision.from_json(path)
-    path.write_text(path.read_text().replace("}", ', "defective": 1}'))
-    assert Decision.from_json(path) == Decision(1.0, 1.0, 0.0, 3, 1)
+    path.write_text(json.dumps(numbers | {"defective": 1}))
+    assert Decision.from_json(path) == Decision(1.0, 1.0, 0.0, 7, 3, 1)
 
 
 @pytest.mark.parametrize("text", [None, "{", "[1]", '{"threshold": 0.5'])

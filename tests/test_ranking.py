@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as sk
 
@@ -19,6 +19,7 @@ def scored(draw, both=True):
     return [row[0] for row in rows], [row[1] for row in rows]
 
 
+@settings(deadline=None)
 @given(scored())
 def test_areas_equal_sklearn(case):
     label, score = case
@@ -34,6 +35,7 @@ def test_areas_equal_sklearn(case):
     )
 
 
+@settings(deadline=None)
 @given(scored())
 def test_curves_equal_sklearn(case):
     label, score = case
@@ -49,6 +51,7 @@ def test_curves_equal_sklearn(case):
     np.testing.assert_array_equal(ours.threshold, threshold)
 
 
+@settings(deadline=None)
 @given(scored())
 def test_best_f1_is_the_best_of_all_thresholds_and_ties_go_to_recall(case):
     label, score = np.array(case[0]), np.array(case[1])
@@ -60,6 +63,7 @@ def test_best_f1_is_the_best_of_all_thresholds_and_ties_go_to_recall(case):
     np.testing.assert_array_equal(score >= threshold, score >= lowest)
 
 
+@settings(deadline=None)
 @given(scored(), st.floats(0, 1))
 def test_read_off_points_equal_a_search_over_all_thresholds(case, level):
     label, score = np.array(case[0]), np.array(case[1])
@@ -70,6 +74,7 @@ def test_read_off_points_equal_a_search_over_all_thresholds(case, level):
     assert ranking.fpr_at_recall(label, score, level) == min(f for f, r in points if r >= level)
 
 
+@settings(deadline=None)
 @given(scored(), st.randoms())
 def test_order_of_pictures_does_not_matter(case, random):
     rows = list(zip(*case, strict=True))

@@ -62,7 +62,7 @@ def test_lock_holds_only_pins_and_hashes(name):
 
 
 @pytest.mark.parametrize("python", TESTED)
-@pytest.mark.parametrize("name", set(LOCKS) - {"build"})
+@pytest.mark.parametrize("name", sorted(set(LOCKS) - {"build"}))
 def test_lock_holds_what_is_declared_and_no_other_framework(name, python):
     versions = pins(name, python)
     for requirement in declared(python, *([name] if name != "cpu" else [])):

@@ -14,7 +14,7 @@ import numpy as np
 
 @dataclasses.dataclass(frozen=True)
 class Augment(grain.transforms.RandomMap):
-    """Flips, small shifts, brightness, contrast, gamma, noise and mild blur of one training element.
+    """Flips, small shifts, brightness, contrast, gamma, noise and mild blur of one element.
 
     Attributes:
         flip_horizontal, flip_vertical: flip with probability one half.

@@ -26,8 +26,8 @@ def place(
 ) -> Placement:
     """Fits a picture into the frame, centred, at one scale for both axes.
 
-    The scale is the largest that fits, but never above `max_scale`; both at 1.0 means that no picture
-    is ever scaled.
+    The scale is the largest that fits, but never above `max_scale`; both at 1.0 means that no
+    picture is ever scaled.
 
     Raises:
         UserError: the picture would have to be shrunk below `min_scale`.
@@ -39,14 +39,17 @@ def place(
     if scale < min_scale:
         raise UserError(
             f"{name}: {native_px[0]}x{native_px[1]} px does not fit into config.data.size "
-            f"{size_px[0]}x{size_px[1]} at config.data.min_scale {min_scale}; raise the size or lower the scale"
+            f"{size_px[0]}x{size_px[1]} at config.data.min_scale {min_scale}; "
+            "raise the size or lower the scale"
         )
     height = min(size_px[0], max(1, round(native_px[0] * scale)))
     width = min(size_px[1], max(1, round(native_px[1] * scale)))
     return Placement((size_px[0] - height) // 2, (size_px[1] - width) // 2, height, width)
 
 
-def letterbox_image(image: np.ndarray, placement: Placement, size_px: tuple[int, int]) -> np.ndarray:
+def letterbox_image(
+    image: np.ndarray, placement: Placement, size_px: tuple[int, int]
+) -> np.ndarray:
     """Scales `image` [h w c] and repeats its border into the padding, which therefore has no edge.
 
     A black border would be the strongest edge in the picture, and a network would learn it.
@@ -61,9 +64,9 @@ def letterbox_image(image: np.ndarray, placement: Placement, size_px: tuple[int,
 def letterbox_mask(mask: np.ndarray, placement: Placement, size_px: tuple[int, int]) -> np.ndarray:
     """Scales a bool `mask` [h w] so that no defect vanishes, and pads it with False.
 
-    A crack one pixel wide covers a third of each pixel at a third of the size: a plain threshold of a
-    half would erase it, and the picture would be labelled defective with nothing to see. A pixel is
-    therefore kept when its covered share is at least half of the largest share around it, which
+    A crack one pixel wide covers a third of each pixel at a third of the size: a plain threshold of
+    a half would erase it, and the picture would be labelled defective with nothing to see. A pixel
+    is therefore kept when its covered share is at least half of the largest share around it, which
     is the usual half inside a large defect and keeps the centre line of a thin one.
     """
     framed = np.zeros(size_px, bool)

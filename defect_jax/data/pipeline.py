@@ -29,7 +29,7 @@ DEVICE_BATCHES = 2
 
 @dataclasses.dataclass(frozen=True)
 class Frame:
-    """What every picture is brought to: config.data's size and scale limits, common channels and depth."""
+    """What every picture is brought to: size and scale limits, common channels and depth."""
 
     size_px: tuple[int, int]
     min_scale: float
@@ -52,8 +52,8 @@ class Frame:
         """
         if image.shape[-1] > self.channels or image.itemsize * 8 > self.bit_depth:
             raise UserError(
-                f"{name}: has {image.shape[-1]} channels of {image.itemsize * 8} bit, but the network was "
-                f"trained on {self.channels} of {self.bit_depth} bit"
+                f"{name}: has {image.shape[-1]} channels of {image.itemsize * 8} bit, but the "
+                f"network was trained on {self.channels} of {self.bit_depth} bit"
             )
         if image.itemsize * 8 < self.bit_depth:
             image = image.astype(np.uint16) * 257  # 255 -> 65535
@@ -62,7 +62,7 @@ class Frame:
 
 @dataclasses.dataclass(frozen=True)
 class Load(grain.transforms.Map):
-    """Row number -> one training element: image, mask and valid in the network's frame, and the label."""
+    """Row number -> one training element: image, mask, valid in the network's frame, label."""
 
     split: Split
     frame: Frame
@@ -108,7 +108,9 @@ def training_batches(
     """
     data, batch_size = config.data, config.train.batch_size
     labels = tuple(row.label for row in split.rows)
-    plan = SamplingPlan(labels, config.train.steps * batch_size, data.positive_fraction, config.seed)
+    plan = SamplingPlan(
+        labels, config.train.steps * batch_size, data.positive_fraction, config.seed
+    )
     dataset = (
         grain.MapDataset.source(plan)
         .seed(config.seed)
@@ -122,7 +124,7 @@ def training_batches(
 def evaluation_batches(
     split: Split, config: ConfigDict, to_device: Callable[[Batch], Batch]
 ) -> Iterator[Batch]:
-    """Every picture of the split exactly once, the last batch padded with pictures that are not valid.
+    """Every picture of the split exactly once, the last batch padded with blank ones.
 
     All processes yield the same number of batches, so that none waits for another for ever.
     """
@@ -143,7 +145,7 @@ def evaluation_steps(split: Split, config: ConfigDict) -> int:
 
 
 def canvas_px(split: Split, multiple: int = 8) -> tuple[int, int]:
-    """Smallest canvas, in steps of `multiple`, that holds every picture of the split at native size."""
+    """Smallest canvas, in steps of `multiple`, that holds every picture at native size."""
     sides = ((row.height, row.width) for row in split.rows)
     return tuple(-(-max(side) // multiple) * multiple for side in zip(*sides, strict=True))
 
@@ -166,9 +168,7 @@ class _PaddedRows:
         return blank | {"row": np.int32(-1), "placement": np.ones(4, np.float32)}
 
 
-def _framed(
-    split: Split, row: int, frame: Frame
-) -> tuple[dict[str, Any], np.ndarray, Placement]:
+def _framed(split: Split, row: int, frame: Frame) -> tuple[dict[str, Any], np.ndarray, Placement]:
     record = split.source[int(row)]
     name = record["id"].decode()
     image = frame.common(decode_image(record["image"]), name)

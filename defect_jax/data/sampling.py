@@ -1,4 +1,4 @@
-"""Which picture comes when: a pure function of the position, so that any position can be resumed."""
+"""Which picture comes when: a pure function of the position, so any position can be resumed."""
 
 import dataclasses
 from functools import cached_property, lru_cache
@@ -11,12 +11,12 @@ class SamplingPlan:
     """The whole run's order of pictures as a random-access source of row numbers.
 
     With a `positive_fraction` the stream holds that share of defective pictures, spread evenly, and
-    both kinds are taken least-used first: one kind goes through all its pictures, reshuffled, before
-    any of them comes again (method of the official KolektorSDD2 sampling, for both kinds). Without
-    one, every picture comes once an epoch, in a new order each epoch.
+    both kinds are taken least-used first: one kind goes through all its pictures, reshuffled,
+    before any of them comes again (method of the official KolektorSDD2 sampling, for both kinds).
+    Without one, every picture comes once an epoch, in a new order each epoch.
 
-    Nothing is stored but the arguments: element `i` is computed from `i` alone, so a run resumes at any
-    position, and the order does not depend on workers, threads or the number of processes.
+    Nothing is stored but the arguments: element `i` is computed from `i` alone, so a run resumes at
+    any position, and the order does not depend on workers, threads or the number of processes.
 
     Attributes:
         labels: 1 for defective, 0 for good, one for each row.

@@ -5,11 +5,14 @@ rising score: defective pixels (`positives`), good ones (`negatives`), or the me
 region that lies in the bin (`share`, sums to one).
 """
 
+from collections.abc import Sequence
+
 import numpy as np
-from numpy.typing import ArrayLike
+
+Values = Sequence | np.ndarray  # of numbers, one a bin
 
 
-def average_precision(positives: ArrayLike, negatives: ArrayLike) -> float | None:
+def average_precision(positives: Values, negatives: Values) -> float | None:
     """Step-wise AP, Σ (R_k - R_{k-1})·P_k with one step a bin.
 
     >>> average_precision([0, 1, 1], [2, 1, 0])
@@ -21,9 +24,7 @@ def average_precision(positives: ArrayLike, negatives: ArrayLike) -> float | Non
     return float((positives * _precision(positives, negatives)).sum() / positives.sum())
 
 
-def average_precision_bracket(
-    positives: ArrayLike, negatives: ArrayLike
-) -> tuple[float, float] | None:
+def average_precision_bracket(positives: Values, negatives: Values) -> tuple[float, float] | None:
     """Bounds on the AP of any scores that have these bins.
 
     In a bin with p positives and n negatives, after t positives and f negatives, the j-th positive
@@ -41,7 +42,7 @@ def average_precision_bracket(
     return float(worst.sum() / positives.sum()), float(best.sum() / positives.sum())
 
 
-def auroc(positives: ArrayLike, negatives: ArrayLike) -> float | None:
+def auroc(positives: Values, negatives: Values) -> float | None:
     """Chance that a defective pixel scores higher than a good one; the same bin counts one half.
 
     >>> auroc([0, 1, 1], [2, 1, 0])
@@ -50,13 +51,13 @@ def auroc(positives: ArrayLike, negatives: ArrayLike) -> float | None:
     return _auroc(positives, negatives, credit_of_ties=0.5)
 
 
-def auroc_bracket(positives: ArrayLike, negatives: ArrayLike) -> tuple[float, float] | None:
+def auroc_bracket(positives: Values, negatives: Values) -> tuple[float, float] | None:
     """The AUROC if every pair inside a bin were in the wrong order, and if in the right one."""
     bounds = [_auroc(positives, negatives, credit_of_ties=credit) for credit in (0.0, 1.0)]
     return None if bounds[0] is None else (bounds[0], bounds[1])
 
 
-def aupro(share: ArrayLike, negatives: ArrayLike, limit: float) -> float | None:
+def aupro(share: Values, negatives: Values, limit: float) -> float | None:
     """Area under region overlap against false-positive rate up to `limit`, divided by `limit`.
 
     The mean overlap over all defect regions (Bergmann et al. 2021, section 4.3) is joined linearly
@@ -72,9 +73,7 @@ def aupro(share: ArrayLike, negatives: ArrayLike, limit: float) -> float | None:
     return float((np.diff(rate) * (overlap[1:] + overlap[:-1]) / 2).sum() / limit)
 
 
-def aupro_bracket(
-    share: ArrayLike, negatives: ArrayLike, limit: float
-) -> tuple[float, float] | None:
+def aupro_bracket(share: Values, negatives: Values, limit: float) -> tuple[float, float] | None:
     """The area below every rising curve that meets the curve of the bins, and the area above."""
     whole = _overlap_curve(share, negatives, 1.0)
     if whole is None:
@@ -84,7 +83,7 @@ def aupro_bracket(
     return float((steps * overlap[:-1]).sum()), float((steps * overlap[1:]).sum())
 
 
-def best_f1_bin(positives: ArrayLike, negatives: ArrayLike) -> int | None:
+def best_f1_bin(positives: Values, negatives: Values) -> int | None:
     """The bin from which on to call pixels positive for the best F1; the higher recall at a tie.
 
     Of the bins that decide alike, the middle one.
@@ -104,7 +103,7 @@ def best_f1_bin(positives: ArrayLike, negatives: ArrayLike) -> int | None:
     return int((first_out + 1 + last_in) // 2)
 
 
-def _falling(values: ArrayLike) -> np.ndarray:
+def _falling(values: Values) -> np.ndarray:
     return np.asarray(values, np.float64)[::-1]
 
 
@@ -112,7 +111,7 @@ def _precision(positives: np.ndarray, negatives: np.ndarray) -> np.ndarray:
     return np.cumsum(positives) / np.maximum(np.cumsum(positives + negatives), 1.0)
 
 
-def _auroc(positives: ArrayLike, negatives: ArrayLike, credit_of_ties: float) -> float | None:
+def _auroc(positives: Values, negatives: Values, credit_of_ties: float) -> float | None:
     positives, negatives = np.asarray(positives, np.float64), np.asarray(negatives, np.float64)
     pairs = positives.sum() * negatives.sum()
     if not pairs:
@@ -122,7 +121,7 @@ def _auroc(positives: ArrayLike, negatives: ArrayLike, credit_of_ties: float) ->
 
 
 def _overlap_curve(
-    share: ArrayLike, negatives: ArrayLike, limit: float
+    share: Values, negatives: Values, limit: float
 ) -> tuple[np.ndarray, np.ndarray] | None:
     """False-positive rate and overlap from the strictest threshold, ending at the limit."""
     share, negatives = _falling(share), _falling(negatives)

@@ -1,5 +1,7 @@
 """Pixel confusion counts of a decided mask, and the pooled metrics that follow from them."""
 
+from typing import Any
+
 import flax.struct
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int32
@@ -18,7 +20,9 @@ class PixelCounts:
     {'miou_pooled': 0.3333, 'miou': 0.3333, 'mpa': 0.5}
     """
 
-    confusion: WideCount  # shape=(4,): true negative, false positive, false negative, true positive
+    confusion: (
+        Any  # WideCount, shape=(4,): true negative, false positive, false negative, true positive
+    )
 
     @classmethod
     def empty(cls) -> "PixelCounts":

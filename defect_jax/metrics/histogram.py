@@ -1,11 +1,13 @@
 """Histogram of pixel probabilities by truth: threshold-free pixel metrics in constant memory.
 
 The bins are cut by the bits of the float32 probability p: 128 equal bins in every octave of p below
-one half and of 1 - p above it, from 2^-24 up. That follows the logit of p from -16.6 to 16.6 with
+one half and of 1 - p above it, from 2^-25 up. That follows the logit of p from -17.3 to 17.3 with
 bins at most 0.016 wide, so a ranking is resolved near 0 and near 1, where a trained network puts
 nearly all pixels. Taking bits and not logarithms makes the bin of a pixel the same on every device
 and `p >= lower_edge(k)` true exactly for the pixels from bin k upwards.
 """
+
+from typing import Any
 
 import flax.struct
 import jax
@@ -17,10 +19,10 @@ from defect_jax.metrics import binned
 from defect_jax.metrics.wide import WideCount
 
 MANTISSA_BITS = 7
-OCTAVES = 23  # 2^-24 .. 2^-1
+OCTAVES = 24  # 2^-25 .. 2^-1; 2^-24 is the least distance of a float32 from 1
 HALF_BINS = OCTAVES << MANTISSA_BITS
 BINS = 2 * HALF_BINS
-LOWEST_KEY = (127 - 24) << MANTISSA_BITS  # the leading bits of the float32 2^-24
+LOWEST_KEY = (127 - 25) << MANTISSA_BITS  # the leading bits of the float32 2^-25
 WEIGHT_BITS = 30  # region weights are counted in units of 2^-30
 AUPRO_LIMIT = 0.3
 
@@ -41,10 +43,10 @@ class PixelHistogram:
     {'pixel_ap': 0.8333, 'pixel_auroc': 0.75, 'aupro': 0.5}
     """
 
-    positives: WideCount  # shape=(BINS,), pixels of defects
-    negatives: WideCount  # shape=(BINS,), pixels of good surface
-    weights: WideCount  # shape=(BINS,), region weights in units of 2^-WEIGHT_BITS
-    regions: WideCount  # shape=(1,), number of defect regions
+    positives: Any  # WideCount, shape=(BINS,), pixels of defects
+    negatives: Any  # WideCount, shape=(BINS,), pixels of good surface
+    weights: Any  # WideCount, shape=(BINS,), region weights in units of 2^-WEIGHT_BITS
+    regions: Any  # WideCount, shape=(1,), number of defect regions
 
     @classmethod
     def empty(cls) -> "PixelHistogram":
@@ -133,7 +135,7 @@ def bin_index(probability: Float[Array, "*shape"]) -> Int32[Array, "*shape"]:
     """The bin, 0 .. BINS - 1, of each probability; it never falls when the probability rises.
 
     >>> bin_index(jnp.array([0.0, 0.25, 0.5, 1.0])).tolist()
-    [0, 2816, 2944, 5887]
+    [0, 2944, 3072, 6143]
     """
     probability = probability.astype(jnp.float32)
     low = probability < 0.5
@@ -148,7 +150,7 @@ def bin_index(probability: Float[Array, "*shape"]) -> Int32[Array, "*shape"]:
 def lower_edge(index: int) -> float:
     """The lowest float32 probability that falls into the bin or above it.
 
-    >>> lower_edge(0), lower_edge(2816), round(lower_edge(5887), 6)
+    >>> lower_edge(0), lower_edge(2944), lower_edge(6143)
     (0.0, 0.25, 1.0)
     """
     if index == 0:
@@ -157,7 +159,8 @@ def lower_edge(index: int) -> float:
         return _octave_edge(index)
     edge = 1.0 - _octave_edge(BINS - index)
     rounded = np.float32(edge)
-    return float(rounded if rounded >= edge else np.nextafter(rounded, np.float32(1)))
+    # As Python floats: NumPy would round the edge to float32 before it compares.
+    return float(rounded if float(rounded) >= edge else np.nextafter(rounded, np.float32(1)))
 
 
 def _octave_edge(index: int) -> float:

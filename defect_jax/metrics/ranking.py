@@ -5,10 +5,12 @@ same length. Equal scores are one step of the curve, never an order among themse
 defined, because there is no defective or no good picture, is None and never a made-up number.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike
+
+Values = Sequence | np.ndarray  # of numbers, one a picture
 
 
 class PrecisionRecall(NamedTuple):
@@ -33,7 +35,7 @@ class _Sweep(NamedTuple):
     threshold: np.ndarray  # distinct scores, falling
 
 
-def average_precision(label: ArrayLike, score: ArrayLike) -> float | None:
+def average_precision(label: Values, score: Values) -> float | None:
     """Step-wise AP, Σ (R_k - R_{k-1})·P_k over the distinct scores; None without defectives.
 
     >>> round(average_precision([0, 0, 1, 1], [0.1, 0.4, 0.35, 0.8]), 4)
@@ -45,7 +47,7 @@ def average_precision(label: ArrayLike, score: ArrayLike) -> float | None:
     return float((np.diff(curve.recall, prepend=0.0) * curve.precision).sum())
 
 
-def average_precision_trapezoid(label: ArrayLike, score: ArrayLike) -> float | None:
+def average_precision_trapezoid(label: Values, score: Values) -> float | None:
     """Area under the precision-recall points joined by lines, from precision 1 at recall 0.
 
     Published KSDD2 figures use both; this one is usually the lower where scores are distinct.
@@ -60,7 +62,7 @@ def average_precision_trapezoid(label: ArrayLike, score: ArrayLike) -> float | N
     return float((np.diff(curve.recall, prepend=0.0) * (precision[1:] + precision[:-1]) / 2).sum())
 
 
-def auroc(label: ArrayLike, score: ArrayLike) -> float | None:
+def auroc(label: Values, score: Values) -> float | None:
     """Chance that a defective picture scores higher than a good one; a tie counts one half.
 
     >>> auroc([0, 0, 1, 1], [0.1, 0.4, 0.35, 0.8])
@@ -74,7 +76,7 @@ def auroc(label: ArrayLike, score: ArrayLike) -> float | None:
     return float(twice_area / (2 * int(sweep.true[-1]) * int(sweep.false[-1])))
 
 
-def precision_recall_curve(label: ArrayLike, score: ArrayLike) -> PrecisionRecall | None:
+def precision_recall_curve(label: Values, score: Values) -> PrecisionRecall | None:
     """Precision and recall at every distinct score; None without defectives.
 
     >>> precision_recall_curve([0, 1, 1], [0.2, 0.2, 0.9]).recall.tolist()
@@ -87,7 +89,7 @@ def precision_recall_curve(label: ArrayLike, score: ArrayLike) -> PrecisionRecal
     return PrecisionRecall(precision, sweep.true / sweep.true[-1], sweep.threshold)
 
 
-def roc_curve(label: ArrayLike, score: ArrayLike) -> Roc | None:
+def roc_curve(label: Values, score: Values) -> Roc | None:
     """Recall against false-positive rate; None unless there are both kinds of picture.
 
     >>> roc_curve([0, 1, 1], [0.2, 0.2, 0.9]).false_positive_rate.tolist()
@@ -103,7 +105,7 @@ def roc_curve(label: ArrayLike, score: ArrayLike) -> Roc | None:
     )
 
 
-def recall_at_fpr(label: ArrayLike, score: ArrayLike, limit: float = 0.05) -> float | None:
+def recall_at_fpr(label: Values, score: Values, limit: float = 0.05) -> float | None:
     """The highest recall that a threshold reaches with a false-positive rate of at most `limit`.
 
     >>> recall_at_fpr([0, 0, 1, 1], [0.1, 0.4, 0.35, 0.8])
@@ -113,7 +115,7 @@ def recall_at_fpr(label: ArrayLike, score: ArrayLike, limit: float = 0.05) -> fl
     return None if curve is None else float(curve.recall[curve.false_positive_rate <= limit].max())
 
 
-def fpr_at_recall(label: ArrayLike, score: ArrayLike, floor: float = 0.95) -> float | None:
+def fpr_at_recall(label: Values, score: Values, floor: float = 0.95) -> float | None:
     """The lowest false-positive rate that a threshold reaches with a recall of at least `floor`.
 
     >>> fpr_at_recall([0, 0, 1, 1], [0.1, 0.4, 0.35, 0.8])
@@ -123,7 +125,7 @@ def fpr_at_recall(label: ArrayLike, score: ArrayLike, floor: float = 0.95) -> fl
     return None if curve is None else float(curve.false_positive_rate[curve.recall >= floor].min())
 
 
-def best_f1_threshold(label: ArrayLike, score: ArrayLike) -> float | None:
+def best_f1_threshold(label: Values, score: Values) -> float | None:
     """The threshold of the best F1, midway to the next lower score; None without defectives.
 
     Scores are probabilities: below the lowest one comes 0. Equal F1 goes to the higher recall,
@@ -143,7 +145,7 @@ def best_f1_threshold(label: ArrayLike, score: ArrayLike) -> float | None:
     return float(middle if middle > lower else upper)
 
 
-def _sweep(label: ArrayLike, score: ArrayLike) -> _Sweep:
+def _sweep(label: Values, score: Values) -> _Sweep:
     label, score = np.asarray(label), np.asarray(score, np.float64)
     if label.shape != score.shape or label.ndim != 1:
         raise ValueError(f"label and score differ in shape: {label.shape} and {score.shape}")

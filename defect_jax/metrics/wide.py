@@ -5,6 +5,8 @@ more than 2^32 pixels. Two 32-bit words with a carry are exact, and a sum of int
 depend on the order of the batches, on their size or on the number of devices.
 """
 
+from typing import Any
+
 import flax.struct
 import jax
 import jax.numpy as jnp
@@ -23,8 +25,8 @@ class WideCount:
     12000000000
     """
 
-    high: jax.Array  # shape=any, dtype=uint32
-    low: jax.Array  # the same shape and dtype
+    high: Any  # shape=any, dtype=uint32; Any, because trees of shardings have the same form
+    low: Any  # the same shape and dtype
 
     @classmethod
     def zeros(cls, *shape: int) -> "WideCount":

@@ -9,6 +9,8 @@ from defect_jax.models.initialise import FanInNormal
 # A twentieth of He's variance: the first logits lie near 0, where the sigmoid is not flat. With
 # He's own the maximum over the deepest feature starts the label logit several units off.
 small_normal = FanInNormal(0.1)
+# Most pixels are background: with a bias of 0 the first fifty steps go into learning just that.
+PRIOR_LOGIT = -2.0
 
 
 class MaskHeads(nn.Module):
@@ -20,9 +22,14 @@ class MaskHeads(nn.Module):
     @nn.compact
     def __call__(self, features: list[Float[Array, "b h w _"]]) -> Float32[Array, "heads b h w 1"]:
         logits = [
-            nn.Conv(1, (1, 1), dtype=jnp.float32, kernel_init=small_normal, name=f"logits_{head}")(
-                x
-            )
+            nn.Conv(
+                1,
+                (1, 1),
+                dtype=jnp.float32,
+                kernel_init=small_normal,
+                bias_init=nn.initializers.constant(PRIOR_LOGIT),
+                name=f"logits_{head}",
+            )(x)
             for head, x in enumerate(features)
         ]
         return jnp.stack(logits)

@@ -1,0 +1,81 @@
+"""Draws docs/synthetic.png, the picture of the README, from a finished run on generated surfaces.
+
+    launch/local.sh --config=configs/synthetic.py:cpu
+    .venv/bin/python -m docs.make_pictures runs/synthetic-cpu
+
+It takes the first defective test picture of every kind of surface, then the first with another kind
+of defect, until the rows are full: chosen by name, not by how well the network did.
+"""
+
+import pathlib
+import sys
+
+import cv2
+import numpy as np
+
+from defect_jax import configuration
+from defect_jax.data.images import decode_image, decode_mask
+from defect_jax.data.prepare import prepare
+
+TRUE_BGR, DECIDED_BGR = (60, 180, 255), (255, 140, 40)  # orange and blue: told apart by everyone
+ZOOM, COLUMNS, GAP_PX = 2, 5, 6
+
+
+def main(workdir: pathlib.Path) -> None:
+    """Writes the contact sheet of one finished run."""
+    config = configuration.load(workdir)
+    test = prepare(config.data, needed=("test",)).splits["test"]
+    tiles = []
+    for row in chosen_rows(test.rows):
+        record = test.source[row]
+        masks = workdir / "eval" / "test" / "masks" / f"{test.rows[row].id}.png"
+        decided = decode_mask(masks.read_bytes(), 0)
+        image, truth = decode_image(record["image"]), decode_mask(record["mask"], 0)
+        tiles.append(outlined(image[..., 0], truth, decided))
+    path = pathlib.Path(__file__).with_name("synthetic.png")
+    path.write_bytes(cv2.imencode(".png", sheet(tiles))[1].tobytes())
+    print(f"wrote {path}: {len(tiles)} pictures")
+
+
+def chosen_rows(rows: list, count: int = 2 * COLUMNS) -> list[int]:
+    """One defective picture of every surface, then a second with another defect, and so on."""
+    first = {}
+    for index, row in enumerate(rows):
+        surface = row.id.partition("/")[0]
+        if row.label:
+            first.setdefault((surface, row.class_name), index)
+    taken: dict[str, list[int]] = {}
+    for surface, defect in sorted(first):
+        taken.setdefault(surface, []).append(first[surface, defect])
+    turns = max(map(len, taken.values()))
+    order = [t[turn] for turn in range(turns) for _, t in sorted(taken.items()) if turn < len(t)]
+    return order[:count]
+
+
+def outlined(image: np.ndarray, truth: np.ndarray, decided: np.ndarray) -> np.ndarray:
+    """Grey picture, enlarged, with the true and the decided outline."""
+    big = cv2.resize(image, None, fx=ZOOM, fy=ZOOM, interpolation=cv2.INTER_CUBIC)
+    tile = cv2.cvtColor(big, cv2.COLOR_GRAY2BGR)
+    for mask, colour, thickness in ((truth, TRUE_BGR, 3), (decided, DECIDED_BGR, 1)):
+        enlarged = np.kron(mask.astype(np.uint8), np.ones((ZOOM, ZOOM), np.uint8))
+        contours, _ = cv2.findContours(enlarged, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
+        cv2.drawContours(tile, contours, -1, colour, thickness, cv2.LINE_AA)
+    return tile
+
+
+def sheet(tiles: list[np.ndarray]) -> np.ndarray:
+    """Tiles in rows of `COLUMNS` on white."""
+    height, width = tiles[0].shape[:2]
+    rows = -(-len(tiles) // COLUMNS)
+    canvas = np.full(
+        (rows * (height + GAP_PX) - GAP_PX, COLUMNS * (width + GAP_PX) - GAP_PX, 3), 255, np.uint8
+    )
+    for index, tile in enumerate(tiles):
+        top = index // COLUMNS * (height + GAP_PX)
+        left = index % COLUMNS * (width + GAP_PX)
+        canvas[top : top + height, left : left + width] = tile
+    return canvas
+
+
+if __name__ == "__main__":
+    main(pathlib.Path(sys.argv[1]))
