@@ -26,8 +26,8 @@ def _cpu(config: ml_collections.ConfigDict) -> None:
     config.data.parts = 500
     config.data.picture_size = (160, 160)
     config.data.size = (128, 128)
-    config.train.steps = 600
-    config.train.eval_every_steps = 150
+    config.train.steps = 700
+    config.train.eval_every_steps = 350
 
 
 def _debug(config: ml_collections.ConfigDict) -> None:

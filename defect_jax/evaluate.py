@@ -1,21 +1,16 @@
 """From a trained network to decisions, files and the report: the second half of every run."""
 
-import os
 import pathlib
-import shutil
 from typing import Any
 
-import cv2
 import jax
 import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from defect_jax import checkpoints, decision
-from defect_jax.data.images import decode_image, decode_mask
 from defect_jax.data.prepare import Split, prepare
 from defect_jax.decision import Decision
-from defect_jax.errors import UserError
 from defect_jax.metrics import ranking
 from defect_jax.metrics.picture import (
     Picture,
@@ -60,7 +55,7 @@ def evaluate(config: ConfigDict, workdir: pathlib.Path) -> dict[str, float | Non
         made = decide(network, average, prepared.splits["val"], config, mesh, step)
         made.to_json(workdir / "decision.json")
     say(
-        f"testing the checkpoint of step {step}, thresholds from {made.chosen_on}: "
+        f"testing step {step}, thresholds from {made.chosen_on}: "
         f"head {made.threshold:.4f}, mask {made.mask_threshold:.4f}, pixel {made.pixel_threshold:.4f}"
     )
     test = prepared.splits["test"]
@@ -179,48 +174,3 @@ def to_pictures(split: Split, scores: Scores, made: Decision) -> list[Picture]:
             )
         )
     return pictures
-
-
-class Results:
-    """A folder of results that appears whole, in place of the one before it; a context manager."""
-
-    def __init__(self, final: pathlib.Path):
-        self.final = final
-        self.folder = final.with_name(f".{final.name}-{os.getpid()}")
-
-    def __enter__(self) -> "Results":
-        shutil.rmtree(self.folder, ignore_errors=True)
-        try:
-            (self.folder / "masks").mkdir(parents=True)
-        except OSError as error:
-            raise UserError(f"{self.final}: cannot be written: {error.strerror}") from error
-        return self
-
-    def __exit__(self, kind: type | None, *rest: object) -> None:
-        if kind is None:
-            shutil.rmtree(self.final, ignore_errors=True)
-            self.folder.rename(self.final)
-        else:
-            shutil.rmtree(self.folder, ignore_errors=True)
-
-    def mask_of(self, split: Split) -> Any:
-        """Returns the function that writes the decided mask of a row as masks/<id>.png."""
-
-        def write(row: int, decided: np.ndarray) -> None:
-            path = self.folder / "masks" / f"{split.rows[row].id}.png"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(cv2.imencode(".png", decided.astype(np.uint8) * 255)[1].tobytes())
-
-        return write
-
-
-def picture_loader(split: Split, masks: pathlib.Path) -> Any:
-    """Returns `load(id) -> (image, true mask, decided mask)` for the report's gallery."""
-    where = {row.id: index for index, row in enumerate(split.rows)}
-
-    def load(picture_id: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        record = split.source[where[picture_id]]
-        decided = decode_mask((masks / f"{picture_id}.png").read_bytes(), 0)
-        return decode_image(record["image"]), decode_mask(record["mask"], 0), decided
-
-    return load

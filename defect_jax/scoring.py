@@ -8,6 +8,7 @@ import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
+from defect_jax.compilation import Peeked, compile_ahead
 from defect_jax.data.pipeline import canvas_px, evaluation_batches, evaluation_steps
 from defect_jax.data.prepare import Split
 from defect_jax.metrics.counts import PixelCounts
@@ -37,6 +38,7 @@ class Scorer:
         step = make_eval_step(network, config, canvas_px(split))
         # Replicated outputs: every host may look at every picture's score.
         self._step = jax.jit(step, donate_argnums=3, out_shardings=replicated(mesh))
+        self._compiled: Any = None
         self._empty = jax.jit(_nothing, out_shardings=replicated(mesh))
 
     def __call__(
@@ -52,12 +54,15 @@ class Scorer:
         everywhere = Thresholds(replicated(self._mesh), replicated(self._mesh))
         thresholds = place_state(Thresholds(np.float32(mask), np.float32(pixel)), everywhere)
         accumulated = self._empty()
-        batches = evaluation_batches(self._split, self._config, to_global(self._mesh))
+        batches = Peeked(evaluation_batches(self._split, self._config, to_global(self._mesh)))
+        if self._compiled is None:
+            start = (average, batches.first, thresholds, accumulated)
+            self._compiled = compile_ahead("evaluation step", self._step, *start)
         steps = evaluation_steps(self._split, self._config)
         collected = []
         follow = track(batches, "evaluating", steps) if on_mask else batches
         for batch in follow:
-            accumulated, outputs = self._step(average, batch, thresholds, accumulated)
+            accumulated, outputs = self._compiled(average, batch, thresholds, accumulated)
             decided = outputs.pop("decided")
             collected.append(jax.device_get(outputs))
             if on_mask:

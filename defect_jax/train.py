@@ -2,32 +2,32 @@
 
 import pathlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import jax
-import numpy as np
 import optax
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from defect_jax import checkpoints, configuration, interrupts
+from defect_jax.compilation import Peeked, compile_ahead
 from defect_jax.data.pipeline import training_batches
 from defect_jax.data.prepare import Prepared, prepare
 from defect_jax.errors import UserError
 from defect_jax.evaluate import evaluate, validation_numbers
 from defect_jax.models.initialise import initial_variables
 from defect_jax.models.network import SegmentationNetwork
-from defect_jax.optimizer import learning_rate, make_tx
+from defect_jax.optimizer import make_tx
 from defect_jax.progress import say, track
 from defect_jax.scoring import Scorer
 from defect_jax.sharding import make_mesh, place_state, replicated, state_sharding, to_global
 from defect_jax.steps import TrainState, create_state, make_train_step
+from defect_jax.training_log import TrainingLog
 from defect_jax.writers import MetricsWriter
 
-NOT_VALIDATED = (
-    -1.0
-)  # selection of a checkpoint saved on a signal, below that of every validated one
+# Selection of a checkpoint saved on a signal: below that of every validated one.
+NOT_VALIDATED = -1.0
 Step = Callable[[TrainState, Any], tuple[TrainState, dict[str, jax.Array]]]
 
 
@@ -124,12 +124,13 @@ class Run:
         first, last = int(jax.device_get(state.step)), self.config.train.steps
         if first >= last:
             return
-        batches = training_batches(self.train_split, self.config, to_global(self.mesh), first)
-        step_fn = compiled(step_fn, state, peeked := Peeked(batches))
+        place = to_global(self.mesh)
+        batches = Peeked(training_batches(self.train_split, self.config, place, first))
+        step_fn = compile_ahead("training step", step_fn, state, batches.first)
         with MetricsWriter(self.workdir, first) as writer, jax.transfer_guard("disallow"):
-            log = Log(writer, self.config, first)
+            log = TrainingLog(writer, self.config, first)
             for step in track(range(first + 1, last + 1), "training", last - first):
-                state, metrics = step_fn(state, next(peeked))
+                state, metrics = step_fn(state, next(batches))
                 log.note(step, metrics)
                 if step % self.config.train.eval_every_steps == 0 or step == last:
                     log.flush()
@@ -150,85 +151,3 @@ class Run:
         shown = ", ".join(f"{name} {value:.4f}" for name, value in numbers.items() if value)
         say(f"step {step} val: {shown} ({time.monotonic() - start:.1f} s)")
         return numbers["selection"]
-
-
-class Peeked:
-    """An iterator whose first element can be looked at before it is taken."""
-
-    def __init__(self, iterator: Iterator[Any]):
-        self._iterator, self.first = iterator, next(iterator)
-        self._taken = False
-
-    def __next__(self) -> Any:
-        if self._taken:
-            return next(self._iterator)
-        self._taken = True
-        return self.first
-
-
-def compiled(step_fn: Step, state: TrainState, peeked: Peeked) -> Step:
-    """Compiles ahead of the first step, and says how long that took.
-
-    The compiled step refuses any other shape, so it can never compile a second time unseen.
-    """
-    say("compiling the training step …")
-    start = time.monotonic()
-    step_fn = step_fn.lower(state, peeked.first).compile()
-    say(f"compiled the training step in {time.monotonic() - start:.1f} s")
-    return step_fn
-
-
-class Log:
-    """Watches every step's numbers and writes their means.
-
-    Looks at a step only after the next one is on its way, so that the device never waits for the
-    log.
-    """
-
-    def __init__(self, writer: MetricsWriter, config: ConfigDict, first_step: int):
-        self._writer, self._config = writer, config
-        self._schedule = learning_rate(config)
-        self._pending: tuple[int, dict[str, jax.Array]] | None = None
-        self._window: list[dict[str, np.ndarray]] = []
-        self._since = (time.monotonic(), first_step)
-
-    def note(self, step: int, metrics: dict[str, jax.Array]) -> None:
-        """Takes the numbers of a step just started and looks at those of the step before."""
-        self.flush()
-        self._pending = (step, metrics)
-
-    def flush(self) -> None:
-        """Looks at the pending step: waits for it, checks it, and writes a line when one is due."""
-        if self._pending is None:
-            return
-        step, metrics = self._pending
-        self._pending = None
-        numbers = jax.device_get(metrics)
-        check_finite(step, numbers)
-        self._window.append(numbers)
-        if step % self._config.train.log_every_steps == 0:
-            self._write(step)
-
-    def _write(self, step: int) -> None:
-        means = {name: np.mean([n[name] for n in self._window]) for name in self._window[0]}
-        with jax.transfer_guard("allow"):  # optax computes the schedule with jnp
-            rate = float(self._schedule(step - 1))
-        self._writer.write(step, "train", means | {"learning_rate": rate})
-        now, (before, since) = time.monotonic(), self._since
-        self._writer.rate(step, (step - since) * self._config.train.batch_size / (now - before))
-        self._window, self._since = [], (now, step)
-
-
-def check_finite(step: int, numbers: dict[str, np.ndarray]) -> None:
-    """Stops the run at the first loss or gradient norm that is not finite.
-
-    Raises:
-        UserError: naming step and task; the newest checkpoint is from before.
-    """
-    for name, number in sorted(numbers.items(), reverse=True):
-        if not np.isfinite(number):
-            what = name.replace("loss_", "loss of task ").replace("_", " ")
-            raise UserError(
-                f"step {step}: the {what} is {number}; lower config.optimizer.learning_rate or "
-                "config.optimizer.clip_norm and start again from the last checkpoint"
-            )

@@ -35,7 +35,7 @@ def test_place_refuses_to_shrink_below_the_limit_and_names_the_picture():
         place((700, 230), (672, 256), min_scale=1.0, max_scale=1.0, name="part_7")
 
 
-def test_unscaled_picture_and_mask_are_copied_exactly_and_the_border_is_repeated():
+def test_unscaled_picture_and_mask_are_copied_exactly():
     rng = np.random.default_rng(0)
     image = rng.integers(0, 65536, (5, 3, 1), np.uint16)
     mask = rng.random((5, 3)) < 0.3
@@ -44,7 +44,7 @@ def test_unscaled_picture_and_mask_are_copied_exactly_and_the_border_is_repeated
     inside = np.s_[1:6, 2:5]
     assert framed.dtype == np.uint16
     np.testing.assert_array_equal(framed[inside], image)
-    np.testing.assert_array_equal(framed[1:6, :2], np.repeat(image[:, :1], 2, axis=1))
+    assert framed.sum() == image.sum(dtype=np.uint64)  # nothing but zeros around it
     expected = np.zeros((8, 8), bool)
     expected[inside] = mask
     np.testing.assert_array_equal(letterbox_mask(mask, placement, (8, 8)), expected)

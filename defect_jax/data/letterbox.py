@@ -50,15 +50,11 @@ def place(
 def letterbox_image(
     image: np.ndarray, placement: Placement, size_px: tuple[int, int]
 ) -> np.ndarray:
-    """Scales `image` [h w c] and repeats its border into the padding, which therefore has no edge.
-
-    A black border would be the strongest edge in the picture, and a network would learn it.
-    """
+    """Scales `image` [h w c] into a frame of zeros; the device fills the padding with the mean."""
+    framed = np.zeros((*size_px, image.shape[-1]), image.dtype)
     scaled = _resize(image, placement)
-    top, left = placement.top, placement.left
-    bottom, right = size_px[0] - top - placement.height, size_px[1] - left - placement.width
-    padded = cv2.copyMakeBorder(scaled, top, bottom, left, right, cv2.BORDER_REPLICATE)
-    return padded.reshape(*size_px, image.shape[-1])
+    framed[_inside(placement)] = scaled.reshape(placement.height, placement.width, -1)
+    return framed
 
 
 def letterbox_mask(mask: np.ndarray, placement: Placement, size_px: tuple[int, int]) -> np.ndarray:

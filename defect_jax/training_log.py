@@ -1,0 +1,71 @@
+"""What is written down about the steps of a run, and when a run must stop."""
+
+import time
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from defect_jax.errors import UserError
+from defect_jax.optimizer import learning_rate
+from defect_jax.writers import MetricsWriter
+
+
+class TrainingLog:
+    """Watches every step's numbers and writes their means.
+
+    Looks at a step only after the next one is on its way, so that the device never waits for it.
+    """
+
+    def __init__(self, writer: MetricsWriter, config: ConfigDict, first_step: int):
+        self._writer, self._config = writer, config
+        self._schedule = learning_rate(config)
+        self._pending: tuple[int, dict[str, jax.Array]] | None = None
+        self._window: list[dict[str, np.ndarray]] = []
+        self._since = (time.monotonic(), first_step)
+
+    def note(self, step: int, metrics: dict[str, jax.Array]) -> None:
+        """Takes the numbers of a step just started and looks at those of the step before."""
+        self.flush()
+        self._pending = (step, metrics)
+
+    def flush(self) -> None:
+        """Waits for the pending step, checks it, and writes a line when one is due.
+
+        Raises:
+            UserError: a number is not finite, see `check_finite`.
+        """
+        if self._pending is None:
+            return
+        step, metrics = self._pending
+        self._pending = None
+        numbers = jax.device_get(metrics)
+        check_finite(step, numbers)
+        self._window.append(numbers)
+        if step % self._config.train.log_every_steps == 0:
+            self._write(step)
+
+    def _write(self, step: int) -> None:
+        means = {name: np.mean([n[name] for n in self._window]) for name in self._window[0]}
+        with jax.transfer_guard("allow"):  # optax computes the schedule with jnp
+            rate = float(self._schedule(step - 1))
+        self._writer.write(step, "train", means | {"learning_rate": rate})
+        now, (before, since) = time.monotonic(), self._since
+        self._writer.rate(step, (step - since) * self._config.train.batch_size / (now - before))
+        self._window, self._since = [], (now, step)
+
+
+def check_finite(step: int, numbers: dict[str, np.ndarray]) -> None:
+    """Stops the run at the first loss or gradient norm that is not finite.
+
+    Raises:
+        UserError: naming step and task; the newest checkpoint is from before.
+    """
+    # The losses of the tasks come first: the total and the gradient only follow them.
+    for name in sorted(numbers, key=lambda name: (not name.startswith("loss_"), name)):
+        if not np.isfinite(numbers[name]):
+            what = name.replace("loss_", "loss of task ").replace("_", " ")
+            raise UserError(
+                f"step {step}: the {what} is {numbers[name]}; lower config.optimizer.learning_rate "
+                "or config.optimizer.clip_norm; the last checkpoint is from before this step"
+            )
