@@ -18,17 +18,19 @@ from defect_jax.metrics.picture import (
     picture_metrics,
     write_predictions,
 )
-from defect_jax.metrics.summary import join_metrics, write_metrics
+from defect_jax.metrics.summary import Metrics, join_metrics, write_metrics
 from defect_jax.models.initialise import initial_variables
 from defect_jax.models.network import SegmentationNetwork
 from defect_jax.optimizer import make_tx
 from defect_jax.progress import say
 from defect_jax.report.page import Report, write_report
+from defect_jax.results import Results, picture_loader
 from defect_jax.scoring import Scorer, Scores
 from defect_jax.sharding import make_mesh, state_sharding
 from defect_jax.steps import create_state
 from defect_jax.writers import read_history
 
+LEAKING = {"leaking": 1}  # beside every number from a split that parts straddle
 NO_MASK = 2.0  # a mask threshold that no probability reaches: nothing is decided yet
 
 
@@ -54,43 +56,51 @@ def evaluate(config: ConfigDict, workdir: pathlib.Path) -> dict[str, float | Non
     if not made:
         made = decide(network, average, prepared.splits["val"], config, mesh, step)
         made.to_json(workdir / "decision.json")
-    say(
-        f"testing step {step}, thresholds from {made.chosen_on}: "
-        f"head {made.threshold:.4f}, mask {made.mask_threshold:.4f}, pixel {made.pixel_threshold:.4f}"
-    )
-    test = prepared.splits["test"]
-    with Results(workdir / "eval" / "test") as results:
+    test, results = prepared.splits["test"], Results(workdir / "eval" / "test")
+    with results:
         scorer = Scorer(network, test, config, mesh)
+        say(f"testing step {step}, thresholds from {made.chosen_on}: {shown(made)}")
         scores = scorer(average, made.mask_threshold, made.pixel_threshold, results.mask_of(test))
         pictures = to_pictures(test, scores, made)
-        metrics, reasons = join_metrics(
-            picture_metrics(pictures),
-            scores.histogram.compute(),
-            scores.counts.compute(),
-            images=len(test.rows),
-            defective=sum(row.label for row in test.rows),
-        )
-        for reason in reasons:
-            say(reason)
+        metrics = to_metrics(test, pictures, scores, prepared.info.leaking)
         write_predictions(results.folder / "predictions.csv", pictures)
         write_metrics(results.folder / "metrics.json", metrics)
-    report_path = workdir / "eval" / "report.html"
-    write_report(
-        report_path,
-        Report(
-            title=f"{config.data.name}, step {step}",
-            split="test",
-            metrics=metrics,
-            decision=made,
-            pictures=pictures,
-            notes=list(prepared.info.notes),
-            history=read_history(workdir),
-            config=config.to_dict(),
-            load_picture=picture_loader(test, results.final / "masks"),
-        ),
+    report = Report(
+        title=f"{config.data.name}, step {step}",
+        split="test",
+        metrics=metrics,
+        decision=made,
+        pictures=pictures,
+        notes=list(prepared.info.notes),
+        history=read_history(workdir),
+        config=config.to_dict(),
+        load_picture=picture_loader(test, results.final / "masks"),
     )
-    say(f"wrote {results.final} and {report_path}")
+    write_report(workdir / "eval" / "report.html", report)
+    say(f"wrote {results.final} and {workdir / 'eval' / 'report.html'}")
     return metrics
+
+
+def shown(made: Decision) -> str:
+    """The thresholds in a few words."""
+    return (
+        f"head {made.threshold:.4f}, mask {made.mask_threshold:.4f}, "
+        f"pixel {made.pixel_threshold:.4f}"
+    )
+
+
+def to_metrics(split: Split, pictures: list[Picture], scores: Scores, leaking: bool) -> Metrics:
+    """Everything in metrics.json; what is null is explained in a line, what leaks is labelled."""
+    metrics, reasons = join_metrics(
+        picture_metrics(pictures),
+        scores.histogram.compute(),
+        scores.counts.compute(),
+        images=len(split.rows),
+        defective=sum(row.label for row in split.rows),
+    )
+    for reason in reasons:
+        say(reason)
+    return metrics | LEAKING if leaking else metrics
 
 
 def validation_numbers(split: Split, scores: Scores, config: ConfigDict) -> dict[str, float | None]:
@@ -107,7 +117,8 @@ def validation_numbers(split: Split, scores: Scores, config: ConfigDict) -> dict
         "pixel_ap": pixels["pixel_ap"],
     }
     halves = [numbers["image_ap"], numbers["pixel_ap"]]
-    return numbers | {"selection": float(np.mean([half or 0.0 for half in halves]))}
+    numbers |= {"selection": float(np.mean([half or 0.0 for half in halves]))}
+    return numbers | LEAKING if config.picture.leaking else numbers
 
 
 def decided_before(workdir: pathlib.Path, step: int) -> Decision | None:

@@ -1,6 +1,8 @@
 """What is written down about the steps of a run, and when a run must stop."""
 
 import time
+from collections.abc import Mapping
+from typing import Any
 
 import jax
 import numpy as np
@@ -55,7 +57,7 @@ class TrainingLog:
         self._window, self._since = [], (now, step)
 
 
-def check_finite(step: int, numbers: dict[str, np.ndarray]) -> None:
+def check_finite(step: int, numbers: Mapping[str, Any]) -> None:
     """Stops the run at the first loss or gradient norm that is not finite.
 
     Raises:

@@ -3,30 +3,34 @@
 import json
 import os
 import pathlib
+import signal
 import subprocess
 import sys
+import time
 
 import pytest
+import raw_data
 
 ROOT = pathlib.Path(__file__).parent.parent
 CONFIG = "--config=configs/synthetic.py:debug"
 
 
-def run(*arguments, devices=1):
+def start(*arguments, devices=1):
     """Starts the program as a user does."""
     environment = os.environ | {
         "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
         "JAX_PLATFORMS": "cpu",
     }
-    return subprocess.run(
-        [sys.executable, "-m", "defect_jax.main", *map(str, arguments)],
-        cwd=ROOT,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=False,
-    )
+    command = [sys.executable, "-m", "defect_jax.main", *map(str, arguments)]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen(command, cwd=ROOT, env=environment, **pipes)
+
+
+def run(*arguments, devices=1):
+    """Runs it to the end."""
+    with start(*arguments, devices=devices) as process:
+        stdout, stderr = process.communicate(timeout=600)
+    return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
 
 
 @pytest.fixture(scope="module")
@@ -129,3 +133,69 @@ def test_another_config_in_a_used_workdir_is_refused(trained):
     result = run(CONFIG, data, f"--workdir={workdir}", "--config.optimizer.learning_rate=0.5")
     assert result.returncode == 2
     assert "optimizer.learning_rate was 0.001, is 0.5" in result.stderr
+
+
+def test_sigterm_saves_and_says_how_to_go_on(trained, home):
+    _, data, _ = trained
+    workdir = home / "stopped"
+    long = [CONFIG, data, f"--workdir={workdir}", "--config.train.steps=100000"]
+    with start(*long) as process:
+        while not lines_so_far(workdir):
+            assert process.poll() is None, process.stderr.read()
+            time.sleep(0.05)
+        process.send_signal(signal.SIGTERM)
+        _, stderr = process.communicate(timeout=120)
+    assert process.returncode == 128 + signal.SIGTERM, stderr
+    saved = max(int(path.name) for path in (workdir / "checkpoints").iterdir())
+    assert f"signal 15: saved step {saved}; the same command goes on" in stderr
+    assert lines(workdir)[-1]["step"] <= saved
+
+
+def lines_so_far(workdir):
+    path = workdir / "metrics.jsonl"
+    return path.read_text() if path.exists() else ""
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_names_step_and_task(trained, home):
+    _, data, _ = trained
+    wild = ["--config.optimizer.learning_rate=1e38", "--config.optimizer.clip_norm=1e38"]
+    result = run(CONFIG, data, f"--workdir={home / 'wild'}", *wild)
+    assert result.returncode == 2, result.stderr
+    last = result.stderr.strip().splitlines()[-1]
+    assert last.startswith("defect_jax: step ") and "the loss of task" in last
+
+
+def test_the_ksdd2_release_trains_and_evaluates(home):
+    root = raw_data.ksdd2_release(home / "ksdd2", train=(30, 15), test=(6, 4))
+    workdir = home / "ksdd2-run"
+    where = [f"--config.data.root={root}", f"--config.data.data_dir={home / 'data'}"]
+    result = run("--config=configs/ksdd2.py:debug", *where, f"--workdir={workdir}")
+    assert result.returncode == 0, result.stderr
+    assert "skipped 2 files not named NNNNN.png or NNNNN_GT.png" in result.stderr
+    metrics = json.loads((workdir / "eval/test/metrics.json").read_text())
+    assert (metrics["images"], metrics["defective"], metrics["good"]) == (10, 4, 6)
+    assert "leaking" not in metrics
+
+
+def test_numbers_of_a_leaking_split_are_labelled(home):
+    root = raw_data.magnetic_tile_release(home / "tiles")
+    workdir = home / "leaking"
+    where = [f"--config.data.root={root}", f"--config.data.data_dir={home / 'data'}"]
+    random = ["--config=configs/magnetic_tile.py:debug", "--config.data.split=random"]
+    result = run(*random, *where, f"--workdir={workdir}")
+    assert result.returncode == 0, result.stderr
+    assert json.loads((workdir / "eval/test/metrics.json").read_text())["leaking"] == 1
+    assert all(line["leaking"] == 1 for line in lines(workdir) if line["split"] == "val")
+    assert "leaking" in (workdir / "eval/report.html").read_text()
+
+
+def test_check_lists_all_faults_and_changes_nothing(tmp_path):
+    root = raw_data.folder_data(tmp_path / "raw")
+    raw_data.write(root / "images/good/part_000.png", b"no picture")
+    raw_data.write(root / "masks/bad/lost.png", raw_data.defect_mask())
+    before = sorted(tmp_path.rglob("*"))
+    result = run("--config=configs/folder.py:debug", f"--config.data.root={root}", "--mode=check")
+    assert result.returncode == 2
+    assert "images/good/part_000.png" in result.stdout
+    assert "masks/bad/lost.png" in result.stdout
+    assert sorted(tmp_path.rglob("*")) == before

@@ -4,7 +4,6 @@ import hashlib
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
 
-import cv2
 import numpy as np
 from ml_collections import ConfigDict
 
@@ -26,8 +25,6 @@ class Facts(NamedTuple):
     defect_px: int
     image_sha256: str
     mask_sha256: str  # of nothing, for a good part without a mask
-    mean: np.ndarray  # shape=(channels,), float64, of pixels scaled to 0..1
-    square: np.ndarray  # shape=(channels,), float64, mean of their squares
 
 
 class Examined(NamedTuple):
@@ -91,10 +88,6 @@ def _disagreements(raw: RawFiles, record: Record, header: Header, mask: np.ndarr
 def _facts(
     header: Header, pixels: np.ndarray, mask: np.ndarray, image: bytes, mask_file: bytes
 ) -> Facts:
-    # OpenCV sums in float64 without a float64 copy of the picture.
-    mean, deviation = cv2.meanStdDev(pixels)
-    scale = np.iinfo(pixels.dtype).max
-    mean, deviation = mean[:, 0] / scale, deviation[:, 0] / scale
     return Facts(
         height=header.height,
         width=header.width,
@@ -104,8 +97,6 @@ def _facts(
         defect_px=int(mask.sum()),
         image_sha256=hashlib.sha256(image).hexdigest(),
         mask_sha256=hashlib.sha256(mask_file).hexdigest(),
-        mean=mean,
-        square=deviation**2 + mean**2,
     )
 
 

@@ -61,8 +61,6 @@ class DataInfo:
         name: the data set's name.
         channels: 1 if all pictures are grey, else 3.
         bit_depth: 8 if all pictures have 8 bits a channel, else 16.
-        mean: mean of the training pixels for each channel, scaled to 0..1; None without `train`.
-        std: standard deviation of the same; None without `train`.
         fingerprint: SHA-256 over the ids, the picture files and the mask files.
         leaking: True when pictures of one part are in several splits.
         notes: what the user should know, one sentence each.
@@ -71,8 +69,6 @@ class DataInfo:
     name: str
     channels: int
     bit_depth: int
-    mean: tuple[float, ...] | None
-    std: tuple[float, ...] | None
     fingerprint: str
     leaking: bool
     notes: list[str]
@@ -141,8 +137,6 @@ def load(directory: Path, needed: Collection[str]) -> Prepared:
 def _read_info(directory: Path) -> DataInfo:
     fields = json.loads((directory / INFO_FILE).read_text(encoding="utf-8"))
     del fields["origin"]
-    for name in ("mean", "std"):
-        fields[name] = None if fields[name] is None else tuple(fields[name])
     return DataInfo(**fields)
 
 

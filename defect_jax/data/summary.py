@@ -1,9 +1,7 @@
-"""What holds for a whole data set: channels, depth, mean, deviation, fingerprint, notes."""
+"""What holds for a whole data set: channels, depth, fingerprint, notes."""
 
 import hashlib
 from collections.abc import Sequence
-
-import numpy as np
 
 from defect_jax.data.examine import Facts
 from defect_jax.data.prepared import DataInfo
@@ -12,32 +10,14 @@ from defect_jax.data.records import Catalogue, Record, listed
 
 def summarise(name: str, stored: Sequence[tuple[Record, Facts]], found: Catalogue) -> DataInfo:
     """Sums up the pictures that were stored."""
-    channels = max(facts.channels for _, facts in stored)
-    train = [facts for record, facts in stored if record.split == "train"]
-    mean, std = _mean_and_std(train, channels) if train else (None, None)
     return DataInfo(
         name=name,
-        channels=channels,
+        channels=max(facts.channels for _, facts in stored),
         bit_depth=max(facts.bit_depth for _, facts in stored),
-        mean=mean,
-        std=std,
         fingerprint=_fingerprint(stored),
         leaking=found.leaking,
         notes=found.notes + _notes(stored),
     )
-
-
-def _mean_and_std(
-    train: Sequence[Facts], channels: int
-) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Over all pixels, scaled to 0..1; a grey picture counts for every channel."""
-    area = np.array([facts.height * facts.width for facts in train], np.float64)
-    means = np.stack([np.broadcast_to(facts.mean, channels) for facts in train])
-    squares = np.stack([np.broadcast_to(facts.square, channels) for facts in train])
-    mean, square = (np.average(x, axis=0, weights=area) for x in (means, squares))
-    # Rounding can take the variance of a constant picture below zero.
-    std = np.sqrt(np.maximum(square - mean**2, 0.0))
-    return tuple(mean.tolist()), tuple(std.tolist())
 
 
 def _fingerprint(stored: Sequence[tuple[Record, Facts]]) -> str:

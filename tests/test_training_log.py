@@ -1,0 +1,30 @@
+"""The log of a run: means over its window, and the stop at the first number that is not finite."""
+
+import jax.numpy as jnp
+import pytest
+
+from configs import synthetic
+from defect_jax.errors import UserError
+from defect_jax.training_log import TrainingLog, check_finite
+from defect_jax.writers import MetricsWriter, read_history
+
+
+def test_lines_hold_the_mean_of_their_window(tmp_path):
+    config = synthetic.get_config("debug")  # a line every two steps
+    with MetricsWriter(tmp_path, 0) as writer:
+        log = TrainingLog(writer, config, 0)
+        for step, loss in enumerate([1.0, 3.0, 5.0, 9.0], 1):
+            log.note(step, {"loss": jnp.array(loss)})
+        assert len(read_history(tmp_path)) == 1  # the last step is looked at one step later
+        log.flush()
+    assert [line["loss"] for line in read_history(tmp_path)] == [2.0, 7.0]
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_the_first_bad_loss_stops_the_run_and_names_step_and_task(bad, tmp_path):
+    numbers = {"gradient_norm": bad, "loss": bad, "loss_classification": 0.1}
+    with pytest.raises(UserError, match=f"step 7: the loss of task segmentation is {bad}; lower"):
+        check_finite(7, numbers | {"loss_segmentation": bad})
+    with pytest.raises(UserError, match="step 7: the gradient norm is"):
+        check_finite(7, {"gradient_norm": bad, "loss": 0.5, "loss_segmentation": 0.5})
+    check_finite(7, {"loss": 0.5})
