@@ -39,9 +39,9 @@ def to_native(
 
 
 def _weights(
-    start: Float[Array, "b"],
-    length: Float[Array, "b"],
-    native: Int[Array, "b"],
+    start: Float[Array, " b"],
+    length: Float[Array, " b"],
+    native: Int[Array, " b"],
     canvas: int,
     frame: int,
 ) -> Float[Array, "b canvas frame"]:

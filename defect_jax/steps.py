@@ -167,7 +167,7 @@ def make_eval_step(
 
 
 def decide_mask(
-    probability: Float[Array, "b h w"], mask_score: Float[Array, "b"], thresholds: Thresholds
+    probability: Float[Array, "b h w"], mask_score: Float[Array, " b"], thresholds: Thresholds
 ) -> Bool[Array, "b h w"]:
     """Pixels above the pixel threshold, in pictures whose highest one reaches the mask's.
 
