@@ -26,14 +26,17 @@ def base() -> ml_collections.ConfigDict:
     data.threads = 2  # that load pictures
     data.workers = 0  # processes that load pictures, beside the threads
     data.augment = augment = ml_collections.ConfigDict()
-    augment.flip_horizontal = True
-    augment.flip_vertical = True
-    augment.shift_px = 3
-    augment.brightness = 0.05
-    augment.contrast = 0.1
-    augment.gamma = 0.15
-    augment.noise = 0.01
-    augment.blur_px = 0.5
+    augment.shrink = 0.3  # pictures are placed up to this share smaller, anywhere in the frame
+    augment.stretch = 0.3  # and one side up to exp(this) longer against the other
+    augment.changes = changes = ml_collections.ConfigDict()  # see data/augment.py
+    changes.flip_horizontal = True
+    changes.flip_vertical = True
+    changes.shift_px = 3
+    changes.brightness = 0.05
+    changes.contrast = 0.1
+    changes.gamma = 0.2
+    changes.noise = 0.02
+    changes.blur_px = 0.5
 
     config.model = model = ml_collections.ConfigDict()
     model.decoder = "unetplusplus"  # or unet

@@ -16,6 +16,8 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     config.data.name = "ksdd2"
     config.data.size = (672, 256)
     config.data.min_scale = 1.0  # together with max_scale: never scaled
+    config.data.augment.shrink = 0.0
+    config.data.augment.stretch = 0.0
     config.train.steps = 6000
     return base.choose(config, variant, cpu=_cpu, debug=_debug)
 

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from defect_jax.data.letterbox import (
     Placement,
+    jitter,
     letterbox_image,
     letterbox_mask,
     place,
@@ -73,3 +74,27 @@ def test_a_large_defect_keeps_its_area_and_a_thin_crack_its_length():
     crack = np.zeros((400, 400), bool)
     crack[np.arange(40, 360), 201] = True  # one px wide at a quarter of the size
     assert letterbox_mask(crack, placement, (100, 100)).any(axis=1).sum() == 80
+
+
+@given(
+    st.tuples(st.integers(1, 90), st.integers(1, 90)),
+    st.floats(0.0, 0.5),
+    st.floats(0.0, 0.5),
+    st.integers(0, 10**6),
+)
+def test_jitter_stays_in_the_frame_and_within_its_limits(native, shrink, stretch, seed):
+    before = place(native, (32, 48), 0.0, 1.0, "x")
+    after = jitter(before, (32, 48), shrink, stretch, np.random.default_rng(seed))
+    assert 0 <= after.top <= 32 - after.height and 0 <= after.left <= 48 - after.width
+    for old, new in zip(before[2:], after[2:], strict=True):
+        longest = old * np.exp(stretch / 2)
+        shortest = old * (1 - shrink) * np.exp(-stretch / 2)
+        assert shortest - 0.51 <= new <= longest + 0.51 or new == 1
+
+
+def test_without_jitter_only_the_place_changes():
+    before = place((30, 20), (32, 48), 0.0, 1.0, "x")
+    rng = np.random.default_rng(0)
+    places = {jitter(before, (32, 48), 0.0, 0.0, rng)[:2] for _ in range(50)}
+    assert len(places) > 20
+    assert jitter(before, (32, 48), 0.0, 0.0, rng)[2:] == before[2:]

@@ -16,7 +16,14 @@ from ml_collections import ConfigDict
 
 from defect_jax.data.augment import Augment
 from defect_jax.data.images import decode_image, decode_mask
-from defect_jax.data.letterbox import Placement, letterbox_image, letterbox_mask, place, valid_area
+from defect_jax.data.letterbox import (
+    Placement,
+    jitter,
+    letterbox_image,
+    letterbox_mask,
+    place,
+    valid_area,
+)
 from defect_jax.data.prepare import Split
 from defect_jax.data.sampling import SamplingPlan
 from defect_jax.errors import UserError
@@ -61,14 +68,22 @@ class Frame:
 
 
 @dataclasses.dataclass(frozen=True)
-class Load(grain.transforms.Map):
-    """Row number -> one training element: image, mask, valid in the network's frame, label."""
+class Load(grain.transforms.RandomMap):
+    """Row number -> one training element: image, mask, valid in the network's frame, label.
+
+    The place in the frame is random, see `letterbox.jitter`.
+    """
 
     split: Split
     frame: Frame
+    shrink: float
+    stretch: float
 
-    def map(self, row: int) -> dict[str, Any]:
-        return _framed(self.split, row, self.frame)[0]
+    def random_map(self, row: int, rng: np.random.Generator) -> dict[str, Any]:
+        record, image, mask, placement = _decoded(self.split, row, self.frame)
+        if self.shrink or self.stretch:
+            placement = jitter(placement, self.frame.size_px, self.shrink, self.stretch, rng)
+        return _framed(record, image, mask, placement, self.frame)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,7 +95,8 @@ class LoadNative(grain.transforms.Map):
     canvas_px: tuple[int, int]
 
     def map(self, row: int) -> dict[str, Any]:
-        element, mask, placement = _framed(self.split, row, self.frame)
+        record, image, mask, placement = _decoded(self.split, row, self.frame)
+        element = _framed(record, image, mask, placement, self.frame)
         weights, regions = region_weights(mask)
         return element | {
             "row": np.int32(row),
@@ -114,8 +130,8 @@ def training_batches(
     dataset = (
         grain.MapDataset.source(plan)
         .seed(config.seed)
-        .map(Load(split, Frame.of(config)))
-        .random_map(Augment(**data.augment))[jax.process_index() :: jax.process_count()]
+        .random_map(Load(split, Frame.of(config), data.augment.shrink, data.augment.stretch))
+        .random_map(Augment(**data.augment.changes))[jax.process_index() :: jax.process_count()]
         .batch(batch_size // jax.process_count(), drop_remainder=True)
     )
     return iter(_stream(dataset.slice(slice(first_step, None)), data, to_device))
@@ -168,19 +184,30 @@ class _PaddedRows:
         return blank | {"row": np.int32(-1), "placement": np.ones(4, np.float32)}
 
 
-def _framed(split: Split, row: int, frame: Frame) -> tuple[dict[str, Any], np.ndarray, Placement]:
+def _decoded(
+    split: Split, row: int, frame: Frame
+) -> tuple[dict[str, Any], np.ndarray, np.ndarray, Placement]:
     record = split.source[int(row)]
     name = record["id"].decode()
     image = frame.common(decode_image(record["image"]), name)
     mask = decode_mask(record["mask"], 0)
     placement = place(mask.shape, frame.size_px, frame.min_scale, frame.max_scale, name)
-    element = {
+    return record, image, mask, placement
+
+
+def _framed(
+    record: dict[str, Any],
+    image: np.ndarray,
+    mask: np.ndarray,
+    placement: Placement,
+    frame: Frame,
+) -> dict[str, Any]:
+    return {
         "image": letterbox_image(image, placement, frame.size_px),
         "mask": letterbox_mask(mask, placement, frame.size_px),
         "valid": valid_area(placement, frame.size_px),
         "label": np.float32(record["label"]),
     }
-    return element, mask, placement
 
 
 def _stream(
