@@ -34,8 +34,8 @@ def base() -> ml_collections.ConfigDict:
     changes.shift_px = 3
     changes.brightness = 0.05
     changes.contrast = 0.1
-    changes.gamma = 0.2
-    changes.noise = 0.02
+    changes.gamma = 0.15
+    changes.noise = 0.01
     changes.blur_px = 0.5
 
     config.model = model = ml_collections.ConfigDict()

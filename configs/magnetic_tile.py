@@ -25,9 +25,9 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
 def _cpu(config: ml_collections.ConfigDict) -> None:
     base.cpu(config)
     config.data.size = (128, 128)
-    config.train.steps = 1400
-    config.train.eval_every_steps = 280
-    config.train.log_every_steps = 40
+    config.optimizer.learning_rate = 4e-3
+    config.train.steps = 800
+    config.train.eval_every_steps = 200
 
 
 def _debug(config: ml_collections.ConfigDict) -> None:

@@ -18,14 +18,17 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     config.data.shots = 2  # pictures of each part
     config.data.defective_fraction = 0.15
     config.data.picture_size = (256, 256)
+    config.data.augment.shrink = 0.0  # all pictures have one size, there is no padding to learn
+    config.data.augment.stretch = 0.0
     return base.choose(config, variant, cpu=_cpu, debug=_debug)
 
 
 def _cpu(config: ml_collections.ConfigDict) -> None:
     base.cpu(config)
-    config.data.parts = 500
+    config.data.parts = 1200
     config.data.picture_size = (160, 160)
     config.data.size = (128, 128)
+    config.optimizer.learning_rate = 4e-3
     config.train.steps = 700
     config.train.eval_every_steps = 350
 
