@@ -93,7 +93,7 @@ def cpu(config: ml_collections.ConfigDict) -> None:
     """Shrinks the network to what two laptop cores train in minutes."""
     config.model.widths = (8, 16, 32, 64, 128)
     config.model.dtype = "float32"  # bfloat16 is slower than float32 on a CPU
-    config.optimizer.learning_rate = 2e-3  # few steps, so larger ones
+    config.optimizer.learning_rate = 4e-3  # few steps, so larger ones
     config.optimizer.warmup_steps = 50
     config.optimizer.average_decay = 0.99
     config.train.batch_size = 8

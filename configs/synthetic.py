@@ -28,7 +28,6 @@ def _cpu(config: ml_collections.ConfigDict) -> None:
     config.data.parts = 1200
     config.data.picture_size = (160, 160)
     config.data.size = (128, 128)
-    config.optimizer.learning_rate = 4e-3
     config.train.steps = 700
     config.train.eval_every_steps = 350
 
