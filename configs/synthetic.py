@@ -28,8 +28,9 @@ def _cpu(config: ml_collections.ConfigDict) -> None:
     config.data.parts = 1200
     config.data.picture_size = (160, 160)
     config.data.size = (128, 128)
-    config.train.steps = 700
-    config.train.eval_every_steps = 350
+    config.train.steps = 850
+    config.train.eval_every_steps = 425
+    config.train.log_every_steps = 25
 
 
 def _debug(config: ml_collections.ConfigDict) -> None:
