@@ -27,9 +27,9 @@ def _cpu(config: ml_collections.ConfigDict) -> None:
     config.data.size = (128, 192)  # many pictures are much wider than high
     config.data.augment.shrink = 0.0  # a short run does not get as far as learning by heart
     config.data.augment.stretch = 0.0
-    config.train.steps = 1100
-    config.train.eval_every_steps = 220
-    config.train.log_every_steps = 44
+    config.train.steps = 900
+    config.train.eval_every_steps = 300
+    config.train.log_every_steps = 50
 
 
 def _debug(config: ml_collections.ConfigDict) -> None:

@@ -1,10 +1,10 @@
-"""Draws docs/synthetic.png, the picture of the README, from a finished run on generated surfaces.
+"""Draws docs/synthetic.jpg, the picture of the README, from a finished run on generated surfaces.
 
     launch/local.sh --config=configs/synthetic.py:cpu
     .venv/bin/python -m docs.make_pictures runs/synthetic-cpu
 
 It takes the first defective test picture of every kind of surface, then the first with another kind
-of defect, until the rows are full: chosen by name, not by how well the network did.
+of defect, until the row is full: chosen by name, not by how well the network did.
 """
 
 import pathlib
@@ -17,27 +17,31 @@ from defect_jax import configuration
 from defect_jax.data.images import decode_image, decode_mask
 from defect_jax.data.prepare import prepare
 
-TRUE_BGR, DECIDED_BGR = (60, 180, 255), (255, 140, 40)  # orange and blue: told apart by everyone
+TRUE_BGR, DECIDED_BGR = (60, 180, 255), (255, 110, 20)  # orange and blue: told apart by everyone
 ZOOM, COLUMNS, GAP_PX = 2, 5, 6
+CLEAR_PX = 4  # between a defect and its outline, which would otherwise hide it
 
 
 def main(workdir: pathlib.Path) -> None:
     """Writes the contact sheet of one finished run."""
     config = configuration.load(workdir)
     test = prepare(config.data, needed=("test",)).splits["test"]
-    tiles = []
+    plain, marked = [], []
     for row in chosen_rows(test.rows):
         record = test.source[row]
         masks = workdir / "eval" / "test" / "masks" / f"{test.rows[row].id}.png"
         decided = decode_mask(masks.read_bytes(), 0)
         image, truth = decode_image(record["image"]), decode_mask(record["mask"], 0)
-        tiles.append(outlined(image[..., 0], truth, decided))
-    path = pathlib.Path(__file__).with_name("synthetic.png")
-    path.write_bytes(cv2.imencode(".png", sheet(tiles))[1].tobytes())
-    print(f"wrote {path}: {len(tiles)} pictures")
+        plain.append(enlarged(image[..., 0]))
+        marked.append(outlined(plain[-1], truth, decided))
+    path = pathlib.Path(__file__).with_name("synthetic.jpg")
+    path.write_bytes(
+        cv2.imencode(".jpg", sheet(plain + marked), [cv2.IMWRITE_JPEG_QUALITY, 92])[1].tobytes()
+    )
+    print(f"wrote {path}: {len(plain)} pictures")
 
 
-def chosen_rows(rows: list, count: int = 2 * COLUMNS) -> list[int]:
+def chosen_rows(rows: list, count: int = COLUMNS) -> list[int]:
     """One defective picture of every surface, then a second with another defect, and so on."""
     first = {}
     for index, row in enumerate(rows):
@@ -52,15 +56,20 @@ def chosen_rows(rows: list, count: int = 2 * COLUMNS) -> list[int]:
     return order[:count]
 
 
-def outlined(image: np.ndarray, truth: np.ndarray, decided: np.ndarray) -> np.ndarray:
-    """Grey picture, enlarged, with the true and the decided outline."""
+def enlarged(image: np.ndarray) -> np.ndarray:
+    """Grey picture [h w] at ZOOM times its size, as BGR."""
     big = cv2.resize(image, None, fx=ZOOM, fy=ZOOM, interpolation=cv2.INTER_CUBIC)
-    tile = cv2.cvtColor(big, cv2.COLOR_GRAY2BGR)
-    for mask, colour, thickness in ((truth, TRUE_BGR, 3), (decided, DECIDED_BGR, 1)):
-        enlarged = np.kron(mask.astype(np.uint8), np.ones((ZOOM, ZOOM), np.uint8))
-        contours, _ = cv2.findContours(enlarged, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
-        cv2.drawContours(tile, contours, -1, colour, thickness, cv2.LINE_AA)
-    return tile
+    return cv2.cvtColor(big, cv2.COLOR_GRAY2BGR)
+
+
+def outlined(picture: np.ndarray, truth: np.ndarray, decided: np.ndarray) -> np.ndarray:
+    """The enlarged picture with the decided mask tinted and the true defect outlined."""
+    big = [np.kron(m.astype(np.uint8), np.ones((ZOOM, ZOOM), np.uint8)) for m in (truth, decided)]
+    tinted = np.where(big[1][..., None] > 0, 0.35 * picture + 0.65 * np.array(DECIDED_BGR), picture)
+    tile = np.rint(tinted).astype(np.uint8)
+    wide = cv2.dilate(big[0], cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * CLEAR_PX + 1,) * 2))
+    contours, _ = cv2.findContours(wide, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    return cv2.drawContours(tile, contours, -1, TRUE_BGR, 1, cv2.LINE_AA)
 
 
 def sheet(tiles: list[np.ndarray]) -> np.ndarray:
