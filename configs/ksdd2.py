@@ -2,6 +2,8 @@
 
     python -m defect_jax.main --config=configs/ksdd2.py --config.data.root=KolektorSDD2.zip
 
+Expected result: not run yet on the real release.
+
 Pictures are padded to 256x672 px and never scaled. Licence of the data: CC BY-NC-SA 4.0, which does
 not allow commercial use.
 """
