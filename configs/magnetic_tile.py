@@ -5,6 +5,9 @@
 `config.data.fold` = 0 … 4: that fold is the test split, the next one validation, the rest training;
 the pictures of one piece are never split. `config.data.split` = "random" is for comparison with the
 literature only: it puts the same piece on both sides.
+
+`:cpu` gave test image_auroc 0.684 on fold 0 with seed 0: a starting point, not
+good enough to use. The full size has not been run yet.
 """
 
 import ml_collections
