@@ -32,7 +32,11 @@ def main(argv: list[str]) -> None:
 
 
 def run(mode: str) -> None:
-    """Starts the runtime the config asks for, then hands over to the mode's own module."""
+    """Starts the runtime the config asks for, then hands over to the mode's own module.
+
+    Each mode imports its own module: a bad flag is answered at once, and `check` waits for no more
+    than it needs.
+    """
     workdir = chosen_workdir()
     if mode == "evaluate":
         from defect_jax import configuration

@@ -1,5 +1,6 @@
 """Progress of long work: a bar on a terminal, plain lines elsewhere."""
 
+import sys
 import time
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
@@ -34,8 +35,6 @@ _consoles: dict[int, Console] = {}
 
 def _console() -> Console:
     """One console for lines and bars, which must know of each other; anew when stderr changes."""
-    import sys
-
     if id(sys.stderr) not in _consoles:
         _consoles.clear()
         _consoles[id(sys.stderr)] = Console(file=sys.stderr)

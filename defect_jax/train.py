@@ -132,13 +132,14 @@ class Run:
             for step in track(range(first + 1, last + 1), "training", last - first):
                 state, metrics = step_fn(state, next(batches))
                 log.note(step, metrics)
+                number = came()  # asked once: a signal between two looks would leave unsaved
                 if step % self.config.train.eval_every_steps == 0 or step == last:
                     log.flush()
                     checkpoints.save(self.checkpointer, state, self.validate(state, step, writer))
-                elif came() is not None:
+                elif number is not None:
                     log.flush()
                     checkpoints.save(self.checkpointer, state, NOT_VALIDATED)
-                if (number := came()) is not None:
+                if number is not None:
                     say(f"signal {number}: saved step {step}; the same command goes on")
                     raise SystemExit(128 + number)
 

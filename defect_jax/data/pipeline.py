@@ -5,7 +5,9 @@
 Pictures travel as uint8 (or uint16) and are normalised on the device: a quarter of the bytes.
 """
 
+import ctypes
 import dataclasses
+import signal
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -32,6 +34,7 @@ from defect_jax.metrics.regions import region_weights
 Batch = dict[str, Any]
 HOST_BATCHES = 4  # decoded batches kept ready; grain's default of 500 elements took 8 GB
 DEVICE_BATCHES = 2
+PR_SET_PDEATHSIG = 1  # of Linux's prctl: the signal a child gets when its parent dies
 
 
 @dataclasses.dataclass(frozen=True)
@@ -228,8 +231,4 @@ def _stream(
 def _die_with_parent(worker_index: int, worker_count: int) -> None:
     """Loader workers end with the run: Linux otherwise lets them live on after a SIGKILL."""
     del worker_index, worker_count
-    import ctypes
-    import signal
-
-    PR_SET_PDEATHSIG = 1
     ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
