@@ -27,12 +27,15 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
 
 def _cpu(config: ml_collections.ConfigDict) -> None:
     base.cpu(config)
-    config.data.size = (128, 192)  # many pictures are much wider than high
+    config.data.size = (128, 128)
     config.data.augment.shrink = 0.0  # a short run does not get as far as learning by heart
     config.data.augment.stretch = 0.0
-    config.train.steps = 900
-    config.train.eval_every_steps = 300
-    config.train.log_every_steps = 50
+    config.data.augment.changes.noise = 0.0  # at this size a pit is a few pixels: both hide it
+    config.data.augment.changes.blur_px = 0.0
+    config.train.batch_size = 16
+    config.train.steps = 500
+    config.train.eval_every_steps = 250
+    config.train.log_every_steps = 25
 
 
 def _debug(config: ml_collections.ConfigDict) -> None:

@@ -38,7 +38,12 @@ def dice_by_hand(logits, mask, valid, smooth=1.0):
     logits, mask, valid = (np.float64(x) for x in (logits, mask, valid))
     score = np.exp(-np.logaddexp(0, -logits)) * valid
     mask = mask * valid
-    return 1 - (2 * (score * mask).sum() + smooth) / (score.sum() + mask.sum() + smooth)
+    ratios = [
+        1 - (2 * (p * m).sum() + smooth) / (p.sum() + m.sum() + smooth)
+        for p, m in zip(score, mask, strict=True)
+        if m.any()
+    ]
+    return np.mean(ratios) if ratios else 0.0
 
 
 def segmentation_by_hand(logits, mask, valid):
@@ -147,22 +152,37 @@ def test_dice_of_a_perfect_mask_and_of_its_opposite():
     _, mask, valid = sample(0)
     perfect = 1e3 * (2 * mask - 1)
     assert dice_loss(perfect, mask, valid) == 0
-    pixels = float(jnp.sum(valid))
-    np.testing.assert_allclose(dice_loss(-perfect, mask, valid), 1 - 1 / (pixels + 1), rtol=1e-6)
+    pixels = np.sum(valid, axis=(1, 2, 3))
+    opposite = np.mean(1 - 1 / (pixels + 1))
+    np.testing.assert_allclose(dice_loss(-perfect, mask, valid), opposite, rtol=1e-6)
 
 
-def test_dice_of_a_batch_without_defect_asks_for_empty_predictions():
+def test_dice_leaves_pictures_without_defect_out():
+    logits, mask, valid = sample(1, heads=1)
+    mask = mask.at[1].set(0.0)
+    value, grads = jax.value_and_grad(dice_loss)(logits[0], mask, valid)
+    others = jnp.array([0, 2])
+    np.testing.assert_allclose(
+        value, dice_loss(logits[0][others], mask[others], valid[others]), rtol=1e-6
+    )
+    assert not np.any(grads[1]) and np.any(grads[0]) and np.any(grads[2])
+
+
+def test_dice_of_a_batch_without_defect_is_zero_without_gradient():
     empty = jnp.zeros(SHAPE)
     value, grads = jax.value_and_grad(dice_loss)(empty, empty, jnp.ones(SHAPE))
-    np.testing.assert_allclose(value, 1 - 1 / 31, rtol=1e-6)  # 60 pixels of probability 0.5
-    assert np.all(np.asarray(grads) > 0)
-    assert dice_loss(empty - 1e3, empty, jnp.ones(SHAPE)) == 0
+    assert value == 0
+    assert not np.any(grads)
 
 
-def test_dice_is_of_the_batch_not_the_mean_over_images():
-    logits, mask, valid = sample(1)
-    alone = [dice_loss(logits[0][i : i + 1], mask[i : i + 1], valid[i : i + 1]) for i in range(3)]
-    assert abs(dice_loss(logits[0], mask, valid) - np.mean(alone)) > 1e-3
+def test_dice_counts_a_small_defect_as_much_as_a_large_one():
+    mask = jnp.zeros((2, 16, 16, 1)).at[0, :2, :2].set(1.0).at[1, 8:].set(1.0)
+    found = 40.0 * (2 * mask - 1)
+    valid = jnp.ones_like(mask)
+    missed_small = dice_loss(found.at[0].set(-40.0), mask, valid)
+    missed_large = dice_loss(found.at[1].set(-40.0), mask, valid)
+    np.testing.assert_allclose(missed_small, 0.5 * (1 - 1 / 5), rtol=1e-6)
+    np.testing.assert_allclose(missed_large, 0.5 * (1 - 1 / 129), rtol=1e-6)
 
 
 def test_smooth_and_weights_are_used():
@@ -187,7 +207,7 @@ def test_sample_weights_weigh():
     np.testing.assert_allclose(classification_loss(logits, label, weight), expected, rtol=1e-6)
 
 
-def test_sharded_batch_has_one_dice():
+def test_sharded_batch_has_one_mean():
     rng = np.random.default_rng(4)
     logits = jnp.asarray(rng.normal(size=(2, 8, 4, 4, 1)), jnp.float32)
     mask = jnp.asarray(rng.uniform(size=(8, 4, 4, 1)) < 0.2, jnp.float32)

@@ -1,8 +1,10 @@
-"""Soft Dice loss over a whole batch."""
+"""Soft Dice loss over the defective pictures of a batch."""
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Float32
+from jaxtyping import Array, Bool, Float, Float32
+
+PICTURE = (1, 2, 3)  # axes of one picture's pixels
 
 
 def dice_loss(
@@ -11,35 +13,41 @@ def dice_loss(
     valid: Float[Array, "b h w 1"],
     smooth: float = 1.0,
 ) -> Float32[Array, ""]:
-    """`1 - (2 Σ p m + s) / (Σ p + Σ m + s)`, p = σ(logits), sums over all pixels of the batch.
+    """Mean of `1 - (2 Σ p m + s) / (Σ p + Σ m + s)`, p = σ(logits), over the defective pictures.
 
-    One ratio for the batch and not one an image: most parts are good, and the Dice of an image
-    without defect is close to 1 until every pixel of it is almost exactly 0, so that good parts
-    would drown the defects. Under `jit` with a sharded batch the sums run over all devices.
+    One ratio a picture: a pit of thirty pixels counts as much as a stain of ten thousand. One ratio
+    for the whole batch is ruled by the stains, and the network never learns the pits. Pictures
+    without defect are left out, because their ratio is close to 1 until every pixel of them is
+    almost exactly 0, so that they would drown the others; cross-entropy teaches them.
     (Milletari et al. 2016, arXiv 1606.04797, equation 1, with plain sums below the line.)
 
     Args:
         logits: Any real number.
         mask: 1 = defect, 0 = background.
         valid: 1 = pixel of the image, 0 = padding, which is left out of all sums.
-        smooth: s > 0, in pixels; keeps a batch without defect defined.
+        smooth: s > 0, in pixels; tames the ratio of defects of a few pixels.
 
     Returns:
-        Between 0 and 1. In a batch without defect `1 - s / (Σ p + s)`, which still asks for empty
-        predictions; without valid pixel 0, and no gradient.
+        Between 0 and 1; 0 and no gradient in a batch without a valid pixel of defect.
 
     Examples:
-        Four pixels of probability 0.5, one of them a defect: `1 - (2 · 0.5 + 1) / (2 + 1 + 1)`.
+        The first picture has four pixels of probability 0.5, one of them a defect:
+        `1 - (2 · 0.5 + 1) / (2 + 1 + 1)`. The second has no defect and does not count.
 
-        >>> mask = jnp.array([1.0, 0.0, 0.0, 0.0]).reshape(1, 2, 2, 1)
-        >>> print(dice_loss(jnp.zeros((1, 2, 2, 1)), mask, jnp.ones((1, 2, 2, 1))))
+        >>> mask = jnp.array([1.0, 0.0, 0.0, 0.0] + [0.0] * 4).reshape(2, 2, 2, 1)
+        >>> print(dice_loss(jnp.zeros((2, 2, 2, 1)), mask, jnp.ones((2, 2, 2, 1))))
         0.5
     """
     inside = valid > 0
     score = jnp.where(inside, jax.nn.sigmoid(_finite(logits, inside)), 0.0)
     mask = jnp.where(inside, mask.astype(jnp.float32), 0.0)
-    overlap = jnp.sum(score * mask)
-    return 1.0 - (2.0 * overlap + smooth) / (jnp.sum(score) + jnp.sum(mask) + smooth)
+    overlap, area = jnp.sum(score * mask, PICTURE), jnp.sum(mask, PICTURE)
+    losses = 1.0 - (2.0 * overlap + smooth) / (jnp.sum(score, PICTURE) + area + smooth)
+    return _mean_where(losses, area > 0)
+
+
+def _mean_where(values: Float[Array, " b"], chosen: Bool[Array, " b"]) -> Float32[Array, ""]:
+    return jnp.sum(jnp.where(chosen, values, 0.0)) / jnp.maximum(jnp.sum(chosen), 1)
 
 
 def _finite(logits: Array, inside: Array) -> Array:

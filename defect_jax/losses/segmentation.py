@@ -17,15 +17,15 @@ def segmentation_loss(
 ) -> Float32[Array, ""]:
     """Mean over the deep-supervision heads of `bce_weight · BCE + dice_weight · Dice`.
 
-    Cross-entropy gives every pixel a gradient from the first step on; Dice weighs a small defect
-    as much as a large one's background. Both leave padding out.
+    Cross-entropy gives every pixel a gradient from the first step on, those of good pictures too;
+    Dice counts every defective picture the same, however small its defect. Both leave padding out.
 
     Args:
         mask_logits: One map a head.
         mask: 1 = defect, 0 = background.
         valid: 1 = pixel of the image, 0 = padding.
         bce_weight: Of the mean cross-entropy over the valid pixels.
-        dice_weight: Of the batch Dice loss.
+        dice_weight: Of the mean Dice loss of the defective pictures.
 
     Examples:
         Logits 0 everywhere: 0.5 · log 2 + 0.5, for one head as for two that agree.
