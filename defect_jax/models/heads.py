@@ -1,7 +1,5 @@
 """What the two tasks read off the shared network: mask logits and one label logit."""
 
-import math
-
 import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Float32
@@ -54,8 +52,9 @@ class ClassificationHead(nn.Module):
         x = x.astype(jnp.float32)
         pooled = jnp.concatenate([jnp.mean(x, axis=(1, 2)), jnp.max(x, axis=(1, 2))], axis=-1)
         # Adam moves every weight by the learning rate, so the logit by that times the sum of the
-        # features: over hundreds of maxima that overshoots at each step. Scaled, it does not.
-        pooled = pooled / math.sqrt(pooled.shape[-1])
+        # features: over hundreds of maxima that overshoots at each step. Divided by the root of
+        # their number the head learns too slowly, and the encoder has to move instead.
+        pooled = pooled / pooled.shape[-1] ** 0.25
         pooled = nn.Dropout(self.dropout, deterministic=not train)(pooled)
         logits = nn.Dense(1, dtype=jnp.float32, kernel_init=small_normal, name="logit")(pooled)
         return logits[:, 0]
