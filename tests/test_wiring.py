@@ -87,7 +87,7 @@ def test_unetplusplus_wiring_and_heads(tiny):
     expected = np.stack([hand.logits(0, x01), hand.logits(1, x02)])
     np.testing.assert_allclose(outputs.mask_logits, expected, rtol=1e-4)
 
-    pooled = np.concatenate([x20.mean((1, 2)), x20.max((1, 2))], -1) / np.sqrt(2 * 16)
+    pooled = np.concatenate([x20.mean((1, 2)), x20.max((1, 2))], -1) / (2 * 16) ** 0.25
     head = variables["params"]["label_head"]["logit"]
     expected = (pooled @ np.float64(head["kernel"]) + head["bias"])[:, 0]
     np.testing.assert_allclose(outputs.label_logits, expected, rtol=1e-4)
