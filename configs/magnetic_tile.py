@@ -6,8 +6,8 @@
 the pictures of one piece are never split. `config.data.split` = "random" is for comparison with the
 literature only: it puts the same piece on both sides.
 
-`:cpu` gave test image_auroc 0.684 on fold 0 with seed 0: a starting point, not
-good enough to use. The full size has not been run yet.
+`:cpu` gave test image_auroc 0.87 and 0.81 on fold 0 with seeds 0 and 1, and hardly any masks: a
+starting point, not good enough to use. The full size has not been run yet.
 """
 
 import ml_collections
@@ -32,8 +32,6 @@ def _cpu(config: ml_collections.ConfigDict) -> None:
     config.data.augment.stretch = 0.0
     config.data.augment.changes.noise = 0.0  # at this size a pit is a few pixels: both hide it
     config.data.augment.changes.blur_px = 0.0
-    # The labels of some forty defective pieces are soon learnt by heart, their masks are not.
-    config.balance.weights = {"segmentation": 0.8, "classification": 0.2}
     config.optimizer.learning_rate = 2e-3
     config.train.batch_size = 16
     config.train.steps = 500
