@@ -53,7 +53,7 @@ class ClassificationHead(nn.Module):
         pooled = jnp.concatenate([jnp.mean(x, axis=(1, 2)), jnp.max(x, axis=(1, 2))], axis=-1)
         # Adam moves every weight by the learning rate, so the logit by that times the sum of the
         # features: over hundreds of maxima that overshoots at each step. Divided by the root of
-        # their number the head learns too slowly, and the encoder has to move instead.
+        # their number the head learns too slowly.
         pooled = pooled / pooled.shape[-1] ** 0.25
         pooled = nn.Dropout(self.dropout, deterministic=not train)(pooled)
         logits = nn.Dense(1, dtype=jnp.float32, kernel_init=small_normal, name="logit")(pooled)
