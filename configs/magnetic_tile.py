@@ -22,6 +22,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     config.data.split = "grouped"
     config.data.fold = 0
     config.data.size = (384, 384)
+    config.data.max_stretch = 2.0  # pictures are two high or two wide: padding would be half
     return base.choose(config, variant, cpu=_cpu, debug=_debug)
 
 

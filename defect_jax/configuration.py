@@ -8,6 +8,8 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from defect_jax import atomic
+from defect_jax.data.intensity import intensity
+from defect_jax.data.prepared import Prepared
 from defect_jax.errors import UserError
 
 # Where the data lie, how they are read and on what devices changes no result: a workdir may be
@@ -54,6 +56,7 @@ def check(config: ConfigDict) -> None:
             lambda scale: 0.0 <= config.data.min_scale <= scale and scale > 0.0,
             "above 0 and not below data.min_scale",
         ),
+        "data.max_stretch": (lambda factor: factor >= 1.0, "at least 1"),
         "optimizer.learning_rate": (lambda rate: rate > 0.0, "above 0"),
         "optimizer.average_decay": (lambda decay: 0.0 <= decay < 1.0, "from 0 to below 1"),
     }
@@ -62,13 +65,16 @@ def check(config: ConfigDict) -> None:
             raise UserError(f"config.{field} is {values[field]}: it must be {rule}")
 
 
-def resolve(config: ConfigDict, info: Any) -> ConfigDict:
-    """Adds what the prepared data decide: the form of the pictures and their fingerprint."""
+def resolve(config: ConfigDict, prepared: Prepared) -> ConfigDict:
+    """Adds what the prepared data decide: form and intensity of the pictures, their fingerprint."""
+    info, training = prepared.info, intensity(prepared.splits["train"])
     resolved = ConfigDict(config.to_dict())
     resolved.picture = ConfigDict(
         {
             "channels": info.channels,
             "bit_depth": info.bit_depth,
+            "mean": training.mean,
+            "deviation": training.deviation,
             "fingerprint": info.fingerprint,
             "leaking": info.leaking,
         }

@@ -43,7 +43,7 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> None:
     check_batch_size(config, mesh)
     network, tx = SegmentationNetwork(**config.model), make_tx(config)
     prepared = prepare(config.data)
-    config = configuration.resolve(config, prepared.info)
+    config = configuration.resolve(config, prepared)
     configuration.claim(workdir, config)
     state, shardings = initial_state(network, tx, config, mesh)
     with checkpoints.open_checkpoints(workdir) as checkpointer, interrupts.noticed() as came:

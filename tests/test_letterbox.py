@@ -17,35 +17,39 @@ from defect_jax.errors import UserError
 
 
 @pytest.mark.parametrize(
-    ("native", "size", "max_scale", "expected"),
+    ("native", "size", "max_scale", "max_stretch", "expected"),
     [
-        ((300, 600), (128, 128), 1.0, Placement(32, 0, 64, 128)),
-        ((600, 300), (128, 128), 1.0, Placement(0, 32, 128, 64)),
-        ((641, 230), (672, 256), 1.0, Placement(15, 13, 641, 230)),  # KSDD2: padded, not scaled
-        ((64, 64), (128, 128), 1.0, Placement(32, 32, 64, 64)),  # never enlarged above max_scale
-        ((64, 64), (128, 128), 2.0, Placement(0, 0, 128, 128)),
-        ((1, 1000), (64, 64), 1.0, Placement(31, 0, 1, 64)),  # one pixel high stays one pixel
+        ((300, 600), (128, 128), 1.0, 1.0, Placement(32, 0, 64, 128)),
+        ((600, 300), (128, 128), 1.0, 1.0, Placement(0, 32, 128, 64)),
+        ((641, 230), (672, 256), 1.0, 1.0, Placement(15, 13, 641, 230)),  # KSDD2: only padded
+        ((64, 64), (128, 128), 1.0, 1.0, Placement(32, 32, 64, 64)),  # not enlarged above max_scale
+        ((64, 64), (128, 128), 2.0, 1.0, Placement(0, 0, 128, 128)),
+        ((1, 1000), (64, 64), 1.0, 1.0, Placement(31, 0, 1, 64)),  # one pixel high stays one pixel
+        ((300, 600), (128, 128), 1.0, 1.5, Placement(16, 0, 96, 128)),  # room is left
+        ((600, 300), (128, 128), 1.0, 9.0, Placement(0, 0, 128, 128)),  # filled, not beyond
+        ((300, 100), (150, 150), 1.0, 9.0, Placement(0, 25, 150, 100)),  # nor above max_scale
     ],
 )
-def test_place_keeps_the_aspect_and_centres(native, size, max_scale, expected):
-    assert place(native, size, 0.0, max_scale, "x") == expected
+def test_place_fits_stretches_and_centres(native, size, max_scale, max_stretch, expected):
+    assert place(native, size, 0.0, max_scale, max_stretch, "x") == expected
 
 
 def test_place_refuses_to_shrink_below_the_limit_and_names_the_picture():
     with pytest.raises(UserError, match=r"part_7: 700x230 px does not fit .* 672x256"):
-        place((700, 230), (672, 256), min_scale=1.0, max_scale=1.0, name="part_7")
+        place((700, 230), (672, 256), 1.0, 1.0, 9.0, "part_7")
 
 
 def test_unscaled_picture_and_mask_are_copied_exactly():
     rng = np.random.default_rng(0)
     image = rng.integers(0, 65536, (5, 3, 1), np.uint16)
     mask = rng.random((5, 3)) < 0.3
-    placement = place((5, 3), (8, 8), 1.0, 1.0, "x")
+    placement = place((5, 3), (8, 8), 1.0, 1.0, 1.0, "x")
     framed = letterbox_image(image, placement, (8, 8))
     inside = np.s_[1:6, 2:5]
     assert framed.dtype == np.uint16
     np.testing.assert_array_equal(framed[inside], image)
-    assert framed.sum() == image.sum(dtype=np.uint64)  # nothing but zeros around it
+    mirrored = np.pad(image, ((1, 2), (2, 3), (0, 0)), mode="symmetric")
+    np.testing.assert_array_equal(framed, mirrored)
     expected = np.zeros((8, 8), bool)
     expected[inside] = mask
     np.testing.assert_array_equal(letterbox_mask(mask, placement, (8, 8)), expected)
@@ -60,7 +64,7 @@ def test_no_defect_vanishes_and_none_reaches_the_padding(native, seed, share):
     rng = np.random.default_rng(seed)
     mask = rng.random(native) < share
     mask[rng.integers(native[0]), rng.integers(native[1])] = True
-    placement = place(native, (16, 24), 0.0, 1.0, "x")
+    placement = place(native, (16, 24), 0.0, 1.0, 1.0, "x")
     framed = letterbox_mask(mask, placement, (16, 24))
     assert framed.any()
     assert not (framed & ~valid_area(placement, (16, 24))).any()
@@ -69,7 +73,7 @@ def test_no_defect_vanishes_and_none_reaches_the_padding(native, seed, share):
 def test_a_large_defect_keeps_its_area_and_a_thin_crack_its_length():
     mask = np.zeros((400, 400), bool)
     mask[100:300, 120:280] = True
-    placement = place(mask.shape, (100, 100), 0.0, 1.0, "x")
+    placement = place(mask.shape, (100, 100), 0.0, 1.0, 1.0, "x")
     assert letterbox_mask(mask, placement, (100, 100)).sum() == mask.sum() / 16
     crack = np.zeros((400, 400), bool)
     crack[np.arange(40, 360), 201] = True  # one px wide at a quarter of the size
@@ -83,7 +87,7 @@ def test_a_large_defect_keeps_its_area_and_a_thin_crack_its_length():
     st.integers(0, 10**6),
 )
 def test_jitter_stays_in_the_frame_and_within_its_limits(native, shrink, stretch, seed):
-    before = place(native, (32, 48), 0.0, 1.0, "x")
+    before = place(native, (32, 48), 0.0, 1.0, 1.0, "x")
     after = jitter(before, (32, 48), shrink, stretch, np.random.default_rng(seed))
     assert 0 <= after.top <= 32 - after.height and 0 <= after.left <= 48 - after.width
     for old, new in zip(before[2:], after[2:], strict=True):
@@ -93,7 +97,7 @@ def test_jitter_stays_in_the_frame_and_within_its_limits(native, shrink, stretch
 
 
 def test_without_jitter_only_the_place_changes():
-    before = place((30, 20), (32, 48), 0.0, 1.0, "x")
+    before = place((30, 20), (32, 48), 0.0, 1.0, 1.0, "x")
     rng = np.random.default_rng(0)
     places = {jitter(before, (32, 48), 0.0, 0.0, rng)[:2] for _ in range(50)}
     assert len(places) > 20

@@ -33,7 +33,7 @@ def bilinear(frame, placement, native):
 @given(st.tuples(st.integers(1, 40), st.integers(1, 48)), st.integers(0, 1000))
 def test_equals_the_numpy_sampler_at_every_size(native, seed):
     frame = np.random.default_rng(seed).random(FRAME, np.float32)
-    placement = place(native, FRAME, 0.0, 2.0, "x")
+    placement = place(native, FRAME, 0.0, 2.0, 3.0, "x")
     got = to_native(
         jnp.asarray(frame)[None],
         jnp.asarray(placement, jnp.float32)[None],
@@ -47,7 +47,7 @@ def test_equals_the_numpy_sampler_at_every_size(native, seed):
 
 def test_unscaled_pictures_come_back_bit_for_bit():
     frame = np.random.default_rng(1).random(FRAME, np.float32)
-    placement = place((10, 20), FRAME, 1.0, 1.0, "x")
+    placement = place((10, 20), FRAME, 1.0, 1.0, 1.0, "x")
     got = to_native(
         jnp.asarray(frame)[None],
         jnp.asarray(placement, jnp.float32)[None],

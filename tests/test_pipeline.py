@@ -3,10 +3,13 @@
 import jax
 import numpy as np
 import pytest
+import raw_data
 from ml_collections import ConfigDict
 
 from configs import synthetic
 from defect_jax.configuration import resolve
+from defect_jax.data.images import decode_image
+from defect_jax.data.intensity import MOST_PICTURES, intensity
 from defect_jax.data.pipeline import (
     Frame,
     canvas_px,
@@ -14,7 +17,7 @@ from defect_jax.data.pipeline import (
     evaluation_steps,
     training_batches,
 )
-from defect_jax.data.prepare import prepare
+from defect_jax.data.prepare import Row, Split, prepare
 from defect_jax.errors import UserError
 from defect_jax.sharding import make_mesh, to_global
 
@@ -24,7 +27,7 @@ def ready(tmp_path_factory):
     config = synthetic.get_config("debug").copy_and_resolve_references()
     config.data.data_dir = str(tmp_path_factory.mktemp("data"))
     prepared = prepare(config.data)
-    return resolve(config, prepared.info), prepared.splits
+    return resolve(config, prepared), prepared.splits
 
 
 def on_host(batch):
@@ -89,7 +92,7 @@ def test_evaluation_sees_every_picture_once_and_pads_the_last_batch(ready):
 
 
 def test_grey_joins_colour_and_eight_bit_joins_sixteen():
-    frame = Frame((4, 4), 0.0, 1.0, channels=3, bit_depth=16)
+    frame = Frame((4, 4), 0.0, 1.0, 1.0, channels=3, bit_depth=16)
     widened = frame.common(np.array([[[0], [255]]], np.uint8), "x")
     assert widened.dtype == np.uint16
     assert widened.tolist() == [[[0, 0, 0], [65535, 65535, 65535]]]
@@ -97,6 +100,21 @@ def test_grey_joins_colour_and_eight_bit_joins_sixteen():
 
 @pytest.mark.parametrize("image", [np.zeros((2, 2, 3), np.uint8), np.zeros((2, 2, 1), np.uint16)])
 def test_pictures_beyond_what_the_network_knows_are_refused_by_name(image):
-    frame = Frame((4, 4), 0.0, 1.0, channels=1, bit_depth=8)
+    frame = Frame((4, 4), 0.0, 1.0, 1.0, channels=1, bit_depth=8)
     with pytest.raises(UserError, match="part_3: has .* trained on 1 of 8 bit"):
         frame.common(image, "part_3")
+
+
+def test_intensity_is_that_of_the_training_pictures(ready):
+    config, splits = ready
+    shares = [decode_image(record["image"]) / 255 for record in splits["train"].source]
+    assert len(shares) < MOST_PICTURES
+    assert config.picture.mean == pytest.approx(np.mean(shares), abs=6e-5)
+    assert config.picture.deviation == pytest.approx(np.std(shares), abs=6e-5)
+
+
+def test_intensity_of_a_large_or_even_split():
+    """16 bit, more pictures than are read, all of one value: a deviation of 0 would divide."""
+    png = raw_data.encoded(np.full((4, 4), 13107, np.uint16))
+    split = Split([{"image": png}] * 1000, [Row("a", "a", "good", 0, 4, 4, 0)] * 1000)
+    assert intensity(split) == (0.2, 0.01)

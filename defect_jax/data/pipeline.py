@@ -44,6 +44,7 @@ class Frame:
     size_px: tuple[int, int]
     min_scale: float
     max_scale: float
+    max_stretch: float
     channels: int
     bit_depth: int
 
@@ -51,7 +52,12 @@ class Frame:
     def of(cls, config: ConfigDict) -> "Frame":
         data, picture = config.data, config.picture
         return cls(
-            tuple(data.size), data.min_scale, data.max_scale, picture.channels, picture.bit_depth
+            tuple(data.size),
+            data.min_scale,
+            data.max_scale,
+            data.max_stretch,
+            picture.channels,
+            picture.bit_depth,
         )
 
     def common(self, image: np.ndarray, name: str) -> np.ndarray:
@@ -194,7 +200,8 @@ def _decoded(
     name = record["id"].decode()
     image = frame.common(decode_image(record["image"]), name)
     mask = decode_mask(record["mask"], 0)
-    placement = place(mask.shape, frame.size_px, frame.min_scale, frame.max_scale, name)
+    limits = frame.min_scale, frame.max_scale, frame.max_stretch
+    placement = place(mask.shape, frame.size_px, *limits, name)
     return record, image, mask, placement
 
 
