@@ -15,7 +15,8 @@ from defect_jax.losses.classification import classification_loss
 from defect_jax.losses.segmentation import segmentation_loss
 from defect_jax.metrics.counts import PixelCounts, picture_counts
 from defect_jax.metrics.histogram import PixelHistogram
-from defect_jax.models.network import Outputs, SegmentationNetwork, mask_probability
+from defect_jax.models.flips import Probabilities, over_flips, probabilities
+from defect_jax.models.network import Outputs, SegmentationNetwork
 from defect_jax.native import to_native
 from defect_jax.optimizer import averaged
 
@@ -132,14 +133,16 @@ def make_eval_step(
 
     def eval_step(average: Any, batch: Batch, thresholds: Thresholds, accumulated: Accumulated):
         image = normalise(batch["image"], config.picture.mean, config.picture.deviation)
-        outputs = network.apply(average, image, train=False)
-        probability = to_native(
-            mask_probability(outputs)[..., 0], batch["placement"], batch["native_size"], canvas_px
-        )
+
+        def predict(view: Float[Array, "b h w c"]) -> Probabilities:
+            return probabilities(network.apply(average, view, train=False))
+
+        predicted = over_flips(predict, image) if config.evaluation.flips else predict(image)
+        probability = to_native(predicted.mask, batch["placement"], batch["native_size"], canvas_px)
         valid = _native_valid(batch, canvas_px)
         probability = jnp.where(valid, probability, 0.0)
         mask_score = probability.max(axis=(1, 2))
-        score = mask_score if outputs.label_logits is None else jax.nn.sigmoid(outputs.label_logits)
+        score = mask_score if predicted.label is None else predicted.label
         decided = decide_mask(probability, mask_score, thresholds) & valid
         native_mask = batch["native_mask"]
         histogram = accumulated.histogram.update(

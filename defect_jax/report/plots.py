@@ -105,7 +105,7 @@ def training_plot(history: Sequence[dict]) -> str:
             axes.set_title(title)
             if curves is scores:
                 axes.set_ylim(0.0, 1.04)
-            axes.legend(loc="lower left" if curves is losses else "lower right", ncols=2)
+            axes.legend(loc="best", ncols=2)
             if curves is losses and all(min(values) > 0 for _, values in curves.values()):
                 axes.set_yscale("log")
                 axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
