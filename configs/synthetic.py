@@ -31,9 +31,9 @@ def _cpu(config: ml_collections.ConfigDict) -> None:
     config.data.size = (128, 128)
     # In a short run the labels of few defective parts are learnt by heart before their masks are.
     config.balance.weights = {"segmentation": 0.8, "classification": 0.2}
-    config.train.steps = 850
-    config.train.eval_every_steps = 425
-    config.train.log_every_steps = 25
+    config.train.steps = 620
+    config.train.eval_every_steps = 310
+    config.train.log_every_steps = 31
 
 
 def _debug(config: ml_collections.ConfigDict) -> None:
