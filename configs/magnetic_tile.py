@@ -6,8 +6,9 @@
 the pictures of one piece are never split. `config.data.split` = "random" is for comparison with the
 literature only: it puts the same piece on both sides.
 
-Expected of `:cpu` on fold 0: test image_auroc 0.89 (seeds 0, 1, 2: 0.900, 0.875, 0.906) and masks
-that only hint at the place, in ten minutes on two CPU cores. The full size has not been run yet.
+Expected of `:cpu` on fold 0, seeds 0, 1, 2: test image_auroc 0.92 (0.917, 0.918, 0.923) and masks
+that hint at the place (seg_miou 0.14 to 0.22), in six minutes on one CPU core. The full size has
+not been run yet.
 """
 
 import ml_collections
@@ -29,6 +30,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
 
 def _cpu(config: ml_collections.ConfigDict) -> None:
     base.cpu(config)
+    config.model.decoder = "unet"  # UNet++ takes twice the time a step, and was no better so soon
     config.data.size = (128, 128)
     augment = config.data.augment  # mild: a short run does not get as far as learning by heart
     augment.shrink = augment.stretch = 0.0
