@@ -63,8 +63,8 @@ def jitter(
 ) -> Placement:
     """Places a picture a little smaller, a little stretched, and anywhere in the frame.
 
-    Nothing is ever cropped, so no defect is lost. Without it a network tells pictures apart by the
-    outline of their padding, and learns the training pictures by heart.
+    Nothing is ever cropped, so no defect is lost. A long run that always sees a picture at one
+    place and size learns it by heart; a short one does not get that far, and only learns slower.
 
     Args:
         shrink: largest share by which both sides shrink.
