@@ -59,7 +59,18 @@ def base() -> ml_collections.ConfigDict:
     loss.bce_weight = 0.5
     loss.dice_weight = 1.0
     config.balance = balance = ml_collections.ConfigDict()
-    balance.weights = ml_collections.ConfigDict({"segmentation": 0.5, "classification": 0.5})
+    balance.method = "fixed"  # gradnorm, uncertainty, dwa, famo, pcgrad, cagrad, mgda or imtl_g
+    balance.shared = (
+        "encoder"  # parameters on which gradients are compared, for example encoder/x_0_0
+    )
+    balance.initial_steps = 20  # batches over which the initial loss of each task is averaged
+    balance.measure_every_steps = 10  # gradient norms; GradNorm's weights move at these steps alone
+    balance.fixed = _group(weights=_group(segmentation=0.5, classification=0.5))
+    balance.gradnorm = _group(alpha=1.5, learning_rate=0.025, floor=0.05)
+    balance.uncertainty = _group(learning_rate=0.025)
+    balance.dwa = _group(temperature=2.0, window_steps=50)
+    balance.famo = _group(learning_rate=0.025, decay=0.01)
+    balance.cagrad = _group(c=0.5)
 
     config.optimizer = optimizer = ml_collections.ConfigDict()
     optimizer.learning_rate = 1e-3  # peak
@@ -82,6 +93,10 @@ def base() -> ml_collections.ConfigDict:
     return config
 
 
+def _group(**fields) -> ml_collections.ConfigDict:
+    return ml_collections.ConfigDict(fields)
+
+
 def debug(config: ml_collections.ConfigDict) -> None:
     """Shrinks a config to a run of seconds that goes through everything and learns nothing."""
     config.model.widths = (4, 8, 8)
@@ -91,6 +106,7 @@ def debug(config: ml_collections.ConfigDict) -> None:
     config.train.log_every_steps = 2
     config.train.eval_every_steps = 4
     config.optimizer.warmup_steps = 2
+    config.balance.measure_every_steps = 1  # one program to compile, not two
 
 
 def cpu(config: ml_collections.ConfigDict) -> None:
@@ -100,6 +116,8 @@ def cpu(config: ml_collections.ConfigDict) -> None:
     config.optimizer.learning_rate = 4e-3  # few steps, so larger ones
     config.optimizer.warmup_steps = 50
     config.optimizer.average_decay = 0.99
+    config.balance.measure_every_steps = 5
+    config.balance.gradnorm.learning_rate = 0.05
     config.train.batch_size = 8
 
 

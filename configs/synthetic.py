@@ -30,7 +30,8 @@ def _cpu(config: ml_collections.ConfigDict) -> None:
     config.data.picture_size = (160, 160)
     config.data.size = (128, 128)
     # In a short run the labels of few defective parts are learnt by heart before their masks are.
-    config.balance.weights = {"segmentation": 0.8, "classification": 0.2}
+    config.balance.fixed.weights = {"segmentation": 0.8, "classification": 0.2}
+    config.balance.measure_every_steps = 25
     config.model.widths = (8, 16, 32, 64)  # four rows: a step takes two thirds of the time
     config.data.augment.changes.update(brightness=0.02, contrast=0.05, noise=0.0, blur_px=0.0)
     config.train.steps = 850

@@ -57,6 +57,8 @@ def check(config: ConfigDict) -> None:
             "above 0 and not below data.min_scale",
         ),
         "data.max_stretch": (lambda factor: factor >= 1.0, "at least 1"),
+        "balance.initial_steps": (lambda steps: steps >= 1, "at least 1"),
+        "balance.measure_every_steps": (lambda steps: steps >= 1, "at least 1"),
         "optimizer.learning_rate": (lambda rate: rate > 0.0, "above 0"),
         "optimizer.average_decay": (lambda decay: 0.0 <= decay < 1.0, "from 0 to below 1"),
     }

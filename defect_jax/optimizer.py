@@ -1,4 +1,4 @@
-"""AdamW with warm-up, cosine decay and clipping, and the averaged weights used for evaluation."""
+"""From per-task gradients to updates: balance, clipping and AdamW; the averaged weights."""
 
 from typing import Any
 
@@ -7,6 +7,8 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int
 from ml_collections import ConfigDict
+
+from defect_jax.balancing import make_balance
 
 
 def learning_rate(config: ConfigDict) -> optax.Schedule:
@@ -21,9 +23,14 @@ def learning_rate(config: ConfigDict) -> optax.Schedule:
     )
 
 
-def make_tx(config: ConfigDict) -> optax.GradientTransformation:
-    """Clips the global gradient norm, then AdamW; only kernels decay, not biases and scales."""
+def make_tx(config: ConfigDict) -> optax.GradientTransformationExtraArgs:
+    """Balances the tasks, clips the global norm, then AdamW; kernels decay, not biases and scales.
+
+    Its `update` takes the gradients and the losses of `balance.task_gradients`.
+    """
     return optax.chain(
+        make_balance(config),
+        optax.snapshot("gradient_norm", optax.tree.norm),  # of the combined gradient, for the log
         optax.clip_by_global_norm(config.optimizer.clip_norm),
         optax.adamw(
             learning_rate(config), weight_decay=config.optimizer.weight_decay, mask=_is_kernel

@@ -10,7 +10,7 @@ import optax
 from jaxtyping import Array, Bool, Float, UInt
 from ml_collections import ConfigDict
 
-from defect_jax.balance import combine
+from defect_jax import balance
 from defect_jax.losses.classification import classification_loss
 from defect_jax.losses.segmentation import segmentation_loss
 from defect_jax.metrics.counts import PixelCounts, picture_counts
@@ -88,9 +88,16 @@ def task_losses(outputs: Outputs, batch: Batch, config: ConfigDict) -> dict[str,
 
 
 def make_train_step(
-    network: SegmentationNetwork, tx: optax.GradientTransformation, config: ConfigDict
+    network: SegmentationNetwork,
+    tx: optax.GradientTransformationExtraArgs,
+    config: ConfigDict,
+    measure: bool = True,
 ) -> Callable[[TrainState, Batch], tuple[TrainState, dict[str, Float[Array, ""]]]]:
-    """Returns `train_step(state, batch) -> (state, metrics)`, to be jitted by the caller."""
+    """Returns `train_step(state, batch) -> (state, metrics)`, to be jitted by the caller.
+
+    Args:
+        measure: whether the step measures the norms of the tasks' gradients (`balance`).
+    """
 
     def train_step(state: TrainState, batch: Batch):
         image = normalise(batch["image"], config.picture.mean, config.picture.deviation)
@@ -104,19 +111,19 @@ def make_train_step(
                 mutable=["batch_stats"],
                 rngs={"dropout": dropout},
             )
-            losses = task_losses(outputs, batch, config)
-            total = combine(losses, config.balance.weights.to_dict())
-            return total, (losses, updated.get("batch_stats", {}))
+            return task_losses(outputs, batch, config), updated.get("batch_stats", {})
 
-        (total, (losses, batch_stats)), grads = jax.value_and_grad(loss_fn, has_aux=True)(
-            state.params
+        losses, gradients, batch_stats = balance.task_gradients(loss_fn, state.params, has_aux=True)
+        updates, opt_state = tx.update(
+            gradients, state.opt_state, state.params, task_losses=losses, measure=measure
         )
-        updates, opt_state = tx.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         new = {"params": params, "batch_stats": batch_stats}
         average = averaged(state.average, new, state.step, config.optimizer.average_decay)
         metrics = {f"loss_{task}": loss for task, loss in losses.items()}
-        metrics |= {"loss": total, "gradient_norm": optax.tree.norm(grads)}
+        metrics |= balance.measures(opt_state[0], losses)
+        metrics["loss"] = sum(metrics[f"weight_{task}"] * loss for task, loss in losses.items())
+        metrics["gradient_norm"] = optax.tree.get(opt_state, "gradient_norm")
         return TrainState(state.step + 1, params, batch_stats, opt_state, average), metrics
 
     return train_step

@@ -11,7 +11,8 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from defect_jax import checkpoints, configuration, interrupts
-from defect_jax.compilation import Peeked, compile_ahead
+from defect_jax.balancing import measured_every_steps
+from defect_jax.compilation import Peeked, compile_all_ahead
 from defect_jax.data.pipeline import training_batches
 from defect_jax.data.prepare import Prepared, prepare
 from defect_jax.errors import UserError
@@ -28,6 +29,7 @@ from defect_jax.writers import MetricsWriter
 
 # Selection of a checkpoint saved on a signal: below that of every validated one.
 NOT_VALIDATED = -1.0
+STEP, MEASURING_STEP = "training step", "training step that measures gradients"
 Step = Callable[[TrainState, Any], tuple[TrainState, dict[str, jax.Array]]]
 
 
@@ -49,7 +51,7 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> None:
     with checkpoints.open_checkpoints(workdir) as checkpointer, interrupts.noticed() as came:
         state = resumed(checkpointer, state, shardings)
         run = Run(config, workdir, mesh, network, prepared, checkpointer)
-        run.to_the_end(state, make_step(network, tx, config, mesh, shardings), came)
+        run.to_the_end(state, make_steps(network, tx, config, mesh, shardings), came)
     evaluate(config, workdir)
 
 
@@ -72,7 +74,10 @@ def initial_state(
     """Makes the state of step 0 on the devices, each array born where it will stay."""
     shape = (1, *config.data.size, config.picture.channels)
     variables = initial_variables(network, shape, config.seed)
-    shapes = jax.eval_shape(lambda tree: create_state(tree, tx), variables)
+    try:
+        shapes = jax.eval_shape(lambda tree: create_state(tree, tx), variables)
+    except ValueError as error:
+        raise UserError(f"config.balance.shared is {config.balance.shared!r}: {error}") from error
     shardings = state_sharding(mesh, shapes)
     placed = place_state(variables, jax.tree.map(lambda _: replicated(mesh), variables))
     create = jax.jit(lambda tree: create_state(tree, tx), out_shardings=shardings)
@@ -90,16 +95,23 @@ def resumed(checkpointer: Any, state: TrainState, shardings: Any) -> TrainState:
     return checkpoints.restore(checkpointer, newest, state, shardings)
 
 
-def make_step(
+def make_steps(
     network: SegmentationNetwork,
     tx: optax.GradientTransformation,
     config: ConfigDict,
     mesh: Mesh,
     shardings: Any,
-) -> Step:
-    """Jits the training step: the state stays where it is, its buffers are used again."""
-    step = make_train_step(network, tx, config)
-    return jax.jit(step, donate_argnums=0, out_shardings=(shardings, replicated(mesh)))
+) -> dict[str, Step]:
+    """Jits the training step that measures gradient norms, and where needed the one that does not.
+
+    The state stays where it is, its buffers are used again.
+    """
+    placement = {"donate_argnums": 0, "out_shardings": (shardings, replicated(mesh))}
+    measuring = {MEASURING_STEP: True} | ({STEP: False} if measured_every_steps(config) > 1 else {})
+    return {
+        name: jax.jit(make_train_step(network, tx, config, measure), **placement)
+        for name, measure in measuring.items()
+    }
 
 
 class Run:
@@ -119,17 +131,21 @@ class Run:
         self.checkpointer = checkpointer
         self.score_val = Scorer(network, self.val_split, config, mesh)
 
-    def to_the_end(self, state: TrainState, step_fn: Step, came: Callable[[], int | None]) -> None:
+    def to_the_end(
+        self, state: TrainState, step_fns: dict[str, Step], came: Callable[[], int | None]
+    ) -> None:
         """Trains to `config.train.steps`; the order is step, log, validate, save."""
         first, last = int(jax.device_get(state.step)), self.config.train.steps
         if first >= last:
             return
         place = to_global(self.mesh)
         batches = Peeked(training_batches(self.train_split, self.config, place, first))
-        step_fn = compile_ahead("training step", step_fn, state, batches.first)
+        step_fns = compile_all_ahead(step_fns, state, batches.first)
+        every_steps = measured_every_steps(self.config)
         with MetricsWriter(self.workdir, first) as writer, jax.transfer_guard("disallow"):
             log = TrainingLog(writer, self.config, first)
             for step in track(range(first + 1, last + 1), "training", last - first):
+                step_fn = step_fns[STEP if (step - 1) % every_steps else MEASURING_STEP]
                 state, metrics = step_fn(state, next(batches))
                 log.note(step, metrics)
                 number = came()  # asked once: a signal between two looks would leave unsaved

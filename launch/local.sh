@@ -14,4 +14,4 @@ export PYTHONPATH="$root" # the caller's would come before the pins; configs imp
 # XLA takes and gives back its scratch memory at every step: in pages of 4 KiB that is a fifth of the
 # time of a step on a CPU. Pages of 2 MiB where the C library is glibc; ignored elsewhere.
 export GLIBC_TUNABLES="${GLIBC_TUNABLES:-glibc.malloc.hugetlb=1}"
-exec "$root/.venv/bin/python" -m defect_jax.main "$@"
+exec "$root/.venv/bin/python" -m "${DEFECT_JAX_MODULE:-defect_jax.main}" "$@"

@@ -14,6 +14,8 @@ import raw_data
 
 ROOT = pathlib.Path(__file__).parent.parent
 CONFIG = "--config=configs/synthetic.py:debug"
+# Learnt weights are part of what must be resumed; every third step measures, the others do not.
+GRADNORM = ("--config.balance.method=gradnorm", "--config.balance.measure_every_steps=3")
 
 
 def start(*arguments, devices=1):
@@ -42,8 +44,8 @@ def home(tmp_path_factory):
 @pytest.fixture(scope="module")
 def trained(home):
     """A whole run of eight steps, and the same run stopped after four and resumed."""
-    data = f"--config.data.data_dir={home / 'data'}"
-    whole = run(CONFIG, data, f"--workdir={home / 'whole'}")
+    data = (f"--config.data.data_dir={home / 'data'}", *GRADNORM)
+    whole = run(CONFIG, *data, f"--workdir={home / 'whole'}")
     assert whole.returncode == 0, whole.stderr
     return home / "whole", data, whole
 
@@ -80,7 +82,7 @@ def test_a_run_cut_off_goes_on_from_its_newest_checkpoint(trained, home):
     resumed = home / "resumed"
     shutil.copytree(workdir, resumed)
     shutil.rmtree(resumed / "checkpoints" / "8")
-    on = run(CONFIG, data, f"--workdir={resumed}")
+    on = run(CONFIG, *data, f"--workdir={resumed}")
     assert on.returncode == 0, on.stderr
     assert "going on from step 4" in on.stderr
     assert lines(resumed) == lines(workdir)
@@ -128,7 +130,7 @@ def test_what_the_user_can_mend_is_one_line_and_exit_code_two(arguments, says, t
 
 def test_another_config_in_a_used_workdir_is_refused(trained):
     workdir, data, _ = trained
-    result = run(CONFIG, data, f"--workdir={workdir}", "--config.optimizer.learning_rate=0.5")
+    result = run(CONFIG, *data, f"--workdir={workdir}", "--config.optimizer.learning_rate=0.5")
     assert result.returncode == 2
     assert "optimizer.learning_rate was 0.001, is 0.5" in result.stderr
 
@@ -136,7 +138,7 @@ def test_another_config_in_a_used_workdir_is_refused(trained):
 def test_sigterm_saves_and_says_how_to_go_on(trained, home):
     _, data, _ = trained
     workdir = home / "stopped"
-    long = [CONFIG, data, f"--workdir={workdir}", "--config.train.steps=100000"]
+    long = [CONFIG, *data, f"--workdir={workdir}", "--config.train.steps=100000"]
     with start(*long) as process:
         while not lines_so_far(workdir):
             assert process.poll() is None, process.stderr.read()
@@ -157,7 +159,7 @@ def lines_so_far(workdir):
 def test_a_loss_that_is_not_finite_stops_the_run_and_names_step_and_task(trained, home):
     _, data, _ = trained
     wild = ["--config.optimizer.learning_rate=1e38", "--config.optimizer.clip_norm=1e38"]
-    result = run(CONFIG, data, f"--workdir={home / 'wild'}", *wild)
+    result = run(CONFIG, *data, f"--workdir={home / 'wild'}", *wild)
     assert result.returncode == 2, result.stderr
     last = result.stderr.strip().splitlines()[-1]
     assert last.startswith("defect_jax: step ") and "the loss of task" in last

@@ -7,6 +7,7 @@ import pytest
 from jax.sharding import AxisType
 
 from configs import synthetic
+from defect_jax.errors import UserError
 from defect_jax.models.initialise import initial_variables
 from defect_jax.models.network import Outputs, SegmentationNetwork
 from defect_jax.optimizer import make_tx
@@ -46,11 +47,12 @@ def batches(count=STEPS, size=8):
         yield {"image": image.astype(np.uint8), "mask": mask, "valid": valid, "label": label}
 
 
-def train(data, fsdp, min_size=64):
-    """Losses of a run on a mesh of data x fsdp devices, and how often the step was compiled."""
+def train(data, fsdp, method="fixed", min_size=64):
+    """Numbers of a run on a mesh of data x fsdp devices, and how often the step was compiled."""
     devices = np.array(jax.devices()[: data * fsdp]).reshape(data, fsdp)
     mesh = jax.sharding.Mesh(devices, ("data", "fsdp"), axis_types=(AxisType.Auto,) * 2)
     config = make_config()
+    config.balance.method = method
     network, tx = SegmentationNetwork(**config.model), make_tx(config)
     variables = initial_variables(network, (1, 16, 16, 1), 0)
     state = create_state(variables, tx)
@@ -65,8 +67,9 @@ def train(data, fsdp, min_size=64):
     for batch in map(to_global(mesh), batches()):
         assert batch["image"].sharding == batch_sharding(mesh)
         state, metrics = step(state, batch)
-        history.append([float(metrics[name]) for name in sorted(metrics)])
-    return np.array(history), step._cache_size(), state
+        history.append({name: float(value) for name, value in metrics.items()})
+    history = {name: np.array([row[name] for row in history]) for name in history[0]}
+    return history, step._cache_size(), state
 
 
 @pytest.fixture(scope="module")
@@ -78,14 +81,53 @@ def test_losses_fall_and_the_step_is_compiled_once(one_device):
     history, compilations, state = one_device
     assert compilations == 1
     assert int(state.step) == STEPS
-    assert history[-5:, 1].mean() < 0.8 * history[:5, 1].mean()  # "loss"
+    assert history["loss"][-5:].mean() < 0.8 * history["loss"][:5].mean()
+    for task in ("segmentation", "classification"):
+        np.testing.assert_array_equal(history[f"weight_{task}"], 0.5)
+        assert np.all(history[f"gradient_norm_{task}"] > 0.0)
 
 
 @pytest.mark.parametrize(("data", "fsdp"), [(8, 1), (2, 4)])
 def test_eight_devices_give_the_same_losses_as_one(one_device, data, fsdp):
     history, compilations, _ = train(data, fsdp)
     assert compilations == 1
-    np.testing.assert_allclose(history, one_device[0], rtol=1e-5, atol=1e-5)
+    for name in ("loss_segmentation", "loss_classification", "gradient_norm"):
+        np.testing.assert_allclose(history[name], one_device[0][name], rtol=1e-5, atol=1e-5)
+
+
+def test_gradnorm_over_eight_devices_gives_the_weights_of_one():
+    """Losses to 1e-5 for ten steps; later the sign of a difference near 0 may fall either way."""
+    alone, eight = train(1, 1, "gradnorm")[0], train(2, 4, "gradnorm")[0]
+    for name in alone:
+        tolerance = {"rtol": 1e-4, "atol": 1e-4} if "gradient" in name else {"rtol": 1e-5}
+        np.testing.assert_allclose(eight[name][:10], alone[name][:10], **tolerance)
+    weights = alone["weight_segmentation"], alone["weight_classification"]
+    np.testing.assert_allclose(sum(weights), 2.0, rtol=1e-5)
+    assert weights[0][-1] > 1.0  # its gradient on the encoder is the smaller one
+
+
+def test_a_step_that_does_not_measure_takes_the_same_step():
+    config = make_config()
+    network, tx = SegmentationNetwork(**config.model), make_tx(config)
+    state = create_state(initial_variables(network, (1, 16, 16, 1), 0), tx)
+    batch = {name: jnp.asarray(value) for name, value in next(batches(1)).items()}
+    after = {
+        measure: jax.jit(make_train_step(network, tx, config, measure))(state, batch)
+        for measure in (False, True)
+    }
+    for name in ("loss", "gradient_norm"):
+        np.testing.assert_allclose(after[False][1][name], after[True][1][name], rtol=1e-5)
+    assert after[False][1]["gradient_norm_segmentation"] == 0.0  # as it was at the start
+
+
+def test_an_unknown_method_or_a_wrong_option_is_one_line():
+    config = make_config()
+    config.balance.method = "gradnrom"
+    with pytest.raises(UserError, match="config.balance.method is 'gradnrom': must be one of"):
+        make_tx(config)
+    config.balance.method, config.balance.gradnorm.alpha = "gradnorm", -1.0
+    with pytest.raises(UserError, match="config.balance.gradnorm: alpha is -1.0"):
+        make_tx(config)
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])

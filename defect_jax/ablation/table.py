@@ -1,0 +1,174 @@
+"""The table: mean and spread of each row, and its differences to the first row, pair by pair.
+
+A pair is the same fold and seed in both rows: the same pictures in the same order, so that the
+spread of the differences is what is left of the rows' own.
+"""
+
+import csv
+import dataclasses
+import io
+import json
+import math
+import pathlib
+import statistics
+from collections.abc import Mapping, Sequence
+
+from ml_collections import ConfigDict
+
+from defect_jax import atomic
+from defect_jax.ablation.grid import Cell, Row, all_cells, workdir_of
+from defect_jax.ablation.run import is_finished
+
+LOWER_IS_BETTER = ("seg_fpr", "false_positive_rate", "fpr_at_recall_95")
+Figures = Mapping[Cell, Mapping[str, float | None]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Spread:
+    """Mean and standard deviation of what is defined; nan where there is nothing."""
+
+    mean: float
+    deviation: float  # nan below two values
+    count: int
+
+    @classmethod
+    def of(cls, values: Sequence[float | None]) -> "Spread":
+        """Of the values that are not None.
+
+        >>> Spread.of([1.0, 3.0, None])
+        Spread(mean=2.0, deviation=1.4142135623730951, count=2)
+        """
+        known = [value for value in values if value is not None]
+        deviation = statistics.stdev(known) if len(known) > 1 else math.nan
+        return cls(statistics.fmean(known) if known else math.nan, deviation, len(known))
+
+    @property
+    def standard_error(self) -> float:
+        """Of the mean."""
+        return self.deviation / math.sqrt(self.count) if self.count else math.nan
+
+    def __str__(self) -> str:
+        if not self.count:
+            return "–"
+        return f"{self.mean:.3f}" + (f" ± {self.deviation:.3f}" if self.count > 1 else "")
+
+
+@dataclasses.dataclass(frozen=True)
+class Difference:
+    """Row minus first row over their common folds and seeds."""
+
+    spread: Spread
+    better: int  # pairs in which the row is better
+
+    @property
+    def is_clear(self) -> bool:
+        """Three pairs or more, and a mean beyond twice its standard error."""
+        error = self.spread.standard_error
+        return self.spread.count > 2 and abs(self.spread.mean) > 2.0 * error
+
+    def __str__(self) -> str:
+        if not self.spread.count:
+            return "–"
+        mark = "**" if self.is_clear else ""
+        error = f" ± {self.spread.standard_error:.3f}" if self.spread.count > 1 else ""
+        return f"{mark}{self.spread.mean:+.3f}{error}{mark} ({self.better}/{self.spread.count})"
+
+
+def write_table(ablation: ConfigDict, folder: pathlib.Path) -> pathlib.Path:
+    """Writes table.md, table.csv and cells.csv of the finished cells, and returns the first."""
+    figures: dict[Cell, dict[str, float | None]] = {}
+    for cell in all_cells(ablation):
+        if is_finished(ablation, folder, cell):
+            path = workdir_of(folder, cell) / "eval" / "test" / "metrics.json"
+            figures[cell] = json.loads(path.read_text())
+    atomic.write_text(folder / "cells.csv", cells_csv(figures, ablation.metrics))
+    atomic.write_text(folder / "table.csv", table_csv(figures, ablation))
+    atomic.write_text(folder / "table.md", markdown(figures, ablation))
+    return folder / "table.md"
+
+
+def spread(figures: Figures, row: Row, metric: str) -> Spread:
+    """Of all finished cells of the row."""
+    return Spread.of([numbers[metric] for cell, numbers in figures.items() if cell.row == row])
+
+
+def difference(figures: Figures, row: Row, first: Row, metric: str) -> Difference:
+    """Over the folds and seeds that both rows have finished and that define the metric."""
+    base = {(c.fold, c.seed): n[metric] for c, n in figures.items() if c.row == first}
+    own = {(c.fold, c.seed): n[metric] for c, n in figures.items() if c.row == row}
+    pairs = [key for key in own if own[key] is not None and base.get(key) is not None]
+    differences = [own[key] - base[key] for key in pairs]
+    sign = -1.0 if metric in LOWER_IS_BETTER else 1.0
+    return Difference(Spread.of(differences), sum(sign * value > 0.0 for value in differences))
+
+
+def markdown(figures: Figures, ablation: ConfigDict) -> str:
+    """Two tables: the rows, and their differences to the first of them."""
+    first, metrics = ablation.rows[0], ablation.metrics
+    planned = {row: 0 for row in ablation.rows}
+    for cell in all_cells(ablation):
+        planned[cell.row] += 1
+    done = {row: sum(cell.row == row for cell in figures) for row in ablation.rows}
+    rows = [
+        [row.title, f"{done[row]} of {planned[row]}"]
+        + [str(spread(figures, row, metric)) for metric in metrics]
+        for row in ablation.rows
+    ]
+    differences = [
+        [row.title] + [str(difference(figures, row, first, metric)) for metric in metrics]
+        for row in ablation.rows[1:]
+    ]
+    return "\n".join(
+        [
+            "Test split. Mean ± standard deviation over folds and seeds.",
+            "",
+            _table(["", "cells", *metrics], rows),
+            "",
+            f"Difference to “{first.title}”, same fold and seed: mean ± standard error (better "
+            "in / of pairs). Bold: three pairs or more, and beyond twice the standard error.",
+            "",
+            _table(["", *metrics], differences),
+            "",
+        ]
+    )
+
+
+def table_csv(figures: Figures, ablation: ConfigDict) -> str:
+    """One line a row and metric."""
+    lines: list[list[object]] = []
+    for row in ablation.rows:
+        for metric in ablation.metrics:
+            own = spread(figures, row, metric)
+            change = difference(figures, row, ablation.rows[0], metric)
+            pairs = change.spread
+            lines.append(
+                [row.name, metric, own.count, own.mean, own.deviation]
+                + [pairs.count, pairs.mean, pairs.standard_error, change.better]
+            )
+    names = ["row", "metric", "cells", "mean", "deviation"]
+    return _csv([*names, "pairs", "difference", "standard_error", "better"], lines)
+
+
+def cells_csv(figures: Figures, metrics: Sequence[str]) -> str:
+    """One line a finished cell."""
+    lines = [
+        [cell.row.name, cell.fold, cell.seed, *(numbers[metric] for metric in metrics)]
+        for cell, numbers in figures.items()
+    ]
+    return _csv(["row", "fold", "seed", *metrics], lines)
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _csv(head: Sequence[str], lines: Sequence[Sequence[object]]) -> str:
+    def plain(value: object) -> object:
+        return "" if value is None or value != value else value  # nan is not equal to itself
+
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(head)
+    writer.writerows([plain(value) for value in line] for line in lines)
+    return text.getvalue()

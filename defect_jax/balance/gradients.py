@@ -1,0 +1,93 @@
+"""The gradients of several losses from one forward pass, each pulled back only when asked for."""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+
+class TaskGradients(Mapping):
+    """Mapping task -> gradient tree; each look makes one pull-back through what its loss used.
+
+    Nothing is kept between two looks: under `jax.jit` equal pull-backs are merged by the compiler,
+    and a gradient kept from inside a branch could not be used outside of it. As a pytree it is the
+    plain dict of all its gradients.
+    """
+
+    def __init__(self, tasks: tuple[str, ...], pull: Callable[[dict[str, Any]], Any]):
+        self._tasks, self._pull = tasks, pull
+
+    def __getitem__(self, task: str) -> Any:
+        if task not in self._tasks:
+            raise KeyError(task)
+        return self._pull({task: 1.0})
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._tasks)
+
+    def __len__(self) -> int:
+        return len(self._tasks)
+
+    def weighted(self, weights: Mapping[str, Any]) -> Any:
+        """Gradient of the sum of weight x loss: one pull-back for all tasks together."""
+        return self._pull({task: weights[task] for task in self._tasks})
+
+
+def _flatten(gradients: TaskGradients) -> tuple[list[Any], tuple[str, ...]]:
+    return [gradients[task] for task in gradients], tuple(gradients)
+
+
+jax.tree_util.register_pytree_node(
+    TaskGradients, _flatten, lambda tasks, trees: dict(zip(tasks, trees, strict=True))
+)
+
+
+class Evaluated(NamedTuple):
+    """What `task_gradients` returns."""
+
+    losses: dict[str, Float[Array, ""]]
+    gradients: TaskGradients
+    aux: Any  # None without has_aux
+
+
+def task_gradients(
+    loss_fn: Callable[..., Any], params: Any, *args: Any, has_aux: bool = False
+) -> Evaluated:
+    """Losses of all tasks, and their gradients with respect to `params`, one pull-back a task.
+
+    The forward pass is linearised once. A pull-back transposes only what leads to its own loss: the
+    backward pass of a decoder is not run, on zeros, for a task whose head hangs off the encoder, as
+    `jax.vjp` with cotangents (1, 0) and (0, 1) would.
+
+    Args:
+        loss_fn: `loss_fn(params, *args)` -> dict task -> scalar loss, or with `has_aux` a pair of
+            it and anything else, for example batch statistics.
+        params: tree of arrays.
+
+    Raises:
+        TypeError: `loss_fn` returns something else.
+
+    >>> loss_fn = lambda params: {"a": params["x"] ** 2, "b": 3.0 * params["x"]}
+    >>> losses, gradients, _ = task_gradients(loss_fn, {"x": jnp.array(5.0)})
+    >>> losses["a"].item(), gradients["a"]["x"].item(), gradients["b"]["x"].item()
+    (25.0, 10.0, 3.0)
+    >>> gradients.weighted({"a": 0.5, "b": 2.0})["x"].item()
+    11.0
+    """
+    losses, *rest = jax.linearize(lambda tree: loss_fn(tree, *args), params, has_aux=has_aux)
+    tangent, aux = rest if has_aux else (*rest, None)
+    if not isinstance(losses, Mapping) or any(jnp.shape(loss) for loss in losses.values()):
+        raise TypeError("loss_fn must return a dict task -> scalar loss")
+
+    def pull(weights: dict[str, Any]) -> Any:
+        def total(moved: Any) -> Float[Array, ""]:
+            changes = tangent(moved)
+            return sum(weight * changes[task] for task, weight in weights.items())
+
+        dtype = jnp.result_type(*(losses[task] for task in weights))
+        (gradient,) = jax.linear_transpose(total, params)(jnp.ones((), dtype))
+        return gradient
+
+    return Evaluated(dict(losses), TaskGradients(tuple(sorted(losses)), pull), aux)

@@ -1,0 +1,65 @@
+"""What every command shares: --config and --workdir, and one line with exit code 2 for a fault."""
+
+import pathlib
+import sys
+from collections.abc import Callable
+
+from absl import app, flags, logging
+from ml_collections import ConfigDict, config_flags
+
+from defect_jax.errors import UserError
+
+CONFIG = config_flags.DEFINE_config_file(
+    "config", None, "A file of configs/, with :variant if wanted."
+)
+WORKDIR = flags.DEFINE_string("workdir", None, "Where the run lives; default runs/NAME[-variant].")
+
+
+def start(run: Callable[[], None]) -> None:
+    """Parses the flags and calls `run`; a UserError is one line on stderr and exit code 2."""
+
+    def main(argv: list[str]) -> None:
+        try:
+            if argv[1:]:
+                raise UserError(f"unknown argument {argv[1]}: every option starts with --")
+            run()
+        except UserError as error:
+            _refuse(str(error))
+
+    logging.set_verbosity(logging.WARNING)
+    app.run(main, flags_parser=parse_flags)
+
+
+def given_config(example: str = "configs/synthetic.py:cpu") -> ConfigDict:
+    """The config of --config, for a command that needs one."""
+    if CONFIG.value is None:
+        raise UserError(f"--config is missing: name a file, such as --config={example}")
+    return CONFIG.value
+
+
+def chosen_workdir() -> pathlib.Path:
+    """--workdir, or runs/NAME[-variant] after --config=…/NAME.py[:variant]."""
+    if WORKDIR.value is not None:
+        return pathlib.Path(WORKDIR.value)
+    given_config()
+    path, _, variant = flags.FLAGS["config"].config_filename.partition(":")
+    name = pathlib.Path(path).stem
+    return pathlib.Path("runs") / (f"{name}-{variant}" if variant else name)
+
+
+def parse_flags(argv: list[str]) -> list[str]:
+    """Parses flags and loads the config; what is wrong with either is one line and exit code 2."""
+    try:
+        rest = flags.FLAGS(argv)
+        if CONFIG.value is not None:
+            CONFIG.value.to_dict()  # a file that could not be loaded only says so when it is used
+        return rest
+    except Exception as error:  # noqa: BLE001  a config file is code, and may fail in any way
+        lines = str(error).strip().splitlines()
+        # ml_collections quotes the whole traceback of a config file; its last line is the fault.
+        _refuse(" ".join(lines[-1:] if "Traceback" in str(error) else lines))
+
+
+def _refuse(message: str) -> None:
+    print(" ".join(f"defect_jax: {message}".split()), file=sys.stderr)
+    sys.exit(2)

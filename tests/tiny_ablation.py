@@ -1,0 +1,24 @@
+"""A config of `python -m defect_jax.ablation` whose runs take seconds: two rows of one seed."""
+
+import ml_collections
+
+from configs import synthetic
+from defect_jax.ablation import Row
+
+
+def get_config(variant=""):
+    config = ml_collections.ConfigDict()
+    config.base = synthetic.get_config("debug")
+    config.base.unlock()
+    config.base.model.widths = (4, 8)
+    config.base.data.size = (16, 16)
+    config.base.data.picture_size = (32, 32)
+    config.base.train.steps = 400 if variant == "long" else 4
+    config.rows = (
+        Row("fixed", "fixed 0.5/0.5", {}),
+        Row("mgda", "MGDA", {"balance": {"method": "mgda"}}),
+    )
+    config.folds = ()
+    config.seeds = (0,)
+    config.metrics = ("seg_miou", "seg_fpr")
+    return config.lock()
