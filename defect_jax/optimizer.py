@@ -8,7 +8,7 @@ import optax
 from jaxtyping import Array, Float, Int
 from ml_collections import ConfigDict
 
-from defect_jax.balancing import make_balance
+from defect_jax.balance_choice import make_balance
 
 
 def learning_rate(config: ConfigDict) -> optax.Schedule:

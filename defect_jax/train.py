@@ -11,7 +11,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from defect_jax import checkpoints, configuration, interrupts
-from defect_jax.balancing import measured_every_steps
+from defect_jax.balance_choice import measured_every_steps
 from defect_jax.compilation import Peeked, compile_all_ahead
 from defect_jax.data.pipeline import training_batches
 from defect_jax.data.prepare import Prepared, prepare

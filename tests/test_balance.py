@@ -1,5 +1,8 @@
 """What every balancing method promises: composition, absence, order of tasks, devices, resume."""
 
+import ast
+import pathlib
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -255,6 +258,23 @@ def test_a_task_that_half_the_batches_supervise_has_its_weight_moved_by_these_al
 def test_wrong_use_is_named(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_the_package_stands_alone():
+    """It imports nothing else of defect_jax, so that it can be used, and copied, by itself."""
+    folder = pathlib.Path(balance.__file__).parent
+    for path in folder.glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [node.module] if isinstance(node, ast.ImportFrom) else []
+            names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            for name in names:
+                assert not name.startswith("defect_jax") or name.startswith("defect_jax.balance.")
+
+
+def test_measures_want_all_tasks():
+    state = METHODS["mgda"](TASKS, shared=everything).init(PARAMS)
+    with pytest.raises(ValueError, match="tasks near: the state has 2"):
+        balance.measures(state, ["near"])
 
 
 def test_forgotten_losses_are_named():

@@ -9,13 +9,23 @@ import pytest
 from defect_jax.decision import Decision
 from defect_jax.metrics.picture import Picture, picture_iou, picture_metrics
 from defect_jax.metrics.summary import MEANINGS
-from defect_jax.report import gallery, overlays, page, plots, tables
+from defect_jax.report import balance_plot, gallery, overlays, page, plots, tables
 from defect_jax.report.page import Report, render, write_report
 
 DECISION = Decision(0.5, 0.4, 0.3, checkpoint_step=100, pictures=50, defective=9, f1=0.9)
+BALANCE = {
+    "weight_segmentation": 1.2,
+    "weight_classification": 0.8,
+    "gradient_norm_segmentation": 0.1,
+    "gradient_norm_classification": 2.0,
+    "inverse_rate_segmentation": 1.1,
+    "inverse_rate_classification": 0.9,
+    "gradient_cosine_classification_segmentation": -0.2,
+}
+LOSSES = {"loss_segmentation": 1.5, "loss_classification": 0.7}
 HISTORY = [
-    {"step": 10, "split": "train", "loss_segmentation": 1.5, "loss_classification": 0.7},
-    {"step": 20, "split": "train", "loss_segmentation": 0.5, "loss_classification": 0.2},
+    {"step": 10, "split": "train"} | LOSSES | BALANCE,
+    {"step": 20, "split": "train", "loss_segmentation": 0.5, "loss_classification": 0.2} | BALANCE,
     {"step": 20, "split": "val", "image_ap": 0.9, "pixel_ap": None, "selection": 0.8},
 ]
 VOID = {"meta", "link", "img", "wbr", "br", "path", "use"}
@@ -294,6 +304,7 @@ def test_plots_are_svg_in_the_colours_of_the_page():
         plots.precision_recall_plot(PICTURES, DECISION, has_head=True),
         plots.score_plot(PICTURES, "mask_score", 0.4),
         plots.training_plot(HISTORY),
+        balance_plot.balance_plot(HISTORY),
     ]
     for svg in svgs:
         root = ElementTree.fromstring(svg)
@@ -302,6 +313,15 @@ def test_plots_are_svg_in_the_colours_of_the_page():
     assert "Head, AP" in svgs[0] and "Mask, AP" in svgs[0]
     assert "Good pictures (17)" in svgs[1] and "Defective pictures (4)" in svgs[1]
     assert "loss segmentation" in svgs[2] and "image ap" in svgs[2] and "pixel ap" not in svgs[2]
+    assert all(title in svgs[3] for _, title, _ in balance_plot.PANELS)
+    assert svgs[3].count(">segmentation<") == svgs[3].count(">classification<") == 1
+
+
+def test_a_run_of_one_task_has_no_balance_to_show():
+    one = [{name: value for name, value in HISTORY[0].items() if "classification" not in name}]
+    assert balance_plot.balance_plot(one) == "" and balance_plot.balance_plot([]) == ""
+    assert "Balance of the tasks" in render(report(PICTURES, history=HISTORY))
+    assert "Balance of the tasks" not in render(report(PICTURES, history=one))
 
 
 def test_plots_without_anything_to_show():

@@ -17,7 +17,7 @@ import defect_jax
 from defect_jax import atomic
 from defect_jax.decision import Decision
 from defect_jax.metrics.picture import Picture
-from defect_jax.report import gallery, plots, tables
+from defect_jax.report import balance_plot, gallery, plots, tables
 
 
 @dataclasses.dataclass(frozen=True)
@@ -140,6 +140,13 @@ def _plots(report: Report) -> str:
     if training:
         text = "Loss of the training batches and scores of the validation pictures, by step."
         figures.append(_figure(training, "Training", text))
+    balance = balance_plot.balance_plot(report.history)
+    if balance:
+        text = (
+            "What each task's gradient weighs, how long it is over the shared parameters before it "
+            "is weighed, whether the task lags, and whether the tasks agree."
+        )
+        figures.append(_figure(balance, "Balance of the tasks", text))
     return "\n".join(figures)
 
 

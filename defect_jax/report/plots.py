@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from defect_jax.decision import Decision
 from defect_jax.metrics import ranking
@@ -61,7 +61,7 @@ def precision_recall_plot(pictures: Sequence[Picture], decision: Decision, has_h
         axes.set_ylabel("Precision: rejected ones defective")
         axes.legend(loc="lower left")
 
-    return _svg(draw, "precision-recall", HEIGHT_IN) if any(label) else ""
+    return svg(draw, "precision-recall", HEIGHT_IN) if any(label) else ""
 
 
 def score_plot(pictures: Sequence[Picture], field: str, threshold: float) -> str:
@@ -85,13 +85,13 @@ def score_plot(pictures: Sequence[Picture], field: str, threshold: float) -> str
         lower.set(xlim=(-0.01, 1.01), xlabel="Score; rejected from the dashed line upwards")
         figure.supylabel("Pictures, log scale", fontsize=10)
 
-    return _svg(draw, f"{field}-histogram", HEIGHT_IN)
+    return svg(draw, f"{field}-histogram", HEIGHT_IN)
 
 
 def training_plot(history: Sequence[dict]) -> str:
     """Losses of the training batches above, scores of the validation split below; "" if none."""
-    losses = _curves(history, "train", lambda name: name.startswith("loss"))
-    scores = _curves(history, "val", lambda name: not name.startswith("loss"))
+    losses = curves_of(history, "train", lambda name: name.startswith("loss"))
+    scores = curves_of(history, "val", lambda name: not name.startswith("loss"))
     panels = [("Loss, training", losses), ("Score, validation", scores)]
     panels = [(title, curves) for title, curves in panels if curves]
 
@@ -107,12 +107,11 @@ def training_plot(history: Sequence[dict]) -> str:
                 axes.set_ylim(0.0, 1.04)
             axes.legend(loc="best", ncols=2)
             if curves is losses and all(min(values) > 0 for _, values in curves.values()):
-                axes.set_yscale("log")
-                axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+                log_scale(axes)
         all_axes[-1].set_xlabel("Training step")
         all_axes[-1].xaxis.set_major_locator(MaxNLocator(5, integer=True))
 
-    return _svg(draw, "training", 0.2 + 1.7 * len(panels)) if panels else ""
+    return svg(draw, "training", 0.2 + 1.7 * len(panels)) if panels else ""
 
 
 def _draw_curve(
@@ -138,7 +137,15 @@ def _draw_curve(
         axes.plot(curve.recall[at], curve.precision[at], marker, linestyle="", label=text, **point)
 
 
-def _curves(
+def log_scale(axes: Axes) -> None:
+    """Labels 1, 2 and 5 of each decade as plain numbers; a narrow panel has no room for more."""
+    axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axes.yaxis.set_minor_formatter(NullFormatter())
+
+
+def curves_of(
     history: Sequence[dict], split: str, wanted: Callable[[str], bool]
 ) -> dict[str, tuple[list[int], list[float]]]:
     """Name -> steps and finite values of up to six numbers, in the order in which they appear."""
@@ -153,7 +160,7 @@ def _curves(
     return dict(list(curves.items())[: len(SERIES)])
 
 
-def _svg(draw: Callable[[Figure], None], name: str, height_in: float) -> str:
+def svg(draw: Callable[[Figure], None], name: str, height_in: float) -> str:
     """Renders to an <svg> element without addresses, fixed sizes, fonts or colours of its own."""
     text = io.StringIO()
     with rc_context(STYLE | {"svg.hashsalt": name}):  # the salt keeps ids of two plots apart

@@ -1,0 +1,1 @@
+"""Measured speed and memory; nothing here is a test."""
