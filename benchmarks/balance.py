@@ -121,8 +121,9 @@ def all_steps(problem: Any) -> Iterator[tuple[str, Callable[..., Any], tuple[Any
     yield named("famo", balance.famo(TASKS), ours, measure=False)
     for method in (balance.pcgrad, balance.cagrad, balance.mgda, balance.imtl_g):
         yield named(method.__name__, method(TASKS), ours)
-    yield named("naive: a jax.grad for each task", balance.gradnorm(TASKS), gradient_each) yield
-    named("naive: one jax.vjp, cotangents (1, 0), (0, 1)", balance.gradnorm(TASKS), with_zeros)
+    yield named("naive: a jax.grad for each task", balance.gradnorm(TASKS), gradient_each)
+    zeros = "naive: one jax.vjp, cotangents (1, 0) and (0, 1)"
+    yield named(zeros, balance.gradnorm(TASKS), with_zeros)
     yield named("naive: jax.jacrev", balance.gradnorm(TASKS), jacobian)
 
 

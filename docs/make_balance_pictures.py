@@ -118,10 +118,11 @@ def pareto_point(share: float) -> np.ndarray:
 
 
 def draw_numbers(runs: Mapping[str, Run]) -> Figure:
-    """Fixed weights beside GradNorm: weights, weighted gradient norms, and what is left to
-    learn.""" chosen = ["fixed 1/1", "GradNorm, α = 0", "GradNorm, α = 1.5"] figure =
-    Figure(figsize=(10.0, 6.0), layout="constrained") all_axes = figure.subplots(3, 3, sharex=True,
-    sharey="row") for column, name in zip(all_axes.T, chosen, strict=True):
+    """Fixed weights beside GradNorm: weights, weighted gradient norms, and what is left."""
+    chosen = ["fixed 1/1", "GradNorm, α = 0", "GradNorm, α = 1.5"]
+    figure = Figure(figsize=(10.0, 6.0), layout="constrained")
+    all_axes = figure.subplots(3, 3, sharex=True, sharey="row")
+    for column, name in zip(all_axes.T, chosen, strict=True):
         numbers = runs[name].numbers
         for task in TASKS:
             style = {"color": COLOURS[task], "label": f"{task} loss"}
