@@ -5,5 +5,5 @@
 #
 # Started twice, by hand or as an array job, the processes share the work.
 set -euo pipefail
-root="$(CDPATH='' cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd -P)"
-DEFECT_JAX_MODULE=defect_jax.ablation exec "$root/launch/local.sh" "$@"
+exec "$(CDPATH='' cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd -P)/module.sh" \
+  defect_jax.ablation "$@"

@@ -6,12 +6,4 @@
 # Needs Python 3.11 or later with venv and pip; PYTHON=/path/to/python3 chooses one. Relative paths
 # are the caller's, so start it from the root of the repository for configs/NAME.py.
 set -euo pipefail
-root="$(CDPATH='' cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd -P)"
-
-"$root/launch/set_up.sh" run
-unset PYTHONHOME
-export PYTHONPATH="$root" # the caller's would come before the pins; configs import each other
-# XLA takes and gives back its scratch memory at every step: in pages of 4 KiB that is a fifth of the
-# time of a step on a CPU. Pages of 2 MiB where the C library is glibc; ignored elsewhere.
-export GLIBC_TUNABLES="${GLIBC_TUNABLES:-glibc.malloc.hugetlb=1}"
-exec "$root/.venv/bin/python" -m "${DEFECT_JAX_MODULE:-defect_jax.main}" "$@"
+exec "$(CDPATH='' cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd -P)/module.sh" defect_jax.main "$@"

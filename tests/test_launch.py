@@ -90,14 +90,17 @@ SHOW = (
 )
 
 
-def test_local_hands_on_arguments_folder_and_exit_code(checkout):
+@pytest.mark.parametrize(
+    ("script", "module"), [("local.sh", "defect_jax.main"), ("ablation.sh", "defect_jax.ablation")]
+)
+def test_arguments_folder_and_exit_code_are_handed_on(checkout, script, module):
     write_script(checkout / ".venv" / "bin" / "python", SHOW)
     write_script(checkout / "launch" / "set_up.sh", '[ "$*" = run ]')
     result = start(
-        checkout, "local.sh", "--a=b c", "", PYTHONPATH="/elsewhere", PYTHONHOME="/elsewhere"
+        checkout, script, "--a=b c", "", PYTHONPATH="/elsewhere", PYTHONHOME="/elsewhere"
     )
     assert result.returncode == 7
-    arguments = ["<-m>", "<defect_jax.main>", "<--a=b c>", "<>"]
+    arguments = ["<-m>", f"<{module}>", "<--a=b c>", "<>"]
     assert result.stdout.splitlines() == [*arguments, str(checkout.parent), f"{checkout}|unset"]
 
 
@@ -112,7 +115,7 @@ def test_test_hands_on_arguments_and_starts_at_the_root(checkout):
     ]
 
 
-@pytest.mark.parametrize("script", ["local.sh", "test.sh"])
+@pytest.mark.parametrize("script", ["local.sh", "ablation.sh", "test.sh"])
 def test_failed_set_up_ends_the_start(checkout, script):
     write_script(checkout / ".venv" / "bin" / "python", "echo started")
     write_script(checkout / "launch" / "set_up.sh", "exit 2")
