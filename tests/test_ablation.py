@@ -141,6 +141,27 @@ def test_a_cell_is_held_by_one_process(ablation, tmp_path):
         assert again is not None
 
 
+@pytest.mark.parametrize("begun", [False, True])
+def test_a_failed_cell_stops_the_rest_only_if_it_could_not_begin(
+    ablation, tmp_path, monkeypatch, begun
+):
+    started = []
+
+    def fail(command, *rest):
+        cell = grid.all_cells(ablation)[len(started)]
+        started.append(cell.name)
+        assert command[-1] == f"--cell={cell.name}"
+        if begun:
+            grid.workdir_of(tmp_path, cell).mkdir()
+        return 2
+
+    monkeypatch.setattr(run, "_run", fail)
+    message = "2 cells failed, see above: fixed-seed_0, mgda-seed_0" if begun else "could not begin"
+    with pytest.raises(UserError, match=message):
+        run.run_all(ablation, tmp_path, [])
+    assert len(started) == (2 if begun else 1)
+
+
 def test_an_unknown_cell_is_named(ablation, tmp_path):
     with pytest.raises(UserError, match="--cell=9: there are 0 to 1"):
         run.run_cell(ablation, tmp_path, "9")

@@ -26,7 +26,7 @@ def run_all(ablation: ConfigDict, folder: pathlib.Path, arguments: Sequence[str]
         arguments: of this command; a cell is the same command with `--cell=NAME`.
 
     Raises:
-        UserError: cells failed; the others were run all the same.
+        UserError: a cell could not begin; or cells failed, and the others were run all the same.
         SystemExit: 128 + signal, after SIGTERM or SIGINT, which the running cell is sent too.
     """
     cells = all_cells(ablation)
@@ -40,10 +40,21 @@ def run_all(ablation: ConfigDict, folder: pathlib.Path, arguments: Sequence[str]
                     continue
                 say(f"cell {number} of {len(cells)}: {cell.name}")
                 command = [sys.executable, "-m", "defect_jax.ablation", *arguments]
-                if _run(command + [f"--cell={cell.name}"], lock, came):
+                if _run([*command, f"--cell={cell.name}"], lock, came):
+                    refuse_if_not_begun(folder, cell)
                     failed.append(cell.name)
     if failed:
         raise UserError(f"{len(failed)} cells failed, see above: {', '.join(failed)}")
+
+
+def refuse_if_not_begun(folder: pathlib.Path, cell: Cell) -> None:
+    """Stops at a cell that failed before its first step: its data or config are at fault.
+
+    Others would fail at the same. One that failed later, at a loss that is not finite for example,
+    is a result, and the rest goes on.
+    """
+    if not workdir_of(folder, cell).exists():
+        raise UserError(f"{cell.name} could not begin, see above")
 
 
 def run_cell(ablation: ConfigDict, folder: pathlib.Path, wanted: str) -> None:
