@@ -15,13 +15,15 @@ from defect_jax.ablation import Row
 HALF = {"segmentation": 0.5, "classification": 0.5}
 
 
-def _balanced(name: str, title: str, method: str, total: int = 1, **options) -> Row:
+def _balanced(
+    name: str, title: str, method: str, total: int = 1, shared: str = "encoder", **options
+) -> Row:
     """A row that changes the balance alone.
 
     Where the weights sum to two, not one, gradients are twice as long and are clipped at twice the
     norm; AdamW takes no notice of their length otherwise.
     """
-    changes = {"method": method} | ({method: options} if options else {})
+    changes = {"method": method, "shared": shared} | ({method: options} if options else {})
     return Row(name, title, {"balance": changes, "optimizer": {"clip_norm": 1.0 * total}})
 
 
@@ -32,6 +34,22 @@ MAIN_ROWS = (
     _balanced("gradnorm-1.5", "GradNorm, α = 1.5", "gradnorm", total=2, alpha=1.5),
 )
 OTHER_ROWS = (
+    _balanced(
+        "gradnorm-first_block",
+        "GradNorm, α = 1.5, norms on the encoder's first block",
+        "gradnorm",
+        total=2,
+        shared="encoder/x_0_0",
+        alpha=1.5,
+    ),
+    _balanced(
+        "gradnorm-last_block",
+        "GradNorm, α = 1.5, norms on the encoder's last block",
+        "gradnorm",
+        total=2,
+        shared="encoder/x_4_0",
+        alpha=1.5,
+    ),
     Row("no_head", "no classification head", {"model": {"classification_head": False}}),
     _balanced("uncertainty", "homoscedastic uncertainty", "uncertainty"),
     _balanced("dwa", "dynamic weight average", "dwa", total=2),
