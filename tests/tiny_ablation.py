@@ -12,8 +12,10 @@ def get_config(variant=""):
     config.base.unlock()
     config.base.model.widths = (4, 8)
     config.base.data.size = (16, 16)
-    config.base.data.picture_size = (32, 32)
-    config.base.train.steps = 400 if variant == "long" else 4
+    config.base.data.picture_size = (64, 64)
+    config.base.train.steps = 4
+    if variant == "long":  # enough steps to be killed in the middle
+        config.base.train.steps = config.base.train.eval_every_steps = 300
     config.rows = (
         Row("fixed", "fixed 0.5/0.5", {}),
         Row("mgda", "MGDA", {"balance": {"method": "mgda"}}),

@@ -67,7 +67,7 @@ def initial_state(tasks: int, memory: Any) -> BalanceState:
 
 
 def ordered_losses(
-    task_losses: Mapping[str, Float[Array, ""]], tasks: Sequence[str]
+    task_losses: Mapping[str, Any], tasks: Sequence[str]
 ) -> Float32[Array, " tasks"]:
     """Losses in the order of `tasks`; 0 for one that is not there.
 
