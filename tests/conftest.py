@@ -3,6 +3,8 @@
 import jax
 from absl import flags
 
+collect_ignore = ["references"]  # scripts that left reference values, and need other frameworks
+
 jax.config.update("jax_platforms", "cpu")  # also on a machine with a GPU
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_numpy_rank_promotion", "raise")

@@ -102,7 +102,8 @@ def test_build_lock_builds_the_package():
 
 
 def imported_modules(folder):
-    for path in sorted((ROOT / folder).rglob("*.py")):
+    references = ROOT / "tests" / "references"  # never run here, they say what they need
+    for path in sorted(set((ROOT / folder).rglob("*.py")) - set(references.iterdir())):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Import):
                 yield from (alias.name.split(".")[0] for alias in node.names)
