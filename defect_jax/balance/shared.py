@@ -13,9 +13,9 @@ Shared = Callable[[tuple[str, ...]], bool]
 def in_encoder(path: tuple[str, ...]) -> bool:
     """True for every parameter below a module called "encoder": the default of all methods.
 
-    Not its last layer alone, the paper's choice: in a U-Net the masks hardly use the bottleneck, so
-    that their gradient there is a hundredth of the label's, and GradNorm on it sends the label's
-    weight to the floor.
+    Not its last layer alone, the paper's choice: in a small probe on a UNet++ the masks hardly used
+    the bottleneck, their gradient there was a hundredth of the label's, and GradNorm on it would
+    send the label's weight to the floor.
 
     >>> in_encoder(("encoder", "x_0_0", "kernel")), in_encoder(("label_head", "kernel"))
     (True, False)
