@@ -55,7 +55,7 @@ def weigh_losses(
 
     `update` takes `measure=False`, known when the step is traced, for a step that leaves norms and
     cosines as they were last measured and so makes one pull-back for all tasks. It is no branch
-    inside the step: XLA runs the convolutions of a branch sixty times slower on a CPU.
+    inside the step: XLA runs the convolutions of a branch forty times slower on a CPU.
 
     Args:
         tasks: names of all tasks; a batch may lack some.
