@@ -59,7 +59,7 @@ def test_every_shipped_row_fits_its_base_config():
 def test_first_seeds_of_all_rows_come_first():
     cells = grid.all_cells(magnetic_tile_ablation.get_config("cpu"))
     seeds = [cell.seed for cell in cells]
-    assert seeds == sorted(seeds) and len(cells) == 26
+    assert seeds == sorted(seeds) and len(cells) == 34
     assert cells[0].name == "fixed-fold_0-seed_0"
 
 
