@@ -88,6 +88,19 @@ def base() -> ml_collections.ConfigDict:
     config.evaluation = evaluation = ml_collections.ConfigDict()
     evaluation.flips = False  # average over the mirror images: steadier, four times the work
 
+    # The rule of every threshold, applied to validation pictures; see decision/rules.py.
+    config.decision = decision = ml_collections.ConfigDict()
+    decision.rule = "best_f1"  # or one of the four below
+    decision.recall = 0.95  # target_recall: at least this
+    decision.false_positive_rate = 0.05  # target_false_positive_rate: at most this
+    decision.miss_cost = 100.0  # least_cost: of a defective picture accepted,
+    decision.false_alarm_cost = 1.0  # of a good one rejected,
+    decision.defect_rate = 0.01  # and the share of defective ones in production
+    decision.miss_rate = 0.1  # guaranteed_miss_rate: of parts, at most this
+    decision.confidence = 0.9  # with this probability
+    decision.min_area_px = config_dict.placeholder(int)  # that a mask marks; None: chosen
+    decision.shots = ""  # of one part, taken together: max, mean or noisy_or; empty: chosen
+
     config.mesh = ml_collections.ConfigDict({"data": -1, "fsdp": 1})  # -1: all devices
     config.compilation_cache = ""  # folder for compiled programs; empty: none is kept
     return config

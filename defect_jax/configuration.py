@@ -10,7 +10,10 @@ from ml_collections import ConfigDict
 from defect_jax import atomic
 from defect_jax.data.intensity import intensity
 from defect_jax.data.prepared import Prepared
+from defect_jax.decision.rules import RULES
+from defect_jax.decision.shots import SHOTS
 from defect_jax.errors import UserError
+from defect_jax.metrics.slices import size_edges
 
 # Where the data lie, how they are read and on what devices changes no result: a workdir may be
 # moved.
@@ -24,6 +27,7 @@ FREE_FIELDS = (
     "mesh.fsdp",
     "compilation_cache",
 )
+FREE_GROUP = "decision."  # comes after training, and may be made anew
 
 
 def check(config: ConfigDict) -> None:
@@ -62,9 +66,30 @@ def check(config: ConfigDict) -> None:
         "optimizer.learning_rate": (lambda rate: rate > 0.0, "above 0"),
         "optimizer.average_decay": (lambda decay: 0.0 <= decay < 1.0, "from 0 to below 1"),
     }
+    rules |= _decision_rules()
     for field, (holds, rule) in rules.items():
+        if field not in values:
+            raise UserError(f"config.{field} is missing: name the --config that has it")
         if not holds(values[field]):
             raise UserError(f"config.{field} is {values[field]}: it must be {rule}")
+
+
+def _decision_rules() -> dict[str, tuple[Callable[[Any], bool], str]]:
+    share = (lambda rate: 0.0 <= rate <= 1.0, "from 0 to 1")
+    inside = (lambda rate: 0.0 < rate < 1.0, "between 0 and 1")
+    cost = (lambda cost: cost >= 0.0, "0 or more")
+    return {
+        "decision.rule": (lambda rule: rule in RULES, f"one of {', '.join(RULES)}"),
+        "decision.shots": (lambda s: s in ("", *SHOTS), f"empty or one of {', '.join(SHOTS)}"),
+        "decision.min_area_px": (
+            lambda area: area is None or area >= 1,
+            "at least 1, or None to choose it on validation",
+        ),
+        **dict.fromkeys(("decision.recall", "decision.false_positive_rate"), share),
+        **dict.fromkeys(("decision.miss_rate", "decision.confidence"), inside),
+        **dict.fromkeys(("decision.miss_cost", "decision.false_alarm_cost"), cost),
+        "decision.defect_rate": share,
+    }
 
 
 def resolve(config: ConfigDict, prepared: Prepared) -> ConfigDict:
@@ -79,6 +104,7 @@ def resolve(config: ConfigDict, prepared: Prepared) -> ConfigDict:
             "deviation": training.deviation,
             "fingerprint": info.fingerprint,
             "leaking": info.leaking,
+            "defect_edges_px": size_edges([row.defect_px for row in prepared.splits["train"].rows]),
         }
     )
     return resolved
@@ -124,7 +150,7 @@ def refuse_differences(kept: ConfigDict, asked: ConfigDict, path: pathlib.Path) 
     before, now = _flat(kept), _flat(asked)
     if not any(field.startswith("picture.") for field in now):
         before = {f: value for f, value in before.items() if not f.startswith("picture.")}
-    fields = sorted((before.keys() | now.keys()) - set(FREE_FIELDS))
+    fields = sorted(field for field in before.keys() | now.keys() if not _is_free(field))
     changes = [
         f"{field} was {before.get(field)}, is {now.get(field)}"
         for field in fields
@@ -162,4 +188,18 @@ def of_workdir(workdir: pathlib.Path, asked: ConfigDict | None) -> ConfigDict:
         return kept
     refuse_differences(kept, asked, workdir / "config.json")
     kept.update_from_flattened_dict({field: _flat(asked)[field] for field in FREE_FIELDS})
+    kept.decision = ConfigDict(asked.decision.to_dict())
     return kept
+
+
+def keep_decision(workdir: pathlib.Path, config: ConfigDict) -> None:
+    """Writes `config.decision` into config.json: the wish that decision.json now fulfils."""
+    kept = load(workdir)
+    if kept.to_dict().get("decision") != config.decision.to_dict():
+        kept.decision = config.decision
+        text = json.dumps(kept.to_dict(), indent=2, sort_keys=True)
+        atomic.write_text(workdir / "config.json", text + "\n")
+
+
+def _is_free(field: str) -> bool:
+    return field in FREE_FIELDS or field.startswith(FREE_GROUP)

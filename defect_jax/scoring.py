@@ -42,17 +42,17 @@ class Scorer:
         self._empty = jax.jit(_nothing, out_shardings=replicated(mesh))
 
     def __call__(
-        self, average: Any, mask: float, pixel: float, on_mask: OnMask | None = None
+        self, average: Any, mask: float, pixel: float, area_px: int, on_mask: OnMask | None = None
     ) -> Scores:
         """Scores every picture exactly once.
 
         Args:
             average: averaged params and batch_stats of a TrainState.
-            mask, pixel: thresholds of `steps.decide_mask`.
+            mask, pixel, area_px: thresholds of `steps.decide_mask`.
             on_mask: called with row and decided mask [h w] at native size, for each picture.
         """
-        everywhere = Thresholds(replicated(self._mesh), replicated(self._mesh))
-        thresholds = place_state(Thresholds(np.float32(mask), np.float32(pixel)), everywhere)
+        given = Thresholds(np.float32(mask), np.float32(pixel), np.int32(area_px))
+        thresholds = place_state(given, Thresholds(*[replicated(self._mesh)] * len(given)))
         accumulated = self._empty()
         batches = Peeked(evaluation_batches(self._split, self._config, to_global(self._mesh)))
         if self._compiled is None:

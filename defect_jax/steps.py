@@ -43,6 +43,7 @@ class Thresholds(NamedTuple):
 
     mask: Any  # shape=(), float32
     pixel: Any  # shape=(), float32
+    area_px: Any  # shape=(), int32
 
 
 class Accumulated(NamedTuple):
@@ -150,7 +151,7 @@ def make_eval_step(
         probability = jnp.where(valid, probability, 0.0)
         mask_score = probability.max(axis=(1, 2))
         score = mask_score if predicted.label is None else predicted.label
-        decided = decide_mask(probability, mask_score, thresholds) & valid
+        decided = decide_mask(probability, mask_score, valid, thresholds)
         native_mask = batch["native_mask"]
         histogram = accumulated.histogram.update(
             probability, native_mask, valid, batch["region_weight"], batch["regions"]
@@ -169,14 +170,20 @@ def make_eval_step(
 
 
 def decide_mask(
-    probability: Float[Array, "b h w"], mask_score: Float[Array, " b"], thresholds: Thresholds
+    probability: Float[Array, "b h w"],
+    mask_score: Float[Array, " b"],
+    valid: Bool[Array, "b h w"],
+    thresholds: Thresholds,
 ) -> Bool[Array, "b h w"]:
-    """Pixels above the pixel threshold, in pictures whose highest one reaches the mask's.
+    """Pixels above the pixel threshold, in pictures whose highest one reaches the mask's and that
+    have enough of them.
 
     One threshold for both would have to be high, for few false alarms, and low, for whole masks.
     """
-    rejected = mask_score >= thresholds.mask
-    return (probability >= thresholds.pixel) & rejected[:, None, None]
+    marked = (probability >= thresholds.pixel) & valid
+    large = marked.sum(axis=(1, 2), dtype=jnp.int32) >= thresholds.area_px
+    rejected = (mask_score >= thresholds.mask) & large
+    return marked & rejected[:, None, None]
 
 
 def _native_valid(batch: Batch, canvas_px: tuple[int, int]) -> Bool[Array, "b h w"]:

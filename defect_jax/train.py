@@ -16,7 +16,7 @@ from defect_jax.compilation import Peeked, compile_all_ahead
 from defect_jax.data.pipeline import training_batches
 from defect_jax.data.prepare import Prepared, prepare
 from defect_jax.errors import UserError
-from defect_jax.evaluate import evaluate, validation_numbers
+from defect_jax.evaluate import evaluate
 from defect_jax.models.initialise import initial_variables
 from defect_jax.models.network import SegmentationNetwork
 from defect_jax.optimizer import make_tx
@@ -25,6 +25,7 @@ from defect_jax.scoring import Scorer
 from defect_jax.sharding import make_mesh, place_state, replicated, state_sharding, to_global
 from defect_jax.steps import TrainState, create_state, make_train_step
 from defect_jax.training_log import TrainingLog
+from defect_jax.validation import refuse_empty_promise, validation_numbers
 from defect_jax.writers import MetricsWriter
 
 # Selection of a checkpoint saved on a signal: below that of every validated one.
@@ -45,6 +46,7 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> None:
     check_batch_size(config, mesh)
     network, tx = SegmentationNetwork(**config.model), make_tx(config)
     prepared = prepare(config.data)
+    refuse_empty_promise(config, prepared.splits["val"])
     config = configuration.resolve(config, prepared)
     configuration.claim(workdir, config)
     state, shardings = initial_state(network, tx, config, mesh)
@@ -162,7 +164,7 @@ class Run:
     def validate(self, state: TrainState, step: int, writer: MetricsWriter) -> float:
         """Scores the validation split and returns the score by which checkpoints are compared."""
         start = time.monotonic()
-        scores = self.score_val(state.average, mask=0.5, pixel=0.5)
+        scores = self.score_val(state.average, mask=0.5, pixel=0.5, area_px=1)
         numbers = validation_numbers(self.val_split, scores, self.config)
         writer.write(step, "val", numbers)
         shown = ", ".join(f"{name} {value:.4f}" for name, value in numbers.items() if value)

@@ -6,9 +6,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import f1_score
+from validation_pictures import options, pictures
 
-from defect_jax import decision
+from defect_jax import atomic
 from defect_jax.decision import Decision
+from defect_jax.decision.choose import choose
+from defect_jax.decision.combination import combined
 from defect_jax.errors import UserError
 
 PROBABILITY = st.floats(0, 1, width=32)
@@ -17,9 +20,9 @@ PICTURES = st.lists(st.tuples(st.integers(0, 1), PROBABILITY, PROBABILITY), min_
 
 @settings(deadline=None)
 @given(PICTURES, st.none() | PROBABILITY)
-def test_choose_keeps_its_promises(pictures, pixel_threshold):
-    label, score, mask_score = (np.array(column) for column in zip(*pictures, strict=True))
-    chosen = decision.choose(label, score, mask_score, pixel_threshold, 7)
+def test_choose_keeps_its_promises(given_pictures, pixel_threshold):
+    label, score, mask_score = (np.array(column) for column in zip(*given_pictures, strict=True))
+    chosen = choose(pictures(label, score, mask_score), pixel_threshold, options(), 7)
     assert 0 <= chosen.pixel_threshold <= chosen.mask_threshold <= 1
     assert (chosen.pictures, chosen.defective) == (len(label), label.sum())
     if 0 < label.sum() < len(label):
@@ -39,29 +42,64 @@ def test_choose_keeps_its_promises(pictures, pixel_threshold):
 
 @settings(deadline=None)
 @given(PICTURES, PROBABILITY)
-def test_rejected_by_the_mask_means_pixels_to_show(pictures, pixel_threshold):
-    label, score, mask_score = (np.array(column) for column in zip(*pictures, strict=True))
-    chosen = decision.choose(label, score, mask_score, pixel_threshold, 7)
+def test_rejected_by_the_mask_means_pixels_to_show(given_pictures, pixel_threshold):
+    label, score, mask_score = (np.array(column) for column in zip(*given_pictures, strict=True))
+    chosen = choose(pictures(label, score, mask_score), pixel_threshold, options(), 7)
     rejected = mask_score >= chosen.mask_threshold
     assert (mask_score[rejected] >= chosen.pixel_threshold).all()
 
 
 def test_threshold_lies_midway_between_the_scores_it_parts():
-    chosen = decision.choose([0, 0, 1], [0.0, 0.25, 0.75], [0.5, 0.5, 0.625], 0.125, 7)
-    assert chosen == Decision(0.5, 0.5625, 0.125, 7, 3, 1, f1=1.0, mask_f1=1.0)
+    table = pictures([0, 0, 1], [0.0, 0.25, 0.75], [0.5, 0.5, 0.625])
+    chosen = choose(table, 0.125, options(), 7)
+    assert (chosen.threshold, chosen.mask_threshold, chosen.pixel_threshold) == (0.5, 0.5625, 0.125)
+    assert (chosen.f1, chosen.mask_f1, chosen.min_area_px) == (1.0, 1.0, 1)
 
 
 @pytest.mark.parametrize(("labels", "word"), [([0, 0], "defective"), ([1, 1], "good")])
 def test_one_kind_of_picture_is_said_and_not_guessed_from(labels, word):
-    chosen = decision.choose(labels, [0.125, 0.75], [0.25, 0.75], 0.875, 7)
+    chosen = choose(pictures(labels, [0.125, 0.75], [0.25, 0.75]), 0.875, options(), 7)
     assert f"no {word} picture" in chosen.note
     assert (chosen.threshold, chosen.mask_threshold, chosen.pixel_threshold) == (0.5, 0.5, 0.5)
+    assert chosen.part is chosen.sequential is chosen.logistic is None
+
+
+def test_small_areas_are_left_out_when_that_helps():
+    """Good surface sparkles in a few pixels as brightly as a defect shines in many."""
+    label = [0] * 20 + [1] * 5
+    table = pictures(label, label, [0.9] * 25, area_px=[3] * 20 + [80] * 5)
+    chosen = choose(table, 0.5, options(), 7)
+    assert (chosen.min_area_px, chosen.mask_f1) == (4, 1.0)
+    assert chosen.pixel_threshold <= chosen.mask_threshold <= 0.9
+    for fixed in (1, 60):
+        assert choose(table, 0.5, options(min_area_px=fixed), 7).min_area_px == fixed
+    with pytest.raises(UserError, match="config.decision.min_area_px=81"):
+        choose(table, 0.5, options(min_area_px=81, rule="target_recall"), 7)
+
+
+def test_a_minimum_area_that_does_not_help_is_not_asked_for():
+    table = pictures([0, 0, 1, 1], [0.1, 0.2, 0.8, 0.9], area_px=[0, 3, 2, 90])
+    assert choose(table, 0.5, options(), 7).min_area_px == 1
+
+
+def test_logistic_combination_only_where_there_is_a_head():
+    label, score = [0, 0, 1, 1] * 5, [0.1, 0.4, 0.6, 0.9] * 5
+    assert choose(pictures(label, score), 0.5, options(), 7).logistic is None
+    mask_score = [0.2, 0.6, 0.5, 0.8] * 5
+    fitted = choose(pictures(label, score, mask_score), 0.5, options(), 7).logistic
+    both = combined((fitted.intercept, fitted.head, fitted.mask), score, mask_score)
+    assert f1_score(label, both >= fitted.threshold) == 1.0
 
 
 def test_written_decision_reads_back_equal(tmp_path):
-    chosen = decision.choose([0, 1, 1], [0.1, 0.3, 1 / 3], [0.1, 0.7, 0.2], 1 / 7, 7)
-    chosen.to_json(tmp_path / "run" / "decision.json")
-    assert Decision.from_json(tmp_path / "run" / "decision.json") == chosen
+    group = [index // 3 for index in range(30)]
+    label = [int(g % 2) for g in group]
+    score = np.random.default_rng(0).random(30)
+    for changes in ({}, {"rule": "guaranteed_miss_rate", "miss_rate": 0.5}):
+        made = choose(pictures(label, score, 1 - score, group), 0.4, options(**changes), 7)
+        assert made.part and made.sequential and (made.promise or made.logistic)
+        made.to_json(tmp_path / "run" / "decision.json")
+        assert Decision.from_json(tmp_path / "run" / "decision.json") == made
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["decision.json"]
 
 
@@ -72,7 +110,7 @@ def test_interrupted_write_leaves_the_old_file(tmp_path):
     with pytest.raises(ValueError):
         dataclasses.replace(good, threshold=float("nan")).to_json(path)
     with pytest.raises(UnicodeEncodeError):
-        decision.atomic.write_text(path, "\ud800")
+        atomic.write_text(path, "\ud800")
     assert Decision.from_json(path) == good
     assert [entry.name for entry in tmp_path.iterdir()] == ["decision.json"]
 
@@ -91,6 +129,10 @@ def test_interrupted_write_leaves_the_old_file(tmp_path):
         ({"rule": 3}, "rule must be text"),
         ({"temperature": 0}, "temperature must be above 0"),
         ({"extra": 1}, "unknown field 'extra'"),
+        ({"part": {"shots": "max"}}, "field 'part.threshold' is missing"),
+        ({"part": 1}, "part. must hold one JSON object"),
+        ({"sequential": {"far": 1}}, "unknown field 'sequential.far'"),
+        ({"options": []}, "options must be an object"),
     ],
 )
 def test_wrong_field_is_named(tmp_path, change, message):

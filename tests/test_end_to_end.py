@@ -56,7 +56,8 @@ def lines(workdir):
 
 def test_a_run_leaves_what_is_promised(trained):
     workdir, _, result = trained
-    for name in ("config.json", "decision.json", "eval/report.html", "eval/test/predictions.csv"):
+    tables = ("eval/test/predictions.csv", "eval/test/parts.csv")
+    for name in ("config.json", "decision.json", "eval/report.html", *tables):
         assert (workdir / name).stat().st_size > 0
     assert sorted(p.name for p in (workdir / "checkpoints").iterdir()) == ["4", "8"]
     assert list((workdir / "tensorboard").iterdir())
@@ -111,6 +112,9 @@ def test_eight_devices_restore_what_one_has_trained(trained):
         ([CONFIG, "--config.model.decoder=resnet"], "config.model.decoder"),
         ([CONFIG, "--config.train.batch_size=0"], "config.train.batch_size"),
         (["--mode=evaluate", "--workdir=no/such/run"], "config.json"),
+        (["--mode=compare", "--workdirs=no/such/run"], "--workdirs: name at least two"),
+        (["--mode=compare", "--workdirs=no/such/run,no/run"], "no/such/run/eval/test/predictions"),
+        ([CONFIG, "--config.decision.rule=hope"], "config.decision.rule is hope"),
         (
             ["--config=configs/folder.py:debug", "--config.data.root=no/such/folder"],
             "no/such/folder",
@@ -126,6 +130,52 @@ def test_what_the_user_can_mend_is_one_line_and_exit_code_two(arguments, says, t
     last = result.stderr.strip().splitlines()[-1]
     assert says in last and "Traceback" not in result.stderr
     assert not (tmp_path / "run").exists()
+
+
+def test_a_promise_that_cannot_be_kept_is_refused_before_training(trained, home):
+    _, data, _ = trained
+    wish = ["--config.decision.rule=guaranteed_miss_rate", "--config.decision.miss_rate=0.001"]
+    result = run(CONFIG, *data, *wish, f"--workdir={home / 'promise'}")
+    assert result.returncode == 2, result.stderr
+    assert "needs 2995 defective parts" in result.stderr.strip().splitlines()[-1]
+    assert not (home / "promise").exists()
+
+
+def test_another_rule_decides_anew_and_another_split_leaves_the_test_alone(trained, home):
+    workdir, data, _ = trained
+    copy = home / "rule"
+    shutil.copytree(workdir, copy)
+    before = (copy / "eval/report.html").read_bytes()
+    wish = ["--config.decision.rule=target_recall", "--config.decision.recall=1.0"]
+    told = run(CONFIG, *data, *wish, "--mode=evaluate", "--split=val", f"--workdir={copy}")
+    assert told.returncode == 0, told.stderr
+    decision = json.loads((copy / "decision.json").read_text())
+    assert decision["rule"] == "target_recall" and decision["options"]["recall"] == 1.0
+    metrics = json.loads((copy / "eval/val/metrics.json").read_text())
+    assert metrics["recall"] == metrics["part_recall"] == 1.0  # on the pictures it was chosen on
+    assert metrics["images"] == decision["pictures"]
+    assert (copy / "eval/report.html").read_bytes() == before
+    assert "chosen on these very pictures" in (copy / "eval/val/report.html").read_text()
+    again = run("--mode=evaluate", f"--workdir={copy}")  # the wish stays
+    assert again.returncode == 0, again.stderr
+    assert json.loads((copy / "decision.json").read_text()) == decision
+    assert (copy / "eval/report.html").read_bytes() != before
+
+
+def test_two_evaluations_are_compared(trained, home):
+    workdir, _, _ = trained
+    twin = home / "twin"
+    shutil.copytree(workdir, twin)
+    output = home / "compared"
+    both = f"--workdirs={workdir},{twin}"
+    result = run("--mode=compare", both, f"--workdir={output}")
+    assert result.returncode == 0, result.stderr
+    table = (output / "differences.csv").read_text().splitlines()
+    assert table[0] == "metric,model,value,difference,low,high"
+    rows = [line.split(",") for line in table if line.startswith("accuracy,")]
+    assert [row[1] for row in rows] == ["whole", "twin"] and rows[0][2] == rows[1][2]
+    assert [float(value) for value in rows[1][3:]] == [0.0, 0.0, 0.0]
+    assert "twin" in (output / "compare.html").read_text()
 
 
 def test_another_config_in_a_used_workdir_is_refused(trained):

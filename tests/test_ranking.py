@@ -13,9 +13,9 @@ TOLERANCE = 1e-12
 def scored(draw, both=True):
     """Labels and scores; scores from few values so that ties are the rule, or from many."""
     values = draw(st.sampled_from([st.integers(0, 4).map(lambda i: i / 4), st.floats(0, 1)]))
-    rows = draw(st.lists(st.tuples(st.integers(0, 1), values), min_size=0 if not both else 2))
-    if both:
-        rows += [(0, draw(values)), (1, draw(values))]
+    labels = (0, 1) if both else draw(st.sampled_from([(0,), (1,), (0, 1)]))
+    rows = draw(st.lists(st.tuples(st.sampled_from(labels), values)))
+    rows += [(label, draw(values)) for label in labels if both]
     return [row[0] for row in rows], [row[1] for row in rows]
 
 
@@ -56,7 +56,7 @@ def test_curves_equal_sklearn(case):
 def test_best_f1_is_the_best_of_all_thresholds_and_ties_go_to_recall(case):
     label, score = np.array(case[0]), np.array(case[1])
     threshold = ranking.best_f1_threshold(label, score)
-    tried = {t: sk.f1_score(label, score >= t) for t in score}
+    tried = {t: sk.f1_score(label, score >= t) for t in set(score.tolist())}
     best = max(tried.values())
     assert sk.f1_score(label, score >= threshold) == pytest.approx(best, abs=TOLERANCE)
     lowest = min(t for t, f1 in tried.items() if f1 > best - TOLERANCE)
@@ -89,6 +89,28 @@ def test_limits_are_inclusive():
     score = [*np.linspace(0.0, 0.5, 19), 0.9, 0.1, *np.linspace(0.91, 1.0, 19)]
     assert ranking.recall_at_fpr(label, score, 0.05) == 0.95
     assert ranking.fpr_at_recall(label, score, 0.95) == 0.0
+
+
+@settings(deadline=None)
+@given(scored(both=False))
+def test_one_kind_of_picture_is_enough_where_the_metric_is_defined(case):
+    label, score = case
+    found = (ranking.average_precision, ranking.average_precision_trapezoid)
+    ours = [metric(label, score) for metric in (*found, ranking.auroc)]
+    expected = [None, None, None]
+    if any(label):
+        precision, recall, _ = sk.precision_recall_curve(label, score)
+        expected[:2] = sk.average_precision_score(label, score), sk.auc(recall, precision)
+    if len(set(label)) == 2:
+        expected[2] = np.mean([(p > n) + (p == n) / 2 for p in of(1, case) for n in of(0, case)])
+    assert [value is None for value in ours] == [value is None for value in expected]
+    assert [v for v in ours if v is not None] == pytest.approx(
+        [v for v in expected if v is not None]
+    )
+
+
+def of(kind, case):
+    return [score for label, score in zip(*case, strict=True) if label == kind]
 
 
 @pytest.mark.parametrize("label", [[], [0, 0], [1, 1]])

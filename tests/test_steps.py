@@ -161,7 +161,15 @@ def test_without_a_head_there_is_one_task():
 
 
 def test_mask_is_decided_only_where_its_picture_is_rejected():
-    probability = jnp.array([[[0.2, 0.6, 0.9]], [[0.2, 0.6, 0.7]]])
-    thresholds = Thresholds(mask=jnp.array(0.8), pixel=jnp.array(0.5))
-    decided = decide_mask(probability, probability.max(axis=(1, 2)), thresholds)
-    assert decided.tolist() == [[[False, True, True]], [[False, False, False]]]
+    probability = jnp.array([[[0.2, 0.6, 0.9]], [[0.2, 0.6, 0.7]], [[0.2, 0.1, 0.9]]])
+    valid = jnp.ones_like(probability, bool).at[0, 0, 2].set(False)
+
+    def decide(area_px, valid):
+        thresholds = Thresholds(jnp.array(0.8), jnp.array(0.5), jnp.array(area_px))
+        score = probability.max(axis=(1, 2))
+        return decide_mask(probability, score, valid, thresholds)[:, 0].astype(int).tolist()
+
+    everywhere = jnp.ones_like(valid)
+    assert decide(1, everywhere) == [[0, 1, 1], [0, 0, 0], [0, 0, 1]]
+    assert decide(2, everywhere) == [[0, 1, 1], [0, 0, 0], [0, 0, 0]]
+    assert decide(2, valid) == [[0, 0, 0]] * 3  # padding does not make a mask large

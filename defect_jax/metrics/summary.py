@@ -43,15 +43,42 @@ MEANINGS = {
     "pixel_auroc": "chance that a defect pixel scores higher than a good one",
     "aupro": "mean overlap of a defect region up to 30 % of the good pixels marked; every region "
     "counts alike",
+    "parts": "physical parts in this split: groups of pictures",
+    "defective_parts": "of them with a defect in any picture",
+    "part_recall": "defective parts that all shots together reject",
+    "part_precision": "rejected parts that are defective",
+    "part_false_positive_rate": "good parts that all shots together reject",
+    "part_false_negatives": "defective parts accepted (misses)",
+    "part_false_positives": "good parts rejected (false alarms)",
+    "part_ap": "mean precision over all thresholds of the part's score",
+    "part_auroc": "chance that a defective part scores higher than a good one",
+    "part_recall_at_fpr_05": "part_recall where 5 % of the good parts are rejected, read off this "
+    "split",
+    "sequential_recall": "defective parts that the causal test rejects",
+    "sequential_false_positive_rate": "good parts that the causal test rejects",
+    "sequential_shots": "shots that the causal test looks at, mean of a part",
+    "shots": "shots that there are, mean of a part",
+    "either_recall": "defective pictures that the score or the mask rejects",
+    "either_false_positive_rate": "good pictures that the score or the mask rejects",
+    "logistic_recall": "defective pictures that score and mask together reject (logistic)",
+    "logistic_false_positive_rate": "good pictures that they reject",
+    "logistic_ap": "image_ap of score and mask together (logistic)",
+    "ece": "expected calibration error of the calibrated probability",
+    "ece_uncalibrated": "the same of the score as it is",
 }
 
 NEEDS_DEFECTIVE = {
     *("recall", "image_ap", "image_ap_trapezoid", "mask_image_ap", "seg_recall", "seg_recall_hit"),
     *("seg_recall_iou_10", "seg_recall_iou_30", "seg_recall_iou_50", "pixel_ap"),
+    *("part_recall", "part_ap", "sequential_recall", "either_recall"),
+}
+NEEDS_GOOD = {
+    *("false_positive_rate", "seg_fpr", "part_false_positive_rate"),
+    *("sequential_false_positive_rate", "either_false_positive_rate"),
 }
 NEEDS_BOTH = {
     *("image_auroc", "mask_image_auroc", "recall_at_fpr_05", "fpr_at_recall_95"),
-    *("pixel_auroc", "aupro"),
+    *("pixel_auroc", "aupro", "part_auroc", "part_recall_at_fpr_05"),
 }
 
 
@@ -61,7 +88,8 @@ def join_metrics(
     """Joins the metrics of pictures and pixels into the flat object of metrics.json.
 
     Args:
-      *parts: `picture_metrics`, `PixelCounts.compute`, `PixelHistogram.compute`.
+      *parts: what `picture_metrics`, `part_metrics`, `combined_metrics`, `PixelCounts.compute` and
+        `PixelHistogram.compute` return.
       images: pictures of the split, to be sure that each was seen exactly once.
       defective: how many of them are defective.
 
@@ -100,8 +128,16 @@ def _reason(key: str, metrics: Metrics) -> str:
         why = "the split is empty"
     elif not metrics["defective"] and key in NEEDS_DEFECTIVE | NEEDS_BOTH:
         why = "the split has no defective picture"
-    elif not metrics["good"] and key in NEEDS_BOTH | {"false_positive_rate", "seg_fpr"}:
+    elif not metrics["good"] and key in NEEDS_BOTH | NEEDS_GOOD:
         why = "the split has no good picture"
+    elif key in ("part_false_positive_rate", "sequential_false_positive_rate"):
+        why = "the split has no good part"
+    elif key in ("part_auroc", "part_recall_at_fpr_05"):
+        why = "the split has no good part"
+    elif key.startswith("logistic"):
+        why = "the decision has no logistic combination"
+    elif key == "part_precision":
+        why = "no part is rejected"
     elif key == "precision":
         why = "no picture is rejected"
     elif key in ("seg_miou", "miou_pooled"):

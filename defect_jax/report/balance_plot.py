@@ -7,7 +7,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from defect_jax.report.plots import DASHES, MUTED, SERIES, curves_of, log_scale, svg
+from defect_jax.report.svg import DASHES, MUTED, SERIES, log_scale, svg
+from defect_jax.report.training_plot import Curves, curves_of, curves_table
 
 # Beginning of the names in metrics.jsonl, title of the panel, and the value of "all alike".
 PANELS = (
@@ -19,13 +20,15 @@ PANELS = (
 PANEL_HEIGHT_IN = 1.45
 
 
-def balance_plot(history: Sequence[dict]) -> str:
-    """One panel a kind of number, one line a task; "" for a run of one task."""
+def balance_plot(history: Sequence[dict]) -> tuple[str, str]:
+    """One panel a kind of number, one line a task, and the tables; both "" for a single task."""
     panels = [
         (title, level, curves_of(history, "train", lambda name, p=prefix: name.startswith(p)))
         for prefix, title, level in PANELS
     ]
     panels = [panel for panel in panels if panel[2]]
+    if len(panels) < len(PANELS):
+        return "", ""
 
     def draw(figure: Figure) -> None:
         all_axes = figure.subplots(len(panels), sharex=True)
@@ -36,13 +39,11 @@ def balance_plot(history: Sequence[dict]) -> str:
         all_axes[-1].set_xlabel("Training step")
         all_axes[-1].xaxis.set_major_locator(MaxNLocator(5, integer=True))
 
-    several = len(panels) == len(PANELS)
-    return svg(draw, "balance", 0.5 + PANEL_HEIGHT_IN * len(panels)) if several else ""
+    tables = "".join(curves_table(title, curves) for title, _, curves in panels)
+    return svg(draw, "balance", 0.5 + PANEL_HEIGHT_IN * len(panels)), tables
 
 
-def _draw_panel(
-    axes: Axes, title: str, level: float | None, curves: dict[str, tuple[list, list]]
-) -> None:
+def _draw_panel(axes: Axes, title: str, level: float | None, curves: Curves) -> None:
     for index, (name, (steps, values)) in enumerate(curves.items()):
         style = {"color": SERIES[index], "linestyle": DASHES[index], "label": name.split()[-1]}
         if len(curves) == 1:

@@ -1,141 +1,148 @@
-"""Which pictures to look at, worst first, each with its outlines and scores."""
+"""Which pictures to look at: every picture in one section, worst first."""
 
-import base64
-import math
 from collections.abc import Callable, Sequence
-from html import escape
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Float
 
-from defect_jax.decision import Decision
+from defect_jax.metrics.calibration import logit
 from defect_jax.metrics.picture import Picture
-from defect_jax.report.overlays import overlay_jpeg
+from defect_jax.report import budget
+from defect_jax.report.cards import card
+from defect_jax.report.judges import Judge
 
 LoadPicture = Callable[[str], tuple[np.ndarray, np.ndarray, np.ndarray]]
 PICTURES_A_SECTION = 12
-LOWEST_PROBABILITY = 1e-7  # float32 scores get this close to 0 and 1
+NEAR = 48  # pictures nearest to the threshold that are shown as large as the mistakes
 
 
 class Section(NamedTuple):
-    """A heading with the pictures below it, worst first."""
+    """Pictures below a heading, worst first; the slider moves pictures from one to another."""
 
+    name: str  # what page.js calls it
     heading: str
+    whole: str  # what its pictures are counted of
     order: str  # what comes first, in words
-    nothing: str  # said in place of pictures
-    pictures: list[Picture]
+    rows: list[int]  # indices of the pictures
 
 
-def sections(pictures: Sequence[Picture], decision: Decision, has_head: bool) -> list[Section]:
-    """Misses, false alarms and the least sure, of the head and of the mask."""
-    chosen = []
-    if has_head:
-        chosen += _mistakes(pictures, "head", "score", "decision")
-    chosen += _mistakes(pictures, "mask", "mask_score", "mask_decision")
-    chosen.sort(key=lambda section: "False" in section.heading)  # misses first: they cost most
+def sections(pictures: Sequence[Picture], deciding: Sequence[Judge]) -> list[Section]:
+    """Misses, then false alarms, then all others, the least sure of them first.
 
-    def distance(picture: Picture) -> float:
-        return abs(_logit(picture.score) - _logit(decision.threshold))
+    A picture belongs to the first section that fits; so the mask's own hold what it alone decides
+    wrongly.
+    """
+    label = np.array([picture.label for picture in pictures])
+    found: list[Section] = []
+    left = np.ones(len(pictures), bool)
+    kinds = ((1, "misses", "Missed by the"), (0, "alarms", "False alarms of the"))
+    for truth, kind, heading in kinds:
+        for judge in deciding:
+            rejected = np.array([getattr(picture, judge.decision) for picture in pictures])
+            rows = np.flatnonzero(left & (label == truth) & (rejected != truth))
+            left[rows] = False
+            score = np.array([getattr(picture, judge.score) for picture in pictures])
+            rows = rows[np.argsort(score[rows] if truth else -score[rows], kind="stable")]
+            found.append(_mistakes(kind, heading, judge, judge is deciding[0], label, truth, rows))
+    return [*found, _rest(pictures, deciding[0], np.flatnonzero(left))]
 
-    unsure = Section(
-        "Least sure, right or wrong",
-        "score nearest to the threshold first",
-        "There are no pictures.",
-        sorted(pictures, key=distance)[: 2 * PICTURES_A_SECTION],
-    )
-    return [*chosen, unsure]
 
+def gallery(
+    chosen: Sequence[Section],
+    pictures: Sequence[Picture],
+    deciding: Sequence[Judge],
+    load_picture: LoadPicture,
+    row_bytes: int,
+) -> str:
+    """Every section with its first cards, and a store of the others that page.js takes from.
 
-def gallery_html(chosen: Sequence[Section], load_picture: LoadPicture, has_head: bool) -> str:
-    """Cards of each section; a picture appears once, in the first section that it belongs to."""
-    shown: set[str] = set()
-    return "\n".join(_section(section, shown, load_picture, has_head) for section in chosen)
+    Args:
+      chosen: of `sections`.
+      pictures: the rows of predictions.csv.
+      deciding: of `judges`.
+      load_picture: id -> image, true mask, predicted mask.
+      row_bytes: of the page, already spent on the numbers of all pictures.
+    """
+    rows = [row for section in chosen for row in section.rows]
+    rows = rows[: budget.most_pictures(row_bytes)]
+    wrong = sum(len(section.rows) for section in chosen[:-1])
+
+    def show(index: int, longer_side_px: int, limit: int) -> str:
+        picture = pictures[rows[index]]
+        loaded = load_picture(picture.id)
+        return card(rows[index], picture, deciding, loaded, longer_side_px, limit)
+
+    telling = [index < wrong + NEAR for index in range(len(rows))]
+    cards = dict(zip(rows, budget.share_out(telling, row_bytes, show), strict=True))
+    html = [_left_out(len(pictures) - len(cards))]
+    html += [_section(section, cards) for section in chosen]
+    stored = [cards[r] for s in chosen for r in s.rows[PICTURES_A_SECTION:] if r in cards]
+    return "\n".join([*html, '<div id="store" hidden>', *stored, "</div>"])
 
 
 def _mistakes(
-    pictures: Sequence[Picture], who: str, score: str, decision: str
-) -> tuple[Section, Section]:
-    defective = [picture for picture in pictures if picture.label]
-    good = [picture for picture in pictures if not picture.label]
-    missed = [picture for picture in defective if not getattr(picture, decision)]
-    alarms = [picture for picture in good if getattr(picture, decision)]
-    return (
-        Section(
-            f"Missed by the {who}: {len(missed)} of {len(defective)} defective pictures",
-            f"lowest {score.replace('_', ' ')} first",
-            f"No miss of the {who} in {len(defective)} defective pictures.",
-            sorted(missed, key=lambda picture: getattr(picture, score)),
-        ),
-        Section(
-            f"False alarms of the {who}: {len(alarms)} of {len(good)} good pictures",
-            f"highest {score.replace('_', ' ')} first",
-            f"No false alarm of the {who} in {len(good)} good pictures.",
-            sorted(alarms, key=lambda picture: -getattr(picture, score)),
-        ),
+    kind: str,
+    heading: str,
+    judge: Judge,
+    first: bool,
+    label: np.ndarray,
+    truth: int,
+    rows: np.ndarray,
+) -> Section:
+    return Section(
+        name=kind if first else f"mask-{kind}",
+        heading=f"{heading} {judge.name}{'' if first else ' alone'}",
+        whole=f"{int((label == truth).sum()):,} {'defective' if truth else 'good'} pictures",
+        order=f"{'lowest' if truth else 'highest'} {judge.score.replace('_', ' ')} first",
+        rows=rows.tolist(),
     )
 
 
-def _section(section: Section, shown: set[str], load_picture: LoadPicture, has_head: bool) -> str:
-    new = [picture for picture in section.pictures if picture.id not in shown]
-    cards = new[:PICTURES_A_SECTION]
-    shown |= {picture.id for picture in cards}
-    text = _text(section, len(cards), len(new)) if section.pictures else section.nothing
-    inside = "\n".join(_card(picture, load_picture, has_head) for picture in cards)
-    grid = f'<div class="cards">\n{inside}\n</div>' if cards else ""
-    return f"<h3>{escape(section.heading)}</h3>\n<p>{escape(text)}</p>\n{grid}"
-
-
-def _text(section: Section, shown: int, new: int) -> str:
-    """Says which of the section's pictures are here, which further up, and in what order."""
-    again = len(section.pictures) - new
-    if not new:
-        return "All of them are shown further up."
-    if again:
-        which = f"The first {shown} of the other {new}" if shown < new else "The others"
-        are = "is" if again == 1 else "are"
-        return f"{again} of them {are} shown further up. {which}, {section.order}."
-    which = f"The first {shown} of {new}" if shown < new else "All"
-    return f"{which}, {section.order}."
-
-
-def _card(picture: Picture, load_picture: LoadPicture, has_head: bool) -> str:
-    jpeg = base64.b64encode(overlay_jpeg(*load_picture(picture.id))).decode()
-    truth = "defective" if picture.label else "good"
-    lines = [_verdict("Mask", picture.label, picture.mask_decision, picture.mask_score)]
-    if has_head:
-        lines.insert(0, _verdict("Head", picture.label, picture.decision, picture.score))
-    iou = "both empty" if picture.iou is None else f"{picture.iou:.2f}"
-    name = escape(picture.id)
-    breakable = name.replace("/", "/<wbr>")
-    return (
-        f'<figure class="card">'
-        f'<img src="data:image/jpeg;base64,{jpeg}" loading="lazy" '
-        f'alt="Picture {name}, {truth}, with the outlines of its true and predicted defects">'
-        f'<figcaption><span class="id">{breakable}</span>'
-        f"<dl><div><dt>Truth</dt><dd>{truth}</dd></div>{''.join(lines)}"
-        f"<div><dt>Overlap (IoU)</dt><dd>{iou}</dd></div></dl></figcaption></figure>"
+def _rest(pictures: Sequence[Picture], judge: Judge, rows: np.ndarray) -> Section:
+    return Section(
+        name="rest",
+        heading="Decided rightly, least sure first",
+        whole=f"{len(pictures):,} pictures",
+        order="score nearest to the threshold first",
+        rows=rows[np.argsort(_distance(pictures, judge)[rows], kind="stable")].tolist(),
     )
 
 
-def _verdict(who: str, label: int, decision: int, score: float) -> str:
-    words = {
-        (1, 1): ("found", "rejected"),
-        (1, 0): ("wrong", "accepted: miss"),
-        (0, 1): ("wrong", "rejected: false alarm"),
-        (0, 0): ("found", "accepted"),
-    }
-    style, text = words[label, decision]
-    value = f'<span class="number">{_score(score)}</span>'
-    return f'<div><dt>{who}</dt><dd class="{style}">{text} {value}</dd></div>'
+def _distance(pictures: Sequence[Picture], judge: Judge) -> Float[np.ndarray, " pictures"]:
+    scores = logit([getattr(picture, judge.score) for picture in pictures])
+    return np.abs(scores - logit([judge.threshold])[0])
 
 
-def _score(score: float) -> str:
-    """Three digits that do not round a score near 0 or 1 to certainty."""
-    if score in (0.0, 1.0) or 0.001 <= score <= 0.999:
-        return f"{score:.3f}"
-    return "< 0.001" if score < 0.5 else "> 0.999"
+def _section(section: Section, cards: dict[int, str]) -> str:
+    shown = [cards[row] for row in section.rows[:PICTURES_A_SECTION] if row in cards]
+    return (
+        f'<section class="group" data-section="{section.name}">\n'
+        f"<h3>{section.heading}: <span data-total>{len(section.rows):,}</span> "
+        f"of {section.whole}</h3>\n"
+        f'<p data-order="{section.order}">{_note(len(shown), len(section.rows), section.order)}</p>'
+        "\n"
+        f'<div class="cards">{"".join(shown)}</div>\n'
+        '<button type="button" class="more" hidden>Show more</button>\n</section>'
+    )
 
 
-def _logit(probability: float) -> float:
-    clipped = min(max(probability, LOWEST_PROBABILITY), 1 - LOWEST_PROBABILITY)
-    return math.log(clipped / (1 - clipped))
+def _note(shown: int, total: int, order: str) -> str:
+    """How many of the section's pictures are here, as page.js says it.
+
+    >>> _note(12, 30, "worst first"), _note(3, 3, "worst first"), _note(0, 0, "worst first")
+    ('12 of 30, worst first.', 'All, worst first.', 'None.')
+    """
+    if not total:
+        return "None."
+    return f"{'All' if shown == total else f'{shown} of {total:,}'}, {order}."
+
+
+def _left_out(count: int) -> str:
+    if not count:
+        return ""
+    return (
+        f'<p class="warning" role="note">{count:,} pictures are not shown, or the page would grow '
+        "too large: those decided rightly and most surely come last. All counts on this page "
+        "include them.</p>"
+    )

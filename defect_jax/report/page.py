@@ -1,23 +1,23 @@
-"""report.html: what was missed, what was rejected in vain, at which rule, and the pictures of it.
-
-One file without any address in it: it opens from a mail, a USB stick or a network that lets
-nothing out. A policy in the page forbids the browser to load anything from elsewhere.
-"""
+"""report.html: what was missed and what rejected in vain, by which rule, with the pictures."""
 
 import dataclasses
 import json
 from collections.abc import Mapping
 from html import escape
-from importlib import resources
 from pathlib import Path
 from string import Template
 from typing import Any
 
-import defect_jax
 from defect_jax import atomic
 from defect_jax.decision import Decision
+from defect_jax.metrics.parts import Part
 from defect_jax.metrics.picture import Picture
-from defect_jax.report import balance_plot, gallery, plots, tables
+from defect_jax.metrics.slices import Slice
+from defect_jax.report import figures, slider, tables
+from defect_jax.report.document import FILES, document, warnings
+from defect_jax.report.gallery import LoadPicture, gallery, sections
+from defect_jax.report.judges import judges
+from defect_jax.report.verdict import verdict
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,12 +29,14 @@ class Report:
       split: of these pictures.
       metrics: the contents of metrics.json.
       decision: the rule that was applied.
-      pictures: the rows of predictions.csv.
+      pictures: the rows of predictions.csv; at least one.
       notes: what the reader must know of the data; those that speak of leaking become a warning.
       history: the lines of metrics.jsonl; may be empty.
       config: of the run, shown folded.
       load_picture: id -> image [h w c] of 8 or 16 bits, true mask [h w], predicted mask [h w];
-        called for the pictures of the gallery alone.
+        called once for each picture that is shown.
+      parts: decisions on whole parts, where they were photographed more than once.
+      slices: recall by class and by size.
     """
 
     title: str
@@ -45,7 +47,9 @@ class Report:
     notes: list[str]
     history: list[dict]
     config: dict[str, Any]
-    load_picture: gallery.LoadPicture
+    load_picture: LoadPicture
+    parts: list[Part] = dataclasses.field(default_factory=list)
+    slices: list[Slice] = dataclasses.field(default_factory=list)
 
     @property
     def has_head(self) -> bool:
@@ -60,34 +64,31 @@ def write_report(path: Path | str, report: Report) -> None:
 
 def render(report: Report) -> str:
     """The page as one HTML text."""
-    folder = resources.files("defect_jax.report")
-    return Template(folder.joinpath("page.html").read_text("utf-8")).substitute(
-        title=escape(report.title),
-        css=folder.joinpath("page.css").read_text("utf-8"),
-        warnings=_warnings(report),
-        verdict=tables.verdict(report.pictures, report.split, report.decision, report.has_head),
-        confusion=tables.confusions(report.pictures, report.has_head),
-        plots=_plots(report),
-        key_figures=tables.key_figures(report.metrics),
+    pictures, decision, has_head = report.pictures, report.decision, report.has_head
+    deciding = judges(decision, has_head)
+    data = slider.to_json(slider.slider_data(pictures, decision, has_head))
+    chosen = sections(pictures, deciding)
+    body = Template(FILES.joinpath("page.html").read_text("utf-8")).substitute(
+        warnings=warnings(_warnings(report)),
+        verdict=verdict(pictures, report.parts, report.metrics, decision, report.split, has_head),
+        slider=slider.slider(pictures, decision, has_head),
+        confusion=tables.confusions(pictures, decision, has_head),
+        plots=figures.figures(pictures, decision, has_head, report.slices, report.history),
+        gallery=gallery(chosen, pictures, deciding, report.load_picture, len(data)),
         metrics=tables.metrics_table(report.metrics),
-        gallery=gallery.gallery_html(
-            gallery.sections(report.pictures, report.decision, report.has_head),
-            report.load_picture,
-            report.has_head,
-        ),
         notes=_notes(report.notes),
         config=escape(json.dumps(report.config, indent=2, default=str)),
-        decision=escape(json.dumps(dataclasses.asdict(report.decision), indent=2)),
-        version=escape(defect_jax.__version__),
+        decision=escape(json.dumps(dataclasses.asdict(decision), indent=2)),
     )
+    styles = ("page.css", "tables.css", "controls.css", "gallery.css")
+    return document(report.title, body, ("viewer.js", "page.js"), styles, data)
 
 
 def _is_leak(note: str) -> bool:
     return "leak" in note.lower()
 
 
-def _warnings(report: Report) -> str:
-    """What makes the figures below worth less than they look."""
+def _warnings(report: Report) -> list[str]:
     texts = [note for note in report.notes if _is_leak(note)]
     if texts:
         texts[-1] += " The figures on this page are too good to be true for new parts."
@@ -98,10 +99,7 @@ def _warnings(report: Report) -> str:
             "The thresholds were chosen on these very pictures, so the mistakes counted here are "
             "fewer than those to expect on new ones."
         )
-    return "\n".join(
-        f'<p class="warning" role="note"><strong>Warning.</strong> {escape(text)}</p>'
-        for text in texts
-    )
+    return texts
 
 
 def _notes(notes: list[str]) -> str:
@@ -110,49 +108,3 @@ def _notes(notes: list[str]) -> str:
         return ""
     items = "\n".join(f"<li>{escape(note)}</li>" for note in plain)
     return f"<h2>About the data</h2>\n<ul>\n{items}\n</ul>"
-
-
-def _plots(report: Report) -> str:
-    pictures, decision = report.pictures, report.decision
-    curve = plots.precision_recall_plot(pictures, decision, report.has_head)
-    figures = [
-        _figure(
-            curve,
-            "Precision and recall",
-            "At every threshold, and at the one in use. Further up and to the right is better.",
-        )
-        if curve
-        else "<p>No precision–recall curve: no picture is defective.</p>"
-    ]
-    scored = [("mask_score", decision.mask_threshold, "the mask")]
-    if report.has_head:
-        scored.insert(0, ("score", decision.threshold, "the classification head"))
-    for field, threshold, who in scored:
-        figures.append(
-            _figure(
-                plots.score_plot(pictures, field, threshold),
-                f"Scores of {who}, by truth",
-                f"The dashed line is the threshold, {threshold:.3f}. Good pictures right of it "
-                "are false alarms, defective ones left of it misses.",
-            )
-        )
-    training = plots.training_plot(report.history)
-    if training:
-        text = "Loss of the training batches and scores of the validation pictures, by step."
-        figures.append(_figure(training, "Training", text))
-    balance = balance_plot.balance_plot(report.history)
-    if balance:
-        text = (
-            "What each task's gradient weighs, how long it is over the shared parameters before it "
-            "is weighed, whether the task lags, and whether the tasks agree."
-        )
-        figures.append(_figure(balance, "Balance of the tasks", text))
-    return "\n".join(figures)
-
-
-def _figure(svg: str, heading: str, text: str) -> str:
-    label = escape(f"{heading}. {text}")
-    return (
-        f'<figure class="plot"><figcaption><strong>{escape(heading)}</strong> '
-        f'{escape(text)}</figcaption><div role="img" aria-label="{label}">{svg}</div></figure>'
-    )

@@ -1,0 +1,170 @@
+"""Several trained networks on the same pictures: what differs, by how much, and where to look."""
+
+import csv
+import io
+import pathlib
+from collections.abc import Sequence
+
+import numpy as np
+
+from defect_jax import atomic, configuration
+from defect_jax.data.images import decode_image, decode_mask
+from defect_jax.data.prepare import Split, prepare
+from defect_jax.errors import UserError
+from defect_jax.metrics import bootstrap
+from defect_jax.metrics.confidence import RATES, bootstrapped
+from defect_jax.metrics.picture import Picture, read_predictions
+from defect_jax.progress import say
+from defect_jax.report.compare_page import (
+    ComparedPicture,
+    Comparison,
+    DifferenceRow,
+    write_comparison,
+)
+
+SAME = ("label", "group", "true_px")  # of a picture, whatever the network
+
+
+def compare(workdirs: Sequence[pathlib.Path], output: pathlib.Path, split: str) -> None:
+    """Writes compare.html and differences.csv: every model against the first, paired by part.
+
+    Args:
+        workdirs: evaluated on `split`, the first is the one that others are compared with.
+        output: folder of the two files.
+        split: train, val or test.
+
+    Raises:
+        UserError: fewer than two workdirs, one is not evaluated, or they saw other pictures.
+    """
+    if len(workdirs) < 2:
+        raise UserError("--workdirs: name at least two, separated by commas")
+    names = _names(workdirs)
+    tables = [_sorted(read_predictions(_evaluated(workdir, split))) for workdir in workdirs]
+    for name, table in zip(names[1:], tables[1:], strict=True):
+        _refuse_other_pictures(names[0], tables[0], name, table)
+    config = configuration.load(workdirs[0])
+    judged = prepare(config.data, needed={split})
+    differences = [_difference_row(key, tables) for key in _metrics_of(tables[0])]
+    comparison = Comparison(
+        title=f"{config.data.name}: {', '.join(names)}",
+        split=split,
+        names=names,
+        differences=differences,
+        rows=[_compared(row) for row in zip(*tables, strict=True)],
+        warnings=[note for note in judged.info.notes if judged.info.leaking],
+        load_picture=_loader(judged.splits[split], [w / "eval" / split for w in workdirs]),
+    )
+    write_comparison(output / "compare.html", comparison)
+    atomic.write_text(output / "differences.csv", _csv(names, differences))
+    say(f"wrote {output / 'compare.html'} and {output / 'differences.csv'}")
+
+
+def _evaluated(workdir: pathlib.Path, split: str) -> pathlib.Path:
+    path = workdir / "eval" / split / "predictions.csv"
+    if not path.exists():
+        raise UserError(f"{path}: not there; run --mode=evaluate --split={split} on {workdir}")
+    return path
+
+
+def _names(workdirs: Sequence[pathlib.Path]) -> list[str]:
+    """Last parts of the paths, as many of them as make all names differ."""
+    paths = [workdir.absolute().parts for workdir in workdirs]
+    if len(set(paths)) < len(paths):
+        raise UserError("--workdirs: the same workdir twice")
+    length = 1
+    while len({path[-length:] for path in paths}) < len(paths):
+        length += 1
+    return ["/".join(path[-length:]) for path in paths]
+
+
+def _sorted(pictures: list[Picture]) -> list[Picture]:
+    return sorted(pictures, key=lambda picture: picture.id)
+
+
+def _refuse_other_pictures(
+    first_name: str, first: list[Picture], name: str, other: list[Picture]
+) -> None:
+    ids = {picture.id for picture in first} ^ {picture.id for picture in other}
+    if ids:
+        raise UserError(f"{first_name} and {name} saw other pictures, for example {min(ids)}")
+    for before, now in zip(first, other, strict=True):
+        for field in SAME:
+            if getattr(before, field) != getattr(now, field):
+                raise UserError(
+                    f"{first_name} and {name} do not agree on the {field} of {now.id}: evaluate "
+                    "both on the same data"
+                )
+
+
+def _metrics_of(pictures: list[Picture]) -> dict[str, bootstrap.Metric]:
+    """All that can be computed from weights of the pictures: rankings, overlap and rates."""
+    rates = {}
+    for key, (counted, hit) in RATES.items():
+        values = [float(hit(p)) if counted(p) else np.nan for p in pictures]
+        rates[key] = bootstrap.weighted_mean(values)
+    return bootstrapped(pictures) | rates
+
+
+def _difference_row(key: str, tables: Sequence[list[Picture]]) -> DifferenceRow:
+    metrics = [_metrics_of(table)[key] for table in tables]
+    whole = np.ones((1, len(tables[0])))
+    values = [float(metric(whole)[0]) for metric in metrics]
+    groups = [picture.group for picture in tables[0]]
+    intervals = [
+        bootstrap.difference_interval((metrics[0], metric), groups) or (None, None)
+        for metric in metrics[1:]
+    ]
+    return DifferenceRow(
+        key=key,
+        values=[_defined(value) for value in values],
+        difference=[_defined(value - values[0]) for value in values[1:]],
+        low=[low for low, _ in intervals],
+        high=[high for _, high in intervals],
+    )
+
+
+def _compared(row: tuple[Picture, ...]) -> ComparedPicture:
+    return ComparedPicture(
+        id=row[0].id,
+        group=row[0].group,
+        label=row[0].label,
+        scores=[picture.score for picture in row],
+        decisions=[picture.decision for picture in row],
+        mask_decisions=[picture.mask_decision for picture in row],
+        ious=[picture.iou for picture in row],
+    )
+
+
+def _loader(split: Split, folders: Sequence[pathlib.Path]):
+    """Returns `load(id) -> (image, true mask, decided masks of all models)`."""
+    where = {row.id: index for index, row in enumerate(split.rows)}
+
+    def load(picture_id: str) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
+        if picture_id not in where:
+            raise UserError(f"{picture_id} is not in the data of the first workdir")
+        record = split.source[where[picture_id]]
+        files = [folder / "masks" / f"{picture_id}.png" for folder in folders]
+        try:
+            decided = [decode_mask(file.read_bytes(), 0) for file in files]
+        except OSError as error:
+            raise UserError(f"{error.filename}: cannot be read: {error.strerror}") from error
+        return decode_image(record["image"]), decode_mask(record["mask"], 0), decided
+
+    return load
+
+
+def _csv(names: Sequence[str], rows: Sequence[DifferenceRow]) -> str:
+    """One line a metric and model; the difference is to the first model, with its 95 % interval."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(("metric", "model", "value", "difference", "low", "high"))
+    for row in rows:
+        writer.writerow((row.key, names[0], row.values[0], "", "", ""))
+        for index, name in enumerate(names[1:]):
+            change = (row.difference[index], row.low[index], row.high[index])
+            writer.writerow((row.key, name, row.values[index + 1], *change))
+    return text.getvalue()
+
+
+def _defined(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None

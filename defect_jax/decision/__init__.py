@@ -1,0 +1,11 @@
+"""From scores to decisions: everything that is chosen on the validation split, and how."""
+
+from defect_jax.decision.record import (
+    Combination,
+    Decision,
+    PartDecision,
+    Promise,
+    SequentialTest,
+)
+
+__all__ = ["Combination", "Decision", "PartDecision", "Promise", "SequentialTest"]

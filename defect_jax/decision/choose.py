@@ -1,0 +1,210 @@
+"""All that is decided on the validation split, from one table of its pictures."""
+
+import dataclasses
+from typing import NamedTuple
+
+import numpy as np
+
+from defect_jax.decision import combination, sequential, shots
+from defect_jax.decision.record import (
+    REJECTS_NOTHING,
+    Combination,
+    Decision,
+    PartDecision,
+    Promise,
+    SequentialTest,
+)
+from defect_jax.decision.rules import RULES, Calibration, Chosen, Options, rates
+from defect_jax.errors import UserError
+from defect_jax.metrics import calibration
+
+FALLBACK_THRESHOLD = 0.5
+PROMISES = "guaranteed_miss_rate"
+AREA_QUANTILES = (0.5, 0.75, 0.9, 0.95, 0.99)  # of the marked areas of good pictures
+
+
+class Validation(NamedTuple):
+    """The pictures that everything is chosen on, an entry each.
+
+    Attributes:
+        id, group: of the picture, and of the part it shows.
+        label: 1 = defective.
+        score: of the head, float32; the mask's where there is no head.
+        mask_score: highest probability of the mask.
+        area_px: pixels of at least the pixel threshold.
+    """
+
+    id: np.ndarray
+    group: np.ndarray
+    label: np.ndarray
+    score: np.ndarray
+    mask_score: np.ndarray
+    area_px: np.ndarray
+
+
+def choose(
+    pictures: Validation,
+    pixel_threshold: float | None,
+    options: Options,
+    checkpoint_step: int,
+    compared: int = 1,
+) -> Decision:
+    """Chooses temperature, thresholds, minimum area and how the shots of a part are taken together.
+
+    Without defective or without good pictures no rule has a useful answer: then all thresholds are
+    0.5 and `note` says so.
+
+    Args:
+        pictures: of the validation split.
+        pixel_threshold: that `pictures.area_px` was counted with; lowered to the mask's threshold
+            where it lies above. None, when no pixel is defective, becomes that too.
+        options: `config.decision`.
+        checkpoint_step: of the network that made the scores.
+        compared: checkpoints that were compared on the same pictures before.
+
+    Raises:
+        UserError: too few parts for the promise that the rule shall make, or no decision with the
+            minimum area that was asked for.
+    """
+    label = pictures.label
+    base = Decision(
+        threshold=FALLBACK_THRESHOLD,
+        mask_threshold=FALLBACK_THRESHOLD,
+        pixel_threshold=min(pixel_threshold or FALLBACK_THRESHOLD, FALLBACK_THRESHOLD),
+        checkpoint_step=checkpoint_step,
+        pictures=label.size,
+        defective=int(label.sum()),
+        rule=options["rule"],
+        options=dict(options),
+    )
+    if not 0 < label.sum() < label.size:
+        return dataclasses.replace(base, note=_nothing_to_choose_from(label))
+    head = _choose(pictures, pictures.score, options, compared)
+    mask, min_area_px = _choose_mask(pictures, pixel_threshold, options, compared)
+    part, sequential_test, part_promise = _choose_part(pictures, options, compared)
+    return dataclasses.replace(
+        base,
+        threshold=head.threshold,
+        mask_threshold=mask.threshold,
+        pixel_threshold=min(pixel_threshold or mask.threshold, mask.threshold),
+        min_area_px=min_area_px,
+        f1=rates(label, pictures.score >= head.threshold).f1,
+        mask_f1=rates(label, _mask_rejects(pictures, mask.threshold, min_area_px)).f1,
+        promise=head.promise,
+        mask_promise=mask.promise,
+        part=part,
+        part_promise=part_promise,
+        sequential=sequential_test,
+        logistic=_choose_logistic(pictures, options, compared),
+        **_temperature(pictures),
+    )
+
+
+def _choose(pictures: Validation, score: np.ndarray, options: Options, compared: int) -> Chosen:
+    calibration = Calibration(pictures.label, score, pictures.group)
+    return _rounded(RULES[options["rule"]].choose(calibration, options, compared))
+
+
+def _rounded(chosen: Chosen) -> Chosen:
+    """As a float32 that parts float32 scores alike: devices compare in it."""
+    rounded = np.float32(chosen.threshold)
+    if float(rounded) < chosen.threshold:
+        rounded = np.nextafter(rounded, np.float32(np.inf))
+    return chosen._replace(threshold=float(rounded))
+
+
+def _choose_mask(
+    pictures: Validation, pixel_threshold: float | None, options: Options, compared: int
+) -> tuple[Chosen, int]:
+    """Threshold and minimum area together: of several areas the one that the rule likes best.
+
+    A picture with too small an area cannot be rejected and counts as if it scored nothing. An area
+    is left out if the rule would have to reject these, too; and where a promise must hold, any but
+    a given one.
+    """
+    rule, best = RULES[options["rule"]], None
+    for area_px in _areas(pictures, options):
+        score = np.where(pictures.area_px >= area_px, pictures.mask_score, 0.0)
+        chosen = _choose(pictures, score if area_px > 1 else pictures.mask_score, options, compared)
+        if area_px > 1:
+            if chosen.threshold <= 0.0:
+                continue
+            # All that is large enough has pixels above their threshold: this decides alike.
+            chosen = chosen._replace(threshold=max(chosen.threshold, pixel_threshold or 0.0))
+        rejected = _mask_rejects(pictures, chosen.threshold, area_px)
+        loss = rule.loss(options, rates(pictures.label, rejected))
+        if best is None or loss < best[0]:  # of equal loss the smallest area
+            best = (loss, chosen, area_px)
+    if best is None:
+        raise UserError(
+            f"config.decision.min_area_px={options['min_area_px']}: too many validation defects "
+            f"are smaller in the mask for the rule {options['rule']}; ask for a smaller area"
+        )
+    return best[1], best[2]
+
+
+def _areas(pictures: Validation, options: Options) -> list[int]:
+    given = options["min_area_px"]
+    if given is not None:
+        return [given]
+    if options["rule"] == PROMISES:
+        return [1]
+    marked = pictures.area_px[(pictures.label == 0) & (pictures.area_px > 0)]
+    if not marked.size:
+        return [1]
+    above = np.quantile(marked, AREA_QUANTILES, method="higher").astype(int) + 1
+    return [1, *sorted(set(above.tolist()))]
+
+
+def _mask_rejects(pictures: Validation, threshold: float, area_px: int) -> np.ndarray:
+    large = pictures.area_px >= area_px if area_px > 1 else True
+    return (pictures.mask_score >= threshold) & large
+
+
+def _choose_part(
+    pictures: Validation, options: Options, compared: int
+) -> tuple[PartDecision, SequentialTest, Promise | None]:
+    """How the shots of a part are taken together, its threshold, and the causal test."""
+    parts = shots.parts_of(pictures.group.tolist(), pictures.id.tolist(), pictures.label)
+    promises = options["rule"] == PROMISES  # which leaves nothing to choose on the same parts
+    name = options["shots"] or ("max" if promises else shots.best_shots(parts, pictures.score))
+    running = shots.running_scores(parts, pictures.score, name)
+    score = np.array([scores[-1] for scores in running])
+    table = Calibration(parts.label, score, np.array(parts.group))
+    if not 0 < parts.label.sum() < parts.label.size:
+        chosen = Chosen(FALLBACK_THRESHOLD)
+    else:
+        chosen = RULES[options["rule"]].choose(table, options, compared)
+    decision = PartDecision(name, chosen.threshold, len(parts.group), int(parts.label.sum()))
+    test = sequential.choose_test(parts.label, running, chosen.threshold, may_accept=not promises)
+    return decision, test, chosen.promise
+
+
+def _choose_logistic(pictures: Validation, options: Options, compared: int) -> Combination | None:
+    """None without a head, and for a promise: weights fitted on the same parts would break it."""
+    if options["rule"] == PROMISES or np.array_equal(pictures.score, pictures.mask_score):
+        return None
+    weights = combination.fit(pictures.label, pictures.score, pictures.mask_score)
+    score = combination.combined(weights, pictures.score, pictures.mask_score)
+    calibration = Calibration(pictures.label, score, pictures.group)
+    chosen = RULES[options["rule"]].choose(calibration, options, compared)
+    return Combination(*weights, min(chosen.threshold, REJECTS_NOTHING))
+
+
+def _temperature(pictures: Validation) -> dict[str, float | None]:
+    label, score = pictures.label, pictures.score
+    temperature = calibration.best_temperature(label, score)
+    after = calibration.calibrated(score, temperature)
+    return {
+        "temperature": temperature,
+        "ece_before": calibration.expected_calibration_error(label, score),
+        "ece_after": calibration.expected_calibration_error(label, after),
+    }
+
+
+def _nothing_to_choose_from(label: np.ndarray) -> str:
+    missing = "no defective" if not label.any() else "no good"
+    return (
+        f"The validation split has {missing} picture, so no threshold could be chosen: "
+        f"{FALLBACK_THRESHOLD} is only a placeholder."
+    )

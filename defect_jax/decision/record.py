@@ -1,0 +1,207 @@
+"""decision.json: what was decided on the validation split, and how.
+
+The head rejects a picture when `score >= threshold`. The mask rejects it when
+`mask_score >= mask_threshold`, mask_score being the highest defect probability of its pixels, and
+at least `min_area_px` of them have `probability >= pixel_threshold`; these are then decided
+defective. The pixel threshold never lies above the mask's, so a picture that the mask rejects
+always shows where.
+"""
+
+import dataclasses
+import json
+import math
+import types
+import typing
+from pathlib import Path
+from typing import Any
+
+from defect_jax import atomic
+from defect_jax.errors import UserError
+
+REJECTS_NOTHING = 2.0  # a threshold that no probability reaches
+THRESHOLDS = ("threshold", "mask_threshold", "pixel_threshold")
+WORDS = {float: "a number", int: "a whole number", str: "text", dict: "an object"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Promise:
+    """With `confidence`, at most `miss_rate` of defective parts are missed from now on.
+
+    Attributes:
+      miss_rate, confidence: as asked for.
+      parts: defective parts that it was made from.
+      misses: how many of them it lets pass.
+      compared: choices made on the same parts before, among which the confidence was shared.
+    """
+
+    miss_rate: float
+    confidence: float
+    parts: int
+    misses: int
+    compared: int
+
+
+@dataclasses.dataclass(frozen=True)
+class PartDecision:
+    """A part is rejected when its shots together score at least `threshold`.
+
+    Attributes:
+      shots: how the scores of the shots become one: max, mean or noisy_or.
+      threshold: of that score.
+      parts, defective: that it was chosen on.
+    """
+
+    shots: str
+    threshold: float
+    parts: int
+    defective: int
+
+
+@dataclasses.dataclass(frozen=True)
+class SequentialTest:
+    """Shots one by one: reject from `upper`, accept up to `lower`, otherwise look again.
+
+    The score is that of the shots so far, taken together as in `PartDecision`; after the last shot
+    its threshold decides.
+
+    Attributes:
+      upper, lower: of that score; a `lower` below 0 never accepts early.
+      expected_shots: looked at by it, mean over the validation parts.
+      shots: that these parts have, mean.
+    """
+
+    upper: float
+    lower: float
+    expected_shots: float
+    shots: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Combination:
+    """Rejects when expit(intercept + head · logit(score) + mask · logit(mask_score)) is high.
+
+    Attributes:
+      intercept, head, mask: fitted by logistic regression.
+      threshold: of the result.
+    """
+
+    intercept: float
+    head: float
+    mask: float
+    threshold: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Decision:
+    """Thresholds and how they were chosen.
+
+    Attributes:
+      threshold: of the classification head's score.
+      mask_threshold: of the highest probability of the mask.
+      pixel_threshold: of each pixel, at most `mask_threshold`.
+      checkpoint_step: of the network that was looked at; another one needs another decision.
+      pictures: number of pictures that the thresholds were chosen on.
+      defective: how many of them are defective.
+      min_area_px: pixels that the mask must mark to reject.
+      temperature: that the score's logit is divided by before it becomes a probability.
+      ece_before, ece_after: expected calibration error of the score without and with it.
+      rule: how the thresholds were chosen.
+      options: of the rule, `config.decision`; another wish needs another decision.
+      chosen_on: the split they were chosen on.
+      f1: of the head at its threshold on that split; None where the rule could not be applied.
+      mask_f1: the same of the mask.
+      promise, mask_promise, part_promise: of the head's threshold, of the mask's, of the part's;
+        each holds by itself. None for rules without a promise.
+      part, sequential: how parts are decided; None where the rule could not be applied.
+      logistic: head and mask in one score; None where there is no head, or no valid way.
+      note: what the reader must know, empty when the rule was applied as it stands.
+    """
+
+    threshold: float
+    mask_threshold: float
+    pixel_threshold: float
+    checkpoint_step: int
+    pictures: int
+    defective: int
+    min_area_px: int = 1
+    temperature: float = 1.0
+    ece_before: float | None = None
+    ece_after: float | None = None
+    rule: str = "best_f1"
+    options: dict = dataclasses.field(default_factory=dict)
+    chosen_on: str = "val"
+    f1: float | None = None
+    mask_f1: float | None = None
+    promise: Promise | None = None
+    mask_promise: Promise | None = None
+    part_promise: Promise | None = None
+    part: PartDecision | None = None
+    sequential: SequentialTest | None = None
+    logistic: Combination | None = None
+    note: str = ""
+
+    def to_json(self, path: Path | str) -> None:
+        """Writes decision.json, whole or not at all."""
+        text = json.dumps(dataclasses.asdict(self), indent=2, allow_nan=False)
+        atomic.write_text(path, text + "\n")
+
+    @classmethod
+    def from_json(cls, path: Path | str) -> "Decision":
+        """Reads decision.json; a `UserError` names the field that is missing or wrong."""
+        try:
+            fields = json.loads(Path(path).read_text("utf-8"))
+        except OSError as error:
+            raise UserError(f"{path}: cannot be read: {error.strerror}") from error
+        except ValueError as error:
+            raise UserError(f"{path}: is not JSON: {error}") from error
+        decision = _record(path, cls, fields, "")
+        _check_ranges(path, decision)
+        return decision
+
+
+def _record(path: Path | str, kind: type, fields: Any, inside: str) -> Any:
+    """A dataclass from the object that was read, every field with its type."""
+    if not isinstance(fields, dict):
+        raise UserError(f"{path}: {inside or 'the file'} must hold one JSON object")
+    hints = typing.get_type_hints(kind)
+    for name in fields:
+        if name not in hints:
+            raise UserError(f"{path}: unknown field {inside + name!r}")
+    values = {}
+    for field in dataclasses.fields(kind):
+        name = inside + field.name
+        if field.name in fields:
+            values[field.name] = _typed(path, name, fields[field.name], hints[field.name])
+        elif field.default is field.default_factory is dataclasses.MISSING:
+            raise UserError(f"{path}: field {name!r} is missing; evaluate the workdir again")
+    return kind(**values)
+
+
+def _typed(path: Path | str, name: str, value: Any, kind: Any) -> Any:
+    optional = isinstance(kind, types.UnionType)
+    if optional:
+        if value is None:
+            return None
+        kind = next(part for part in typing.get_args(kind) if part is not types.NoneType)
+    if dataclasses.is_dataclass(kind):
+        return _record(path, kind, value, f"{name}.")
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if kind is float and number and math.isfinite(value):
+        return float(value)
+    if kind is int and number and isinstance(value, int) and value >= 0:
+        return value
+    if kind in (str, dict) and isinstance(value, kind):
+        return value
+    words = WORDS[kind] + " or null" * optional
+    raise UserError(f"{path}: {name} must be {words}, not {json.dumps(value)}")
+
+
+def _check_ranges(path: Path | str, decision: Decision) -> None:
+    for name in THRESHOLDS:
+        threshold = getattr(decision, name)
+        if not 0.0 <= threshold <= 1.0 and threshold != REJECTS_NOTHING:
+            raise UserError(f"{path}: {name} must lie between 0 and 1, not {threshold}")
+    if decision.pixel_threshold > decision.mask_threshold:
+        raise UserError(f"{path}: pixel_threshold must not lie above mask_threshold")
+    if decision.temperature <= 0:
+        raise UserError(f"{path}: temperature must be above 0, not {decision.temperature}")

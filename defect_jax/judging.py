@@ -1,0 +1,142 @@
+"""From scores and a decision to rows and figures: pictures, parts, slices, metrics."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from defect_jax.data.prepare import Split
+from defect_jax.decision import Decision, PartDecision
+from defect_jax.decision.choose import FALLBACK_THRESHOLD
+from defect_jax.decision.combination import combined
+from defect_jax.decision.record import REJECTS_NOTHING
+from defect_jax.decision.sequential import NEVER_ACCEPTS, SequentialTest, decide
+from defect_jax.decision.shots import parts_of, running_scores
+from defect_jax.metrics import ranking
+from defect_jax.metrics.calibration import calibrated, expected_calibration_error
+from defect_jax.metrics.confidence import confidence_intervals
+from defect_jax.metrics.parts import Part, part_metrics
+from defect_jax.metrics.picture import Picture, picture_iou, picture_metrics
+from defect_jax.metrics.slices import Slice, by_class, by_size, slice_metrics
+from defect_jax.metrics.summary import Metrics, join_metrics
+from defect_jax.progress import say
+from defect_jax.scoring import Scores
+
+LEAKING = {"leaking": 1}  # beside every number from a split that parts straddle
+UNDECIDED_PART = PartDecision("max", FALLBACK_THRESHOLD, 0, 0)
+ALL_SHOTS = SequentialTest(REJECTS_NOTHING, NEVER_ACCEPTS, 0.0, 0.0)
+
+
+def to_pictures(split: Split, scores: Scores, decision: Decision) -> list[Picture]:
+    """One row of predictions.csv a picture."""
+    columns = [
+        scores.pictures[name].tolist()
+        for name in ("score", "mask_score", "intersection_px", "true_px", "predicted_px")
+    ]
+    pictures = []
+    for row, score, mask_score, inside, true, predicted in zip(split.rows, *columns, strict=True):
+        pictures.append(
+            Picture(
+                id=row.id,
+                group=row.group,
+                label=row.label,
+                score=score,
+                mask_score=mask_score,
+                decision=int(score >= decision.threshold),
+                mask_decision=int(predicted > 0),
+                iou=picture_iou(inside, true, predicted),
+                intersection_px=inside,
+                true_px=true,
+                predicted_px=predicted,
+            )
+        )
+    return pictures
+
+
+def to_parts(pictures: Sequence[Picture], decision: Decision) -> list[Part]:
+    """One row of parts.csv a part."""
+    rule, test = decision.part or UNDECIDED_PART, decision.sequential or ALL_SHOTS
+    columns = [[getattr(p, name) for p in pictures] for name in ("group", "id", "label", "score")]
+    group, ids, label, score = columns
+    parts = parts_of(group, ids, label)
+    judged = []
+    for name, truth, running in zip(
+        parts.group, parts.label, running_scores(parts, score, rule.shots), strict=True
+    ):
+        rejected, shots = decide(running, rule.threshold, test)
+        whole = float(running[-1])
+        judged.append(
+            Part(
+                group=name,
+                label=int(truth),
+                pictures=len(running),
+                score=whole,
+                decision=int(whole >= rule.threshold),
+                sequential_decision=rejected,
+                shots=shots,
+            )
+        )
+    return judged
+
+
+def to_slices(
+    split: Split, pictures: Sequence[Picture], edges_px: Sequence[int] | None
+) -> list[Slice]:
+    """Defects by size, against those of the training split, and by class."""
+    names = [row.class_name for row in split.rows]
+    return [*by_size(pictures, edges_px), *by_class(pictures, names)]
+
+
+def to_metrics(
+    split: Split,
+    pictures: list[Picture],
+    parts: list[Part],
+    slices: list[Slice],
+    scores: Scores,
+    decision: Decision,
+    leaking: bool,
+) -> Metrics:
+    """Everything in metrics.json; what is null is explained in a line, what leaks is labelled."""
+    metrics, reasons = join_metrics(
+        picture_metrics(pictures),
+        scores.histogram.compute(),
+        scores.counts.compute(),
+        part_metrics(parts),
+        combined_metrics(pictures, decision),
+        images=len(split.rows),
+        defective=sum(row.label for row in split.rows),
+    )
+    for reason in reasons:
+        say(reason)
+    metrics |= confidence_intervals(pictures, parts) | slice_metrics(slices)
+    return metrics | LEAKING if leaking else metrics
+
+
+def combined_metrics(pictures: Sequence[Picture], decision: Decision) -> dict[str, float | None]:
+    """Recall and false-positive rate if either rejects, and of the logistic combination; ECE.
+
+    Head alone and mask alone are `recall`, `false_positive_rate`, `seg_recall` and `seg_fpr`.
+    """
+    label = np.array([picture.label for picture in pictures])
+    score = np.array([picture.score for picture in pictures])
+    mask_score = np.array([picture.mask_score for picture in pictures])
+    either = np.array([bool(p.decision or p.mask_decision) for p in pictures])
+    probability = calibrated(score, decision.temperature)
+    metrics = _rates("either", label, either) | _rates("logistic", label, None)
+    metrics["logistic_ap"] = None
+    if decision.logistic is not None:
+        fitted = decision.logistic
+        both = combined((fitted.intercept, fitted.head, fitted.mask), score, mask_score)
+        metrics |= _rates("logistic", label, both >= fitted.threshold)
+        metrics["logistic_ap"] = ranking.average_precision(label, both)
+    return metrics | {
+        "ece": expected_calibration_error(label, probability),
+        "ece_uncalibrated": expected_calibration_error(label, score),
+    }
+
+
+def _rates(name: str, label: np.ndarray, rejected: np.ndarray | None) -> dict[str, float | None]:
+    rates = {}
+    for key, truth in (("recall", 1), ("false_positive_rate", 0)):
+        inside = None if rejected is None else rejected[label == truth]
+        rates[f"{name}_{key}"] = None if inside is None or not inside.size else float(inside.mean())
+    return rates

@@ -1,0 +1,106 @@
+"""Whether a probability means what it says: of parts scored 0.9, nine in ten should be defective.
+
+Calibration by one temperature and the expected calibration error after Guo, Pleiss, Sun and
+Weinberger (ICML 2017), for two classes: bins of equal width of the probability of a defect.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from scipy import optimize, special
+
+Values = Sequence | np.ndarray  # of numbers, one a picture
+BINS = 15
+COLDEST, HOTTEST = 0.02, 50.0
+NEAREST = 2.0**-24  # the least distance of a float32 probability from 1; from 0 they get nearer
+
+
+class ReliabilityBin(NamedTuple):
+    """Pictures with a probability from `low` to below `high` (the last bin holds 1 as well)."""
+
+    low: float
+    high: float
+    count: int
+    mean_probability: float
+    defective_share: float
+
+
+def logit(score: Values) -> np.ndarray:
+    """log(p / (1 - p)), with 0 and 1 moved to the nearest that a float32 can tell from 1.
+
+    >>> logit([0.5, 0.75]).round(4).tolist()
+    [0.0, 1.0986]
+    """
+    return special.logit(np.clip(np.asarray(score, np.float64), NEAREST, 1.0 - NEAREST))
+
+
+def calibrated(score: Values, temperature: float) -> np.ndarray:
+    """The probability whose logit is the score's divided by the temperature.
+
+    >>> calibrated([0.5, 0.9], 2.0).round(4).tolist()
+    [0.5, 0.75]
+    """
+    return special.expit(logit(score) / temperature)
+
+
+def best_temperature(label: Values, score: Values) -> float | None:
+    """The temperature of the least mean log loss; None unless there are both kinds of picture.
+
+    The log loss is convex in one over the temperature, so there is one minimum. Scores that part
+    the two kinds perfectly would ask for a temperature of 0 and get `COLDEST`.
+
+    >>> round(best_temperature([0, 0, 0, 1] * 5, [0.1, 0.1, 0.1, 0.1] * 5), 3)
+    2.0
+    """
+    label, logits = np.asarray(label, np.float64), logit(score)
+    if not 0 < label.sum() < label.size:
+        return None
+
+    def loss(inverse: float) -> float:
+        return float(np.mean(np.logaddexp(0.0, inverse * logits) - label * inverse * logits))
+
+    bounds = (1.0 / HOTTEST, 1.0 / COLDEST)
+    found = optimize.minimize_scalar(loss, bounds=bounds, method="bounded", options={"xatol": 1e-9})
+    return float(1.0 / found.x)
+
+
+def reliability(label: Values, probability: Values, bins: int = BINS) -> list[ReliabilityBin]:
+    """The bins that hold a picture, in rising order.
+
+    >>> reliability([0, 1, 1], [0.05, 0.9, 1.0], bins=2)[1]
+    ReliabilityBin(low=0.5, high=1.0, count=2, mean_probability=0.95, defective_share=1.0)
+    """
+    label, probability = np.asarray(label, np.float64), np.asarray(probability, np.float64)
+    index = np.minimum((probability * bins).astype(int), bins - 1)
+    filled = []
+    for number in np.unique(index):
+        inside = index == number
+        filled.append(
+            ReliabilityBin(
+                low=float(number / bins),
+                high=float((number + 1) / bins),
+                count=int(inside.sum()),
+                mean_probability=float(probability[inside].mean()),
+                defective_share=float(label[inside].mean()),
+            )
+        )
+    return filled
+
+
+def expected_calibration_error(
+    label: Values, probability: Values, bins: int = BINS
+) -> float | None:
+    """Mean distance of probability and share of defectives over the pictures, bin by bin.
+
+    Guo et al. 2017, equation 3. None without pictures.
+
+    >>> round(expected_calibration_error([0, 1, 1, 1], [0.1, 0.9, 0.8, 0.9]), 4)
+    0.125
+    """
+    filled = reliability(label, probability, bins)
+    total = sum(bin.count for bin in filled)
+    if not total:
+        return None
+    gap = sum(bin.count * abs(bin.mean_probability - bin.defective_share) for bin in filled)
+    return gap / total

@@ -1,0 +1,67 @@
+"""One row a physical part: what is shipped or scrapped. Its pictures are one group."""
+
+import csv
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from defect_jax import atomic
+from defect_jax.metrics import ranking
+
+
+class Part(NamedTuple):
+    """A row of parts.csv."""
+
+    group: str
+    label: int  # 1 = any of its pictures is defective
+    pictures: int
+    score: float  # of all its shots together
+    decision: int  # 1 = rejected by it
+    sequential_decision: int  # 1 = rejected by the causal test
+    shots: int  # that the causal test looked at
+
+
+def part_metrics(parts: Sequence[Part]) -> dict[str, int | float | None]:
+    """Every metric of metrics.json that counts parts; None where it is not defined.
+
+    >>> missed = Part("a", 1, 6, 0.2, 0, 0, 6)
+    >>> found, good = Part("b", 1, 6, 0.9, 1, 1, 1), Part("c", 0, 6, 0.1, 0, 0, 2)
+    >>> metrics = part_metrics([missed, found, good])
+    >>> metrics["part_recall"], metrics["sequential_shots"], metrics["shots"]
+    (0.5, 3.0, 6.0)
+    """
+    label, score = [part.label for part in parts], [part.score for part in parts]
+    defective = [part for part in parts if part.label]
+    good = [part for part in parts if not part.label]
+    return {
+        "parts": len(parts),
+        "defective_parts": len(defective),
+        "part_recall": _mean([part.decision for part in defective]),
+        "part_precision": _mean([part.label for part in parts if part.decision]),
+        "part_false_positive_rate": _mean([part.decision for part in good]),
+        "part_false_negatives": sum(1 - part.decision for part in defective),
+        "part_false_positives": sum(part.decision for part in good),
+        "part_ap": ranking.average_precision(label, score),
+        "part_auroc": ranking.auroc(label, score),
+        "part_recall_at_fpr_05": ranking.recall_at_fpr(label, score, 0.05),
+        "sequential_recall": _mean([part.sequential_decision for part in defective]),
+        "sequential_false_positive_rate": _mean([part.sequential_decision for part in good]),
+        "sequential_shots": _mean([part.shots for part in parts]),
+        "shots": _mean([part.pictures for part in parts]),
+    }
+
+
+def write_parts(path: Path | str, parts: Sequence[Part]) -> None:
+    """Writes parts.csv, whole or not at all; its floats read back unchanged."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(Part._fields)
+    writer.writerows(parts)
+    atomic.write_text(path, text.getvalue())
+
+
+def _mean(values: Sequence[int | float]) -> float | None:
+    return float(np.mean(values)) if values else None

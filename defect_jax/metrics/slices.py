@@ -1,0 +1,112 @@
+"""Recall and overlap of some of the defects: one class of them, or one range of sizes."""
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from defect_jax.metrics.intervals import rate_interval
+from defect_jax.metrics.picture import Picture
+
+QUARTERS = ("smallest quarter", "second quarter", "third quarter", "largest quarter")
+SMALLEST = 0.1
+
+
+class Slice(NamedTuple):
+    """Some of the defective pictures, and how they fared; rates are None where there are none."""
+
+    kind: str  # "class" or "size"
+    name: str
+    defective: int
+    recall: float | None  # rejected by the score
+    recall_low: float | None
+    recall_high: float | None
+    seg_recall_hit: float | None  # the mask touches the defect
+    seg_miou: float | None
+
+
+def size_edges(defect_px: Sequence[int]) -> list[int] | None:
+    """Sizes in px that bound the smallest tenth and the quarters of the training defects.
+
+    Returns:
+        The 10 %, 25 %, 50 % and 75 % quantiles, each a size that occurs; None without defects.
+
+    >>> size_edges([0, 0, 10, 20, 30, 40])
+    [10, 10, 20, 30]
+    """
+    sizes = np.array([size for size in defect_px if size > 0])
+    if not sizes.size:
+        return None
+    shares = (SMALLEST, 0.25, 0.5, 0.75)
+    return [int(edge) for edge in np.quantile(sizes, shares, method="inverted_cdf")]
+
+
+def by_size(pictures: Sequence[Picture], edges: Sequence[int] | None) -> list[Slice]:
+    """The smallest tenth and the four quarters, by the sizes of the training defects.
+
+    Args:
+        pictures: of one split.
+        edges: `size_edges` of the training split.
+    """
+    if edges is None:
+        return []
+    defective = [picture for picture in pictures if picture.true_px > 0]
+    tenth = [picture for picture in defective if picture.true_px <= edges[0]]
+    slices = [slice_of("size", f"smallest tenth: up to {edges[0]:,} px", tenth)]
+    limits = [0, *edges[1:], np.inf]
+    for name, low, high in zip(QUARTERS, limits[:-1], limits[1:], strict=True):
+        inside = [picture for picture in defective if low < picture.true_px <= high]
+        bounds = f"above {low:,} px" if high == np.inf else f"up to {high:,} px"
+        slices.append(slice_of("size", f"{name}: {bounds}", inside))
+    return slices
+
+
+def by_class(pictures: Sequence[Picture], class_names: Iterable[str]) -> list[Slice]:
+    """One slice a class of defect; none where all defects are of one class.
+
+    Args:
+        pictures: of one split.
+        class_names: of each picture.
+    """
+    classes: dict[str, list[Picture]] = {}
+    for picture, name in zip(pictures, class_names, strict=True):
+        if picture.label:
+            classes.setdefault(name, []).append(picture)
+    if len(classes) < 2:
+        return []
+    return [slice_of("class", name, inside) for name, inside in sorted(classes.items())]
+
+
+def slice_of(kind: str, name: str, defective: Sequence[Picture]) -> Slice:
+    """How these defective pictures fared.
+
+    >>> found = Picture("a", "a", 1, 0.9, 0.8, 1, 1, 0.5, 20, 30, 30)
+    >>> slice_of("class", "crack", [found]).seg_miou
+    0.5
+    """
+    rejected = [picture.decision for picture in defective]
+    low, high = rate_interval(rejected, [p.group for p in defective]) or (None, None)
+    return Slice(
+        kind=kind,
+        name=name,
+        defective=len(defective),
+        recall=_mean(rejected),
+        recall_low=low,
+        recall_high=high,
+        seg_recall_hit=_mean([picture.intersection_px > 0 for picture in defective]),
+        seg_miou=_mean([picture.iou or 0.0 for picture in defective]),
+    )
+
+
+def slice_metrics(slices: Sequence[Slice]) -> dict[str, int | float | None]:
+    """Flat keys for metrics.json, such as size_smallest_tenth_recall and class_MT_Crack_recall."""
+    values: dict[str, int | float | None] = {}
+    for piece in slices:
+        name = f"{piece.kind}_{piece.name.partition(':')[0].replace(' ', '_')}"
+        for field in Slice._fields[2:]:
+            values[f"{name}_{field}"] = getattr(piece, field)
+    return values
+
+
+def _mean(values: Sequence[float | int]) -> float | None:
+    return float(np.mean(values)) if values else None

@@ -1,0 +1,178 @@
+"""Several shots of a part: taken together, one by one, and counted."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from validation_pictures import options, pictures
+
+from defect_jax.decision import Decision, SequentialTest
+from defect_jax.decision.choose import choose
+from defect_jax.decision.sequential import (
+    ACCEPT,
+    LOOK_AGAIN,
+    REJECT,
+    Looked,
+    choose_test,
+    decide,
+    look,
+)
+from defect_jax.decision.shots import SHOTS, best_shots, part_scores, parts_of
+from defect_jax.judging import combined_metrics, to_parts
+from defect_jax.metrics.parts import part_metrics, write_parts
+from defect_jax.metrics.picture import Picture
+from defect_jax.metrics.slices import by_class, by_size, size_edges, slice_metrics
+
+SCORES = st.lists(st.floats(0, 1, width=16), min_size=1, max_size=5)
+
+
+@given(SCORES)
+def test_shots_together_are_the_plain_formulas(scores):
+    for name, formula in {
+        "max": max,
+        "mean": np.mean,
+        "noisy_or": lambda p: 1 - np.prod(1 - np.array(p)),
+    }.items():
+        running = SHOTS[name](np.array(scores))
+        want = [formula(scores[: n + 1]) for n in range(len(scores))]
+        np.testing.assert_allclose(running, want, atol=1e-12)
+
+
+def test_part_is_defective_if_any_shot_is_and_shots_follow_their_ids():
+    parts = parts_of(list("babac"), ["x5", "x4", "x3", "x2", "x1"], [0, 0, 1, 0, 0])
+    assert parts.group == ["a", "b", "c"] and parts.label.tolist() == [0, 1, 0]
+    assert [rows.tolist() for rows in parts.rows] == [[3, 1], [2, 0], [4]]
+    score = [0.9, 0.2, 0.5, 0.4, 0.1]
+    assert part_scores(parts, score, "mean").tolist() == pytest.approx([0.3, 0.7, 0.1])
+
+
+@pytest.mark.parametrize(
+    ("shots", "good", "bad"),
+    [
+        ("max", [0.4, 0.4, 0.4], [0.0, 0.0, 0.6]),  # the defect shows in one light only
+        ("mean", [0.9, 0.0, 0.0], [0.5, 0.5, 0.5]),  # a glare in one of the good ones
+    ],
+)
+def test_the_way_that_ranks_best_is_taken(shots, good, bad):
+    group, score = ["g"] * 3 + ["b"] * 3, good + bad
+    parts = parts_of(group, list("123123"), [0, 0, 0, 1, 1, 1])
+    assert best_shots(parts, score) == shots
+    chosen = choose(pictures([0] * 3 + [1] * 3, score, group=group), 0.1, options(), 7)
+    assert chosen.part.shots == shots
+    named = options(shots="noisy_or")
+    assert choose(pictures([0, 1], [0.2, 0.6]), 0.1, named, 7).part.shots == "noisy_or"
+
+
+PARTS = st.lists(st.tuples(st.integers(0, 1), SCORES), min_size=2, max_size=8)
+
+
+@settings(deadline=None, max_examples=60)
+@given(PARTS, st.sampled_from(list(SHOTS)), st.floats(0.05, 0.95), st.booleans())
+def test_causal_test_costs_no_mistake_and_saves_looks(rows, shots, threshold, may_accept):
+    label = np.array([truth for truth, _ in rows])
+    running = [SHOTS[shots](np.array(scores)) for _, scores in rows]
+    test = choose_test(label, running, threshold, may_accept)
+    one_by_one = [decide(scores, threshold, test) for scores in running]
+    rejected = np.array([verdict for verdict, _ in one_by_one])
+    full = np.array([scores[-1] >= threshold for scores in running])
+    assert (rejected < label).sum() <= (full < label).sum()
+    assert (rejected > label).sum() <= (full > label).sum()
+    assert test.expected_shots == pytest.approx(np.mean([looks for _, looks in one_by_one]))
+    assert test.expected_shots <= test.shots == pytest.approx(np.mean([len(r) for r in running]))
+    if not may_accept:
+        assert (rejected >= full).all() and test.lower < 0
+
+
+def test_clear_parts_are_decided_at_the_first_shot():
+    running = [np.maximum.accumulate(scores) for scores in np.array([[0.9, 0.9], [0.1, 0.2]])]
+    test = choose_test(np.array([1, 0]), running, 0.5, may_accept=True)
+    assert test.expected_shots == 1.0 and test.shots == 2.0
+
+
+@given(SCORES, st.sampled_from(list(SHOTS)))
+def test_look_by_look_is_the_decision_of_the_row(scores, shots):
+    test = SequentialTest(upper=0.7, lower=0.3, expected_shots=1.0, shots=1.0)
+    looked, verdict, looks = Looked(), LOOK_AGAIN, 0
+    for score in scores:
+        looked, verdict = look(looked, score, shots, test)
+        looks += 1
+        if verdict != LOOK_AGAIN:
+            break
+    final, count = decide(SHOTS[shots](np.array(scores)), 0.5, test)
+    assert count == looks
+    if verdict == LOOK_AGAIN:
+        assert final == (SHOTS[shots](np.array(scores))[-1] >= 0.5)
+    else:
+        assert final == (verdict == REJECT) and verdict in (ACCEPT, REJECT)
+
+
+def picture(name, label, score, mask_score=0.1, true_px=0, inside=0, predicted=0, threshold=0.5):
+    union = true_px + predicted - inside
+    return Picture(
+        f"{name}/{score}", name, label, score, mask_score, int(score >= threshold),
+        int(predicted > 0), inside / union if union else None, inside, true_px, predicted,
+    )  # fmt: skip
+
+
+def test_metrics_of_parts_by_hand(tmp_path):
+    shots = [
+        ("a", 1, 0.2),
+        ("a", 1, 0.9),
+        ("b", 1, 0.3),
+        ("c", 0, 0.6),
+        ("c", 0, 0.1),
+        ("d", 0, 0.2),
+    ]
+    rows = [picture(*shot) for shot in shots]
+    decided = Decision(0.5, 0.5, 0.5, 7, 6, 3)  # nothing chosen: the highest shot, and 0.5
+    parts = to_parts(rows, decided)
+    assert [(p.group, p.label, p.score, p.decision, p.shots) for p in parts] == [
+        ("a", 1, 0.9, 1, 2), ("b", 1, 0.3, 0, 1), ("c", 0, 0.6, 1, 2), ("d", 0, 0.2, 0, 1),
+    ]  # fmt: skip
+    metrics = part_metrics(parts)
+    rates = ("part_recall", "part_false_positive_rate", "part_precision", "shots", "part_auroc")
+    assert [metrics[key] for key in rates] == [0.5, 0.5, 0.5, 1.5, 0.75]
+    assert (metrics["part_false_negatives"], metrics["part_false_positives"]) == (1, 1)
+    write_parts(tmp_path / "parts.csv", parts)
+    lines = (tmp_path / "parts.csv").read_text().splitlines()
+    assert lines[1] == "a,1,2,0.9,1,1,2" and len(lines) == 5
+    assert part_metrics([])["part_recall"] is None
+
+
+def test_either_and_calibration_by_hand():
+    rows = [
+        picture("a", 1, 0.9), picture("b", 1, 0.1, predicted=5), picture("c", 1, 0.2),
+        picture("d", 0, 0.1, predicted=2), picture("e", 0, 0.2),
+    ]  # fmt: skip
+    metrics = combined_metrics(rows, Decision(0.5, 0.5, 0.5, 7, 5, 3))
+    assert metrics["either_recall"] == pytest.approx(2 / 3)
+    assert metrics["either_false_positive_rate"] == 0.5
+    assert metrics["logistic_recall"] is None and metrics["ece"] == metrics["ece_uncalibrated"]
+
+
+def test_slices_by_size_and_class():
+    edges = size_edges([0, *range(10, 110, 10)])
+    assert edges == [10, 30, 50, 80]
+    rows = [
+        picture("a", 1, 0.9, true_px=10, inside=5, predicted=10),
+        picture("b", 1, 0.1, true_px=30),
+        picture("c", 1, 0.8, true_px=31, predicted=9),
+        picture("d", 1, 0.7, true_px=900, inside=900, predicted=900),
+        picture("e", 0, 0.9, predicted=4),
+    ]
+    tenth, first, second, third, fourth = by_size(rows, edges)
+    assert tenth.name == "smallest tenth: up to 10 px" and tenth.recall == 1.0
+    assert (first.defective, first.recall, first.seg_recall_hit) == (2, 0.5, 0.5)
+    assert first.seg_miou == pytest.approx((5 / 15 + 0) / 2)
+    assert (second.seg_recall_hit, second.recall) == (0.0, 1.0)
+    assert third.defective == 0 and third.recall is third.recall_low is None
+    assert fourth.name == "largest quarter: above 80 px" and fourth.seg_miou == 1.0
+    by_name = by_class(rows, ["pit", "pit", "crack", "crack", "good"])
+    assert [(s.name, s.defective, s.recall) for s in by_name] == [
+        ("crack", 2, 1.0),
+        ("pit", 2, 0.5),
+    ]
+    assert slice_metrics(by_name)["class_pit_recall"] == 0.5
+    assert slice_metrics([tenth])["size_smallest_tenth_defective"] == 1
+    assert by_class(rows, ["pit"] * 5) == [] and by_size(rows, None) == []
+    assert size_edges([0, 0]) is None

@@ -1,0 +1,133 @@
+"""Every rule against a search over all thresholds; the promise against its exact distribution."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+from validation_pictures import options, pictures
+
+from defect_jax.decision.bound import allowed_misses, breaking_chance, parts_needed
+from defect_jax.decision.choose import choose
+from defect_jax.decision.rules import RULES, Calibration, rates
+from defect_jax.errors import UserError
+
+SCORE = st.floats(0, 1, width=16)
+TABLES = st.lists(st.tuples(st.integers(0, 1), SCORE), min_size=2, max_size=40).filter(
+    lambda rows: 0 < sum(label for label, _ in rows) < len(rows)
+)
+LEAST = {  # what the rule promises to have smallest, by hand
+    "best_f1": lambda r, o: -r.f1,
+    "target_recall": lambda r, o: r.false_positive_rate if r.recall >= o["recall"] else 9.0,
+    "target_false_positive_rate": lambda r, o: (
+        -r.recall if r.false_positive_rate <= o["false_positive_rate"] else 9.0
+    ),
+    "least_cost": lambda r, o: (
+        o["defect_rate"] * o["miss_cost"] * (1 - r.recall)
+        + (1 - o["defect_rate"]) * o["false_alarm_cost"] * r.false_positive_rate
+    ),
+}
+
+
+@pytest.mark.parametrize("rule", LEAST)
+@settings(deadline=None, max_examples=60)
+@given(rows=TABLES, share=st.sampled_from([0.0, 0.25, 0.5, 0.9, 1.0]))
+def test_no_threshold_is_better_than_the_rules(rule, rows, share):
+    label, score = (np.array(column) for column in zip(*rows, strict=True))
+    wish = options(recall=share, false_positive_rate=share, defect_rate=share)
+    table = Calibration(label, score, np.arange(label.size))
+    threshold = RULES[rule].choose(table, wish, 1).threshold
+    got = LEAST[rule](rates(label, score >= threshold), wish)
+    every = [LEAST[rule](rates(label, score >= t), wish) for t in (*score, 2.0)]
+    assert got == pytest.approx(min(every), abs=1e-9)
+
+
+def test_a_target_that_nothing_meets_rejects_nothing():
+    table = Calibration(np.array([0, 1]), np.array([1.0, 0.5]), np.arange(2))
+    wish = options(false_positive_rate=0.0)
+    threshold = RULES["target_false_positive_rate"].choose(table, wish, 1).threshold
+    assert threshold > 1.0
+    below = Calibration(np.array([0, 1]), np.array([0.8, 0.5]), np.arange(2))
+    assert RULES["target_false_positive_rate"].choose(below, wish, 1).threshold == pytest.approx(
+        0.9
+    )
+
+
+@given(st.integers(1, 400), st.floats(0.005, 0.6), st.floats(0.5, 0.999))
+def test_allowed_misses_is_the_largest_that_keeps_the_promise(parts, miss_rate, confidence):
+    misses = allowed_misses(parts, miss_rate, confidence)
+    broken = 1 - confidence
+    if misses is None:
+        assert parts < parts_needed(miss_rate, confidence)
+        assert (1 - miss_rate) ** parts > broken
+        return
+    assert parts >= parts_needed(miss_rate, confidence)
+    assert stats.binom.cdf(misses, parts, miss_rate) <= broken
+    assert stats.binom.cdf(misses + 1, parts, miss_rate) > broken
+    # Clopper and Pearson's one-sided upper bound of the same counts says the same.
+    assert stats.beta.ppf(confidence, misses + 1, parts - misses) <= miss_rate + 1e-9
+
+
+def test_promise_takes_the_lowest_shot_of_each_part():
+    """22 defective parts of two shots, 0.1 with 0.9 confidence: none may be missed."""
+    lowest = np.linspace(0.3, 0.9, 22)
+    score = np.concatenate([lowest, lowest + 0.05, [0.1, 0.35]])
+    group = [*range(22), *range(22), 22, 23]
+    wish = options(rule="guaranteed_miss_rate", miss_rate=0.1, confidence=0.9)
+    chosen = choose(pictures([1] * 44 + [0] * 2, score, group=group), 0.2, wish, 7)
+    assert chosen.threshold == pytest.approx(0.3, abs=1e-7) and chosen.logistic is None
+    assert (chosen.promise.parts, chosen.promise.misses, chosen.promise.compared) == (22, 0, 1)
+    assert chosen.part.shots == "max" and chosen.part.threshold == pytest.approx(0.35, abs=1e-7)
+    assert chosen.sequential.lower < 0  # accepting early could break the promise
+
+
+def test_too_few_parts_are_refused_with_the_number_needed():
+    wish = options(rule="guaranteed_miss_rate", miss_rate=0.1, confidence=0.9)
+    table = pictures([1] * 21 + [0], np.linspace(0.9, 0.1, 22))
+    with pytest.raises(UserError, match="needs 22 defective parts .* which has 21") as error:
+        choose(table, 0.2, wish, 7)
+    possible = float(str(error.value).rpartition("=")[2])
+    choose(table, 0.2, wish | {"miss_rate": possible}, 7)
+    with pytest.raises(UserError, match="shared among 4 choices .* needs 36 defective parts"):
+        choose(table, 0.2, wish, 7, compared=4)
+
+
+def broken_promises(shots: int, by_parts: bool, draws: int = 2000) -> tuple[float, float]:
+    """Share of draws in which more than a tenth of all parts would be missed; and as expected.
+
+    A part's shots share its difficulty and differ a little by the light. The future is known: the
+    chance that the lowest of the shots lies below a threshold comes from 200,000 parts.
+    """
+    generator = np.random.default_rng(1)
+
+    def draw(parts):
+        hard = generator.normal(size=(parts, 1))
+        return stats.norm.cdf(1.5 + hard + 0.3 * generator.normal(size=(parts, shots)))
+
+    future = np.sort(draw(200_000).min(axis=1))
+    parts = 60
+    wish = options(miss_rate=0.1, confidence=0.9)
+    broken = 0
+    for _ in range(draws):
+        score = draw(parts).ravel()
+        group = np.repeat(np.arange(parts), shots) if by_parts else np.arange(score.size)
+        table = Calibration(np.ones(score.size, int), score, group)
+        chosen = RULES["guaranteed_miss_rate"].choose(table, wish, 1)
+        missed = np.searchsorted(future, chosen.threshold) / future.size
+        broken += missed > 0.1
+    return broken / draws, breaking_chance(parts, chosen.promise.misses, 0.1)
+
+
+@pytest.mark.parametrize("shots", [1, 6])
+def test_promise_is_broken_as_seldom_as_said_and_hardly_less(shots):
+    """60 parts allow 2 misses: 5.3 % of the draws must break 10 %, whatever the number of shots."""
+    share, exact = broken_promises(shots, by_parts=True)
+    assert exact == pytest.approx(0.0530, abs=1e-4)
+    spread = 4 * np.sqrt(exact * (1 - exact) / 2000)
+    assert abs(share - exact) < spread and share < 0.1
+
+
+def test_counting_shots_as_parts_breaks_the_promise():
+    """The naive bound: six shots of a part taken for six witnesses, and a part missed by one."""
+    share, _ = broken_promises(6, by_parts=False)
+    assert share > 0.3
