@@ -60,8 +60,8 @@ def main(argv: list[str]) -> None:
     print_table({name: program for name, (program, _) in programs.items()}, seconds)
 
 
-def make_problem() -> tuple[Callable[..., Any], Any]:
-    """`loss_fn(params)` -> losses and batch statistics, on one random batch, and the params."""
+def make_problem() -> tuple[Callable[..., Any], Any, Any]:
+    """`loss_fn(params, image)` -> losses and batch statistics, the params, and a random image."""
     size, batch_size = FLAGS.size_px, FLAGS.batch_size
     widths = tuple(FLAGS.first_width * 2**row for row in range(5))
     network = SegmentationNetwork(FLAGS.decoder, widths, "scse", dtype=FLAGS.dtype)
@@ -113,7 +113,7 @@ def all_steps(problem: Any) -> Iterator[tuple[str, Callable[..., Any], tuple[Any
     yield named("plain sum", None, plain_sum)
     yield named("fixed", balance.fixed(TASKS), ours, measure=False)
     yield named("gradnorm", balance.gradnorm(TASKS), ours)
-    yield named("gradnorm, step between", balance.gradnorm(TASKS), ours, measure=False)
+    yield named("gradnorm between measurings", balance.gradnorm(TASKS), ours, measure=False)
     one_layer = balance.gradnorm(TASKS, shared=lambda path: path[:2] == ("encoder", "x_4_0"))
     yield named("gradnorm on the last shared block", one_layer, ours)
     yield named("uncertainty", balance.uncertainty(TASKS), ours, measure=False)
@@ -187,8 +187,8 @@ def print_table(programs: dict[str, Any], seconds: dict[str, list[float]]) -> No
             f"| {name} | {statistics.median(seconds[name]):.3f} | {spread} "
             f"| {memory:.0f} | {memory / base:.3f} | {operations:.0f} |"
         )
-    if "gradnorm" in ratios and "gradnorm, step between" in ratios:
-        between, refresh = ratios["gradnorm, step between"], ratios["gradnorm"]
+    if "gradnorm" in ratios and "gradnorm between measurings" in ratios:
+        between, refresh = ratios["gradnorm between measurings"], ratios["gradnorm"]
         mean = (refresh + (REFRESH_STEPS - 1) * between) / REFRESH_STEPS
         print(f"\nGradNorm with norms at every {REFRESH_STEPS}th step, from the two: {mean:.3f}")
 
