@@ -7,12 +7,11 @@ timed. Every row of the table is a process of its own, so that its peak of memor
 rivals are no part of the project and live in an environment apart; without it they are "not run":
 
     python3 -m venv /tmp/tm
-    /tmp/tm/bin/pip install torchmetrics==1.9.0 scikit-learn==1.9.1 anomalib==2.7.0 pyaupro==0.1.11
-
-anomalib sorts all good pixels once for every defect region, and so gets fewer pictures.
+    /tmp/tm/bin/pip install torchmetrics==1.9.0 anomalib==2.7.0 scikit-learn==1.9.1
 """
 
 import argparse
+import itertools
 import json
 import os
 import platform
@@ -29,7 +28,7 @@ from typing import Any, NamedTuple
 SIZE_PX, BATCH_SIZE, FPR_LIMIT = (640, 256), 10, 0.3
 METRICS = ("pixel_ap", "pixel_auroc", "aupro", "miou_pooled", "miou", "mpa", "seg_miou")
 METRICS += ("image_ap", "image_auroc", "recall_at_fpr_05")
-PACKAGES = ("jax", "torch", "torchmetrics", "anomalib", "pyaupro", "scikit-learn", "numpy")
+PACKAGES = ("jax", "torch", "torchmetrics", "anomalib", "scikit-learn", "numpy")
 
 
 class Batch(NamedTuple):
@@ -218,28 +217,14 @@ def anomalib() -> Run:
     return run
 
 
-def pyaupro() -> Run:
-    """AUPRO and nothing else, all pixels sorted once."""
-    import torch
-    from pyaupro import PerRegionOverlap, auc_compute
-
-    def run(batches: Iterable[Batch]) -> dict[str, Any]:
-        metric = PerRegionOverlap(thresholds=None)
-        for batch in batches:
-            metric.update(torch.from_numpy(batch.probability), torch.from_numpy(batch.mask))
-        return {"aupro": auc_compute(*metric.compute(), limit=FPR_LIMIT)}
-
-    return run
-
-
 CONTENDERS: dict[str, Callable[[], Run]] = {
     "ours": ours,
     "scikit-learn and NumPy": scikit_learn,
     "torchmetrics": lambda: torchmetrics(None),
     "torchmetrics, 200 thresholds": lambda: torchmetrics(200),
-    "pyaupro, AUPRO alone": pyaupro,
     "anomalib, AUPRO alone": anomalib,
 }
+AT_HOME = ("ours", "scikit-learn and NumPy")  # run by this Python, the others by the rivals'
 
 
 def measure(name: str, pictures: int) -> dict[str, Any]:
@@ -319,28 +304,26 @@ def print_values(cells: dict[str, Any], pictures: int) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
     parser.add_argument("--rival-python", help="python of the rivals' environment")
-    parser.add_argument("--pictures", default="250,1000", help="multiples of 10")
-    parser.add_argument("--anomalib-pictures", default="20,80", help="multiples of 10")
+    parser.add_argument("--pictures", default="250,1000", help="how many, one after the other")
     parser.add_argument("--cell", choices=CONTENDERS, help="what a child process does")
     given = parser.parse_args()
     if given.cell:
         print(json.dumps(measure(given.cell, int(given.pictures)), default=float))
         return
-    alone = "anomalib, AUPRO alone"
-    plan = [(int(n), ["ours", alone]) for n in given.anomalib_pictures.split(",") if n]
-    plan += [(int(n), [c for c in CONTENDERS if c != alone]) for n in given.pictures.split(",")]
+    counts = [int(count) for count in given.pictures.split(",")]
+    if any(count % BATCH_SIZE for count in counts):
+        parser.error(f"--pictures must be multiples of {BATCH_SIZE}")
+    print(f"{platform.machine()}, {os.cpu_count()} processors", flush=True)
     cells: dict[tuple[int, str], Any] = {}
-    print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} processors", flush=True)
-    for pictures, names in plan:
-        for name in names:
-            own = name in ("ours", "scikit-learn and NumPy")
-            python = sys.executable if own else given.rival_python
-            cells[pictures, name] = run_cell(python, name, pictures) if python else {}
+    for count, name in itertools.product(counts, CONTENDERS):
+        python = sys.executable if name in AT_HOME else given.rival_python
+        cells[count, name] = run_cell(python, name, count) if python else {}
     print_costs(cells)
-    for pictures, names in plan:
-        print_values({name: cells[pictures, name] for name in names}, pictures)
+    for count in counts:
+        print_values({name: cells[count, name] for name in CONTENDERS}, count)
 
 
 if __name__ == "__main__":

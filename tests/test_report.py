@@ -1,4 +1,5 @@
 import base64
+import dataclasses
 import hashlib
 import json
 import re
@@ -6,8 +7,10 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+from validation_pictures import options
 
-from defect_jax.decision import Decision
+from defect_jax.decision import Decision, Promise
+from defect_jax.decision import rules as decision_rules
 from defect_jax.metrics.calibration import logit
 from defect_jax.metrics.parts import Part
 from defect_jax.metrics.picture import Picture, picture_iou, picture_metrics
@@ -187,6 +190,25 @@ def test_verdict_counts_and_says_where_the_thresholds_come_from(html):
     assert "score is at least 0.5000" in text and "at least 0.4000" in text
     assert "best F1 score" in text and "on 50 validation pictures, 9 of them defective" in text
     assert '<p class="warning" role' not in html and "<h3>Whole parts" not in html
+
+
+@pytest.mark.parametrize("rule", decision_rules.RULES)
+def test_every_rule_has_words_with_its_options(rule):
+    decided = dataclasses.replace(DECISION, rule=rule, options=options(rule=rule))
+    text = text_of(words.rule_text(decided, True))
+    assert "{" not in text and rule not in text
+    wanted = {"target_recall": "at least 0.95", "least_cost": "a miss costs 100"}
+    assert wanted.get(rule, "The thresholds are those of the ") in text
+
+
+def test_promise_and_minimum_area_are_said():
+    promise = Promise(miss_rate=0.1, confidence=0.9, parts=60, misses=2, compared=3)
+    decided = dataclasses.replace(DECISION, promise=promise, min_area_px=1200)
+    text = text_of(words.rule_text(decided, True))
+    assert "with 0.9 confidence, shared among the 3 checkpoints" in text
+    assert "at most 0.1 of defective parts like these are missed" in text
+    assert "60 defective parts, of which the threshold lets 2 pass" in text
+    assert "and it marks at least 1,200 of them" in text
 
 
 def test_verdict_on_parts_where_they_have_several_pictures(plain):

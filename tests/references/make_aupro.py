@@ -1,9 +1,9 @@
-"""Writes aupro.json: what pyaupro and anomalib make of a few split-sized cases. Run once, with
+"""Writes aupro.json: what pyaupro and anomalib make of a few cases. Run once, with
 
     pip install torchmetrics==1.9.0 anomalib==2.7.0 pyaupro==0.1.11
 
-and never by the tests: they read the values it left. pyaupro runs the code that the authors of the
-metric published; anomalib joins its curves a little differently.
+and never by the tests: they read the values it left. pyaupro holds the curve as the authors of the
+metric published it, anomalib one of its own.
 """
 
 import json
