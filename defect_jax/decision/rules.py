@@ -43,6 +43,7 @@ class Rates(NamedTuple):
 
 
 Options = Mapping  # config.decision
+Rate = np.ndarray | float
 
 
 def best_f1(calibration: Calibration, options: Options, compared: int) -> Chosen:
@@ -118,11 +119,11 @@ RULES = {
 }
 
 
-def expected_cost(options: Options, recall: np.ndarray, alarms: np.ndarray) -> np.ndarray:
+def expected_cost(options: Options, recall: Rate, alarms: Rate) -> Rate:
     """Of one picture in production, where a share `options.defect_rate` is defective.
 
     >>> options = {"defect_rate": 0.01, "miss_cost": 100.0, "false_alarm_cost": 1.0}
-    >>> round(float(expected_cost(options, np.float64(0.9), np.float64(0.05))), 4)
+    >>> round(float(expected_cost(options, 0.9, 0.05)), 4)
     0.1495
     """
     rate = options["defect_rate"]

@@ -82,6 +82,8 @@ def choose_test(
     full = padded[:, -1] >= threshold
     misses, alarms = (full < label).sum(), (full > label).sum()
     seen = np.concatenate(list(running))
+    if padded.shape[1] == 1:  # nothing to save
+        return SequentialTest(REJECTS_NOTHING, NEVER_ACCEPTS, 1.0, 1.0)
     best = None
     for upper in _candidates(seen[seen >= threshold], REJECTS_NOTHING):
         for lower in _candidates(seen[seen < threshold] if may_accept else seen[:0], NEVER_ACCEPTS):
@@ -91,9 +93,8 @@ def choose_test(
             # Of equal cost the cautious bounds, which new parts will reach less often by chance.
             cost = (looks.sum(), -upper, lower)
             if best is None or cost < best[0]:
-                best = (cost, SequentialTest(upper, lower, looks.mean(), lengths.mean()))
-    upper, lower, looks, shots = (float(v) for v in best[1].__dict__.values())
-    return SequentialTest(upper, lower, looks, shots)
+                best = (cost, (upper, lower, looks.mean(), lengths.mean()))
+    return SequentialTest(*(float(value) for value in best[1]))
 
 
 def _verdict(score: float, test: SequentialTest) -> int:
