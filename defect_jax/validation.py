@@ -71,7 +71,8 @@ def decide(
     score_val = Scorer(network, val, config, mesh)
     scores = score_val(average, mask=NO_MASK, pixel=NO_MASK, area_px=1)
     pixel_threshold = scores.histogram.best_f1_threshold()
-    marked = score_val(average, mask=0.0, pixel=pixel_threshold or NO_MASK, area_px=1)
+    pixel = NO_MASK if pixel_threshold is None else pixel_threshold
+    marked = score_val(average, mask=0.0, pixel=pixel, area_px=1)
     pictures = Validation(
         id=np.array([row.id for row in val.rows]),
         group=np.array([row.group for row in val.rows]),

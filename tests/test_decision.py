@@ -24,6 +24,8 @@ def test_choose_keeps_its_promises(given_pictures, pixel_threshold):
     label, score, mask_score = (np.array(column) for column in zip(*given_pictures, strict=True))
     chosen = choose(pictures(label, score, mask_score), pixel_threshold, options(), 7)
     assert 0 <= chosen.pixel_threshold <= chosen.mask_threshold <= 1
+    limit = chosen.mask_threshold if pixel_threshold is None else pixel_threshold
+    assert chosen.pixel_threshold == min(limit, chosen.mask_threshold)
     assert (chosen.pictures, chosen.defective) == (len(label), label.sum())
     if 0 < label.sum() < len(label):
         assert chosen.note == ""

@@ -20,8 +20,9 @@ from defect_jax.decision.sequential import (
 from defect_jax.decision.shots import SHOTS, best_shots, part_scores, parts_of
 from defect_jax.judging import combined_metrics, to_parts
 from defect_jax.metrics.parts import part_metrics, write_parts
-from defect_jax.metrics.picture import Picture
+from defect_jax.metrics.picture import Picture, picture_metrics
 from defect_jax.metrics.slices import by_class, by_size, size_edges, slice_metrics
+from defect_jax.metrics.summary import join_metrics
 
 SCORES = st.lists(st.floats(0, 1, width=16), min_size=1, max_size=5)
 
@@ -148,6 +149,33 @@ def test_either_and_calibration_by_hand():
     assert metrics["either_recall"] == pytest.approx(2 / 3)
     assert metrics["either_false_positive_rate"] == 0.5
     assert metrics["logistic_recall"] is None and metrics["ece"] == metrics["ece_uncalibrated"]
+
+
+@pytest.mark.parametrize(
+    ("rows", "missing"),
+    [
+        ([picture("a", 0, 0.9), picture("b", 0, 0.2)], "part_recall is null: the split has no def"),
+        (
+            [picture("a", 1, 0.9), picture("a", 0, 0.2)],
+            "positive_rate is null: the split has no good part",
+        ),
+        (
+            [picture("a", 1, 0.1), picture("b", 0, 0.2)],
+            "part_precision is null: no part is rejected",
+        ),
+        ([picture("a", 1, 0.1)], "logistic_recall is null: the decision has no logistic"),
+    ],
+)
+def test_undefined_figures_of_parts_say_why(rows, missing):
+    decided = Decision(0.5, 0.5, 0.5, 7, 2, 1)
+    pixels = dict.fromkeys(("miou_pooled", "miou", "mpa", "pixel_ap", "pixel_auroc", "aupro"))
+    given = part_metrics(to_parts(rows, decided)), combined_metrics(rows, decided), pixels
+    defective = sum(p.label for p in rows)
+    metrics, reasons = join_metrics(
+        picture_metrics(rows), *given, images=len(rows), defective=defective
+    )
+    assert any(missing in reason for reason in reasons)
+    assert len(reasons) == sum(value is None for value in metrics.values())
 
 
 def test_slices_by_size_and_class():

@@ -70,7 +70,7 @@ def choose(
     base = Decision(
         threshold=FALLBACK_THRESHOLD,
         mask_threshold=FALLBACK_THRESHOLD,
-        pixel_threshold=min(pixel_threshold or FALLBACK_THRESHOLD, FALLBACK_THRESHOLD),
+        pixel_threshold=_at_most(pixel_threshold, FALLBACK_THRESHOLD),
         checkpoint_step=checkpoint_step,
         pictures=label.size,
         defective=int(label.sum()),
@@ -86,7 +86,7 @@ def choose(
         base,
         threshold=head.threshold,
         mask_threshold=mask.threshold,
-        pixel_threshold=min(pixel_threshold or mask.threshold, mask.threshold),
+        pixel_threshold=_at_most(pixel_threshold, mask.threshold),
         min_area_px=min_area_px,
         f1=rates(label, pictures.score >= head.threshold).f1,
         mask_f1=rates(label, _mask_rejects(pictures, mask.threshold, min_area_px)).f1,
@@ -98,6 +98,10 @@ def choose(
         logistic=_choose_logistic(pictures, options, compared),
         **_temperature(pictures),
     )
+
+
+def _at_most(pixel_threshold: float | None, mask_threshold: float) -> float:
+    return mask_threshold if pixel_threshold is None else min(pixel_threshold, mask_threshold)
 
 
 def _choose(pictures: Validation, score: np.ndarray, options: Options, compared: int) -> Chosen:
