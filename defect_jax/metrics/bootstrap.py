@@ -12,8 +12,9 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
+from defect_jax.metrics.intervals import Interval
+
 Values = Sequence | np.ndarray  # of numbers, one a picture
-Interval = tuple[float, float]
 REPLICATES = 1000
 SEED = 0  # fixed: the same pictures give the same interval
 TAILS = (0.025, 0.975)

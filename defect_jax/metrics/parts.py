@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-
 from defect_jax import atomic
 from defect_jax.metrics import ranking
+from defect_jax.metrics.picture import mean
 
 
 class Part(NamedTuple):
@@ -39,18 +38,18 @@ def part_metrics(parts: Sequence[Part]) -> dict[str, int | float | None]:
     return {
         "parts": len(parts),
         "defective_parts": len(defective),
-        "part_recall": _mean([part.decision for part in defective]),
-        "part_precision": _mean([part.label for part in parts if part.decision]),
-        "part_false_positive_rate": _mean([part.decision for part in good]),
+        "part_recall": mean([part.decision for part in defective]),
+        "part_precision": mean([part.label for part in parts if part.decision]),
+        "part_false_positive_rate": mean([part.decision for part in good]),
         "part_false_negatives": sum(1 - part.decision for part in defective),
         "part_false_positives": sum(part.decision for part in good),
         "part_ap": ranking.average_precision(label, score),
         "part_auroc": ranking.auroc(label, score),
         "part_recall_at_fpr_05": ranking.recall_at_fpr(label, score, 0.05),
-        "sequential_recall": _mean([part.sequential_decision for part in defective]),
-        "sequential_false_positive_rate": _mean([part.sequential_decision for part in good]),
-        "sequential_shots": _mean([part.shots for part in parts]),
-        "shots": _mean([part.pictures for part in parts]),
+        "sequential_recall": mean([part.sequential_decision for part in defective]),
+        "sequential_false_positive_rate": mean([part.sequential_decision for part in good]),
+        "sequential_shots": mean([part.shots for part in parts]),
+        "shots": mean([part.pictures for part in parts]),
     }
 
 
@@ -61,7 +60,3 @@ def write_parts(path: Path | str, parts: Sequence[Part]) -> None:
     writer.writerow(Part._fields)
     writer.writerows(parts)
     atomic.write_text(path, text.getvalue())
-
-
-def _mean(values: Sequence[int | float]) -> float | None:
-    return float(np.mean(values)) if values else None

@@ -65,14 +65,14 @@ def _mask_metrics(pictures: Sequence[Picture]) -> dict[str, float | None]:
     good = [picture for picture in pictures if picture.true_px == 0]
     right = [(picture.true_px > 0) == (picture.predicted_px > 0) for picture in pictures]
     return {
-        "seg_miou": _mean([iou for iou in ious if iou is not None]),
-        "seg_recall": _mean([p.predicted_px > 0 for p, _ in defective]),
-        "seg_accuracy": _mean(right),
-        "seg_fpr": _mean([picture.predicted_px > 0 for picture in good]),
-        "seg_recall_hit": _mean([p.intersection_px > 0 for p, _ in defective]),
-        "seg_recall_iou_10": _mean([iou >= 0.1 for _, iou in defective]),
-        "seg_recall_iou_30": _mean([iou >= 0.3 for _, iou in defective]),
-        "seg_recall_iou_50": _mean([iou >= 0.5 for _, iou in defective]),
+        "seg_miou": mean([iou for iou in ious if iou is not None]),
+        "seg_recall": mean([p.predicted_px > 0 for p, _ in defective]),
+        "seg_accuracy": mean(right),
+        "seg_fpr": mean([picture.predicted_px > 0 for picture in good]),
+        "seg_recall_hit": mean([p.intersection_px > 0 for p, _ in defective]),
+        "seg_recall_iou_10": mean([iou >= 0.1 for _, iou in defective]),
+        "seg_recall_iou_30": mean([iou >= 0.3 for _, iou in defective]),
+        "seg_recall_iou_50": mean([iou >= 0.5 for _, iou in defective]),
     }
 
 
@@ -94,16 +94,17 @@ def _rankings(pictures: Sequence[Picture]) -> dict[str, float | None]:
 def _decision_metrics(pictures: Sequence[Picture]) -> dict[str, int | float | None]:
     """The decision of the classification head at its threshold."""
     return {
-        "recall": _mean([picture.decision for picture in pictures if picture.label]),
-        "precision": _mean([picture.label for picture in pictures if picture.decision]),
-        "accuracy": _mean([picture.label == picture.decision for picture in pictures]),
-        "false_positive_rate": _mean([p.decision for p in pictures if not p.label]),
+        "recall": mean([picture.decision for picture in pictures if picture.label]),
+        "precision": mean([picture.label for picture in pictures if picture.decision]),
+        "accuracy": mean([picture.label == picture.decision for picture in pictures]),
+        "false_positive_rate": mean([p.decision for p in pictures if not p.label]),
         "false_negatives": sum(p.label == 1 and p.decision == 0 for p in pictures),
         "false_positives": sum(p.label == 0 and p.decision == 1 for p in pictures),
     }
 
 
-def _mean(values: Sequence[int | float]) -> float | None:
+def mean(values: Sequence[int | float]) -> float | None:
+    """The mean, or None of nothing."""
     return sum(values) / len(values) if values else None
 
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from defect_jax.metrics.intervals import rate_interval
-from defect_jax.metrics.picture import Picture
+from defect_jax.metrics.picture import Picture, mean
 
 QUARTERS = ("smallest quarter", "second quarter", "third quarter", "largest quarter")
 SMALLEST = 0.1
@@ -90,11 +90,11 @@ def slice_of(kind: str, name: str, defective: Sequence[Picture]) -> Slice:
         kind=kind,
         name=name,
         defective=len(defective),
-        recall=_mean(rejected),
+        recall=mean(rejected),
         recall_low=low,
         recall_high=high,
-        seg_recall_hit=_mean([picture.intersection_px > 0 for picture in defective]),
-        seg_miou=_mean([picture.iou or 0.0 for picture in defective]),
+        seg_recall_hit=mean([picture.intersection_px > 0 for picture in defective]),
+        seg_miou=mean([picture.iou or 0.0 for picture in defective]),
     )
 
 
@@ -106,7 +106,3 @@ def slice_metrics(slices: Sequence[Slice]) -> dict[str, int | float | None]:
         for field in Slice._fields[2:]:
             values[f"{name}_{field}"] = getattr(piece, field)
     return values
-
-
-def _mean(values: Sequence[float | int]) -> float | None:
-    return float(np.mean(values)) if values else None
