@@ -1,100 +1,263 @@
 """Checkpoints with Orbax: the newest two and the best one are kept; arrays and JSON only.
 
-All use of Orbax is in this file, because its v1 interface still lives under `experimental`.
+All use of Orbax is in this file, because its v1 interface still lives under `experimental`. Orbax
+makes a checkpoint appear whole or not at all, but does not notice a damaged one, so each holds the
+fingerprints of its arrays, and what does not agree with them is never used.
 """
 
-import pathlib
-from typing import Any
+import contextlib
+import errno
+import gc
+import hashlib
+import json
+import logging
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
+import absl.logging
 import jax
+from jax.experimental import multihost_utils
 from orbax.checkpoint import v1 as ocp
 
 from defect_jax.errors import UserError
+from defect_jax.fingerprint import fingerprints, form
+from defect_jax.paths import AnyPath
+from defect_jax.progress import say
 
-SELECTION = "selection"  # the validation score that decides which checkpoint is best
+Checkpointer = ocp.training.Checkpointer
+NOT_WRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
+FULL = ("No space left", "RESOURCE_EXHAUSTED", "Disk quota")  # how TensorStore says it
+UNREACHABLE = ("PERMISSION_DENIED", "UNAVAILABLE", "DEADLINE_EXCEEDED", "UNAUTHENTICATED")
 
 
-def open_checkpoints(workdir: pathlib.Path) -> ocp.training.Checkpointer:
+class Damaged(Exception):
+    """A checkpoint is not what was saved."""
+
+
+class Restored(NamedTuple):
+    """What a checkpoint holds."""
+
+    state: Any
+    unlogged: list[dict[str, float]]  # numbers of the steps after the last line of the log
+
+
+class _KeepBest(NamedTuple):
+    """Keeps the best of the checkpoints whose validation score is known (the newest of equals)."""
+
+    scores: Mapping[int, float]  # grows while the run goes on
+
+    def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> list[bool]:
+        del context
+        steps = [checkpoint.step for checkpoint in checkpoints]
+        known = [step for step in steps if step in self.scores]
+        best = max(known, key=lambda step: (self.scores[step], step), default=None)
+        return [step == best for step in steps]
+
+
+def open_checkpoints(workdir: AnyPath, scores: Mapping[int, float]) -> Checkpointer:
     """Opens `workdir/checkpoints`, a context manager; an unfinished save is never seen.
 
     A plain best-N policy deletes the newest checkpoint when an older one is better, and a killed
-    run would
-    go back that far: the newest two are kept as well.
-    """
-    keep = ocp.training.preservation_policies
-    best = keep.BestN(
-        get_metric_fn=lambda metrics: metrics[SELECTION],
-        n=1,
-        keep_checkpoints_without_metrics=False,
-    )
-    return ocp.training.Checkpointer(
-        (workdir / "checkpoints").absolute(),
-        save_decision_policy=ocp.training.save_decision_policies.FixedIntervalPolicy(1),
-        preservation_policy=keep.AnyPreservationPolicy([keep.LatestN(2), best]),
-        cleanup_tmp_directories=True,
-    )
+    run would go back that far: the newest two are kept as well.
 
-
-def save(checkpointer: ocp.training.Checkpointer, state: Any, selection: float) -> None:
-    """Saves the state of its own step and waits until it is whole on disk."""
-    step = int(jax.device_get(state.step))
-    if step not in [checkpoint.step for checkpoint in checkpointer.checkpoints]:
-        checkpointer.save_checkpointables(
-            step, {"state": state}, metrics={SELECTION: float(selection)}
-        )
-
-
-def newest_step(checkpointer: ocp.training.Checkpointer) -> int | None:
-    """Step of the newest whole checkpoint, or None."""
-    latest = checkpointer.latest
-    return None if latest is None else latest.step
-
-
-def best_step(workdir: pathlib.Path) -> int:
-    """Step of the checkpoint with the highest validation score (the newest of equals).
+    Args:
+        scores: step -> validation score, where it is known.
 
     Raises:
-        UserError: there is no checkpoint.
+        UserError: the folder cannot be made or read.
     """
+    keep = ocp.training.preservation_policies
     folder = workdir / "checkpoints"
-    if not folder.is_dir():
-        raise UserError(f"{folder}: no checkpoint there; train first, or name another --workdir")
-    with open_checkpoints(workdir) as checkpointer:
-        scores = {c.step: (c.metrics[SELECTION], c.step) for c in checkpointer.checkpoints}
-    if not scores:
-        raise UserError(
-            f"{folder}: no whole checkpoint there; train first, or name another --workdir"
+    try:
+        return Checkpointer(
+            folder.absolute(),
+            save_decision_policy=ocp.training.save_decision_policies.FixedIntervalPolicy(1),
+            preservation_policy=keep.AnyPreservationPolicy([keep.LatestN(2), _KeepBest(scores)]),
+            cleanup_tmp_directories=True,
         )
-    return max(scores, key=scores.get)
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be used: {error.strerror or error}") from error
 
 
-def restore(checkpointer: ocp.training.Checkpointer, step: int, like: Any, shardings: Any) -> Any:
+def begin_save(checkpointer: Checkpointer, state: Any, unlogged: list[dict[str, float]]) -> Any:
+    """Starts to save the state of its own step; `finish_save` of the result waits for the end.
+
+    The state may be given away only after that: on a CPU the copy that is written out may be the
+    very memory.
+    """
+    step = int(jax.device_get(state.step))
+    if step in steps(checkpointer):
+        return None
+    record = {"arrays": fingerprints(state), "unlogged": unlogged}
+    with _writing(checkpointer):
+        return checkpointer.save_checkpointables_async(
+            step, {"state": state}, custom_metadata=record | {"sha256": _sha256(record)}
+        )
+
+
+def finish_save(checkpointer: Checkpointer, started: Any) -> None:
+    """Waits until the checkpoint is whole on disk.
+
+    Raises:
+        UserError: it could not be written; those before it are untouched.
+    """
+    if started is not None:
+        with _writing(checkpointer):
+            started.result()
+
+
+def save(checkpointer: Checkpointer, state: Any, unlogged: list[dict[str, float]]) -> None:
+    """Saves the state of its own step and waits until it is whole on disk."""
+    finish_save(checkpointer, begin_save(checkpointer, state, unlogged))
+
+
+def steps(checkpointer: Checkpointer) -> list[int]:
+    """Steps of all checkpoints, the newest last."""
+    return sorted(checkpoint.step for checkpoint in checkpointer.checkpoints)
+
+
+def best_first(checkpointer: Checkpointer, scores: Mapping[int, float]) -> list[int]:
+    """Steps of the validated checkpoints, the best first and the newest of equals."""
+    known = [step for step in steps(checkpointer) if step in scores]
+    return sorted(known, key=lambda step: (scores[step], step), reverse=True)
+
+
+def restore_newest(checkpointer: Checkpointer, like: Any, shardings: Any) -> Restored | None:
+    """Restores the newest checkpoint that is what was saved; None where there never was one.
+
+    Damaged ones are put aside, since the run will save these steps again.
+
+    Raises:
+        UserError: all are damaged, or they belong to another network.
+    """
+    there = steps(checkpointer)
+    for step in reversed(there):
+        try:
+            return restore(checkpointer, step, like, shardings)
+        except Damaged as damage:
+            say(f"{damage}; going on from the one before")
+            _put_aside(checkpointer, step)
+    if there:
+        raise UserError(
+            f"{checkpointer.directory}: no whole checkpoint is left (the damaged ones are in "
+            "damaged_checkpoints); choose another --workdir to begin anew"
+        )
+    return None
+
+
+def restore(checkpointer: Checkpointer, step: int, like: Any, shardings: Any) -> Restored:
     """Restores the state saved at `step` onto the devices of `shardings`, however many wrote it.
 
     Args:
         like: a tree of arrays or ShapeDtypeStructs of the expected shapes.
 
     Raises:
-        UserError: the checkpoint does not fit `like`, so it belongs to another network.
+        Damaged: the files are not what was saved.
+        UserError: the checkpoint belongs to another network, or cannot be reached.
     """
+    where = f"{checkpointer.directory}/{step}"
     abstract = jax.tree.map(
         lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
         like,
         shardings,
     )
-    where = f"{checkpointer.directory}/{step}"
     try:
-        state = checkpointer.load_checkpointables(step, {"state": abstract})["state"]
-    except (ValueError, KeyError) as error:
-        reason = str(error).splitlines()[0][:200]
-        raise UserError(f"{where}: cannot be restored into this network: {reason}") from error
-    # Orbax returns the shape on disk without a word when it differs from the one asked for.
-    for (path, want), got in zip(
-        jax.tree_util.tree_leaves_with_path(abstract), jax.tree.leaves(state), strict=True
-    ):
-        if want.shape != got.shape:
+        with _without_asides():
+            record = _record(checkpointer, step)
+            _refuse_another_network(where, record["arrays"], abstract)
+            state = checkpointer.load_checkpointables(step, {"state": abstract})["state"]
+    except (UserError, Damaged):
+        raise
+    except Exception as error:  # noqa: BLE001  each layer below has its own for a damaged file
+        _refuse_unreachable(where, error)
+        raise Damaged(f"{where} is damaged ({_first_line(error)})") from None
+    found = fingerprints(state)
+    broken = [path for path, sum in record["arrays"].items() if found.get(path) != sum]
+    if broken:
+        raise Damaged(f"{where} is damaged ({broken[0]} is not what was saved)")
+    return Restored(state, record["unlogged"])
+
+
+@contextlib.contextmanager
+def _without_asides() -> Iterator[None]:
+    """One damaged array makes Orbax's other tasks log pages of traces when they are thrown away."""
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)
+    verbosity = absl.logging.get_verbosity()
+    absl.logging.set_verbosity(absl.logging.FATAL)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="coroutine .* was never awaited")
+        try:
+            yield
+        except BaseException as error:
+            error.__traceback__ = None  # holds the tasks
+            gc.collect()
+            raise
+        finally:
+            absl.logging.set_verbosity(verbosity)
+
+
+def _record(checkpointer: Checkpointer, step: int) -> dict[str, Any]:
+    record = dict(checkpointer.metadata(step).custom_metadata)
+    if record.pop("sha256", None) != _sha256(record):
+        raise Damaged(f"{checkpointer.directory}/{step} is damaged (its record is)")
+    return record
+
+
+def _sha256(record: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
+
+
+def _refuse_another_network(where: str, saved: Mapping[str, str], abstract: Any) -> None:
+    """Orbax returns the shape on disk without a word when it differs from the one asked for."""
+    have = {path: described.split()[0] for path, described in saved.items()}
+    want = {
+        jax.tree_util.keystr(path, simple=True, separator="/"): form(leaf)
+        for path, leaf in jax.tree_util.tree_leaves_with_path(abstract)
+    }
+    for path in sorted(have.keys() | want.keys()):
+        if have.get(path) != want.get(path):
             raise UserError(
-                f"{where}: {jax.tree_util.keystr(path)} has shape {got.shape}, "
-                f"this network needs {want.shape}"
+                f"{where}: {path} is {have.get(path, 'not there')}, "
+                f"this network needs {want.get(path, 'none')}"
             )
-    return state
+
+
+def _refuse_unreachable(where: str, error: Exception) -> None:
+    refused = isinstance(error, OSError) and not isinstance(error, FileNotFoundError)
+    if refused or any(word in str(error) for word in UNREACHABLE):
+        raise UserError(f"{where}: cannot be read: {_first_line(error)}") from error
+
+
+def _put_aside(checkpointer: Checkpointer, step: int) -> None:
+    folder = checkpointer.directory.parent / "damaged_checkpoints"
+    if jax.process_index() == 0:
+        folder.mkdir(parents=True, exist_ok=True)
+        target = folder / str(step)
+        if target.exists():
+            target.rmtree()
+        (checkpointer.directory / str(step)).rename(target)
+    if jax.process_count() > 1:
+        multihost_utils.sync_global_devices("damaged checkpoint put aside")
+    checkpointer.reload()
+
+
+@contextlib.contextmanager
+def _writing(checkpointer: Checkpointer) -> Iterator[None]:
+    """Turns a full or read-only disk into one line, and leaves no half-written folder there."""
+    try:
+        yield
+    except Exception as error:
+        number = getattr(error, "errno", None)
+        if number not in NOT_WRITABLE and not any(word in str(error) for word in FULL):
+            raise
+        for remains in checkpointer.directory.glob("*.orbax-checkpoint-tmp*"):
+            remains.rmtree(missing_ok=True)
+        raise UserError(
+            f"{checkpointer.directory}: cannot be written ({_first_line(error)}); the checkpoints "
+            "before are whole: make room, and the same command goes on"
+        ) from error
+
+
+def _first_line(error: BaseException | None) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

@@ -1,13 +1,18 @@
 """What every command shares: --config and --workdir, and one line with exit code 2 for a fault."""
 
+import errno
+import os
 import pathlib
 import sys
 from collections.abc import Callable
+from typing import NoReturn
 
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
+from defect_jax import interrupts, scratch
 from defect_jax.errors import UserError
+from defect_jax.paths import AnyPath, reached
 
 CONFIG = config_flags.DEFINE_config_file(
     "config", None, "A file of configs/, with :variant if wanted."
@@ -15,8 +20,14 @@ CONFIG = config_flags.DEFINE_config_file(
 WORKDIR = flags.DEFINE_string("workdir", None, "Where the run lives; default runs/NAME[-variant].")
 
 
+DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)  # the user's to mend
+
+
 def start(run: Callable[[], None]) -> None:
-    """Parses the flags and calls `run`; a UserError is one line on stderr and exit code 2."""
+    """Parses the flags and calls `run`; a UserError is one line on stderr and exit code 2.
+
+    After SIGTERM or SIGINT the exit code is 143 or 130.
+    """
 
     def main(argv: list[str]) -> None:
         try:
@@ -25,7 +36,16 @@ def start(run: Callable[[], None]) -> None:
             run()
         except UserError as error:
             _refuse(str(error))
+        except interrupts.Stopped as stop:
+            print(f"stopped by signal {stop.number}; the same command goes on", file=sys.stderr)
+            _end(stop.code)
+        except OSError as error:
+            if error.errno not in DISK:
+                raise
+            name = error.filename or "the disk"
+            _refuse(f"{name}: cannot be written or read ({error.strerror}); then start again")
 
+    interrupts.watch()
     logging.set_verbosity(logging.WARNING)
     app.run(main, flags_parser=parse_flags)
 
@@ -37,10 +57,10 @@ def given_config(example: str = "configs/synthetic.py:cpu") -> ConfigDict:
     return CONFIG.value
 
 
-def chosen_workdir() -> pathlib.Path:
+def chosen_workdir() -> AnyPath:
     """--workdir, or runs/NAME[-variant] after --config=…/NAME.py[:variant]."""
     if WORKDIR.value is not None:
-        return pathlib.Path(WORKDIR.value)
+        return reached(WORKDIR.value)
     given_config()
     path, _, variant = flags.FLAGS["config"].config_filename.partition(":")
     name = pathlib.Path(path).stem
@@ -60,6 +80,14 @@ def parse_flags(argv: list[str]) -> list[str]:
         _refuse(" ".join(lines[-1:] if "Traceback" in str(error) else lines))
 
 
-def _refuse(message: str) -> None:
+def _refuse(message: str) -> NoReturn:
     print(" ".join(f"defect_jax: {message}".split()), file=sys.stderr)
-    sys.exit(2)
+    _end(2)
+
+
+def _end(code: int) -> NoReturn:
+    """Ends at once: a compiler's thread, or the other hosts of a run, may take minutes to end."""
+    scratch.clear()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)

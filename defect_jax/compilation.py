@@ -1,23 +1,26 @@
 """Compiling ahead of the first step, so that the time it takes is seen and never spent twice."""
 
 import concurrent.futures
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from defect_jax import interrupts
 from defect_jax.progress import say
+
+LOOK_FOR_SIGNALS_EVERY_S = 0.2
 
 
 def compile_ahead(name: str, jitted: Any, *arguments: Any) -> Callable[..., Any]:
     """Compiles a jitted function for these arguments and says how long that took.
 
     What comes back refuses arguments of any other shape, so it can never compile again unseen.
+
+    Raises:
+        interrupts.Stopped: a signal came meanwhile.
     """
-    say(f"compiling the {name} …")
-    start = time.monotonic()
-    ready = jitted.lower(*arguments).compile()
-    say(f"compiled the {name} in {time.monotonic() - start:.1f} s")
-    return ready
+    return compile_all_ahead({name: jitted}, *arguments)[name]
 
 
 def compile_all_ahead(jitted: Mapping[str, Any], *arguments: Any) -> dict[str, Callable[..., Any]]:
@@ -25,12 +28,36 @@ def compile_all_ahead(jitted: Mapping[str, Any], *arguments: Any) -> dict[str, C
 
     The compiler uses one core for much of its time.
     """
-    with concurrent.futures.ThreadPoolExecutor(len(jitted)) as pool:
-        ready = {
-            name: pool.submit(compile_ahead, name, function, *arguments)
-            for name, function in jitted.items()
-        }
-        return {name: future.result() for name, future in ready.items()}
+    futures = {
+        name: _in_background(_compile, name, function, *arguments)
+        for name, function in jitted.items()
+    }
+    while not all(future.done() for future in futures.values()):
+        interrupts.while_waiting()
+        concurrent.futures.wait(futures.values(), LOOK_FOR_SIGNALS_EVERY_S)
+    return {name: future.result() for name, future in futures.items()}
+
+
+def _compile(name: str, jitted: Any, *arguments: Any) -> Callable[..., Any]:
+    say(f"compiling the {name} …")
+    start = time.monotonic()
+    ready = jitted.lower(*arguments).compile()
+    say(f"compiled the {name} in {time.monotonic() - start:.1f} s")
+    return ready
+
+
+def _in_background(function: Callable[..., Any], *arguments: Any) -> concurrent.futures.Future:
+    """The compiler cannot be interrupted; a pool's thread would keep a stopped program alive."""
+    future: concurrent.futures.Future = concurrent.futures.Future()
+
+    def run() -> None:
+        try:
+            future.set_result(function(*arguments))
+        except BaseException as error:  # noqa: BLE001  raised again by whoever waits
+            future.set_exception(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    return future
 
 
 class Peeked:

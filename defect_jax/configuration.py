@@ -1,7 +1,6 @@
 """The resolved config of a workdir: checked, written once, compared with later requests."""
 
 import json
-import pathlib
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +13,8 @@ from defect_jax.decision.rules import RULES
 from defect_jax.decision.shots import SHOTS
 from defect_jax.errors import UserError
 from defect_jax.metrics.slices import size_edges
+from defect_jax.paths import AnyPath, read_text
+from defect_jax.profile import span
 
 # Where the data lie, how they are read and on what devices changes no result: a workdir may be
 # moved.
@@ -26,6 +27,7 @@ FREE_FIELDS = (
     "mesh.data",
     "mesh.fsdp",
     "compilation_cache",
+    "profile",
 )
 FREE_GROUP = "decision."  # comes after training, and may be made anew
 
@@ -67,6 +69,7 @@ def check(config: ConfigDict) -> None:
         "optimizer.average_decay": (lambda decay: 0.0 <= decay < 1.0, "from 0 to below 1"),
     }
     rules |= _decision_rules()
+    span(config.get("profile", ""))
     for field, (holds, rule) in rules.items():
         if field not in values:
             raise UserError(f"config.{field} is missing: name the --config that has it")
@@ -110,7 +113,7 @@ def resolve(config: ConfigDict, prepared: Prepared) -> ConfigDict:
     return resolved
 
 
-def claim(workdir: pathlib.Path, config: ConfigDict) -> None:
+def claim(workdir: AnyPath, config: ConfigDict) -> None:
     """Writes config.json into a new workdir, or checks that the one there agrees.
 
     Raises:
@@ -128,7 +131,7 @@ def claim(workdir: pathlib.Path, config: ConfigDict) -> None:
         raise UserError(f"--workdir {workdir}: cannot be written: {error.strerror}") from error
 
 
-def load(workdir: pathlib.Path) -> ConfigDict:
+def load(workdir: AnyPath) -> ConfigDict:
     """Reads config.json of a workdir.
 
     Raises:
@@ -136,7 +139,7 @@ def load(workdir: pathlib.Path) -> ConfigDict:
     """
     path = workdir / "config.json"
     try:
-        return ConfigDict(json.loads(path.read_text()))
+        return ConfigDict(json.loads(read_text(path)))
     except FileNotFoundError:
         raise UserError(
             f"{path}: not there; train first, or name the --workdir of a trained network"
@@ -145,7 +148,12 @@ def load(workdir: pathlib.Path) -> ConfigDict:
         raise UserError(f"{path}: cannot be read: {error}") from error
 
 
-def refuse_differences(kept: ConfigDict, asked: ConfigDict, path: pathlib.Path) -> None:
+def decisive(config: ConfigDict) -> dict[str, Any]:
+    """All fields that change results, by dotted name."""
+    return {field: value for field, value in _flat(config).items() if field not in FREE_FIELDS}
+
+
+def refuse_differences(kept: ConfigDict, asked: ConfigDict, path: AnyPath) -> None:
     """Compares all fields that change results; `asked` may lack what only the data resolve."""
     before, now = _flat(kept), _flat(asked)
     if not any(field.startswith("picture.") for field in now):
@@ -177,7 +185,7 @@ def _flat(config: ConfigDict) -> dict[str, Any]:
     return walk(json.loads(json.dumps(config.to_dict())), "")
 
 
-def of_workdir(workdir: pathlib.Path, asked: ConfigDict | None) -> ConfigDict:
+def of_workdir(workdir: AnyPath, asked: ConfigDict | None) -> ConfigDict:
     """The workdir's own config, with the free fields (data, devices) of `asked`.
 
     Raises:
@@ -192,7 +200,7 @@ def of_workdir(workdir: pathlib.Path, asked: ConfigDict | None) -> ConfigDict:
     return kept
 
 
-def keep_decision(workdir: pathlib.Path, config: ConfigDict) -> None:
+def keep_decision(workdir: AnyPath, config: ConfigDict) -> None:
     """Writes `config.decision` into config.json: the wish that decision.json now fulfils."""
     kept = load(workdir)
     if kept.to_dict().get("decision") != config.decision.to_dict():

@@ -1,15 +1,16 @@
 """From a trained network to decisions, files and the report: the second half of every run."""
 
-import pathlib
+from collections.abc import Mapping
 from typing import Any
 
 import jax
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from defect_jax import checkpoints, configuration
+from defect_jax import checkpoints, configuration, hosts
 from defect_jax.data.prepare import prepare
 from defect_jax.decision import Decision
+from defect_jax.errors import UserError
 from defect_jax.judging import to_metrics, to_parts, to_pictures, to_slices
 from defect_jax.metrics.parts import write_parts
 from defect_jax.metrics.picture import write_predictions
@@ -17,17 +18,18 @@ from defect_jax.metrics.summary import Metrics, write_metrics
 from defect_jax.models.initialise import initial_variables
 from defect_jax.models.network import SegmentationNetwork
 from defect_jax.optimizer import make_tx
+from defect_jax.paths import AnyPath
 from defect_jax.progress import say
 from defect_jax.report.page import Report, write_report
 from defect_jax.results import Results, picture_loader
 from defect_jax.scoring import Scorer
 from defect_jax.sharding import make_mesh, state_sharding
 from defect_jax.steps import create_state
-from defect_jax.validation import compared_checkpoints, decide, decided_before
+from defect_jax.validation import decide, decided_before, selection_scores
 from defect_jax.writers import read_history
 
 
-def evaluate(config: ConfigDict, workdir: pathlib.Path, split: str = "test") -> Metrics:
+def evaluate(config: ConfigDict, workdir: AnyPath, split: str = "test") -> Metrics | None:
     """Restores the best checkpoint, decides on every picture of a split, writes metrics and report.
 
     The decision comes from `decision.json`; where that is missing, or belongs to another checkpoint
@@ -41,25 +43,30 @@ def evaluate(config: ConfigDict, workdir: pathlib.Path, split: str = "test") -> 
             another lies in its own folder.
 
     Returns:
-        The contents of eval/<split>/metrics.json.
+        The contents of eval/<split>/metrics.json; None on hosts other than the first.
     """
     mesh = make_mesh(config.mesh.data, config.mesh.fsdp)
-    step = checkpoints.best_step(workdir)
+    history = hosts.from_first(lambda: read_history(workdir))
+    network = SegmentationNetwork(**config.model)
+    step, average = best_average(network, config, workdir, selection_scores(history), mesh)
     made = decided_before(workdir, step, config)
     prepared = prepare(config.data, needed={split} if made else {"val", split})
-    network = SegmentationNetwork(**config.model)
-    average = best_average(network, config, workdir, step, mesh)
     if not made:
-        compared = compared_checkpoints(workdir)
+        compared = max(1, len(selection_scores(history)))
         made = decide(network, average, prepared.splits["val"], config, mesh, step, compared)
-        made.to_json(workdir / "decision.json")
-        configuration.keep_decision(workdir, config)
-    judged, results = prepared.splits[split], Results(workdir / "eval" / split)
+        if hosts.is_first():
+            made.to_json(workdir / "decision.json")
+            configuration.keep_decision(workdir, config)
+    judged = prepared.splits[split]
+    scorer = Scorer(network, judged, config, mesh)
+    given = (made.mask_threshold, made.pixel_threshold, made.min_area_px)
+    say(f"{split}: step {step}, thresholds from {made.chosen_on}: {shown(made)}")
+    if not hosts.is_first():
+        scorer(average, *given)  # every host takes part, one writes
+        return None
+    results = Results(workdir / "eval" / split)
     path = (workdir / "eval" if split == "test" else results.final) / "report.html"
     with results:
-        scorer = Scorer(network, judged, config, mesh)
-        say(f"{split}: step {step}, thresholds from {made.chosen_on}: {shown(made)}")
-        given = (made.mask_threshold, made.pixel_threshold, made.min_area_px)
         scores = scorer(average, *given, on_mask=results.mask_of(judged))
         pictures = to_pictures(judged, scores, made)
         parts = to_parts(pictures, made)
@@ -77,7 +84,7 @@ def evaluate(config: ConfigDict, workdir: pathlib.Path, split: str = "test") -> 
         parts=parts,
         slices=slices,
         notes=list(prepared.info.notes),
-        history=read_history(workdir),
+        history=history,
         config=config.to_dict(),
         load_picture=picture_loader(judged, results.final / "masks"),
     )
@@ -95,11 +102,32 @@ def shown(made: Decision) -> str:
 
 
 def best_average(
-    network: SegmentationNetwork, config: ConfigDict, workdir: pathlib.Path, step: int, mesh: Mesh
-) -> Any:
-    """The averaged weights of a checkpoint, on the devices there are now."""
+    network: SegmentationNetwork,
+    config: ConfigDict,
+    workdir: AnyPath,
+    scores: Mapping[int, float],
+    mesh: Mesh,
+) -> tuple[int, Any]:
+    """Step and averaged weights of the best whole checkpoint, on the devices there are now.
+
+    Raises:
+        UserError: there is none.
+    """
+    folder = workdir / "checkpoints"
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no checkpoint there; train first, or name another --workdir")
     shape = (1, *config.data.size, config.picture.channels)
     variables = initial_variables(network, shape, config.seed)
     like = jax.eval_shape(lambda tree: create_state(tree, make_tx(config)), variables)
-    with checkpoints.open_checkpoints(workdir) as checkpointer:
-        return checkpoints.restore(checkpointer, step, like, state_sharding(mesh, like)).average
+    shardings = state_sharding(mesh, like)
+    with checkpoints.open_checkpoints(workdir, scores) as checkpointer:
+        for step in checkpoints.best_first(checkpointer, scores):
+            try:
+                restored = checkpoints.restore(checkpointer, step, like, shardings)
+                return step, restored.state.average
+            except checkpoints.Damaged as damage:
+                say(f"{damage}; taking the next best one")
+    raise UserError(
+        f"{folder}: no whole and validated checkpoint there; train on with the same command, or "
+        "name another --workdir"
+    )

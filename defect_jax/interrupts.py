@@ -1,26 +1,101 @@
-"""SIGTERM and SIGINT end a run at its next step, with a checkpoint, instead of at once."""
+"""SIGTERM and SIGINT: a training run saves at its next boundary and ends, anything else at once.
 
+Signals belong to the process, so this module keeps them for all of it. Boundaries are the places
+where a run may end: each step, each batch of an evaluation. On several hosts the signal comes to
+one of them, and JAX's preemption service has all of them stop at the same boundary; each host must
+come to the same boundaries in the same order.
+"""
+
+import os
 import signal
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Iterator
 from contextlib import contextmanager
+from types import FrameType
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+class Stopped(SystemExit):
+    """A signal asked the program to end; the exit code is 128 + signal."""
+
+    def __init__(self, number: int):
+        super().__init__(128 + number)
+        self.number = number
+
+
+class _Process:
+    """What this process knows of signals and boundaries."""
+
+    came: int | None = None
+    deferring = False
+    boundaries = 0
+
+
+def watch() -> None:
+    """Has the first signal end the program in good order, and a second Ctrl-C at once."""
+    for number in SIGNALS:
+        signal.signal(number, _note)
 
 
 @contextmanager
-def noticed() -> Iterator[Callable[[], int | None]]:
-    """Yields a function that returns the signal that came, or None; a second one ends at once."""
-    came: list[int] = []
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-
-    def remember(number: int, frame: object) -> None:
-        del frame
-        came.append(number)
-        for each, handler in before.items():
-            signal.signal(each, handler)
-
-    for number in before:
-        signal.signal(number, remember)
+def deferred() -> Iterator[None]:
+    """Inside, a signal waits for the next `boundary`; one that came in the end is obeyed then."""
+    _Process.deferring = True
     try:
-        yield lambda: came[0] if came else None
+        yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        _Process.deferring = False
+    if _Process.came is not None:
+        raise Stopped(_Process.came)
+
+
+def came() -> int | None:
+    """The signal that came to this process, if one did."""
+    return _Process.came
+
+
+def boundary() -> None:
+    """A place where the run may end; on several hosts all stop at the same one.
+
+    Raises:
+        Stopped: a signal came.
+    """
+    _Process.boundaries += 1
+    number = _Process.came
+    if _several_hosts():
+        from jax.experimental import multihost_utils
+
+        agreed = multihost_utils.reached_preemption_sync_point(_Process.boundaries)
+        number = (number or signal.SIGTERM) if agreed else None
+    if number is not None:
+        raise Stopped(number)
+
+
+def while_waiting() -> None:
+    """A place where this host waits for itself: as `boundary` on one host, nothing on several.
+
+    Raises:
+        Stopped: a signal came.
+    """
+    if _Process.came is not None and not _several_hosts():
+        raise Stopped(_Process.came)
+
+
+def _note(number: int, frame: FrameType | None) -> None:
+    del frame
+    if _Process.came is not None:
+        if number == signal.SIGINT:
+            os._exit(128 + number)
+        return  # cluster managers send SIGTERM more than once, and SIGKILL when they mean it
+    _Process.came = number
+    if _several_hosts():
+        # JAX listens to SIGTERM alone, and tells the other hosts; it has taken over its handler.
+        os.kill(os.getpid(), signal.SIGTERM)
+    elif not _Process.deferring:
+        raise Stopped(number)
+
+
+def _several_hosts() -> bool:
+    jax = sys.modules.get("jax")  # not imported for this: `--mode=check` does without
+    return jax is not None and jax.distributed.is_initialized()

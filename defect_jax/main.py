@@ -7,12 +7,27 @@ import pathlib
 
 from absl import flags
 
-from defect_jax import command_line, runtime
+from defect_jax import cluster, command_line
 from defect_jax.command_line import CONFIG, WORKDIR, chosen_workdir, given_config
 
 SPLITS = ("train", "val", "test")
 SPLIT = flags.DEFINE_enum("split", "test", SPLITS, "Judged by --mode=evaluate and compare.")
+RESUME = flags.DEFINE_enum(
+    "resume", "auto", ("auto", "must"), "must: refuse to begin anew where no checkpoint is."
+)
+COORDINATOR = flags.DEFINE_string("coordinator_address", None, "HOST:PORT of the first host.")
+PROCESSES = flags.DEFINE_integer("num_processes", None, "Of all hosts together.", lower_bound=1)
+PROCESS = flags.DEFINE_integer("process_id", None, "Of this one, from 0.", lower_bound=0)
+HOST_TIMEOUT_S = flags.DEFINE_integer(
+    "host_timeout_s", 60, "A host silent for this long ends the run on all.", lower_bound=5
+)
 WORKDIRS = flags.DEFINE_list("workdirs", [], "Of --mode=compare: the first is the reference.")
+
+
+def join_hosts() -> None:
+    """Several hosts run the same command; on most clusters the environment says so."""
+    given = cluster.Given(COORDINATOR.value, PROCESSES.value, PROCESS.value)
+    cluster.join(given, HOST_TIMEOUT_S.value)
 
 
 # Each mode imports its own module: a bad flag is answered at once, and `check` waits for no more
@@ -22,18 +37,21 @@ WORKDIRS = flags.DEFINE_list("workdirs", [], "Of --mode=compare: the first is th
 def train() -> None:
     """Trains, evaluates the best checkpoint and writes the report."""
     workdir, config = chosen_workdir(), given_config()
-    runtime.start(config)
+    join_hosts()
+    from defect_jax import runtime
     from defect_jax.train import train
 
-    train(config, workdir)
+    runtime.start(config)
+    train(config, workdir, must_resume=RESUME.value == "must")
 
 
 def evaluate() -> None:
     """Evaluates the best checkpoint of a workdir, with the config that lies there."""
-    from defect_jax import configuration
+    workdir = chosen_workdir()
+    join_hosts()
+    from defect_jax import configuration, runtime
     from defect_jax.evaluate import evaluate
 
-    workdir = chosen_workdir()
     config = configuration.of_workdir(workdir, CONFIG.value)
     configuration.check(config)
     runtime.start(config)
@@ -42,10 +60,11 @@ def evaluate() -> None:
 
 def check() -> None:
     """Lists every fault of a data set."""
-    config = given_config()
-    runtime.start(config)
+    from defect_jax import runtime
     from defect_jax.data.check import report_faults
 
+    config = given_config()
+    runtime.start(config)
     report_faults(config.data)
 
 

@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
 from rich.console import Console
@@ -24,10 +24,22 @@ def say(text: str) -> None:
     _console().print(text, markup=False, highlight=False, soft_wrap=True)
 
 
-def track(iterable: Iterable[T], description: str, total: int) -> Iterator[T]:
-    """Yields from `iterable` and shows how far it is, how fast, and how long it will still take."""
+def track(
+    iterable: Iterable[T], description: str, total: int, note: Callable[[], str] = str
+) -> Iterator[T]:
+    """Yields from `iterable` and shows how far it is, how fast, and how long it will still take.
+
+    Args:
+        note: what else to show beside that, asked for each time.
+    """
     follow = _bar if _console().is_terminal else _lines
-    yield from follow(iterable, description, total)
+    yield from follow(iterable, description, total, note)
+
+
+def be_silent() -> None:
+    """Nothing is shown from now on: of several hosts one speaks for all."""
+    _consoles.clear()
+    _consoles[id(sys.stderr)] = Console(file=sys.stderr, quiet=True)
 
 
 _consoles: dict[int, Console] = {}
@@ -41,7 +53,9 @@ def _console() -> Console:
     return _consoles[id(sys.stderr)]
 
 
-def _bar(iterable: Iterable[T], description: str, total: int) -> Iterator[T]:
+def _bar(
+    iterable: Iterable[T], description: str, total: int, note: Callable[[], str]
+) -> Iterator[T]:
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -49,17 +63,20 @@ def _bar(iterable: Iterable[T], description: str, total: int) -> Iterator[T]:
         TextColumn("{task.fields[rate]}"),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
     )
     start = time.monotonic()
     with Progress(*columns, console=_console()) as progress:
-        task = progress.add_task(description, total=total, rate="")
+        task = progress.add_task(description, total=total, rate="", note=note())
         for count, item in enumerate(iterable, 1):
             yield item
             rate = count / max(time.monotonic() - start, 1e-9)
-            progress.update(task, completed=count, rate=f"{rate:.1f}/s")
+            progress.update(task, completed=count, rate=f"{rate:.1f}/s", note=note())
 
 
-def _lines(iterable: Iterable[T], description: str, total: int) -> Iterator[T]:
+def _lines(
+    iterable: Iterable[T], description: str, total: int, note: Callable[[], str]
+) -> Iterator[T]:
     start = shown = time.monotonic()
     count = 0
     for count, item in enumerate(iterable, 1):
@@ -68,7 +85,7 @@ def _lines(iterable: Iterable[T], description: str, total: int) -> Iterator[T]:
         if now - shown >= PLAIN_LINE_EVERY_S:
             shown = now
             rate = count / (now - start)
-            say(
-                f"{description}: {count}/{total}, {rate:.1f}/s, {(total - count) / rate:.0f} s left"
-            )
+            left = f"{(total - count) / rate:.0f} s left"
+            shown_parts = [f"{description}: {count}/{total}", f"{rate:.1f}/s", left, note()]
+            say(", ".join(part for part in shown_parts if part))
     say(f"{description}: {count}/{total} in {time.monotonic() - start:.1f} s")

@@ -8,6 +8,7 @@ import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
+from defect_jax import interrupts
 from defect_jax.compilation import Peeked, compile_ahead
 from defect_jax.data.pipeline import canvas_px, evaluation_batches, evaluation_steps
 from defect_jax.data.prepare import Split
@@ -50,6 +51,9 @@ class Scorer:
             average: averaged params and batch_stats of a TrainState.
             mask, pixel, area_px: thresholds of `steps.decide_mask`.
             on_mask: called with row and decided mask [h w] at native size, for each picture.
+
+        Raises:
+            interrupts.Stopped: a signal came.
         """
         given = Thresholds(np.float32(mask), np.float32(pixel), np.int32(area_px))
         thresholds = place_state(given, Thresholds(*[replicated(self._mesh)] * len(given)))
@@ -62,6 +66,7 @@ class Scorer:
         collected = []
         follow = track(batches, "evaluating", steps) if on_mask else batches
         for batch in follow:
+            interrupts.boundary()
             accumulated, outputs = self._compiled(average, batch, thresholds, accumulated)
             decided = outputs.pop("decided")
             collected.append(jax.device_get(outputs))

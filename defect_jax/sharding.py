@@ -44,6 +44,16 @@ def batch_sharding(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, P(("data", "fsdp")))
 
 
+def rows_of_process(mesh: Mesh, batch_size: int) -> list[int]:
+    """Rows of the global batch that this process's devices hold, in order.
+
+    Which they are depends on how JAX laid the mesh over the hosts.
+    """
+    places = batch_sharding(mesh).addressable_devices_indices_map((batch_size,))
+    rows = {row for (part,) in places.values() for row in range(*part.indices(batch_size))}
+    return sorted(rows)
+
+
 def state_sharding(mesh: Mesh, shapes: Any, min_size: int = MIN_SHARDED_SIZE) -> Any:
     """Shards large arrays along their widest axis that "fsdp" divides, replicates the rest.
 

@@ -1,7 +1,7 @@
 """What is written down about the steps of a run, and when a run must stop."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -19,17 +19,29 @@ class TrainingLog:
     Looks at a step only after the next one is on its way, so that the device never waits for it.
     """
 
-    def __init__(self, writer: MetricsWriter, config: ConfigDict, first_step: int):
+    def __init__(
+        self,
+        writer: MetricsWriter,
+        config: ConfigDict,
+        first_step: int,
+        unlogged: Sequence[Mapping[str, float]] = (),
+    ):
+        """Goes on after `first_step`, with the numbers of the steps that no line holds yet."""
         self._writer, self._config = writer, config
         self._schedule = learning_rate(config)
         self._pending: tuple[int, dict[str, jax.Array]] | None = None
-        self._window: list[dict[str, np.ndarray]] = []
+        self._window = [{k: np.float32(v) for k, v in numbers.items()} for numbers in unlogged]
         self._since = (time.monotonic(), first_step)
 
     def note(self, step: int, metrics: dict[str, jax.Array]) -> None:
         """Takes the numbers of a step just started and looks at those of the step before."""
         self.flush()
         self._pending = (step, metrics)
+
+    @property
+    def unlogged(self) -> list[dict[str, float]]:
+        """The numbers of the steps since the last line; a checkpoint between two has to hold them."""
+        return [{name: float(number) for name, number in n.items()} for n in self._window]
 
     def flush(self) -> None:
         """Waits for the pending step, checks it, and writes a line when one is due.

@@ -1,12 +1,14 @@
 """What the validation split is for: to pick the best checkpoint, and to make the decision."""
 
-import pathlib
+import dataclasses
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
+from defect_jax import hosts
 from defect_jax.data.prepare import Split
 from defect_jax.decision import Decision
 from defect_jax.decision.bound import allowed_misses
@@ -16,14 +18,15 @@ from defect_jax.errors import UserError
 from defect_jax.judging import LEAKING
 from defect_jax.metrics import ranking
 from defect_jax.models.network import SegmentationNetwork
+from defect_jax.paths import AnyPath
 from defect_jax.scoring import Scorer, Scores
-from defect_jax.writers import read_history
 
+SELECTION = "selection"  # the number by which checkpoints are compared
 NO_MASK = 2.0  # a mask threshold that no probability reaches: nothing is decided yet
 
 
 def validation_numbers(split: Split, scores: Scores, config: ConfigDict) -> dict[str, float | None]:
-    """Threshold-free scores of validation, and `selection`, which picks the best checkpoint.
+    """Threshold-free scores of validation, and SELECTION, which picks the best checkpoint.
 
     The two halves of the job count alike: ranking the parts and finding the pixels.
     """
@@ -36,16 +39,24 @@ def validation_numbers(split: Split, scores: Scores, config: ConfigDict) -> dict
         "pixel_ap": pixels["pixel_ap"],
     }
     halves = [numbers["image_ap"], numbers["pixel_ap"]]
-    numbers |= {"selection": float(np.mean([half or 0.0 for half in halves]))}
+    numbers |= {SELECTION: float(np.mean([half or 0.0 for half in halves]))}
     return numbers | LEAKING if config.picture.leaking else numbers
 
 
-def decided_before(workdir: pathlib.Path, step: int, config: ConfigDict) -> Decision | None:
+def selection_scores(history: Sequence[Mapping[str, Any]]) -> dict[int, float]:
+    """Step -> the number by which checkpoints are compared, of the lines of metrics.jsonl."""
+    return {line["step"]: line[SELECTION] for line in history if line["split"] == "val"}
+
+
+def decided_before(workdir: AnyPath, step: int, config: ConfigDict) -> Decision | None:
     """The decision that the workdir has for this checkpoint and this wish, or None."""
     path = workdir / "decision.json"
-    if not path.exists():
+    fields = hosts.from_first(
+        lambda: dataclasses.asdict(Decision.from_json(path)) if path.exists() else None
+    )
+    if fields is None:
         return None
-    made = Decision.from_json(path)
+    made = Decision.from_fields(path, fields)
     fits = made.checkpoint_step == step and made.options == config.decision.to_dict()
     return made if fits else None
 
@@ -82,11 +93,6 @@ def decide(
         area_px=marked.pictures["predicted_px"],
     )
     return choose(pictures, pixel_threshold, config.decision.to_dict(), step, compared)
-
-
-def compared_checkpoints(workdir: pathlib.Path) -> int:
-    """How many checkpoints the validation split was looked at with, to pick the best."""
-    return max(1, sum(line["split"] == "val" for line in read_history(workdir)))
 
 
 def refuse_empty_promise(config: ConfigDict, val: Split) -> None:

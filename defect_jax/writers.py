@@ -1,14 +1,15 @@
 """Numbers of a run: metrics.jsonl for programs, TensorBoard for people."""
 
 import json
+import os
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from tensorboardX import SummaryWriter
 
-from defect_jax import atomic
+from defect_jax import atomic, hosts
 
 
 class MetricsWriter:
@@ -18,10 +19,16 @@ class MetricsWriter:
     resumed run equals the file of an unbroken one.
     """
 
-    def __init__(self, workdir: pathlib.Path, first_step: int):
-        """Opens both; lines after `first_step`, left by a run cut off later, are dropped."""
+    def __init__(
+        self, workdir: pathlib.Path, history: Sequence[Mapping[str, Any]], first_step: int
+    ):
+        """Opens both; lines after `first_step`, left by a run cut off later, are dropped.
+
+        Args:
+            history: the lines that are there, see `read_history`.
+        """
         self._path = workdir / "metrics.jsonl"
-        kept = [line for line in read_history(workdir) if line["step"] <= first_step]
+        kept = [line for line in history if line["step"] <= first_step]
         atomic.write_text(self._path, "".join(json.dumps(line) + "\n" for line in kept))
         self._file = self._path.open("a")
         self._board = SummaryWriter(str(workdir / "tensorboard"), purge_step=first_step + 1)
@@ -42,9 +49,35 @@ class MetricsWriter:
             if number is not None:
                 self._board.add_scalar(f"{split}/{name}", number, step)
 
+    def sync(self) -> None:
+        """Returns when the lines are on disk: a checkpoint must not outlive those before it."""
+        os.fsync(self._file.fileno())
+
     def rate(self, step: int, pictures_per_second: float) -> None:
         """Shows the speed on the board only: it is not the same twice."""
         self._board.add_scalar("train/pictures_per_second", pictures_per_second, step)
+
+
+class _Nothing:
+    """The writer of a host that writes nothing."""
+
+    def __enter__(self) -> "_Nothing":
+        return self
+
+    def __exit__(self, *exception: object) -> None: ...
+
+    def write(self, step: int, split: str, numbers: Mapping[str, Any]) -> None: ...
+
+    def sync(self) -> None: ...
+
+    def rate(self, step: int, pictures_per_second: float) -> None: ...
+
+
+def open_writer(
+    workdir: pathlib.Path, history: Sequence[Mapping[str, Any]], first_step: int
+) -> MetricsWriter | _Nothing:
+    """The writer of this host: the first one of a run writes, the others do not."""
+    return MetricsWriter(workdir, history, first_step) if hosts.is_first() else _Nothing()
 
 
 def read_history(workdir: pathlib.Path) -> list[dict]:

@@ -144,10 +144,10 @@ def test_restored_in_mid_run_it_goes_on_bit_for_bit(method, tmp_path):
     params, opt_state = run(tx, batches[:11])
     state = TrainState(jnp.array(11), params, {}, opt_state, {})
     here = jax.tree.map(lambda leaf: leaf.sharding, state)
-    with open_checkpoints(tmp_path) as checkpointer:
-        save(checkpointer, state, 0.5)
-    with open_checkpoints(tmp_path) as checkpointer:
-        back = restore(checkpointer, 11, state, here)
+    with open_checkpoints(tmp_path, {}) as checkpointer:
+        save(checkpointer, state, [])
+    with open_checkpoints(tmp_path, {}) as checkpointer:
+        back = restore(checkpointer, 11, state, here).state
     assert type(back.opt_state[0]) is balance.BalanceState
     resumed = run(tx, batches[11:], back.params, back.opt_state)
     jax.tree.map(np.testing.assert_array_equal, resumed, whole)

@@ -34,11 +34,12 @@ def on_host(batch):
     return jax.tree.map(np.asarray, batch)
 
 
-def take(ready, first_step=0, count=3, **data):
+def take(ready, first_step=0, count=3, rows=None, **data):
     config, splits = ready
     config = ConfigDict(config.to_dict())
     config.data.update(data)
-    batches = training_batches(splits["train"], config, on_host, first_step)
+    rows = range(config.train.batch_size) if rows is None else rows
+    batches = training_batches(splits["train"], config, rows, on_host, first_step)
     return [next(batches) for _ in range(count)]
 
 
@@ -67,11 +68,18 @@ def test_resuming_at_a_step_gives_the_batches_of_that_step(ready):
     assert_same(take(ready, count=5)[2:], take(ready, first_step=2, count=3))
 
 
+def test_hosts_load_their_rows_of_the_same_batches(ready):
+    whole = take(ready, first_step=1)
+    for rows in ([0, 1, 2, 3], [4, 5, 6, 7], [1, 6]):
+        part = take(ready, first_step=1, rows=rows)
+        assert_same(part, [jax.tree.map(lambda leaf, r=rows: leaf[r], batch) for batch in whole])
+
+
 def test_another_seed_gives_another_order(ready):
     config, splits = ready
     other = ConfigDict(config.to_dict())
     other.seed = 1
-    changed = next(training_batches(splits["train"], other, on_host, 0))
+    changed = next(training_batches(splits["train"], other, range(8), on_host, 0))
     assert not np.array_equal(changed["image"], take(ready)[0]["image"])
 
 

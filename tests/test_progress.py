@@ -1,8 +1,6 @@
 """Progress yields everything, in lines where there is no terminal."""
 
-import signal
-
-from defect_jax import interrupts, progress
+from defect_jax import progress
 
 
 def test_plain_lines_say_how_far_and_how_fast(capsys, monkeypatch):
@@ -19,11 +17,17 @@ def test_brackets_in_a_line_are_not_markup(capsys):
     assert capsys.readouterr().err == "picture [red] of [0, 1]\n"
 
 
-def test_a_signal_is_noticed_and_the_old_handlers_come_back():
-    before = signal.getsignal(signal.SIGTERM)
-    with interrupts.noticed() as came:
-        assert came() is None
-        signal.raise_signal(signal.SIGTERM)
-        assert came() == signal.SIGTERM
-        assert signal.getsignal(signal.SIGTERM) == before  # a second one ends at once
-    assert signal.getsignal(signal.SIGTERM) == before
+def test_a_note_stands_beside_the_rate(capsys, monkeypatch):
+    monkeypatch.setattr(progress, "PLAIN_LINE_EVERY_S", 0.0)
+    notes = iter(["checkpoint 4", "checkpoint 8"])
+    list(progress.track(iter("ab"), "training", 2, lambda: next(notes)))
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0].endswith(" s left, checkpoint 4") and lines[1].endswith(", checkpoint 8")
+
+
+def test_a_silent_process_says_nothing(capsys, monkeypatch):
+    monkeypatch.setattr(progress, "_consoles", {})
+    progress.be_silent()
+    progress.say("nobody hears")
+    assert list(progress.track(iter("ab"), "training", 2)) == ["a", "b"]
+    assert capsys.readouterr().err == ""

@@ -11,6 +11,7 @@ from defect_jax.sharding import (
     make_mesh,
     place_state,
     replicated,
+    rows_of_process,
     state_sharding,
     to_global,
 )
@@ -54,3 +55,7 @@ def test_values_arrive_where_they_belong():
     assert batch["image"].sharding == batch_sharding(mesh)
     assert batch["image"].addressable_shards[0].data.shape == (2,)
     assert replicated(mesh).spec == P()
+
+
+def test_rows_of_one_process_are_all_of_them():
+    assert rows_of_process(make_mesh(2, 4), 16) == list(range(16))

@@ -1,6 +1,9 @@
 """The log of a run: means over its window, and the stop at the first number that is not finite."""
 
+import json
+
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from configs import synthetic
@@ -11,13 +14,31 @@ from defect_jax.writers import MetricsWriter, read_history
 
 def test_lines_hold_the_mean_of_their_window(tmp_path):
     config = synthetic.get_config("debug")  # a line every two steps
-    with MetricsWriter(tmp_path, 0) as writer:
+    with MetricsWriter(tmp_path, [], 0) as writer:
         log = TrainingLog(writer, config, 0)
         for step, loss in enumerate([1.0, 3.0, 5.0, 9.0], 1):
             log.note(step, {"loss": jnp.array(loss)})
         assert len(read_history(tmp_path)) == 1  # the last step is looked at one step later
         log.flush()
     assert [line["loss"] for line in read_history(tmp_path)] == [2.0, 7.0]
+
+
+def test_a_log_that_goes_on_between_two_lines_writes_the_same_line(tmp_path):
+    config = synthetic.get_config("debug")
+    losses = [np.float32(0.1), np.float32(0.7), np.float32(1 / 3), np.float32(2 / 7)]
+    for name, stops in (("whole", ()), ("twice", (1, 3))):
+        (tmp_path / name).mkdir()
+        with MetricsWriter(tmp_path / name, [], 0) as writer:
+            log = TrainingLog(writer, config, 0)
+            for step, loss in enumerate(losses, 1):
+                log.note(step, {"loss": jnp.array(loss)})
+                if step in stops:
+                    log.flush()
+                    unlogged = json.loads(json.dumps(log.unlogged))  # as a checkpoint holds it
+                    log = TrainingLog(writer, config, step, unlogged)
+            log.flush()
+    assert read_history(tmp_path / "twice") == read_history(tmp_path / "whole")
+    assert len(read_history(tmp_path / "whole")) == 2
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])

@@ -8,7 +8,7 @@ from defect_jax.writers import MetricsWriter, read_history
 
 
 def test_lines_round_trip_and_undefined_numbers_are_null(tmp_path):
-    with MetricsWriter(tmp_path, 0) as writer:
+    with MetricsWriter(tmp_path, [], 0) as writer:
         writer.write(5, "train", {"loss": np.float32(0.5), "other": None, "third": float("nan")})
         writer.rate(5, 12.0)
     text = (tmp_path / "metrics.jsonl").read_text()
@@ -23,12 +23,12 @@ def test_lines_round_trip_and_undefined_numbers_are_null(tmp_path):
 
 
 def test_a_resumed_run_drops_lines_after_its_checkpoint_and_a_torn_last_line(tmp_path):
-    with MetricsWriter(tmp_path, 0) as writer:
+    with MetricsWriter(tmp_path, [], 0) as writer:
         for step in (2, 4, 6):
             writer.write(step, "train", {"loss": 1.0 / step})
     with (tmp_path / "metrics.jsonl").open("a") as file:
         file.write('{"step": 8, "spl')
-    with MetricsWriter(tmp_path, 4) as writer:
+    with MetricsWriter(tmp_path, read_history(tmp_path), 4) as writer:
         writer.write(6, "train", {"loss": 9.0})
     history = read_history(tmp_path)
     assert [line["step"] for line in history] == [2, 4, 6]

@@ -5,7 +5,7 @@ import fcntl
 import pathlib
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 from ml_collections import ConfigDict
 
@@ -33,14 +33,14 @@ def run_all(ablation: ConfigDict, folder: pathlib.Path, arguments: Sequence[str]
     for cell in cells:
         is_finished(ablation, folder, cell)  # a cell of another config is refused before any work
     failed = []
-    with interrupts.noticed() as came:
+    with interrupts.deferred():
         for number, cell in enumerate(cells, 1):
             with claimed(folder, cell) as lock:
                 if lock is None or is_finished(ablation, folder, cell):
                     continue
                 say(f"cell {number} of {len(cells)}: {cell.name}")
                 command = [sys.executable, "-m", "defect_jax.ablation", *arguments]
-                if _run([*command, f"--cell={cell.name}"], lock, came):
+                if _run([*command, f"--cell={cell.name}"], lock):
                     refuse_if_not_begun(folder, cell)
                     failed.append(cell.name)
     if failed:
@@ -115,7 +115,7 @@ def claimed(folder: pathlib.Path, cell: Cell) -> Iterator[int | None]:
         yield file.fileno()
 
 
-def _run(command: Sequence[str], lock: int, came: Callable[[], int | None]) -> int:
+def _run(command: Sequence[str], lock: int) -> int:
     """Exit code of the command; a signal that comes meanwhile is passed on, and then obeyed.
 
     In a session of its own, or a Ctrl-C would reach it twice, and a second one ends a run at once.
@@ -127,10 +127,8 @@ def _run(command: Sequence[str], lock: int, came: Callable[[], int | None]) -> i
                 code = process.wait(timeout=0.2)
                 break
             except subprocess.TimeoutExpired:
-                if came() is not None and sent is None:
-                    sent = came()
+                if interrupts.came() is not None and sent is None:
+                    sent = interrupts.came()
                     process.send_signal(sent)
-    number = sent if sent is not None else came()
-    if number is not None:
-        raise SystemExit(128 + number)
+    interrupts.boundary()
     return code

@@ -1,14 +1,14 @@
 """Prepared records to batches on the devices, with grain.
 
-    plan -> seed -> slice by process -> load -> augment -> batch -> workers -> device
+    plan -> seed -> load -> augment -> rows of this host -> batch -> workers -> device
 
 Pictures travel as uint8 (or uint16) and are normalised on the device: a quarter of the bytes.
 """
 
-import ctypes
 import dataclasses
+import multiprocessing
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import grain
@@ -16,6 +16,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
+from defect_jax import parent
 from defect_jax.data.augment import Augment
 from defect_jax.data.images import decode_image, decode_mask
 from defect_jax.data.letterbox import (
@@ -34,7 +35,6 @@ from defect_jax.metrics.regions import region_weights
 Batch = dict[str, Any]
 HOST_BATCHES = 4  # decoded batches kept ready; grain's default of 500 elements took 8 GB
 DEVICE_BATCHES = 2
-PR_SET_PDEATHSIG = 1  # of Linux's prctl: the signal a child gets when its parent dies
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,27 +122,51 @@ class LoadNative(grain.transforms.Map):
         return canvas
 
 
+@dataclasses.dataclass(frozen=True)
+class _RowsOfBatches:
+    """Of each batch of a stream, the rows that one process needs: a random-access source."""
+
+    stream: grain.MapDataset
+    rows: Sequence[int]
+    batch_size: int
+
+    def __len__(self) -> int:
+        return len(self.stream) // self.batch_size * len(self.rows)
+
+    def __getitem__(self, position: int) -> dict[str, Any]:
+        batch, place = divmod(int(position), len(self.rows))
+        return self.stream[batch * self.batch_size + self.rows[place]]
+
+
 def training_batches(
-    split: Split, config: ConfigDict, to_device: Callable[[Batch], Batch], first_step: int
+    split: Split,
+    config: ConfigDict,
+    rows: Sequence[int],
+    to_device: Callable[[Batch], Batch],
+    first_step: int,
 ) -> Iterator[Batch]:
     """Endless-looking batches of a run, from `first_step` to `config.train.steps`.
 
-    Every process takes every n-th picture of the one global order. The order, and the random
-    changes of each picture, depend on the position in the run alone: resuming is a slice, and the
-    numbers of workers and threads change nothing.
+    The order, and the random changes of each picture, depend on the position in the run alone:
+    resuming is a slice, and the numbers of hosts, workers and threads change nothing.
+
+    Args:
+        rows: of each global batch, those that this process loads (`sharding.rows_of_process`).
     """
     data, batch_size = config.data, config.train.batch_size
     labels = tuple(row.label for row in split.rows)
     plan = SamplingPlan(
         labels, config.train.steps * batch_size, data.positive_fraction, config.seed
     )
-    dataset = (
+    stream = (
         grain.MapDataset.source(plan)
         .seed(config.seed)
         .random_map(Load(split, Frame.of(config), data.augment.shrink, data.augment.stretch))
-        .random_map(Augment(**data.augment.changes))[jax.process_index() :: jax.process_count()]
-        .batch(batch_size // jax.process_count(), drop_remainder=True)
+        .random_map(Augment(**data.augment.changes))
     )
+    if len(rows) < batch_size:
+        stream = grain.MapDataset.source(_RowsOfBatches(stream, tuple(rows), batch_size))
+    dataset = stream.batch(len(rows), drop_remainder=True)
     return iter(_stream(dataset.slice(slice(first_step, None)), data, to_device))
 
 
@@ -228,14 +252,20 @@ def _stream(
     stream = dataset.to_iter_dataset(options)
     if data.workers:
         processes = grain.MultiprocessingOptions(data.workers, per_worker_buffer_size=2)
-        stream = stream.mp_prefetch(processes, worker_init_fn=_die_with_parent)
+        stream = stream.mp_prefetch(processes, worker_init_fn=_prepare_worker)
     on_device = stream.map(to_device)
     return grain.experimental.ThreadPrefetchIterDataset(
         on_device, prefetch_buffer_size=DEVICE_BATCHES
     )
 
 
-def _die_with_parent(worker_index: int, worker_count: int) -> None:
-    """Loader workers end with the run: Linux otherwise lets them live on after a SIGKILL."""
+def _prepare_worker(worker_index: int, worker_count: int) -> None:
+    """Loader workers end with the run, and not before it.
+
+    A Ctrl-C, or a cluster manager's SIGTERM, goes to them as well, and the run still needs pictures
+    for the step it is at.
+    """
     del worker_index, worker_count
-    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
+    parent.end_with(multiprocessing.parent_process().pid)

@@ -12,11 +12,11 @@ import json
 import math
 import types
 import typing
-from pathlib import Path
 from typing import Any
 
 from defect_jax import atomic
 from defect_jax.errors import UserError
+from defect_jax.paths import AnyPath, as_path, read_text
 
 REJECTS_NOTHING = 2.0  # a threshold that no probability reaches
 THRESHOLDS = ("threshold", "mask_threshold", "pixel_threshold")
@@ -140,26 +140,31 @@ class Decision:
     logistic: Combination | None = None
     note: str = ""
 
-    def to_json(self, path: Path | str) -> None:
+    def to_json(self, path: AnyPath | str) -> None:
         """Writes decision.json, whole or not at all."""
         text = json.dumps(dataclasses.asdict(self), indent=2, allow_nan=False)
         atomic.write_text(path, text + "\n")
 
     @classmethod
-    def from_json(cls, path: Path | str) -> "Decision":
+    def from_json(cls, path: AnyPath | str) -> "Decision":
         """Reads decision.json; a `UserError` names the field that is missing or wrong."""
         try:
-            fields = json.loads(Path(path).read_text("utf-8"))
+            fields = json.loads(read_text(as_path(path)))
         except OSError as error:
             raise UserError(f"{path}: cannot be read: {error.strerror}") from error
         except ValueError as error:
             raise UserError(f"{path}: is not JSON: {error}") from error
+        return cls.from_fields(path, fields)
+
+    @classmethod
+    def from_fields(cls, path: AnyPath | str, fields: Any) -> "Decision":
+        """The decision of what JSON holds; `path` is named where a field is missing or wrong."""
         decision = _record(path, cls, fields, "")
         _check_ranges(path, decision)
         return decision
 
 
-def _record(path: Path | str, kind: type, fields: Any, inside: str) -> Any:
+def _record(path: AnyPath | str, kind: type, fields: Any, inside: str) -> Any:
     """A dataclass from the object that was read, every field with its type."""
     if not isinstance(fields, dict):
         raise UserError(f"{path}: {inside or 'the file'} must hold one JSON object")
@@ -177,7 +182,7 @@ def _record(path: Path | str, kind: type, fields: Any, inside: str) -> Any:
     return kind(**values)
 
 
-def _typed(path: Path | str, name: str, value: Any, kind: Any) -> Any:
+def _typed(path: AnyPath | str, name: str, value: Any, kind: Any) -> Any:
     optional = isinstance(kind, types.UnionType)
     if optional:
         if value is None:
@@ -196,7 +201,7 @@ def _typed(path: Path | str, name: str, value: Any, kind: Any) -> Any:
     raise UserError(f"{path}: {name} must be {words}, not {json.dumps(value)}")
 
 
-def _check_ranges(path: Path | str, decision: Decision) -> None:
+def _check_ranges(path: AnyPath | str, decision: Decision) -> None:
     for name in THRESHOLDS:
         threshold = getattr(decision, name)
         if not 0.0 <= threshold <= 1.0 and threshold != REJECTS_NOTHING:

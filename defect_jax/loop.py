@@ -1,0 +1,135 @@
+"""The loop over training steps and what hangs off it: log, checkpoints, validation, signals."""
+
+import contextlib
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+
+from defect_jax import checkpoints, interrupts
+from defect_jax.balance_choice import measured_every_steps
+from defect_jax.compilation import Peeked, compile_all_ahead
+from defect_jax.data.pipeline import training_batches
+from defect_jax.data.prepare import Prepared
+from defect_jax.models.network import SegmentationNetwork
+from defect_jax.paths import AnyPath
+from defect_jax.profile import Profile
+from defect_jax.progress import say, track
+from defect_jax.scoring import Scorer
+from defect_jax.sharding import rows_of_process, to_global
+from defect_jax.steps import TrainState
+from defect_jax.training_log import TrainingLog
+from defect_jax.validation import SELECTION, validation_numbers
+from defect_jax.writers import open_writer
+
+STEP, MEASURING_STEP = "training step", "training step that measures gradients"
+Step = Callable[[TrainState, Any], tuple[TrainState, dict[str, jax.Array]]]
+
+
+class Loop:
+    """From a restored or initial state to the last step, validated; the state is `self.state`.
+
+    The order is step, log, save, validate. What a signal or a kill leaves behind is a checkpoint
+    of a whole step, and what was done after it is done again in the same way.
+    """
+
+    def __init__(
+        self,
+        config: ConfigDict,
+        workdir: AnyPath,
+        mesh: Mesh,
+        network: SegmentationNetwork,
+        prepared: Prepared,
+        checkpointer: checkpoints.Checkpointer,
+        history: list[dict[str, Any]],
+        scores: dict[int, float],
+    ):
+        """Takes the lines of metrics.jsonl and the validation scores in them, by step."""
+        self.config, self.workdir, self.mesh = config, workdir, mesh
+        self.train_split, self.val_split = prepared.splits["train"], prepared.splits["val"]
+        self.checkpointer, self.history, self.scores = checkpointer, history, scores
+        self.score_val = Scorer(network, self.val_split, config, mesh)
+
+    def to_the_end(self, restored: checkpoints.Restored, step_fns: Mapping[str, Step]) -> None:
+        """Trains to `config.train.steps` from where the restored state is.
+
+        Raises:
+            interrupts.Stopped: a signal came; a checkpoint is saved.
+        """
+        self.state, first = restored.state, int(jax.device_get(restored.state.step))
+        for step in [step for step in self.scores if step > first]:
+            del self.scores[step]  # its checkpoint was damaged: it will be made again
+        self.saved_step = first if first in checkpoints.steps(self.checkpointer) else None
+        with (
+            interrupts.deferred(),
+            open_writer(self.workdir, self.history, first) as self.writer,
+            jax.transfer_guard("disallow"),
+        ):
+            self.log = TrainingLog(self.writer, self.config, first, restored.unlogged)
+            try:
+                self._validate_if_due(first)
+                if first < self.config.train.steps:
+                    self._train(first, step_fns)
+            except interrupts.Stopped:
+                self.log.flush()
+                self._save()
+                say(f"saved step {self.saved_step}")
+                raise
+
+    def _train(self, first: int, step_fns: Mapping[str, Step]) -> None:
+        last, every_steps = self.config.train.steps, measured_every_steps(self.config)
+        rows = rows_of_process(self.mesh, self.config.train.batch_size)
+        place = to_global(self.mesh)
+        batches = Peeked(training_batches(self.train_split, self.config, rows, place, first))
+        ready = compile_all_ahead(step_fns, self.state, batches.first)
+        profile = Profile(self.config.profile, self.workdir)
+        steps = track(range(first + 1, last + 1), "training", last - first, self._heartbeat)
+        with contextlib.closing(profile), contextlib.closing(steps):
+            for step in steps:
+                interrupts.boundary()
+                profile.before(step)
+                step_fn = ready[STEP if (step - 1) % every_steps else MEASURING_STEP]
+                self.state, metrics = step_fn(self.state, next(batches))
+                self.log.note(step, metrics)
+                profile.after(step, metrics)
+                if self._is_due(step):
+                    self.log.flush()
+                    self._validate_if_due(step)
+
+    def _heartbeat(self) -> str:
+        return "no checkpoint yet" if self.saved_step is None else f"checkpoint {self.saved_step}"
+
+    def _is_due(self, step: int) -> bool:
+        """Whether the step is one to save and to validate."""
+        every_steps = self.config.train.eval_every_steps
+        return step > 0 and (step % every_steps == 0 or step == self.config.train.steps)
+
+    def _validate_if_due(self, step: int) -> None:
+        """Saves, and validates meanwhile: a kill during validation loses the validation alone."""
+        if not self._is_due(step) or step in self.scores:
+            return
+        self.writer.sync()
+        saving = checkpoints.begin_save(self.checkpointer, self.state, self.log.unlogged)
+        try:
+            numbers = self._validate(step)
+        finally:
+            checkpoints.finish_save(self.checkpointer, saving)
+            self.saved_step = step
+        self.writer.write(step, "val", numbers)
+        self.scores[step] = numbers[SELECTION]
+
+    def _validate(self, step: int) -> dict[str, float | None]:
+        start = time.monotonic()
+        scores = self.score_val(self.state.average, mask=0.5, pixel=0.5, area_px=1)
+        numbers = validation_numbers(self.val_split, scores, self.config)
+        shown = ", ".join(f"{name} {value:.4f}" for name, value in numbers.items() if value)
+        say(f"step {step} val: {shown} ({time.monotonic() - start:.1f} s)")
+        return numbers
+
+    def _save(self) -> None:
+        self.writer.sync()
+        checkpoints.save(self.checkpointer, self.state, self.log.unlogged)
+        self.saved_step = int(jax.device_get(self.state.step))

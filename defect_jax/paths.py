@@ -1,0 +1,114 @@
+"""Paths that a user gives: on a disk, or in a bucket at gs:// or s3://."""
+
+import contextlib
+import errno
+import importlib.util
+import pathlib
+import re
+from collections.abc import Iterator
+
+from etils import epath
+
+from defect_jax.errors import UserError
+
+AnyPath = pathlib.Path | epath.Path  # on a disk | in a bucket
+
+BACKENDS = {"gs": "gcsfs", "s3": "s3fs"}  # scheme: the package that epath needs for it
+SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.*)")
+
+
+def as_path(text: str | AnyPath) -> AnyPath:
+    """Returns the path that a text names; a path is handed back. Nothing is read or contacted.
+
+    Never make a `pathlib.Path` of what may lie in a bucket: it would be a folder named `gs:`.
+
+    Raises:
+        UserError: a scheme other than gs:// and s3://, no bucket, or its package is not installed.
+    """
+    if not isinstance(text, str):
+        return text
+    match = SCHEME.fullmatch(text)
+    if match is None:
+        return pathlib.Path(text)
+    scheme, rest = match.groups()
+    if scheme not in BACKENDS:
+        raise UserError(f"{text}: {scheme}:// is not known: give gs://…, s3://… or a local path")
+    if not rest.partition("/")[0]:
+        raise UserError(f"{text}: names no bucket")
+    if importlib.util.find_spec(BACKENDS[scheme]) is None:
+        raise UserError(
+            f"{text}: {scheme}:// needs {BACKENDS[scheme]}: pip install 'defect_jax[cloud]', or "
+            "start launch/local.sh with DEFECT_JAX_EXTRAS=cloud"
+        )
+    _forget_listings(scheme)
+    return epath.Path(text.rstrip("/"))
+
+
+def _forget_listings(scheme: str) -> None:
+    """Has fsspec ask the bucket each time: it would not see what others, as Orbax, wrote since."""
+    import fsspec
+
+    fsspec.config.conf.setdefault(scheme, {}).setdefault("use_listings_cache", False)
+
+
+def reached(text: str | AnyPath) -> AnyPath:
+    """`as_path`, and a bucket is asked for it once, so that a wrong key is not found out late.
+
+    Raises:
+        UserError: as `as_path`, or the bucket does not answer.
+    """
+    path = as_path(text)
+    try:
+        exists(path)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be reached: {error.strerror}") from error
+    return path
+
+
+def is_remote(path: AnyPath) -> bool:
+    """Whether it lies in a bucket; Orbax gives an `epath.Path` for a disk too."""
+    return not isinstance(path, pathlib.Path) and SCHEME.match(str(path)) is not None
+
+
+def exists(path: AnyPath) -> bool:
+    """Whether there is a file or folder; what a bucket answers amiss is an OSError."""
+    with os_errors(path):
+        return path.exists()
+
+
+def read_bytes(path: AnyPath) -> bytes:
+    """The whole file; an OSError has a `strerror` wherever it lies."""
+    with os_errors(path):
+        return path.read_bytes()
+
+
+def read_text(path: AnyPath) -> str:
+    """The whole file as UTF-8, with line ends as they are."""
+    return read_bytes(path).decode("utf-8")
+
+
+def write_bytes(path: AnyPath, data: bytes) -> None:
+    """Writes the whole file; in a bucket that is one put, so the old one is there until then."""
+    with os_errors(path):
+        path.write_bytes(data)
+
+
+@contextlib.contextmanager
+def os_errors(path: AnyPath) -> Iterator[None]:
+    """Turns what the clients of buckets raise into an OSError with a `strerror` of one line.
+
+    Each has exceptions of its own, many without being an OSError, most without an errno.
+    """
+    if not is_remote(path):
+        yield
+        return
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise FileNotFoundError(errno.ENOENT, "not there", str(path)) from error
+    except UserError:
+        raise
+    except Exception as error:  # noqa: BLE001  see above
+        lines = str(error).strip().splitlines()
+        text = f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__
+        raise OSError(errno.EIO, text, str(path)) from error

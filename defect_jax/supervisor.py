@@ -1,0 +1,124 @@
+"""The parent of a process that is one of several: it tells which host was lost.
+
+When a host dies, JAX's distributed runtime aborts all other processes from C++, with a stack trace
+and without a word that Python could catch. So on each host the work is done by a child, and this
+parent passes signals on to it, shows what it says, and turns the abort into one line.
+"""
+
+import json
+import os
+import pathlib
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+
+from defect_jax import parent
+
+LOST = 75  # exit code: another host was lost, the same command goes on (EX_TEMPFAIL)
+WORKER = "DEFECT_JAX_WORKER"  # set for the child: where to note the names of the hosts
+# The runtime's own log, from the first sign of trouble on.
+TROUBLE = re.compile(r"^[WEF]\d{4} .* (coordination_service|preemption_sync|client\.h|distributed)")
+FATAL = "Terminating process because the JAX distributed service detected fatal errors"
+UNHEALTHY = re.compile(r"stopped sending heartbeats\):\s*((?:\n?[\w:/]*\d+,?\s)+)")
+LEADER_GONE = "Failed to send RPC to coordination service"
+
+
+def is_worker() -> bool:
+    """Whether this process is the child."""
+    return WORKER in os.environ
+
+
+def end_with_parent() -> None:
+    """Has the child die with its parent."""
+    parent.end_with(int(os.environ[WORKER].partition(":")[0]))
+
+
+def note_names(names: list[str]) -> None:
+    """Tells the parent which process runs on which host."""
+    pathlib.Path(os.environ[WORKER].partition(":")[2]).write_text(json.dumps(names))
+
+
+def run_worker(host_timeout_s: int) -> int:
+    """Starts this program again as a child, waits for its end, and returns the exit code."""
+    with tempfile.TemporaryDirectory() as folder:
+        names = pathlib.Path(folder) / "hosts.json"
+        environment = os.environ | {WORKER: f"{os.getpid()}:{names}"}
+        # In a session of its own: a Ctrl-C would reach it twice.
+        child = subprocess.Popen(
+            [sys.executable, *sys.orig_argv[1:]],
+            env=environment,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+        )
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda number, frame: child.send_signal(number))
+        held: list[str] = []
+        reader = threading.Thread(target=_show, args=(child, held), daemon=True)
+        reader.start()
+        code = child.wait()
+        reader.join(timeout=5)
+        return _verdict(code, "".join(held), _names(names), host_timeout_s)
+
+
+def _show(child: subprocess.Popen, held: list[str]) -> None:
+    """Passes the child's lines on; the runtime's last words are held back."""
+    for line in child.stderr:
+        text = line.decode(errors="replace")
+        if held or TROUBLE.search(text):
+            held.append(text)
+        else:
+            sys.stderr.write(text)
+            sys.stderr.flush()
+
+
+def _names(path: pathlib.Path) -> list[str]:
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError):
+        return []
+
+
+def _verdict(code: int, held: str, names: list[str], host_timeout_s: int) -> int:
+    lost = lost_processes(held)
+    if code == -signal.SIGABRT and lost:
+        which = " and ".join(described(index, names) for index in lost)
+        print(
+            f"defect_jax: {which} is lost: it ended, or did not answer for {host_timeout_s} s; "
+            "the same command on all hosts goes on from the last checkpoint",
+            file=sys.stderr,
+        )
+        return LOST
+    if code not in (0, 2, 128 + signal.SIGTERM, 128 + signal.SIGINT):
+        sys.stderr.write(held)
+    return 128 - code if code < 0 else code
+
+
+def lost_processes(held: str) -> list[int]:
+    """Numbers of the processes that the runtime's last words blame.
+
+    >>> lost_processes("The following tasks are unhealthy (stopped sending heartbeats):\\n"
+    ...                "1\\n/job:jax_worker/replica:0/task:3\\nThe tasks have crashed.")
+    [1, 3]
+    >>> lost_processes("Failed to send RPC to coordination service. Either the leader task")
+    [0]
+    >>> lost_processes("")
+    []
+    """
+    found = UNHEALTHY.search(held)
+    if found:
+        return sorted({int(text) for text in re.findall(r"(\d+),?\s", found.group(1))})
+    return [0] if LEADER_GONE in held else []
+
+
+def described(index: int, names: list[str]) -> str:
+    """Process and host in words.
+
+    >>> described(1, ["node-a", "node-b"])
+    'process 1 of 2 (host node-b)'
+    """
+    if index < len(names):
+        return f"process {index} of {len(names)} (host {names[index]})"
+    return f"process {index}"

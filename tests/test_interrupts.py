@@ -1,0 +1,83 @@
+"""Signals: at once outside of the loop, at the next boundary inside, never lost."""
+
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from defect_jax import interrupts
+from defect_jax.compilation import compile_ahead
+
+
+@pytest.fixture
+def watched(monkeypatch):
+    before = {number: signal.getsignal(number) for number in interrupts.SIGNALS}
+    monkeypatch.setattr(interrupts._Process, "came", None)
+    monkeypatch.setattr(interrupts._Process, "deferring", False)
+    interrupts.watch()
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_outside_a_signal_ends_the_program_at_once(watched, number, code):
+    with pytest.raises(SystemExit) as stop:
+        signal.raise_signal(number)
+    assert stop.value.code == code
+
+
+def test_inside_it_waits_for_a_boundary(watched):
+    reached = []
+    with pytest.raises(interrupts.Stopped) as stop, interrupts.deferred():
+        interrupts.boundary()
+        signal.raise_signal(signal.SIGTERM)
+        reached.append("still here")
+        interrupts.boundary()
+        reached.append("too far")
+    assert reached == ["still here"] and stop.value.number == signal.SIGTERM
+    assert not interrupts._Process.deferring
+
+
+def test_one_after_the_last_boundary_is_obeyed_at_the_end(watched):
+    with pytest.raises(interrupts.Stopped), interrupts.deferred():
+        signal.raise_signal(signal.SIGINT)
+        assert interrupts.came() == signal.SIGINT
+
+
+def test_a_repeated_sigterm_changes_nothing(watched):
+    with pytest.raises(interrupts.Stopped) as stop, interrupts.deferred():
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGTERM)
+        interrupts.boundary()
+    assert stop.value.code == 130
+
+
+def test_a_second_control_c_ends_at_once():
+    code = """
+import signal
+from defect_jax import interrupts
+interrupts.watch()
+with interrupts.deferred():
+    signal.raise_signal(signal.SIGINT)
+    signal.raise_signal(signal.SIGINT)
+    print("too far")
+"""
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (result.returncode, result.stdout) == (130, "")
+
+
+def test_a_signal_during_compilation_does_not_wait_for_the_compiler(watched):
+    class Endless:
+        def lower(self):
+            signal.raise_signal(signal.SIGTERM)
+            return self
+
+        def compile(self):
+            import threading
+
+            threading.Event().wait()
+
+    with pytest.raises(interrupts.Stopped), interrupts.deferred():
+        compile_ahead("endless step", Endless())
