@@ -2,15 +2,20 @@
 
 import os
 import tempfile
-from pathlib import Path
+
+from defect_jax.paths import AnyPath, as_path, is_remote, write_bytes
 
 
-def write_text(path: Path | str, text: str) -> None:
+def write_text(path: AnyPath | str, text: str) -> None:
     """Writes a UTF-8 file in one move: a killed process leaves the old file or the new one.
 
-    Parent folders are made. Line ends are written as they are on every system.
+    Parent folders are made. Line ends are written as they are on every system. In a bucket the move
+    is one put.
     """
-    path = Path(path)
+    path = as_path(path)
+    if is_remote(path):
+        write_bytes(path, text.encode("utf-8"))
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, partial = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".partial")
     try:

@@ -20,13 +20,14 @@ import jax
 from jax.experimental import multihost_utils
 from orbax.checkpoint import v1 as ocp
 
+from defect_jax import checkpoint_mirror
 from defect_jax.errors import UserError
 from defect_jax.fingerprint import fingerprints, form
 from defect_jax.paths import AnyPath
 from defect_jax.progress import say
 
 Checkpointer = ocp.training.Checkpointer
-NOT_WRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
+NOT_WRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO)
 FULL = ("No space left", "RESOURCE_EXHAUSTED", "Disk quota")  # how TensorStore says it
 UNREACHABLE = ("PERMISSION_DENIED", "UNAVAILABLE", "DEADLINE_EXCEEDED", "UNAUTHENTICATED")
 
@@ -71,13 +72,19 @@ def open_checkpoints(workdir: AnyPath, scores: Mapping[int, float]) -> Checkpoin
     folder = workdir / "checkpoints"
     try:
         return Checkpointer(
-            folder.absolute(),
+            checkpoint_mirror.local(folder),
             save_decision_policy=ocp.training.save_decision_policies.FixedIntervalPolicy(1),
             preservation_policy=keep.AnyPreservationPolicy([keep.LatestN(2), _KeepBest(scores)]),
             cleanup_tmp_directories=True,
         )
     except OSError as error:
         raise UserError(f"{folder}: cannot be used: {error.strerror or error}") from error
+
+
+def exist(workdir: AnyPath) -> bool:
+    """Whether a run saved something here."""
+    folder = workdir / "checkpoints"
+    return folder.is_dir() and any(path.name.isdecimal() for path in folder.iterdir())
 
 
 def begin_save(checkpointer: Checkpointer, state: Any, unlogged: list[dict[str, float]]) -> Any:
@@ -105,6 +112,7 @@ def finish_save(checkpointer: Checkpointer, started: Any) -> None:
     if started is not None:
         with _writing(checkpointer):
             started.result()
+            checkpoint_mirror.publish(checkpointer.directory)
 
 
 def save(checkpointer: Checkpointer, state: Any, unlogged: list[dict[str, float]]) -> None:
@@ -230,13 +238,8 @@ def _refuse_unreachable(where: str, error: Exception) -> None:
 
 
 def _put_aside(checkpointer: Checkpointer, step: int) -> None:
-    folder = checkpointer.directory.parent / "damaged_checkpoints"
     if jax.process_index() == 0:
-        folder.mkdir(parents=True, exist_ok=True)
-        target = folder / str(step)
-        if target.exists():
-            target.rmtree()
-        (checkpointer.directory / str(step)).rename(target)
+        checkpoint_mirror.put_aside(checkpointer.directory, step)
     if jax.process_count() > 1:
         multihost_utils.sync_global_devices("damaged checkpoint put aside")
     checkpointer.reload()

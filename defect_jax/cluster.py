@@ -49,10 +49,18 @@ def join(given: Given, host_timeout_s: int) -> None:
     _initialize(given, host_timeout_s)
 
 
+def leave() -> None:
+    """Waits for the other hosts; one that ends before them would be taken for lost."""
+    if supervisor.is_worker():
+        import jax
+
+        jax.distributed.shutdown()
+
+
 def _initialize(given: Given, host_timeout_s: int) -> None:
     import jax
 
-    from defect_jax import hosts, progress
+    from defect_jax import hosts, interrupts, progress
 
     try:
         jax.distributed.initialize(
@@ -64,6 +72,7 @@ def _initialize(given: Given, host_timeout_s: int) -> None:
     except RuntimeError as error:
         lines = str(error).splitlines()
         raise UserError(f"the hosts did not find each other: {lines[0][:200]}") from error
+    interrupts.agree_with_hosts()
     names = hosts.from_all(socket.gethostname())
     supervisor.note_names(names)
     if not hosts.is_first():

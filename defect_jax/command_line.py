@@ -10,7 +10,7 @@ from typing import NoReturn
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
-from defect_jax import interrupts, scratch
+from defect_jax import cluster, interrupts, scratch, supervisor
 from defect_jax.errors import UserError
 from defect_jax.paths import AnyPath, reached
 
@@ -34,16 +34,17 @@ def start(run: Callable[[], None]) -> None:
             if argv[1:]:
                 raise UserError(f"unknown argument {argv[1]}: every option starts with --")
             run()
+            cluster.leave()
         except UserError as error:
             _refuse(str(error))
         except interrupts.Stopped as stop:
             print(f"stopped by signal {stop.number}; the same command goes on", file=sys.stderr)
+            cluster.leave()
             _end(stop.code)
-        except OSError as error:
-            if error.errno not in DISK:
-                raise
-            name = error.filename or "the disk"
-            _refuse(f"{name}: cannot be written or read ({error.strerror}); then start again")
+        except Exception as error:  # noqa: BLE001
+            _refuse_disk(error)
+            supervisor.wait_for_verdict(error)
+            raise
 
     interrupts.watch()
     logging.set_verbosity(logging.WARNING)
@@ -78,6 +79,12 @@ def parse_flags(argv: list[str]) -> list[str]:
         lines = str(error).strip().splitlines()
         # ml_collections quotes the whole traceback of a config file; its last line is the fault.
         _refuse(" ".join(lines[-1:] if "Traceback" in str(error) else lines))
+
+
+def _refuse_disk(error: Exception) -> None:
+    if isinstance(error, OSError) and error.errno in DISK:
+        name = error.filename or "the disk"
+        _refuse(f"{name}: cannot be written or read ({error.strerror}); mend it and start again")
 
 
 def _refuse(message: str) -> NoReturn:

@@ -2,7 +2,6 @@
 
 import csv
 import io
-import pathlib
 from collections.abc import Sequence
 
 import numpy as np
@@ -14,6 +13,7 @@ from defect_jax.errors import UserError
 from defect_jax.metrics import bootstrap
 from defect_jax.metrics.confidence import RATES, bootstrapped
 from defect_jax.metrics.picture import Picture, read_predictions
+from defect_jax.paths import AnyPath, is_remote, read_bytes
 from defect_jax.progress import say
 from defect_jax.report.compare_page import (
     ComparedPicture,
@@ -25,7 +25,7 @@ from defect_jax.report.compare_page import (
 SAME = ("label", "group", "true_px")  # of a picture, whatever the network
 
 
-def compare(workdirs: Sequence[pathlib.Path], output: pathlib.Path, split: str) -> None:
+def compare(workdirs: Sequence[AnyPath], output: AnyPath, split: str) -> None:
     """Writes compare.html and differences.csv: every model against the first, paired by part.
 
     Args:
@@ -59,16 +59,16 @@ def compare(workdirs: Sequence[pathlib.Path], output: pathlib.Path, split: str) 
     say(f"wrote {output / 'compare.html'} and {output / 'differences.csv'}")
 
 
-def _evaluated(workdir: pathlib.Path, split: str) -> pathlib.Path:
+def _evaluated(workdir: AnyPath, split: str) -> AnyPath:
     path = workdir / "eval" / split / "predictions.csv"
     if not path.exists():
         raise UserError(f"{path}: not there; run --mode=evaluate --split={split} on {workdir}")
     return path
 
 
-def _names(workdirs: Sequence[pathlib.Path]) -> list[str]:
+def _names(workdirs: Sequence[AnyPath]) -> list[str]:
     """Last parts of the paths, as many of them as make all names differ."""
-    paths = [workdir.absolute().parts for workdir in workdirs]
+    paths = [(path if is_remote(path) else path.absolute()).parts for path in workdirs]
     if len(set(paths)) < len(paths):
         raise UserError("--workdirs: the same workdir twice")
     length = 1
@@ -135,7 +135,7 @@ def _compared(row: tuple[Picture, ...]) -> ComparedPicture:
     )
 
 
-def _loader(split: Split, folders: Sequence[pathlib.Path]):
+def _loader(split: Split, folders: Sequence[AnyPath]):
     """Returns `load(id) -> (image, true mask, decided masks of all models)`."""
     where = {row.id: index for index, row in enumerate(split.rows)}
 
@@ -145,7 +145,7 @@ def _loader(split: Split, folders: Sequence[pathlib.Path]):
         record = split.source[where[picture_id]]
         files = [folder / "masks" / f"{picture_id}.png" for folder in folders]
         try:
-            decided = [decode_mask(file.read_bytes(), 0) for file in files]
+            decided = [decode_mask(read_bytes(file), 0) for file in files]
         except OSError as error:
             raise UserError(f"{error.filename}: cannot be read: {error.strerror}") from error
         return decode_image(record["image"]), decode_mask(record["mask"], 0), decided

@@ -8,8 +8,7 @@ come to the same boundaries in the same order.
 
 import os
 import signal
-import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
@@ -30,12 +29,25 @@ class _Process:
     came: int | None = None
     deferring = False
     boundaries = 0
+    all_agree: Callable[[int], bool] | None = None  # with several hosts: to stop at this boundary
 
 
 def watch() -> None:
     """Has the first signal end the program in good order, and a second Ctrl-C at once."""
     for number in SIGNALS:
         signal.signal(number, _note)
+
+
+def agree_with_hosts() -> None:
+    """From now on this process is one of several; to be called after `jax.distributed`'s start.
+
+    Orbax asks JAX's preemption service too, at each save and with numbers of its own. The service
+    cannot tell two counts apart: hosts then stopped at different steps, or waited for ever.
+    """
+    from jax.experimental import multihost_utils
+
+    _Process.all_agree = staticmethod(multihost_utils.reached_preemption_sync_point)
+    multihost_utils.reached_preemption_sync_point = lambda step_id: False
 
 
 @contextmanager
@@ -63,11 +75,8 @@ def boundary() -> None:
     """
     _Process.boundaries += 1
     number = _Process.came
-    if _several_hosts():
-        from jax.experimental import multihost_utils
-
-        agreed = multihost_utils.reached_preemption_sync_point(_Process.boundaries)
-        number = (number or signal.SIGTERM) if agreed else None
+    if _Process.all_agree is not None:
+        number = (number or signal.SIGTERM) if _Process.all_agree(_Process.boundaries) else None
     if number is not None:
         raise Stopped(number)
 
@@ -78,7 +87,7 @@ def while_waiting() -> None:
     Raises:
         Stopped: a signal came.
     """
-    if _Process.came is not None and not _several_hosts():
+    if _Process.came is not None and _Process.all_agree is None:
         raise Stopped(_Process.came)
 
 
@@ -89,13 +98,8 @@ def _note(number: int, frame: FrameType | None) -> None:
             os._exit(128 + number)
         return  # cluster managers send SIGTERM more than once, and SIGKILL when they mean it
     _Process.came = number
-    if _several_hosts():
+    if _Process.all_agree is not None:
         # JAX listens to SIGTERM alone, and tells the other hosts; it has taken over its handler.
         os.kill(os.getpid(), signal.SIGTERM)
     elif not _Process.deferring:
         raise Stopped(number)
-
-
-def _several_hosts() -> bool:
-    jax = sys.modules.get("jax")  # not imported for this: `--mode=check` does without
-    return jax is not None and jax.distributed.is_initialized()

@@ -3,12 +3,11 @@
 python -m defect_jax.main --config=configs/synthetic.py:cpu
 """
 
-import pathlib
-
 from absl import flags
 
 from defect_jax import cluster, command_line
 from defect_jax.command_line import CONFIG, WORKDIR, chosen_workdir, given_config
+from defect_jax.paths import reached
 
 SPLITS = ("train", "val", "test")
 SPLIT = flags.DEFINE_enum("split", "test", SPLITS, "Judged by --mode=evaluate and compare.")
@@ -72,8 +71,8 @@ def compare() -> None:
     """Compares the evaluations of several workdirs."""
     from defect_jax.compare import compare
 
-    output = pathlib.Path(WORKDIR.value or "runs/compare")
-    compare([pathlib.Path(workdir) for workdir in WORKDIRS.value], output, SPLIT.value)
+    output = reached(WORKDIR.value or "runs/compare")
+    compare([reached(workdir) for workdir in WORKDIRS.value], output, SPLIT.value)
 
 
 RUN = {"train": train, "evaluate": evaluate, "check": check, "compare": compare}

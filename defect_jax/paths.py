@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import importlib.util
+import logging
 import pathlib
 import re
 from collections.abc import Iterator
@@ -40,15 +41,19 @@ def as_path(text: str | AnyPath) -> AnyPath:
             f"{text}: {scheme}:// needs {BACKENDS[scheme]}: pip install 'defect_jax[cloud]', or "
             "start launch/local.sh with DEFECT_JAX_EXTRAS=cloud"
         )
-    _forget_listings(scheme)
+    _set_up_client(scheme)
     return epath.Path(text.rstrip("/"))
 
 
-def _forget_listings(scheme: str) -> None:
-    """Has fsspec ask the bucket each time: it would not see what others, as Orbax, wrote since."""
+def _set_up_client(scheme: str) -> None:
+    """Has fsspec ask the bucket each time: it would not see what others, as Orbax, wrote since.
+
+    Its log is silent: it shows tracebacks of what is raised, and said, all the same.
+    """
     import fsspec
 
     fsspec.config.conf.setdefault(scheme, {}).setdefault("use_listings_cache", False)
+    logging.getLogger(BACKENDS[scheme]).setLevel(logging.CRITICAL)
 
 
 def reached(text: str | AnyPath) -> AnyPath:
@@ -89,8 +94,13 @@ def read_text(path: AnyPath) -> str:
 
 def write_bytes(path: AnyPath, data: bytes) -> None:
     """Writes the whole file; in a bucket that is one put, so the old one is there until then."""
-    with os_errors(path):
-        path.write_bytes(data)
+    try:
+        with os_errors(path):
+            path.write_bytes(data)
+    except FileNotFoundError as error:
+        if not is_remote(path):
+            raise
+        raise FileNotFoundError(errno.ENOENT, "no such bucket", str(path)) from error
 
 
 @contextlib.contextmanager

@@ -1,9 +1,11 @@
 """A profile of some steps of a run, for TensorBoard or Perfetto."""
 
+from typing import Any
+
 import jax
 
 from defect_jax.errors import UserError
-from defect_jax.paths import AnyPath
+from defect_jax.paths import AnyPath, is_remote
 
 
 class Profile:
@@ -13,8 +15,10 @@ class Profile:
         """Reads `config.profile`, "START:STOP" or empty for none.
 
         Raises:
-            UserError: it is something else.
+            UserError: it is something else, or the workdir lies in a bucket.
         """
+        if steps and is_remote(workdir):
+            raise UserError(f"config.profile: {workdir} must be a local --workdir")
         self._start, self._stop = span(steps)
         self._folder = str(workdir / "profile")
         self._recording = False
@@ -25,7 +29,7 @@ class Profile:
             jax.profiler.start_trace(self._folder)
             self._recording = True
 
-    def after(self, step: int, computed: jax.Array) -> None:
+    def after(self, step: int, computed: Any) -> None:
         """To be called after each step with something that it computes."""
         if step >= self._stop and self._recording:
             jax.block_until_ready(computed)

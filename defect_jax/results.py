@@ -1,26 +1,40 @@
-"""The files of an evaluation: masks and tables in a folder that appears whole."""
+"""The files of an evaluation: masks and tables in a folder that appears whole.
+
+A bucket has no folders that could be renamed: there metrics.json is taken away first and put last,
+so that the folder is whole where it is.
+"""
 
 import os
-import pathlib
 import shutil
 from collections.abc import Callable
 
 import numpy as np
 
+from defect_jax import buckets, scratch
 from defect_jax.data.images import decode_image, decode_mask, encode_mask
 from defect_jax.data.prepare import Split
 from defect_jax.errors import UserError
+from defect_jax.paths import AnyPath, is_remote, read_bytes
 
 OnMask = Callable[[int, np.ndarray], None]
 LoadPicture = Callable[[str], tuple[np.ndarray, np.ndarray, np.ndarray]]
+LAST = "metrics.json"  # its presence says that the folder is whole
 
 
 class Results:
-    """A folder of results that appears whole, in place of the one before it; a context manager."""
+    """A folder of results that appears whole, in place of the one before it; a context manager.
 
-    def __init__(self, final: pathlib.Path):
+    Attributes:
+        final: the folder.
+        folder: a local one, to write the files into.
+    """
+
+    def __init__(self, final: AnyPath):
         self.final = final
-        self.folder = final.with_name(f".{final.name}-{os.getpid()}")
+        if is_remote(final):
+            self.folder = scratch.new_folder("results") / final.name
+        else:
+            self.folder = final.with_name(f".{final.name}-{os.getpid()}")
 
     def __enter__(self) -> "Results":
         shutil.rmtree(self.folder, ignore_errors=True)
@@ -31,11 +45,27 @@ class Results:
         return self
 
     def __exit__(self, kind: type | None, *rest: object) -> None:
-        if kind is None:
+        if kind is None and not is_remote(self.final):
             shutil.rmtree(self.final, ignore_errors=True)
             self.folder.rename(self.final)
-        else:
+            return
+        try:
+            if kind is None:
+                self._copy_up()
+        finally:
             shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _copy_up(self) -> None:
+        files = [path for path in self.folder.rglob("*") if path.is_file()]
+        new = {path.relative_to(self.folder).as_posix() for path in files}
+        try:
+            old = buckets.files_below(self.final).keys()
+            buckets.delete(self.final, old & {LAST})
+            buckets.upload(self.folder, new - {LAST}, self.final)
+            buckets.delete(self.final, old - new - {LAST})
+            buckets.upload(self.folder, new & {LAST}, self.final)
+        except OSError as error:
+            raise UserError(f"{self.final}: cannot be written: {error.strerror}") from error
 
     def mask_of(self, split: Split) -> OnMask:
         """Returns the function that writes the decided mask of a row as masks/<id>.png."""
@@ -48,13 +78,13 @@ class Results:
         return write
 
 
-def picture_loader(split: Split, masks: pathlib.Path) -> LoadPicture:
+def picture_loader(split: Split, masks: AnyPath) -> LoadPicture:
     """Returns `load(id) -> (image, true mask, decided mask)` for the report's gallery."""
     where = {row.id: index for index, row in enumerate(split.rows)}
 
     def load(picture_id: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         record = split.source[where[picture_id]]
-        decided = decode_mask((masks / f"{picture_id}.png").read_bytes(), 0)
+        decided = decode_mask(read_bytes(masks / f"{picture_id}.png"), 0)
         return decode_image(record["image"]), decode_mask(record["mask"], 0), decided
 
     return load

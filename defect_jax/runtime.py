@@ -7,12 +7,16 @@ import jax
 from ml_collections import ConfigDict
 
 from defect_jax.errors import UserError
+from defect_jax.paths import as_path, is_remote
 
 
 def start(config: ConfigDict) -> None:
     """Switches on the compilation cache where `config.compilation_cache` names a folder."""
     if config.compilation_cache:
-        cache_compilations(pathlib.Path(config.compilation_cache).expanduser())
+        folder = as_path(config.compilation_cache)
+        if is_remote(folder):
+            raise UserError(f"config.compilation_cache {folder}: must be a folder of this machine")
+        cache_compilations(pathlib.Path(folder).expanduser())
 
 
 def cache_compilations(folder: pathlib.Path) -> None:

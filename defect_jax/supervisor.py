@@ -14,14 +14,17 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 
 from defect_jax import parent
 
 LOST = 75  # exit code: another host was lost, the same command goes on (EX_TEMPFAIL)
-WORKER = "DEFECT_JAX_WORKER"  # set for the child: where to note the names of the hosts
+WORKER = "DEFECT_JAX_WORKER"  # set for the child: parent, timeout in s, file for the hosts' names
 # The runtime's own log, from the first sign of trouble on.
 TROUBLE = re.compile(r"^[WEF]\d{4} .* (coordination_service|preemption_sync|client\.h|distributed)")
-FATAL = "Terminating process because the JAX distributed service detected fatal errors"
+NOISE = re.compile(r"^\[Gloo\] Rank|^[IW]\d{4} .* preemption_notifier")
+# What JAX raises when a connection breaks, which is sooner than the runtime tells whose.
+BROKEN = ("Gloo", "NCCL", "UNAVAILABLE", "DEADLINE_EXCEEDED", "ABORTED", "Connection")
 UNHEALTHY = re.compile(r"stopped sending heartbeats\):\s*((?:\n?[\w:/]*\d+,?\s)+)")
 LEADER_GONE = "Failed to send RPC to coordination service"
 
@@ -33,19 +36,32 @@ def is_worker() -> bool:
 
 def end_with_parent() -> None:
     """Has the child die with its parent."""
-    parent.end_with(int(os.environ[WORKER].partition(":")[0]))
+    parent.end_with(int(_given()[0]))
 
 
 def note_names(names: list[str]) -> None:
     """Tells the parent which process runs on which host."""
-    pathlib.Path(os.environ[WORKER].partition(":")[2]).write_text(json.dumps(names))
+    pathlib.Path(_given()[2]).write_text(json.dumps(names))
+
+
+def wait_for_verdict(error: Exception) -> None:
+    """In the child, after a connection broke: gives the runtime time to find the lost host.
+
+    It then aborts this process; when this returns, no host was lost.
+    """
+    if is_worker() and any(word in str(error) for word in BROKEN):
+        time.sleep(int(_given()[1]) + 10)
+
+
+def _given() -> list[str]:
+    return os.environ[WORKER].split(":", 2)
 
 
 def run_worker(host_timeout_s: int) -> int:
     """Starts this program again as a child, waits for its end, and returns the exit code."""
     with tempfile.TemporaryDirectory() as folder:
         names = pathlib.Path(folder) / "hosts.json"
-        environment = os.environ | {WORKER: f"{os.getpid()}:{names}"}
+        environment = os.environ | {WORKER: f"{os.getpid()}:{host_timeout_s}:{names}"}
         # In a session of its own: a Ctrl-C would reach it twice.
         child = subprocess.Popen(
             [sys.executable, *sys.orig_argv[1:]],
@@ -67,6 +83,8 @@ def _show(child: subprocess.Popen, held: list[str]) -> None:
     """Passes the child's lines on; the runtime's last words are held back."""
     for line in child.stderr:
         text = line.decode(errors="replace")
+        if NOISE.search(text):
+            continue
         if held or TROUBLE.search(text):
             held.append(text)
         else:

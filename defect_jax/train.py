@@ -35,6 +35,8 @@ def train(config: ConfigDict, workdir: AnyPath, must_resume: bool = False) -> No
         SystemExit: 128 + signal, after SIGTERM or SIGINT, with a checkpoint saved.
     """
     configuration.check(config)
+    if must_resume and not checkpoints.exist(workdir):
+        raise UserError(f"--resume=must: {workdir} holds no checkpoint to go on from")
     mesh = make_mesh(config.mesh.data, config.mesh.fsdp)
     check_batch_size(config, mesh)
     network, tx = SegmentationNetwork(**config.model), make_tx(config)
@@ -48,7 +50,7 @@ def train(config: ConfigDict, workdir: AnyPath, must_resume: bool = False) -> No
     scores = selection_scores(history)
     state, shardings = initial_state(network, tx, config, mesh)
     with checkpoints.open_checkpoints(workdir, scores) as checkpointer:
-        restored = resumed(checkpointer, state, shardings, must_resume)
+        restored = resumed(checkpointer, state, shardings)
         loop = Loop(config, workdir, mesh, network, prepared, checkpointer, history, scores)
         loop.to_the_end(restored, make_steps(network, tx, config, mesh, shardings))
     evaluate(config, workdir)
@@ -86,22 +88,14 @@ def initial_state(
 
 
 def resumed(
-    checkpointer: checkpoints.Checkpointer, state: TrainState, shardings: Any, must_resume: bool
+    checkpointer: checkpoints.Checkpointer, state: TrainState, shardings: Any
 ) -> checkpoints.Restored:
-    """Returns what the newest whole checkpoint holds, or the initial state when there is none.
-
-    Raises:
-        UserError: there is none, but there must be.
-    """
+    """Returns what the newest whole checkpoint holds, or the initial state when there is none."""
     restored = checkpoints.restore_newest(checkpointer, state, shardings)
-    if restored is not None:
-        say(f"going on from step {int(jax.device_get(restored.state.step))}")
-        return restored
-    if must_resume:
-        raise UserError(
-            f"--resume=must: {checkpointer.directory} holds no checkpoint to go on from"
-        )
-    return checkpoints.Restored(state, [])
+    if restored is None:
+        return checkpoints.Restored(state, [])
+    say(f"going on from step {int(jax.device_get(restored.state.step))}")
+    return restored
 
 
 def make_steps(

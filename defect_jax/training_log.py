@@ -40,7 +40,7 @@ class TrainingLog:
 
     @property
     def unlogged(self) -> list[dict[str, float]]:
-        """The numbers of the steps since the last line; a checkpoint between two has to hold them."""
+        """The numbers of the steps since the last line, which a checkpoint has to hold."""
         return [{name: float(number) for name, number in n.items()} for n in self._window]
 
     def flush(self) -> None:

@@ -1,15 +1,15 @@
 """Numbers of a run: metrics.jsonl for programs, TensorBoard for people."""
 
 import json
-import os
-import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from tensorboardX import SummaryWriter
 
-from defect_jax import atomic, hosts
+from defect_jax import hosts
+from defect_jax.append import LineFile
+from defect_jax.board import open_board
+from defect_jax.paths import AnyPath, read_text
 
 
 class MetricsWriter:
@@ -19,39 +19,35 @@ class MetricsWriter:
     resumed run equals the file of an unbroken one.
     """
 
-    def __init__(
-        self, workdir: pathlib.Path, history: Sequence[Mapping[str, Any]], first_step: int
-    ):
+    def __init__(self, workdir: AnyPath, history: Sequence[Mapping[str, Any]], first_step: int):
         """Opens both; lines after `first_step`, left by a run cut off later, are dropped.
 
         Args:
             history: the lines that are there, see `read_history`.
         """
-        self._path = workdir / "metrics.jsonl"
-        kept = [line for line in history if line["step"] <= first_step]
-        atomic.write_text(self._path, "".join(json.dumps(line) + "\n" for line in kept))
-        self._file = self._path.open("a")
-        self._board = SummaryWriter(str(workdir / "tensorboard"), purge_step=first_step + 1)
+        kept = [json.dumps(line) for line in history if line["step"] <= first_step]
+        self._lines = LineFile(workdir / "metrics.jsonl", kept)
+        self._board = open_board(workdir / "tensorboard", first_step + 1)
 
     def __enter__(self) -> "MetricsWriter":
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._file.close()
+        self._lines.close()
         self._board.close()
 
     def write(self, step: int, split: str, numbers: Mapping[str, Any]) -> None:
         """Adds one line for `split` ("train" or "val"); an undefined number is null."""
         plain = {name: _plain(number) for name, number in sorted(numbers.items())}
-        self._file.write(json.dumps({"step": step, "split": split} | plain) + "\n")
-        self._file.flush()
+        self._lines.write(json.dumps({"step": step, "split": split} | plain))
         for name, number in plain.items():
             if number is not None:
                 self._board.add_scalar(f"{split}/{name}", number, step)
 
     def sync(self) -> None:
         """Returns when the lines are on disk: a checkpoint must not outlive those before it."""
-        os.fsync(self._file.fileno())
+        self._lines.sync()
+        self._board.flush()
 
     def rate(self, step: int, pictures_per_second: float) -> None:
         """Shows the speed on the board only: it is not the same twice."""
@@ -74,17 +70,17 @@ class _Nothing:
 
 
 def open_writer(
-    workdir: pathlib.Path, history: Sequence[Mapping[str, Any]], first_step: int
+    workdir: AnyPath, history: Sequence[Mapping[str, Any]], first_step: int
 ) -> MetricsWriter | _Nothing:
     """The writer of this host: the first one of a run writes, the others do not."""
     return MetricsWriter(workdir, history, first_step) if hosts.is_first() else _Nothing()
 
 
-def read_history(workdir: pathlib.Path) -> list[dict]:
+def read_history(workdir: AnyPath) -> list[dict]:
     """All whole lines of `metrics.jsonl`; a last line cut off by a kill is left out."""
     path = workdir / "metrics.jsonl"
     history = []
-    for line in path.read_text().splitlines() if path.exists() else []:
+    for line in read_text(path).splitlines() if path.exists() else []:
         try:
             history.append(json.loads(line))
         except json.JSONDecodeError:

@@ -5,24 +5,34 @@
 set -euo pipefail
 cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
 
-# lock NAME SOURCE ARGS…: one file for every platform and every Python from 3.11 on. Neither
+# resolve FILE SOURCE ARGS…: one file for every platform and every Python from 3.11 on. Neither
 # addresses nor the command line (it may hold some) are written into it.
-lock() {
-  local file="launch/requirements-$1.txt"
+resolve() {
   uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
     --no-header --no-annotate --no-emit-index-url --no-emit-find-links \
-    --output-file "$file" "${@:2}" >/dev/null
+    --output-file "$1" "${@:2}" >/dev/null
+}
+
+# lock NAME SOURCE ARGS…
+lock() {
+  local file="launch/requirements-$1.txt"
+  resolve "$file" "${@:2}"
   printf '# Made from pyproject.toml by launch/lock.sh: change that and run it, not this.\n' |
     cat - "$file" >"$file.new"
   mv -- "$file.new" "$file"
 }
 
-# All of them in the versions of the first, so that any of them goes on top of another.
-all=launch/requirements-test.txt
-lock test --extra test pyproject.toml "$@"
+# All of them in the versions of the first, so that any of them goes on top of another. It has what
+# may lie beside an accelerator, found together: botocore, for one, wants an older python-dateutil
+# than the tests would take.
+work="$(mktemp -d)"
+trap 'rm -rf -- "$work"' EXIT
+all="$work/all.txt"
+cat launch/requirements-{test,cloud}.txt >"$all" # the versions that are kept
+resolve "$all" --extra test --extra cloud pyproject.toml "$@"
 lock cpu --constraint "$all" pyproject.toml "$@"
-for accelerator in cuda12 cuda13 tpu; do
-  lock "$accelerator" --constraint "$all" --extra "$accelerator" pyproject.toml "$@"
+for extra in cuda12 cuda13 tpu cloud test; do
+  lock "$extra" --constraint "$all" --extra "$extra" pyproject.toml "$@"
 done
 # What builds the one package that has no wheel (promise, which TFDS needs), and ours.
 lock build --constraint "$all" - "$@" <<<'setuptools>=77'

@@ -1,5 +1,7 @@
 """Brings .venv up to date: `set_up.py run` to use the program, `set_up.py test` to test it as well.
 
+DEFECT_JAX_EXTRAS=cloud adds what data and workdirs at gs:// and s3:// need.
+
 Needs the standard library alone; local.sh and test.sh call it. A stamp, written last, says what
 .venv was made from: without one that fits (never made, killed half-way, other pins, another Python,
 another accelerator, a moved checkout) everything is made anew. Nothing is mended in place, since
@@ -9,6 +11,7 @@ pip takes a half-installed package for a whole one.
 import contextlib
 import fcntl
 import hashlib
+import os
 import re
 import shutil
 import subprocess
@@ -21,6 +24,7 @@ ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
 PYTHON = VENV / "bin" / "python"
 LOCK = VENV / "lock"
+EXTRAS = ("cloud",)
 DISK_GB = {"cpu": 1.4, "cuda12": 6.2, "cuda13": 5.1, "tpu": 1.6}  # of .venv, tests included
 
 
@@ -80,7 +84,7 @@ def requirements(name: str) -> Path:
 def fingerprint(accelerator: str) -> str:
     """Says what .venv is made from, as one line."""
     digest = hashlib.sha256(f"{ROOT}\n{sys._base_executable}\n{sys.version}".encode())
-    for name in ("build", accelerator, "test"):
+    for name in ("build", accelerator, *EXTRAS, "test"):
         digest.update(requirements(name).read_bytes())
     return f"{accelerator} {sys.version.split()[0]} {digest.hexdigest()}"
 
@@ -143,16 +147,16 @@ def install_pinned(lock: int, names: Sequence[str]) -> None:
     install(lock, "--require-hashes", *files)
 
 
-def make(lock: int, purpose: str, accelerator: str) -> None:
-    """Makes .venv anew, or adds the test requirements to a whole one."""
+def make(lock: int, purposes: Sequence[str], accelerator: str) -> None:
+    """Makes .venv anew, or adds what is missing to a whole one."""
     start = time.monotonic()
     made_from = fingerprint(accelerator)
-    purposes = ["run", "test"] if purpose == "test" else ["run"]
-    if purpose == "test" and is_ready("run", accelerator):
+    if is_ready("run", accelerator):
         made_from = stamp("run").read_text()
-        say("adding the test requirements to .venv")
+        missing = [name for name in purposes if not is_ready(name, accelerator)]
+        say(f"adding the {' and '.join(missing)} requirements to .venv")
         stamp("run").unlink()
-        install_pinned(lock, ["test"])
+        install_pinned(lock, missing)
     else:
         python = sys.version.split()[0]
         say(f"making .venv with Python {python} for {accelerator} ({DISK_GB[accelerator]} GB)")
@@ -172,14 +176,32 @@ def make(lock: int, purpose: str, accelerator: str) -> None:
     say(f".venv is ready after {time.monotonic() - start:.0f} s")
 
 
+def wanted(purpose: str) -> list[str]:
+    """All that .venv must be ready for; "run" comes first."""
+    extras = os.environ.get("DEFECT_JAX_EXTRAS", "").replace(",", " ").split()
+    unknown = [name for name in extras if name not in EXTRAS]
+    if unknown:
+        raise ValueError(f"DEFECT_JAX_EXTRAS: {unknown[0]} is none of {', '.join(EXTRAS)}")
+    return ["run", *(["test"] if purpose == "test" else []), *dict.fromkeys(extras)]
+
+
 def main(purpose: str) -> int:
+    try:
+        purposes = wanted(purpose)
+    except ValueError as error:
+        say(str(error))
+        return 2
     accelerator = find_accelerator()
-    if is_ready(purpose, accelerator):
+
+    def whole() -> bool:
+        return all(is_ready(name, accelerator) for name in purposes)
+
+    if whole():
         return 0
     try:
         with locked() as lock:
-            if not is_ready(purpose, accelerator):  # else made while we waited
-                make(lock, purpose, accelerator)
+            if not whole():  # else made while we waited
+                make(lock, purposes, accelerator)
     except subprocess.CalledProcessError:
         say("set-up failed, see the message above: mend that and start again")
         return 2

@@ -189,7 +189,7 @@ def test_a_killed_command_goes_on_and_runs_nothing_twice(tmp_path):
     process.send_signal(signal.SIGTERM)
     code, text = output(process)
     assert code == 128 + signal.SIGTERM, text
-    assert "signal 15: saved step" in text
+    assert "stopped by signal 15" in text
 
     code, text = output(start(tmp_path / "out", tmp_path / "data", ":long"))
     assert code == 0, text

@@ -114,6 +114,9 @@ def test_eight_devices_restore_what_one_has_trained(trained):
         (["--mode=evaluate", "--workdir=no/such/run"], "config.json"),
         (["--mode=compare", "--workdirs=no/such/run"], "--workdirs: name at least two"),
         (["--mode=compare", "--workdirs=no/such/run,no/run"], "no/such/run/eval/test/predictions"),
+        ([CONFIG, "--resume=must"], "holds no checkpoint to go on from"),
+        ([CONFIG, "--config.profile=9"], "config.profile is '9': it must be START:STOP"),
+        ([CONFIG, "--num_processes=2"], "several hosts need --coordinator_address"),
         ([CONFIG, "--config.decision.rule=hope"], "config.decision.rule is hope"),
         (
             ["--config=configs/folder.py:debug", "--config.data.root=no/such/folder"],
@@ -197,7 +200,7 @@ def test_sigterm_saves_and_says_how_to_go_on(trained, home):
         _, stderr = process.communicate(timeout=120)
     assert process.returncode == 128 + signal.SIGTERM, stderr
     saved = max(int(path.name) for path in (workdir / "checkpoints").iterdir())
-    assert f"signal 15: saved step {saved}; the same command goes on" in stderr
+    assert f"saved step {saved}\nstopped by signal 15; the same command goes on" in stderr
     assert lines(workdir)[-1]["step"] <= saved
 
 

@@ -166,7 +166,8 @@ def folder(tmp_path, monkeypatch):
     monkeypatch.setattr(set_up, "ROOT", tmp_path)
     monkeypatch.setattr(set_up, "VENV", tmp_path / ".venv")
     monkeypatch.setattr(set_up, "LOCK", tmp_path / ".venv" / "lock")
-    for name in ("build", "cpu", "cuda12", "cuda13", "tpu", "test"):
+    monkeypatch.delenv("DEFECT_JAX_EXTRAS", raising=False)
+    for name in ("build", "cpu", "cuda12", "cuda13", "tpu", "cloud", "test"):
         set_up.requirements(name).write_text(f"{name}==1\n")
     return tmp_path
 
@@ -209,6 +210,36 @@ def test_test_requirements_are_added_to_a_whole_one(folder, commands):
     assert set_up.is_ready("run", "cpu") and set_up.is_ready("test", "cpu")
 
 
+def test_the_cloud_extra_is_added_to_a_whole_one_and_stays(folder, commands, monkeypatch):
+    set_up.main("test")
+    monkeypatch.setenv("DEFECT_JAX_EXTRAS", "cloud")
+    commands.clear()
+    assert set_up.main("run") == 0
+    text = "\n".join(command for command, _ in commands)
+    assert "requirements-cloud" in text
+    assert "-m venv" not in text and "requirements-test" not in text
+    assert all("run" not in ready for _, ready in commands)  # killed here, it would be made anew
+    monkeypatch.delenv("DEFECT_JAX_EXTRAS")
+    commands.clear()
+    assert set_up.main("test") == set_up.main("run") == 0
+    assert commands == []
+
+
+def test_a_fresh_one_gets_the_cloud_extra_at_once(folder, commands, monkeypatch):
+    monkeypatch.setenv("DEFECT_JAX_EXTRAS", "cloud")
+    assert set_up.main("test") == 0
+    (install,) = [command for command, _ in commands if "requirements-cpu" in command]
+    assert "requirements-test" in install and "requirements-cloud" in install
+    assert all(set_up.is_ready(name, "cpu") for name in ("run", "test", "cloud"))
+
+
+def test_an_unknown_extra_is_one_line(folder, commands, monkeypatch, capsys):
+    monkeypatch.setenv("DEFECT_JAX_EXTRAS", "cloud,clowd")
+    assert set_up.main("run") == 2
+    assert capsys.readouterr().err == "defect_jax: DEFECT_JAX_EXTRAS: clowd is none of cloud\n"
+    assert commands == []
+
+
 def test_half_made_one_is_made_anew(folder, commands, monkeypatch):
     left_over = folder / ".venv" / "lib" / "half.py"
     left_over.parent.mkdir(parents=True)
@@ -219,7 +250,7 @@ def test_half_made_one_is_made_anew(folder, commands, monkeypatch):
     assert "-m venv" in commands[0][0]
 
 
-@pytest.mark.parametrize("name", ["build", "cpu", "test"])
+@pytest.mark.parametrize("name", ["build", "cpu", "cloud", "test"])
 def test_other_pins_make_it_stale(folder, commands, name):
     set_up.main("test")
     set_up.requirements(name).write_text("other==2\n")

@@ -52,7 +52,7 @@ def declared(python, *extras):
 def test_there_is_a_lock_for_every_target():
     extras = set(PROJECT["optional-dependencies"])
     assert set(LOCKS) == {"build", "cpu"} | extras
-    assert set(set_up.DISK_GB) == {"cpu"} | extras - {"test"}
+    assert set(set_up.DISK_GB) == {"cpu"} | extras - {"test", *set_up.EXTRAS}
 
 
 @pytest.mark.parametrize("name", LOCKS)
@@ -76,7 +76,7 @@ def test_lock_holds_what_is_declared_and_no_other_framework(name, python):
 @pytest.mark.parametrize("name", LOCKS)
 def test_locks_agree_so_that_one_goes_on_top_of_another(name, python):
     versions = pins(name, python)
-    common = pins("test", python)
+    common = pins("test", python) | pins("cloud", python)
     assert versions == {package: common.get(package, versions[package]) for package in versions}
     if name != "build":
         assert set(pins("cpu", python)) <= set(versions)

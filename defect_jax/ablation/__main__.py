@@ -13,6 +13,8 @@ from defect_jax.ablation.grid import all_cells
 from defect_jax.ablation.run import is_finished, run_all, run_cell
 from defect_jax.ablation.table import write_table
 from defect_jax.command_line import chosen_workdir, given_config
+from defect_jax.errors import UserError
+from defect_jax.paths import is_remote
 from defect_jax.progress import say
 
 EXAMPLE = "configs/magnetic_tile_ablation.py:cpu"
@@ -24,6 +26,8 @@ TABLE = flags.DEFINE_bool("table", False, "Writes the table of what is finished;
 def run() -> None:
     """Runs cells, or one, or none, and writes the table of all that are finished."""
     ablation, folder = given_config(EXAMPLE), chosen_workdir()
+    if is_remote(folder):
+        raise UserError(f"--workdir {folder}: an ablation locks its cells: give a local folder")
     if LIST.value:
         for number, cell in enumerate(all_cells(ablation)):
             state = "finished" if is_finished(ablation, folder, cell) else "to run"

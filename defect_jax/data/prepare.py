@@ -31,6 +31,7 @@ from defect_jax.data.reading import in_threads
 from defect_jax.data.records import SPLITS, Catalogue, Record
 from defect_jax.data.summary import summarise
 from defect_jax.errors import UserError
+from defect_jax.paths import as_path, exists, is_remote
 from defect_jax.progress import say
 
 __all__ = ["DataInfo", "Prepared", "Row", "Split", "prepare"]
@@ -73,12 +74,18 @@ def prepare(data: ConfigDict, needed: Collection[str] = SPLITS) -> Prepared:
 
 def _cache_folder(data: ConfigDict) -> Path:
     if data.data_dir:
-        folder = Path(data.data_dir).expanduser().absolute()
+        folder = as_path(data.data_dir)
+        if is_remote(folder):
+            raise UserError(f"config.data.data_dir: {folder} is no local folder: give one")
+        folder = folder.expanduser().absolute()
     else:
         cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
         folder = Path(cache).expanduser() / "defect_jax"
-    root = Path(data.root).expanduser().resolve() if data.root else None
-    if root and root.is_dir() and folder.resolve().is_relative_to(root):
+    root = as_path(data.root) if data.root else None
+    if root is None or is_remote(root):
+        return folder
+    root = root.expanduser().resolve()
+    if root.is_dir() and folder.resolve().is_relative_to(root):
         raise UserError(f"config.data.data_dir: {folder} lies in the raw data: choose another")
     return folder
 
@@ -87,7 +94,8 @@ def _options(data: ConfigDict, chosen: DataSet) -> dict[str, Any]:
     """Returns what was asked for, in a form that survives JSON."""
     options = {name: data[name] for name in chosen.options}
     if data.root:
-        options["root"] = str(Path(data.root).expanduser().resolve())
+        root = as_path(data.root)
+        options["root"] = str(root if is_remote(root) else root.expanduser().resolve())
     return json.loads(json.dumps(options))
 
 
@@ -99,7 +107,7 @@ def _without_raw_files(
     data: ConfigDict, home: Path, options: dict[str, Any], needed: Collection[str], error: UserError
 ) -> Prepared:
     """Falls back to what was prepared before, if the raw data are gone rather than damaged."""
-    if not data.root or Path(data.root).expanduser().exists():
+    if not data.root or _is_there(data.root):
         raise error
     candidates = []
     for directory in home.glob("[!.]*"):
@@ -112,6 +120,17 @@ def _without_raw_files(
     directory = max(candidates)[1]
     say(f"{data.root} is gone; using what was prepared from it before: {directory}")
     return prepared.load(directory, needed)
+
+
+def _is_there(root: str) -> bool:
+    """Whether there is something at the root; a bucket that does not answer is as good as gone."""
+    path = as_path(root)
+    if not is_remote(path):
+        return path.expanduser().exists()
+    try:
+        return exists(path)
+    except OSError:
+        return False
 
 
 @contextlib.contextmanager

@@ -1,19 +1,27 @@
-"""Raw data as the user has it: a folder, a plain .tar or a .zip, read and never written."""
+"""Raw data as the user has it: a folder, a plain .tar or a .zip, read and never written.
+
+What lies in a bucket is read by `bucket_files`.
+"""
 
 import hashlib
 import os
 import stat
 import tarfile
-import unicodedata
 import zipfile
 import zlib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-from defect_jax.errors import UserError
+from etils import epath
 
-JUNK = ("__MACOSX", "Thumbs.db", "desktop.ini")
+from defect_jax import buckets
+from defect_jax.data.bucket_files import BucketArchive, BucketFolder
+from defect_jax.data.raw_names import usable
+from defect_jax.errors import UserError
+from defect_jax.paths import as_path, is_remote
+
+HEAD = 512  # bytes that tell an archive's kind
 
 
 @runtime_checkable
@@ -46,21 +54,31 @@ def open_root(root: str | None) -> RawFiles:
     """
     if not root:
         raise UserError("config.data.root: not set: give the folder, .tar or .zip with the data")
-    path = Path(root).expanduser()
+    path = as_path(root)
     try:
-        is_folder = stat.S_ISDIR(path.stat().st_mode)
-        if is_folder:
-            return Folder(path)
-        kind = _archive_kind(path)
+        return _in_bucket(path) if is_remote(path) else _on_disk(path.expanduser())
     except OSError as error:
         text = f"config.data.root: {path}: {error.strerror}: give the folder, .tar or .zip"
         raise UserError(text) from error
+
+
+def _on_disk(path: Path) -> RawFiles:
+    if stat.S_ISDIR(path.stat().st_mode):
+        return Folder(path)
+    with path.open("rb") as file:
+        kind = _archive_kind(path, file.read(HEAD))
     return kind(path)
 
 
-def _archive_kind(path: Path) -> "type[TarArchive] | type[ZipArchive]":
-    with path.open("rb") as file:
-        start = file.read(512)
+def _in_bucket(path: epath.Path) -> RawFiles:
+    facts = buckets.facts_of(path)
+    if facts["type"] == "directory":
+        return BucketFolder(path)
+    return BucketArchive(path, facts, _archive_kind(path, buckets.read(path, 0, HEAD)))
+
+
+def _archive_kind(path: Path | epath.Path, start: bytes) -> "type[TarArchive] | type[ZipArchive]":
+    """Tells by the first bytes, not by the name."""
     if start.startswith((b"PK\x03\x04", b"PK\x05\x06")):
         return ZipArchive
     if start[257:262] == b"ustar":
@@ -76,7 +94,7 @@ class Folder:
 
     def __init__(self, path: Path):
         self._path = path
-        self._names = _usable(_walk(path), path)
+        self._names = usable(_walk(path), path)
 
     def names(self) -> list[str]:
         return self._names
@@ -118,19 +136,20 @@ def _leads_back(folder: Path) -> bool:
 class TarArchive:
     """An uncompressed tar file, indexed once and read by position."""
 
-    def __init__(self, path: Path):
-        self._path = path
+    def __init__(self, path: Path, called: str = ""):
+        """Indexes it; `called` is its name in messages, where that is not `path`."""
+        self._path, self._called = path, called or str(path)
         try:
             with tarfile.open(path, "r:") as archive:
                 members = [m for m in archive if m.isreg() and not m.issparse()]
         except (tarfile.TarError, EOFError, ValueError, OverflowError) as error:
-            raise _damaged(path, error) from error
-        _refuse_repeated([member.name for member in members], path)
+            raise _damaged(self._called, error) from error
+        _refuse_repeated([member.name for member in members], self._called)
         places = {_clean(m.name): (m.offset_data, m.size) for m in members}
         size = path.stat().st_size
         if any(start + length > size for start, length in places.values()):
-            raise _damaged(path, "its end is missing")
-        self._names = _usable(places, path)
+            raise _damaged(self._called, "its end is missing")
+        self._names = usable(places, self._called)
         self._places = places
 
     def names(self) -> list[str]:
@@ -142,29 +161,30 @@ class TarArchive:
             file.seek(start)
             data = file.read(length)
         if len(data) != length:
-            raise OSError(f"the end of {self._path} is missing")
+            raise OSError(f"the end of {self._called} is missing")
         return data
 
     def stamp(self) -> str:
         return _archive_stamp(self._path)
 
     def where(self, name: str) -> str:
-        return f"{self._path}: {name}"
+        return f"{self._called}: {name}"
 
 
 class ZipArchive:
     """A zip file, kept open; Python's reader shares it safely between threads."""
 
-    def __init__(self, path: Path):
-        self._path = path
+    def __init__(self, path: Path, called: str = ""):
+        """Opens it; `called` is its name in messages, where that is not `path`."""
+        self._path, self._called = path, called or str(path)
         try:
             self._archive = zipfile.ZipFile(path)
         except (zipfile.BadZipFile, EOFError, ValueError, NotImplementedError) as error:
-            raise _damaged(path, error) from error
+            raise _damaged(self._called, error) from error
         files = [info.filename for info in self._archive.infolist() if not info.is_dir()]
-        _refuse_repeated(files, path)
+        _refuse_repeated(files, self._called)
         self._members = {_clean(name): name for name in files}
-        self._names = _usable(self._members, path)
+        self._names = usable(self._members, self._called)
 
     def names(self) -> list[str]:
         return self._names
@@ -181,29 +201,14 @@ class ZipArchive:
         return _archive_stamp(self._path)
 
     def where(self, name: str) -> str:
-        return f"{self._path}: {name}"
-
-
-def _usable(names: Iterable[str], path: Path) -> list[str]:
-    """Sorts names, drops hidden and system files, and refuses those that point outside the root."""
-    kept = []
-    for name in names:
-        parts = name.split("/")
-        if ".." in parts or name.startswith("/") or "\\" in name:
-            raise UserError(f"{path}: {name!r} is no plain path below the data: rename the file")
-        # Surrogates (Cs) stand for the bytes of a name that is not UTF-8.
-        if any(unicodedata.category(character) in ("Cc", "Cs") for character in name):
-            raise UserError(f"{path}: {name!r} has characters that cannot be written: rename it")
-        if not any(part.startswith(".") or part in JUNK for part in parts):
-            kept.append(name)
-    return sorted(kept)
+        return f"{self._called}: {name}"
 
 
 def _clean(name: str) -> str:
     return name.removeprefix("./")
 
 
-def _refuse_repeated(names: list[str], path: Path) -> None:
+def _refuse_repeated(names: list[str], path: str) -> None:
     seen = set()
     for name in map(_clean, names):
         if name in seen:
@@ -211,7 +216,7 @@ def _refuse_repeated(names: list[str], path: Path) -> None:
         seen.add(name)
 
 
-def _damaged(path: Path, reason: object) -> UserError:
+def _damaged(path: str, reason: object) -> UserError:
     return UserError(f"config.data.root: {path} is damaged ({reason}): copy it again")
 
 

@@ -3,12 +3,12 @@
 import csv
 import io
 from collections.abc import Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 from defect_jax import atomic
 from defect_jax.metrics import ranking
 from defect_jax.metrics.picture import mean
+from defect_jax.paths import AnyPath
 
 
 class Part(NamedTuple):
@@ -53,7 +53,7 @@ def part_metrics(parts: Sequence[Part]) -> dict[str, int | float | None]:
     }
 
 
-def write_parts(path: Path | str, parts: Sequence[Part]) -> None:
+def write_parts(path: AnyPath | str, parts: Sequence[Part]) -> None:
     """Writes parts.csv, whole or not at all; its floats read back unchanged."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")

@@ -8,12 +8,12 @@ line of good parts cannot hide the misses.
 import csv
 import io
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 from defect_jax import atomic
 from defect_jax.errors import UserError
 from defect_jax.metrics import ranking
+from defect_jax.paths import AnyPath, as_path, read_text
 
 
 class Picture(NamedTuple):
@@ -108,7 +108,7 @@ def mean(values: Sequence[int | float]) -> float | None:
     return sum(values) / len(values) if values else None
 
 
-def write_predictions(path: Path | str, pictures: Sequence[Picture]) -> None:
+def write_predictions(path: AnyPath | str, pictures: Sequence[Picture]) -> None:
     """Writes predictions.csv, whole or not at all; its floats read back unchanged."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -118,11 +118,11 @@ def write_predictions(path: Path | str, pictures: Sequence[Picture]) -> None:
     atomic.write_text(path, text.getvalue())
 
 
-def read_predictions(path: Path | str) -> list[Picture]:
+def read_predictions(path: AnyPath | str) -> list[Picture]:
     """Reads predictions.csv; a `UserError` names the row and the column that is wrong."""
     try:
-        with open(path, encoding="utf-8", newline="") as file:
-            header, *rows = list(csv.reader(file)) or [[]]
+        text = read_text(as_path(path))
+        header, *rows = list(csv.reader(io.StringIO(text, newline=""))) or [[]]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"{path}: cannot be read as a table of predictions: {error}") from error
     if tuple(header) != Picture._fields:
@@ -145,7 +145,7 @@ PARSERS |= dict.fromkeys(("label", "decision", "mask_decision"), _zero_or_one)
 PARSERS |= {"iou": _iou} | dict.fromkeys(("intersection_px", "true_px", "predicted_px"), int)
 
 
-def _parse(path: Path | str, line: int, row: list[str]) -> Picture:
+def _parse(path: AnyPath | str, line: int, row: list[str]) -> Picture:
     if len(row) != len(Picture._fields):
         raise UserError(f"{path}, line {line}: {len(row)} columns instead of {len(PARSERS)}")
     values = {}

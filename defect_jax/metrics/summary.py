@@ -3,9 +3,9 @@
 import json
 import math
 from collections.abc import Mapping
-from pathlib import Path
 
 from defect_jax import atomic
+from defect_jax.paths import AnyPath
 
 Metrics = dict[str, int | float | None]
 
@@ -112,7 +112,7 @@ def join_metrics(
     return metrics, [_reason(key, metrics) for key, value in metrics.items() if value is None]
 
 
-def write_metrics(path: Path | str, metrics: Metrics) -> None:
+def write_metrics(path: AnyPath | str, metrics: Metrics) -> None:
     """Writes metrics.json, whole or not at all; a value that is not defined is null."""
     atomic.write_text(path, json.dumps(metrics, indent=2, allow_nan=False) + "\n")
 

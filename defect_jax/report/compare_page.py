@@ -2,12 +2,12 @@
 
 import dataclasses
 from collections.abc import Callable
-from pathlib import Path
 from string import Template
 
 import numpy as np
 
 from defect_jax import atomic
+from defect_jax.paths import AnyPath
 from defect_jax.report import compare_gallery, compare_tables
 from defect_jax.report.compare_gallery import ComparedPicture
 from defect_jax.report.compare_tables import DifferenceRow
@@ -45,7 +45,7 @@ class Comparison:
             raise ValueError(f"at least two models with names of their own, not {self.names}")
 
 
-def write_comparison(path: Path | str, comparison: Comparison) -> None:
+def write_comparison(path: AnyPath | str, comparison: Comparison) -> None:
     """Writes the page, whole or not at all."""
     atomic.write_text(path, render_comparison(comparison))
 

@@ -4,7 +4,6 @@ import dataclasses
 import json
 from collections.abc import Mapping
 from html import escape
-from pathlib import Path
 from string import Template
 from typing import Any
 
@@ -13,6 +12,7 @@ from defect_jax.decision import Decision
 from defect_jax.metrics.parts import Part
 from defect_jax.metrics.picture import Picture
 from defect_jax.metrics.slices import Slice
+from defect_jax.paths import AnyPath
 from defect_jax.report import figures, slider, tables
 from defect_jax.report.document import FILES, document, warnings
 from defect_jax.report.gallery import LoadPicture, gallery, sections
@@ -57,7 +57,7 @@ class Report:
         return any(picture.score != picture.mask_score for picture in self.pictures)
 
 
-def write_report(path: Path | str, report: Report) -> None:
+def write_report(path: AnyPath | str, report: Report) -> None:
     """Writes the page, whole or not at all."""
     atomic.write_text(path, render(report))
 

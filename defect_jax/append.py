@@ -1,0 +1,50 @@
+"""A text file that grows by lines, on a disk or in a bucket, where nothing can be appended."""
+
+import os
+from collections.abc import Iterable
+
+from defect_jax import atomic
+from defect_jax.paths import AnyPath, is_remote
+
+
+class LineFile:
+    """Starts with the lines to keep, in place of what was there; then grows.
+
+    On a disk a line is there as soon as it is written, and safe from a power cut after `sync`. An
+    object in a bucket is only ever written whole: there `sync` puts all lines anew, and what came
+    after the last one is lost in a kill. So call `sync` before what relies on the lines, such as a
+    checkpoint, and not at every line.
+    """
+
+    def __init__(self, path: AnyPath, kept_lines: Iterable[str] = ()):
+        """Writes the kept lines at once, whole or not at all; lines are without their ends."""
+        self._path = path
+        self._lines = [f"{line}\n" for line in kept_lines]  # used in a bucket alone from here on
+        self._synced = len(self._lines)
+        atomic.write_text(path, "".join(self._lines))
+        self._file = None if is_remote(path) else path.open("a", encoding="utf-8", newline="")
+
+    def write(self, line: str) -> None:
+        """Adds one line."""
+        if self._file is None:
+            self._lines.append(f"{line}\n")
+        else:
+            self._file.write(f"{line}\n")
+            self._file.flush()
+
+    def sync(self) -> None:
+        """Makes sure that all lines so far outlive this process, and this machine's power."""
+        if self._file is not None:
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        elif len(self._lines) > self._synced:
+            atomic.write_text(self._path, "".join(self._lines))
+            self._synced = len(self._lines)
+
+    def close(self) -> None:
+        """Syncs and lets go of the file; a second call does nothing more."""
+        if self._file is None:
+            self.sync()
+        elif not self._file.closed:
+            self.sync()
+            self._file.close()

@@ -1,0 +1,73 @@
+"""Raw data in a bucket: a folder read object by object, an archive copied to a local disk first."""
+
+import hashlib
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from etils import epath
+
+from defect_jax import buckets, scratch
+from defect_jax.data.raw_names import usable
+from defect_jax.errors import UserError
+
+
+class BucketFolder:
+    """All objects below a name; one request a picture, as many at once as there are threads."""
+
+    def __init__(self, path: epath.Path):
+        self._path = path
+        self._facts = buckets.files_below(path)
+        self._names = usable(self._facts, path)
+
+    def names(self) -> list[str]:
+        return self._names
+
+    def read(self, name: str) -> bytes:
+        return buckets.read(self._path / name)
+
+    def stamp(self) -> str:
+        lines = [f"{name}\0{buckets.version(self._facts[name])}\n" for name in self._names]
+        return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+    def where(self, name: str) -> str:
+        return f"{self._path}/{name}"
+
+
+class BucketArchive:
+    """A .tar or .zip in a bucket, copied below $TMPDIR when it is first looked into.
+
+    Whoever looks into it reads it to the end: one long request takes less time than one a picture.
+    A set that is prepared already only asks for the stamp, which copies nothing.
+    """
+
+    def __init__(self, path: epath.Path, facts: Any, opened: Callable[[Any, str], Any]):
+        """Takes what the bucket says of it, and what opens its local copy under a given name."""
+        self._path, self._facts, self._open = path, facts, opened
+        self._lock, self._copy = threading.Lock(), None
+
+    def names(self) -> list[str]:
+        return self._local().names()
+
+    def read(self, name: str) -> bytes:
+        return self._local().read(name)
+
+    def stamp(self) -> str:
+        return hashlib.sha256(buckets.version(self._facts).encode()).hexdigest()
+
+    def where(self, name: str) -> str:
+        return f"{self._path}: {name}"
+
+    def _local(self) -> Any:
+        with self._lock:
+            if self._copy is None:
+                file = scratch.new_folder("raw") / self._path.name
+                try:
+                    buckets.download_file(self._path, file)
+                except OSError as error:
+                    raise UserError(
+                        f"config.data.root: {self._path}: cannot be copied to {file.parent} "
+                        f"({error.strerror}): TMPDIR=… names another disk"
+                    ) from error
+                self._copy = self._open(file, str(self._path))
+            return self._copy

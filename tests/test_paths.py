@@ -1,0 +1,128 @@
+"""What a user may give as a path, and what a bucket's faults become."""
+
+import errno
+import json
+import pathlib
+
+import fake_buckets
+import pytest
+from etils import epath
+from ml_collections import ConfigDict
+
+from defect_jax import atomic, configuration, paths
+from defect_jax.data.prepare import prepare
+from defect_jax.errors import UserError
+from defect_jax.paths import as_path, is_remote, reached
+
+
+@pytest.fixture
+def buckets(monkeypatch):
+    with fake_buckets.fake_buckets(monkeypatch) as buckets:
+        yield buckets
+
+
+@pytest.mark.parametrize("text", ["runs/a", "/tmp/b", "gs", "runs/gs:/x", ".", "s3:bucket"])
+def test_local_paths_are_pathlib(text):
+    assert as_path(text) == pathlib.Path(text)
+    assert not is_remote(as_path(text))
+
+
+@pytest.mark.parametrize("text", ["gs://bucket/a/b", "s3://bucket"])
+def test_urls_are_epath(buckets, text):
+    path = as_path(text)
+    assert isinstance(path, epath.Path) and is_remote(path)
+    assert str(path) == str(as_path(f"{text}/")) == text
+    assert as_path(path) is path
+    assert str(path / "c" / "d.json") == f"{text}/c/d.json"
+
+
+def test_a_local_epath_is_no_bucket():
+    assert not is_remote(epath.Path("/tmp/x"))
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("http://host/x", "http:// is not known: give gs://…, s3://… or a local path"),
+        ("file:///tmp/x", "file:// is not known"),
+        ("GS://bucket/x", "GS:// is not known"),
+        ("gs://", "names no bucket"),
+        ("s3:///x/", "names no bucket"),
+    ],
+)
+def test_other_urls_are_refused(buckets, text, message):
+    with pytest.raises(UserError, match=message):
+        as_path(text)
+
+
+@pytest.mark.parametrize("scheme, package", [("gs", "gcsfs"), ("s3", "s3fs")])
+def test_a_missing_package_is_one_line_that_says_what_to_install(monkeypatch, scheme, package):
+    monkeypatch.setattr(paths.importlib.util, "find_spec", lambda name: None)
+    message = rf"^{scheme}://bucket/run: .*needs {package}: pip install 'defect_jax\[cloud\]'.*$"
+    with pytest.raises(UserError, match=message):
+        as_path(f"{scheme}://bucket/run")
+
+
+def test_a_bucket_is_asked_once_at_the_start(buckets):
+    assert str(reached("gs://bucket/not/there")) == "gs://bucket/not/there"
+    buckets.fails.append(RuntimeError("no credentials\nsecond line"))
+    with pytest.raises(UserError, match="cannot be reached: RuntimeError: no credentials$"):
+        reached("gs://bucket/run")
+
+
+def test_faults_of_a_bucket_are_os_errors_with_a_text(buckets):
+    path = as_path("s3://bucket/x")
+    with pytest.raises(FileNotFoundError) as missing:
+        paths.read_bytes(path)
+    assert (missing.value.errno, missing.value.filename) == (errno.ENOENT, str(path))
+    buckets.fails.append(PermissionError("Forbidden"))  # as s3fs: neither errno nor strerror
+    for act in (paths.read_bytes, paths.exists, lambda path: paths.write_bytes(path, b"")):
+        with pytest.raises(OSError) as refused:
+            act(path)
+        assert (refused.value.errno, refused.value.strerror) == (
+            errno.EIO,
+            "PermissionError: Forbidden",
+        )
+
+
+def test_a_missing_bucket_is_said_when_it_is_written_to(buckets):
+    buckets.fails.append(FileNotFoundError("The specified bucket does not exist"))
+    with pytest.raises(FileNotFoundError, match="no such bucket: 's3://nobucket/x'"):
+        atomic.write_text(as_path("s3://nobucket/x"), "text")
+
+
+def test_local_faults_are_left_as_they_are(tmp_path):
+    with pytest.raises(FileNotFoundError, match="No such file"):
+        paths.read_bytes(tmp_path / "x")
+
+
+def test_texts_are_utf_8_and_one_put(buckets):
+    path = as_path("gs://bucket/deep/er/x.txt")
+    atomic.write_text(path, "ü\r\n–\n")
+    assert path.read_bytes() == "ü\r\n–\n".encode()
+    assert paths.read_text(path) == "ü\r\n–\n"
+    assert buckets.log == ["put /bucket/deep/er/x.txt"]
+
+
+def test_config_lives_in_a_bucket(buckets):
+    workdir = as_path("s3://bucket/run")
+    config = ConfigDict({"seed": 1, "decision": {"rule": "best_f1"}})
+    configuration.claim(workdir, config)
+    assert json.loads(paths.read_text(workdir / "config.json")) == config.to_dict()
+    configuration.claim(workdir, config)
+    config.decision.rule = "recall"
+    configuration.keep_decision(workdir, config)
+    assert configuration.load(workdir).decision.rule == "recall"
+    with pytest.raises(UserError, match="s3://bucket/run/config.json: this workdir belongs to"):
+        configuration.claim(workdir, ConfigDict({"seed": 2, "decision": {}}))
+    with pytest.raises(UserError, match="s3://bucket/other/config.json: not there; train first"):
+        configuration.load(as_path("s3://bucket/other"))
+    buckets.fails.append(RuntimeError("gone"))
+    with pytest.raises(UserError, match="cannot be read: .*RuntimeError: gone"):
+        configuration.load(workdir)
+
+
+def test_prepared_data_stay_on_a_disk(buckets):
+    data = ConfigDict({"name": "synthetic", "root": "", "data_dir": "gs://bucket/prepared"})
+    with pytest.raises(UserError, match="config.data.data_dir: gs://bucket/prepared is no local"):
+        prepare(data)
