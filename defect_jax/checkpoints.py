@@ -56,8 +56,9 @@ class _KeepBest(NamedTuple):
         return [step == best for step in steps]
 
 
-def open_checkpoints(workdir: AnyPath, scores: Mapping[int, float]) -> Checkpointer:
-    """Opens `workdir/checkpoints`, a context manager; an unfinished save is never seen.
+@contextlib.contextmanager
+def open_checkpoints(workdir: AnyPath, scores: Mapping[int, float]) -> Iterator[Checkpointer]:
+    """Opens `workdir/checkpoints`; an unfinished save is never seen.
 
     A plain best-N policy deletes the newest checkpoint when an older one is better, and a killed
     run would go back that far: the newest two are kept as well.
@@ -70,15 +71,25 @@ def open_checkpoints(workdir: AnyPath, scores: Mapping[int, float]) -> Checkpoin
     """
     keep = ocp.training.preservation_policies
     folder = workdir / "checkpoints"
-    try:
-        return Checkpointer(
-            checkpoint_mirror.local(folder),
-            save_decision_policy=ocp.training.save_decision_policies.FixedIntervalPolicy(1),
-            preservation_policy=keep.AnyPreservationPolicy([keep.LatestN(2), _KeepBest(scores)]),
-            cleanup_tmp_directories=True,
-        )
-    except OSError as error:
-        raise UserError(f"{folder}: cannot be used: {error.strerror or error}") from error
+    with _without_asides():
+        try:
+            checkpointer = Checkpointer(
+                checkpoint_mirror.local(folder),
+                save_decision_policy=ocp.training.save_decision_policies.FixedIntervalPolicy(1),
+                preservation_policy=keep.AnyPreservationPolicy(
+                    [keep.LatestN(2), _KeepBest(scores)]
+                ),
+                cleanup_tmp_directories=True,
+            )
+        except OSError as error:
+            raise UserError(f"{folder}: cannot be used: {error.strerror or error}") from error
+        try:
+            yield checkpointer
+        except BaseException:
+            with contextlib.suppress(Exception):  # it would tell of the same failed save again
+                checkpointer.close()
+            raise
+        checkpointer.close()
 
 
 def exist(workdir: AnyPath) -> bool:
@@ -171,9 +182,9 @@ def restore(checkpointer: Checkpointer, step: int, like: Any, shardings: Any) ->
         shardings,
     )
     try:
-        with _without_asides():
-            record = _record(checkpointer, step)
-            _refuse_another_network(where, record["arrays"], abstract)
+        record = _record(checkpointer, step)
+        _refuse_another_network(where, record["arrays"], abstract)
+        with _tasks_thrown_away():
             state = checkpointer.load_checkpointables(step, {"state": abstract})["state"]
     except (UserError, Damaged):
         raise
@@ -189,10 +200,19 @@ def restore(checkpointer: Checkpointer, step: int, like: Any, shardings: Any) ->
 
 @contextlib.contextmanager
 def _without_asides() -> Iterator[None]:
-    """One damaged array makes Orbax's other tasks log pages of traces when they are thrown away."""
-    logging.getLogger("asyncio").setLevel(logging.CRITICAL)
+    """Orbax logs pages of traces beside the exceptions that it raises, which say the same."""
     verbosity = absl.logging.get_verbosity()
     absl.logging.set_verbosity(absl.logging.FATAL)
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        absl.logging.set_verbosity(verbosity)
+
+
+@contextlib.contextmanager
+def _tasks_thrown_away() -> Iterator[None]:
+    """One damaged array leaves the tasks of the others undone, and Python would tell of each."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="coroutine .* was never awaited")
         try:
@@ -201,8 +221,6 @@ def _without_asides() -> Iterator[None]:
             error.__traceback__ = None  # holds the tasks
             gc.collect()
             raise
-        finally:
-            absl.logging.set_verbosity(verbosity)
 
 
 def _record(checkpointer: Checkpointer, step: int) -> dict[str, Any]:
@@ -251,14 +269,15 @@ def _writing(checkpointer: Checkpointer) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        number = getattr(error, "errno", None)
-        if number not in NOT_WRITABLE and not any(word in str(error) for word in FULL):
+        full = any(word in str(error) for word in FULL)
+        if not full and getattr(error, "errno", None) not in NOT_WRITABLE:
             raise
         for remains in checkpointer.directory.glob("*.orbax-checkpoint-tmp*"):
             remains.rmtree(missing_ok=True)
+        where = checkpoint_mirror.shown(checkpointer.directory)
         raise UserError(
-            f"{checkpointer.directory}: cannot be written ({_first_line(error)}); the checkpoints "
-            "before are whole: make room, and the same command goes on"
+            f"{where}: cannot be written ({'no space left' if full else _first_line(error)}); the "
+            "checkpoints before are whole: make room, and the same command goes on"
         ) from error
 
 

@@ -17,6 +17,7 @@ from defect_jax.errors import UserError
 VARIABLES = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
 SLURM_STEP = ("SLURM_JOB_ID", "SLURM_STEP_NODELIST", "SLURM_PROCID", "SLURM_LOCALID")
 CONNECT_WITHIN_S = 300  # images are pulled and machines booted at different speeds
+DEACTIVATE = {"cluster_detection_method": "deactivate"}
 WRITING_MAY_TAKE_S = 24 * 3600  # others wait at the end while the first host writes the report
 
 
@@ -62,16 +63,15 @@ def _initialize(given: Given, host_timeout_s: int) -> None:
 
     from defect_jax import hosts, interrupts, progress
 
-    try:
-        jax.distributed.initialize(
-            *given,
-            heartbeat_timeout_seconds=host_timeout_s,
-            initialization_timeout=CONNECT_WITHIN_S,
-            shutdown_timeout_seconds=WRITING_MAY_TAKE_S,
-        )
-    except RuntimeError as error:
-        lines = str(error).splitlines()
-        raise UserError(f"the hosts did not find each other: {lines[0][:200]}") from error
+    # Where all is given, JAX need not look for a cluster, and not warn that a package for it lacks.
+    detection = {} if given.coordinator_address is None else DEACTIVATE
+    jax.distributed.initialize(
+        *given,
+        **detection,
+        heartbeat_timeout_seconds=host_timeout_s,
+        initialization_timeout=CONNECT_WITHIN_S,
+        shutdown_timeout_seconds=WRITING_MAY_TAKE_S,
+    )
     interrupts.agree_with_hosts()
     names = hosts.from_all(socket.gethostname())
     supervisor.note_names(names)

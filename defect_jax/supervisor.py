@@ -26,6 +26,7 @@ NOISE = re.compile(r"^\[Gloo\] Rank|^[IW]\d{4} .* preemption_notifier")
 # What JAX raises when a connection breaks, which is sooner than the runtime tells whose.
 BROKEN = ("Gloo", "NCCL", "UNAVAILABLE", "DEADLINE_EXCEEDED", "ABORTED", "Connection")
 UNHEALTHY = re.compile(r"stopped sending heartbeats\):\s*((?:\n?[\w:/]*\d+,?\s)+)")
+NEVER_CAME = "CoordinationService/RegisterTask"
 LEADER_GONE = "Failed to send RPC to coordination service"
 
 
@@ -101,6 +102,13 @@ def _names(path: pathlib.Path) -> list[str]:
 
 def _verdict(code: int, held: str, names: list[str], host_timeout_s: int) -> int:
     lost = lost_processes(held)
+    if code == -signal.SIGABRT and NEVER_CAME in held:
+        print(
+            "defect_jax: not all hosts came together in time: start the same command on all of "
+            "them, with one coordinator address that all can reach",
+            file=sys.stderr,
+        )
+        return LOST
     if code == -signal.SIGABRT and lost:
         which = " and ".join(described(index, names) for index in lost)
         print(
