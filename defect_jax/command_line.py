@@ -10,7 +10,7 @@ from typing import NoReturn
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
-from defect_jax import cluster, interrupts, scratch, supervisor
+from defect_jax import cluster, compilation, interrupts, scratch, supervisor
 from defect_jax.errors import UserError
 from defect_jax.paths import AnyPath, reached
 
@@ -93,7 +93,9 @@ def _refuse(message: str) -> NoReturn:
 
 
 def _end(code: int) -> NoReturn:
-    """Ends at once: a compiler's thread, or the other hosts of a run, may take minutes to end."""
+    """Ends at once where a compiler's thread, or another host, would hold this process up."""
+    if not compilation.under_way() and not supervisor.is_worker():
+        sys.exit(code)
     scratch.clear()
     sys.stdout.flush()
     sys.stderr.flush()

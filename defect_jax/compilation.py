@@ -10,6 +10,7 @@ from defect_jax import interrupts
 from defect_jax.progress import say
 
 LOOK_FOR_SIGNALS_EVERY_S = 0.2
+THREAD = "defect_jax compiler"
 
 
 def compile_ahead(name: str, jitted: Any, *arguments: Any) -> Callable[..., Any]:
@@ -56,8 +57,13 @@ def _in_background(function: Callable[..., Any], *arguments: Any) -> concurrent.
         except BaseException as error:  # noqa: BLE001  raised again by whoever waits
             future.set_exception(error)
 
-    threading.Thread(target=run, daemon=True).start()
+    threading.Thread(target=run, name=THREAD, daemon=True).start()
     return future
+
+
+def under_way() -> bool:
+    """Whether a compiler is still at work for a program that waits for it no longer."""
+    return any(thread.name == THREAD for thread in threading.enumerate())
 
 
 class Peeked:
@@ -75,3 +81,7 @@ class Peeked:
             return next(self._iterator)
         self._taken = True
         return self.first
+
+    def close(self) -> None:
+        """Ends what produces the elements, such as a loader's processes."""
+        self._iterator.close()

@@ -84,10 +84,10 @@ class Loop:
         rows = rows_of_process(self.mesh, self.config.train.batch_size)
         place = to_global(self.mesh)
         batches = Peeked(training_batches(self.train_split, self.config, rows, place, first))
-        ready = compile_all_ahead(step_fns, self.state, batches.first)
         profile = Profile(self.config.profile, self.workdir)
         steps = track(range(first + 1, last + 1), "training", last - first, self._heartbeat)
-        with contextlib.closing(profile), contextlib.closing(steps):
+        with contextlib.closing(batches), contextlib.closing(profile), contextlib.closing(steps):
+            ready = compile_all_ahead(step_fns, self.state, batches.first)
             for step in steps:
                 interrupts.boundary()
                 profile.before(step)

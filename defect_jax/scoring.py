@@ -1,5 +1,6 @@
 """One pass of the network over a split: scores of pictures, histogram and counts of pixels."""
 
+import contextlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -59,19 +60,20 @@ class Scorer:
         thresholds = place_state(given, Thresholds(*[replicated(self._mesh)] * len(given)))
         accumulated = self._empty()
         batches = Peeked(evaluation_batches(self._split, self._config, to_global(self._mesh)))
-        if self._compiled is None:
-            start = (average, batches.first, thresholds, accumulated)
-            self._compiled = compile_ahead("evaluation step", self._step, *start)
-        steps = evaluation_steps(self._split, self._config)
         collected = []
-        follow = track(batches, "evaluating", steps) if on_mask else batches
-        for batch in follow:
-            interrupts.boundary()
-            accumulated, outputs = self._compiled(average, batch, thresholds, accumulated)
-            decided = outputs.pop("decided")
-            collected.append(jax.device_get(outputs))
-            if on_mask:
-                self._hand_out(collected[-1]["row"], jax.device_get(decided), on_mask)
+        with contextlib.closing(batches):
+            if self._compiled is None:
+                start = (average, batches.first, thresholds, accumulated)
+                self._compiled = compile_ahead("evaluation step", self._step, *start)
+            steps = evaluation_steps(self._split, self._config)
+            follow = track(batches, "evaluating", steps) if on_mask else batches
+            for batch in follow:
+                interrupts.boundary()
+                accumulated, outputs = self._compiled(average, batch, thresholds, accumulated)
+                decided = outputs.pop("decided")
+                collected.append(jax.device_get(outputs))
+                if on_mask:
+                    self._hand_out(collected[-1]["row"], jax.device_get(decided), on_mask)
         pictures = self._in_order(collected)
         return Scores(pictures, *jax.device_get(accumulated))
 
