@@ -27,7 +27,8 @@ NOISE = re.compile(r"^\[Gloo\] Rank|^[IW]\d{4} .* preemption_notifier")
 BROKEN = ("Gloo", "NCCL", "UNAVAILABLE", "DEADLINE_EXCEEDED", "ABORTED", "Connection")
 UNHEALTHY = re.compile(r"stopped sending heartbeats\):\s*((?:\n?[\w:/]*\d+,?\s)+)")
 NEVER_CAME = "CoordinationService/RegisterTask"
-LEADER_GONE = "Failed to send RPC to coordination service"
+# The runtime's first process answers no request, or no heartbeat.
+LEADER_GONE = ("Failed to send RPC to coordination service", "CoordinationService/Heartbeat")
 
 
 def is_worker() -> bool:
@@ -130,13 +131,15 @@ def lost_processes(held: str) -> list[int]:
     [1, 3]
     >>> lost_processes("Failed to send RPC to coordination service. Either the leader task")
     [0]
+    >>> lost_processes("DEADLINE_EXCEEDED: RPC: /xla.coordination.CoordinationService/Heartbeat")
+    [0]
     >>> lost_processes("")
     []
     """
     found = UNHEALTHY.search(held)
     if found:
         return sorted({int(text) for text in re.findall(r"(\d+),?\s", found.group(1))})
-    return [0] if LEADER_GONE in held else []
+    return [0] if any(words in held for words in LEADER_GONE) else []
 
 
 def described(index: int, names: list[str]) -> str:
