@@ -20,7 +20,7 @@ import jax
 from jax.experimental import multihost_utils
 from orbax.checkpoint import v1 as ocp
 
-from defect_jax import checkpoint_mirror
+from defect_jax import checkpoint_mirror, interrupts
 from defect_jax.errors import UserError
 from defect_jax.fingerprint import fingerprints, form
 from defect_jax.paths import AnyPath
@@ -73,14 +73,15 @@ def open_checkpoints(workdir: AnyPath, scores: Mapping[int, float]) -> Iterator[
     folder = workdir / "checkpoints"
     with _without_asides():
         try:
-            checkpointer = Checkpointer(
-                checkpoint_mirror.local(folder),
-                save_decision_policy=ocp.training.save_decision_policies.FixedIntervalPolicy(1),
-                preservation_policy=keep.AnyPreservationPolicy(
-                    [keep.LatestN(2), _KeepBest(scores)]
-                ),
-                cleanup_tmp_directories=True,
-            )
+            with interrupts.deferred():
+                checkpointer = Checkpointer(
+                    checkpoint_mirror.local(folder),
+                    save_decision_policy=ocp.training.save_decision_policies.FixedIntervalPolicy(1),
+                    preservation_policy=keep.AnyPreservationPolicy(
+                        [keep.LatestN(2), _KeepBest(scores)]
+                    ),
+                    cleanup_tmp_directories=True,
+                )
         except OSError as error:
             raise UserError(f"{folder}: cannot be used: {error.strerror or error}") from error
         try:
@@ -182,9 +183,10 @@ def restore(checkpointer: Checkpointer, step: int, like: Any, shardings: Any) ->
         shardings,
     )
     try:
-        record = _record(checkpointer, step)
-        _refuse_another_network(where, record["arrays"], abstract)
-        with _tasks_thrown_away():
+        # A signal in the middle would come out of Orbax as a fault of the files.
+        with interrupts.deferred(), _tasks_thrown_away():
+            record = _record(checkpointer, step)
+            _refuse_another_network(where, record["arrays"], abstract)
             state = checkpointer.load_checkpointables(step, {"state": abstract})["state"]
     except (UserError, Damaged):
         raise

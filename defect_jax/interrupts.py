@@ -53,13 +53,13 @@ def agree_with_hosts() -> None:
 @contextmanager
 def deferred() -> Iterator[None]:
     """Inside, a signal waits for the next `boundary`; one that came in the end is obeyed then."""
-    _Process.deferring = True
+    outer, _Process.deferring = _Process.deferring, True
     try:
         yield
     finally:
-        _Process.deferring = False
-    if _Process.came is not None:
-        raise Stopped(_Process.came)
+        _Process.deferring = outer
+    if not outer:
+        while_waiting()
 
 
 def came() -> int | None:

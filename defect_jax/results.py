@@ -4,7 +4,6 @@ A bucket has no folders that could be renamed: there metrics.json is taken away 
 so that the folder is whole where it is.
 """
 
-import os
 import shutil
 from collections.abc import Callable
 
@@ -34,7 +33,8 @@ class Results:
         if is_remote(final):
             self.folder = scratch.new_folder("results") / final.name
         else:
-            self.folder = final.with_name(f".{final.name}-{os.getpid()}")
+            # One name for all: the next evaluation takes away what a killed one left.
+            self.folder = final.with_name(f".{final.name}.partial")
 
     def __enter__(self) -> "Results":
         shutil.rmtree(self.folder, ignore_errors=True)

@@ -3,6 +3,7 @@
 import errno
 import random
 import shutil
+import signal
 
 import flax.struct
 import jax
@@ -13,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from defect_jax import checkpoints
+from defect_jax import checkpoints, interrupts
 from defect_jax.errors import UserError
 from defect_jax.fingerprint import fingerprints, weighted_sum
 from defect_jax.sharding import make_mesh, place_state, state_sharding
@@ -137,6 +138,30 @@ def test_nothing_but_damage_is_no_fresh_start(tmp_path):
     with checkpoints.open_checkpoints(tmp_path, {}) as checkpointer:
         with pytest.raises(UserError, match="no whole checkpoint is left"):
             checkpoints.restore_newest(checkpointer, like, shardings)
+
+
+def test_a_signal_while_restoring_is_not_taken_for_damage(tmp_path, monkeypatch):
+    state, shardings = saved(tmp_path, 4)
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(interrupts._Process, "came", None)
+    interrupts.watch()
+    try:
+        with checkpoints.open_checkpoints(tmp_path, {}) as checkpointer:
+            load = type(checkpointer).load_checkpointables
+
+            def interrupted(self, *arguments, **options):
+                try:
+                    signal.raise_signal(signal.SIGTERM)
+                except BaseException as error:  # as Orbax does
+                    raise ValueError("incompatible handler") from error
+                return load(self, *arguments, **options)
+
+            monkeypatch.setattr(type(checkpointer), "load_checkpointables", interrupted)
+            with pytest.raises(interrupts.Stopped):
+                checkpoints.restore_newest(checkpointer, state, shardings)
+            assert checkpoints.steps(checkpointer) == [4]
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def test_another_network_is_refused_and_its_checkpoints_stay(tmp_path):
