@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks import hosts_apart, namespaces
-from benchmarks.hosts_cases import Row, losses, lost, resized, signalled, unbroken
+from benchmarks.hosts_cases import Row, frozen, losses, lost, resized, signalled, unbroken
 from benchmarks.runs import copy_code
 from defect_jax.progress import say, track
 
@@ -35,7 +35,8 @@ def cases(home: Path) -> dict[str, list[partial[Row]]]:
     return {
         "losses": [partial(losses, home, count) for count in (2, 4)],
         "signal": [partial(signalled, home, *stop) for stop in stops],
-        "lost": [partial(lost, home, *each) for each in [*dead, (4, 2, True, "step")]],
+        "lost": [partial(lost, home, *each) for each in [*dead, (4, 2, True, "step")]]
+        + [partial(frozen, home, victim) for victim in (0, 1)],
         "resize": [partial(resized, home, counts) for counts in ([2, 1], [1, 2], [2, 4, 1])],
         APART: [partial(hosts_apart.losses, home)]
         + [partial(hosts_apart.cut, home, *each) for each in cuts],

@@ -110,7 +110,7 @@ def lost(home: Path, count: int, victim: int, parent: bool, phase: str) -> Row:
     with Hosts(home, f"{name} in {phase}".replace(" ", "-").replace(",", "")) as hosts:
         hosts.start(count)
         hosts.wait_for(phase, 2 if phase in ("step", "save") else 1)
-        hosts.kill(victim, parent)
+        hosts.hit(victim, signal.SIGKILL, parent)
         began, others = time.time(), [index for index in range(count) if index != victim]
         took_s = [ends_with_the_line(hosts, index, victim, began) for index in others]
         hosts.codes(TIMEOUT_S)
@@ -118,6 +118,22 @@ def lost(home: Path, count: int, victim: int, parent: bool, phase: str) -> Row:
         goes_on(hosts, count, same.steps(hosts.workdir))
     shown = f"the last of the others ended after {max(took_s):.1f} s, then exact"
     return Row(f"{name}, {phase}", shown, hosts.faults)
+
+
+def frozen(home: Path, victim: int) -> Row:
+    """One of two does not answer for a while: the other ends, and so does it when it wakes up."""
+    other = 1 - victim
+    with Hosts(home, f"frozen-{victim}") as hosts:
+        hosts.start(2)
+        hosts.wait_for("step", 2)
+        hosts.hit(victim, signal.SIGSTOP)
+        took_s = ends_with_the_line(hosts, other, victim, time.time())
+        hosts.hit(victim, signal.SIGCONT)
+        woken_s = ends_with_the_line(hosts, victim, other, time.time())
+        note_stacks(hosts)
+        goes_on(hosts, 2, same.steps(hosts.workdir))
+    shown = f"the other ended after {took_s:.1f} s, it {woken_s:.1f} s after it woke up, then exact"
+    return Row(f"process {victim} of 2 stopped by SIGSTOP, step", shown, hosts.faults)
 
 
 def ends_with_the_line(hosts: Hosts, index: int, lost: int, began: float) -> float:

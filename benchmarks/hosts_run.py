@@ -4,7 +4,6 @@ import contextlib
 import os
 import random
 import shutil
-import signal
 import socket
 import time
 from collections.abc import Sequence
@@ -88,12 +87,12 @@ class Hosts:
         pids = [pid for pid in alive(self.mark) if pid != self.runs[index].process.pid]
         return [pid for pid in pids if wanted in _words(pid)]
 
-    def kill(self, index: int, parent: bool) -> None:
-        """SIGKILL to a host's worker, and to its parent too as if the host died."""
+    def hit(self, index: int, number: int, parent: bool = True) -> None:
+        """A signal to a host's worker, and to its parent too as if it were the whole host."""
         pids = [self.runs[index].process.pid] * parent + self.workers(index)
         for pid in pids:
             with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+                os.kill(pid, number)
 
     def codes(self, within_s: float = END_WITHIN_S) -> list[int | None]:
         """Exit codes of all processes; None where one had to be killed after `within_s`."""

@@ -27,7 +27,7 @@ from typing import Any
 
 from benchmarks import phases, same
 from benchmarks.kill_plan import Trial, plan
-from benchmarks.kill_table import faults, print_results
+from benchmarks.kill_table import print_results
 from benchmarks.kill_trial import LOOK_EVERY_S, REFERENCE, Place, finish, strike
 from benchmarks.phases import Usual
 from benchmarks.runs import copy_code, kill_all
@@ -77,17 +77,19 @@ def play(home: Path, trial: Trial, usual: dict[str, Usual]) -> dict[str, Any]:
     place = Place(home, f"trial-{trial.number}", trial.workers, trial.cache, own_data)
     shutil.rmtree(place.folder, ignore_errors=True)
     place.folder.mkdir()
-    found = {"number": trial.number, "plan": _plain(trial), "kills": [], "faults": []}
+    found = {"number": trial.number, "plan": _plain(trial), "kills": []}
+    found |= {"differences": [], "faults": []}
     try:
         for kill in trial.kills:
             struck, faults = strike(place, kill, usual)
             found["kills"].append(struck)
             found["faults"] += faults
-        found["faults"] += finish(place)
+        found["differences"], faults = finish(place)
+        found["faults"] += faults
     finally:
         kill_all(place.mark)
     kept.write_text(json.dumps(found, indent=2))
-    if not found["faults"]:
+    if not found["faults"] and not found["differences"]:
         shutil.rmtree(place.folder)
     return found
 
@@ -127,7 +129,7 @@ def main() -> None:
         kill_all(f"{os.getpid()}/")
         os._exit(130)
     print_results(results)
-    sys.exit(any(faults(result) for result in results))
+    sys.exit(any(result["differences"] or result["faults"] for result in results))
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ from typing import Any
 from benchmarks.kill_plan import PHASES
 
 SHOWN = ("start", "preparation", "opening", *PHASES[1:], "end")
-MEMORY = ("/dev/shm/", "leaked")
 HEAD = (
     "hit in",
     "by",
@@ -22,8 +21,10 @@ HEAD = (
 
 
 def print_results(results: Sequence[dict[str, Any]]) -> None:
-    """A row for each phase and signal, what missed its phase, and every fault."""
-    kills = [kill | {"exact": not faults(trial)} for trial in results for kill in trial["kills"]]
+    """A row for each phase and signal, what missed its phase, and every difference and fault."""
+    kills = [
+        kill | {"exact": not trial["differences"]} for trial in results for kill in trial["kills"]
+    ]
     print(f"\n| {' | '.join(HEAD)} |\n{'| --- ' * len(HEAD)}|")
     for phase in SHOWN:
         for name in ("SIGKILL", "SIGTERM", "SIGINT"):
@@ -31,28 +32,37 @@ def print_results(results: Sequence[dict[str, Any]]) -> None:
             if chosen:
                 print(_row([phase, name], chosen))
     print(_row(["all", ""], kills))
-    missed = Counter((k["aimed"], k["hit"]) for k in kills if k["aimed"] != k["hit"])
-    for (aimed, hit), times in sorted(missed.items()):
-        print(f"\nMissed: {times} aimed at {aimed} hit {hit}.", end="")
-    print(
-        f"\n\n{len(results)} runs, {len(kills)} kills ({sum(k['to_group'] for k in kills)} of the "
-        f"whole group), {sum(not faults(trial) for trial in results)} runs ended like the "
-        f"unbroken one, bit for bit; {sum(k['save_lost'] for k in kills)} of "
-        f"{sum(k['save_begun'] for k in kills)} saves that had begun were not there afterwards."
-    )
-    left = sum(trial["faults"] != faults(trial) for trial in results)
-    print(f"\n{left} runs left memory shared with their loader's process.")
+    _print_missed(kills)
+    _print_totals(results, kills)
     for trial in results:
-        for fault in faults(trial):
+        for fault in (*trial["differences"], *trial["faults"]):
             print(f"\ntrial {trial['number']}: {fault}")
 
 
-def faults(trial: dict[str, Any]) -> list[str]:
-    """What is wrong with a run, but for the memory that it shared with its loader.
+def _print_missed(kills: Sequence[dict[str, Any]]) -> None:
+    missed = Counter((k["aimed"], k["hit"]) for k in kills if k["aimed"] != k["hit"])
+    for (aimed, hit), times in sorted(missed.items()):
+        print(f"\nMissed: {times} aimed at {aimed} hit {hit}.", end="")
 
-    A SIGKILL of the whole group takes the process that would have given it back.
-    """
-    return [fault for fault in trial["faults"] if not any(word in fault for word in MEMORY)]
+
+def _print_totals(results: Sequence[dict[str, Any]], kills: Sequence[dict[str, Any]]) -> None:
+    exact = sum(not trial["differences"] for trial in results)
+    faulty = sum(bool(trial["faults"]) for trial in results)
+    print(
+        f"\n\n{len(results)} runs, {len(kills)} kills ({sum(k['to_group'] for k in kills)} of the "
+        f"whole group), {exact} runs ended like the unbroken one, bit for bit; {faulty} runs have "
+        f"another fault; {sum(k['save_lost'] for k in kills)} of "
+        f"{sum(k['save_begun'] for k in kills)} saves that had begun were not there afterwards."
+    )
+    for number in ("SIGKILL", "SIGTERM", "SIGINT"):
+        for to_group, whom in ((True, "the whole group"), (False, "the main process")):
+            chosen = [k for k in kills if (k["signal"], k["to_group"]) == (number, to_group)]
+            left = [k["shared_memory_left"] for k in chosen if "shared_memory_left" in k]
+            if any(left):
+                print(
+                    f"\n{number} to {whom} of a run with a loader's process left files in /dev/shm "
+                    f"{sum(map(bool, left))} times of {len(left)}, up to {max(left)}."
+                )
 
 
 def _row(names: list[str], kills: list[dict[str, Any]]) -> str:

@@ -73,7 +73,10 @@ def strike(place: Place, kill: Kill, usual: dict[str, Usual]) -> tuple[dict[str,
     faults = _faults_of_end(kill, hit, code, kept, run.said) + same.torn(place.workdir)
     faults += [f"still alive: {line}" for line in survivors(place.mark)]
     if any("workers=1" in argument for argument in place.arguments):
-        faults += [f"/dev/shm/{n} is left" for n in set(os.listdir(SHARED_MEMORY)) - memory]
+        left = done["shared_memory_left"] = len(set(os.listdir(SHARED_MEMORY)) - memory)
+        # A SIGKILL of the whole group takes the process that would have given it back.
+        if left and not (kill.signal == "SIGKILL" and kill.to_group):
+            faults.append(f"{left} files are left in /dev/shm")
     return done, [f"start {place.starts}, {kill.signal} in {hit}: {fault}" for fault in faults]
 
 
@@ -91,7 +94,7 @@ def _wait_for(run: Run, watch: Watch, kill: Kill, usual: dict[str, Usual]) -> st
 
 
 def _last_logged(workdir: Path) -> int:
-    """The last step of metrics.jsonl: one of log_every_steps may have been done since."""
+    """The last step of metrics.jsonl; up to log_every_steps more may have been done since."""
     path = workdir / "metrics.jsonl"
     steps = [0]
     for line in path.read_text().splitlines() if path.exists() else []:
@@ -123,17 +126,17 @@ def _faults_of_end(
     return faults
 
 
-def finish(place: Place) -> list[str]:
-    """Lets the run end; returns what is not as in the unbroken one."""
+def finish(place: Place) -> tuple[list[str], list[str]]:
+    """Lets the run end; returns its differences from the unbroken one, and other faults."""
     before = same.steps(place.workdir)
     run, watch = place.start()
     watch.close()
     code = run.code(RUN_WITHIN_S)
     if code != 0:
-        return [f"start {place.starts} ended with {code}: {run.last_words}"]
-    faults = same.differences(place.home / REFERENCE / "workdir", place.workdir)
+        return [f"start {place.starts} ended with {code}: {run.last_words}"], []
+    faults = [f"says {word}" for word in NOISE if word in run.said]
     if before and f"going on from step {before[-1]}\n" not in run.said:
         faults.append(f"did not go on from step {before[-1]}, its newest checkpoint")
-    faults += [f"says {word}" for word in NOISE if word in run.said]
     faults += [f"left behind: {path}" for path in same.remains(place.workdir, place.data_dir)]
-    return faults + [f"alive after the end: {line}" for line in survivors(place.mark)]
+    faults += [f"alive after the end: {line}" for line in survivors(place.mark)]
+    return same.differences(place.home / REFERENCE / "workdir", place.workdir), faults
