@@ -70,7 +70,8 @@ class Peeked:
     """An iterator whose first element can be looked at before it is taken."""
 
     def __init__(self, iterator: Iterator[Any]):
-        self._iterator, self.first = iterator, next(iterator)
+        self._iterator = iterator
+        self.first = self._produced()
         self._taken = False
 
     def __iter__(self) -> "Peeked":
@@ -78,10 +79,18 @@ class Peeked:
 
     def __next__(self) -> Any:
         if self._taken:
-            return next(self._iterator)
+            return self._produced()
         self._taken = True
         return self.first
 
     def close(self) -> None:
         """Ends what produces the elements, such as a loader's processes."""
         self._iterator.close()
+
+    def _produced(self) -> Any:
+        try:
+            return next(self._iterator)
+        except RuntimeError:
+            # A signal to the whole group also ends a loader's process that has only just started.
+            interrupts.while_waiting()
+            raise

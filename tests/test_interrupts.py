@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from defect_jax import interrupts
-from defect_jax.compilation import compile_ahead
+from defect_jax.compilation import Peeked, compile_ahead
 
 
 @pytest.fixture
@@ -81,3 +81,23 @@ def test_a_signal_during_compilation_does_not_wait_for_the_compiler(watched):
 
     with pytest.raises(interrupts.Stopped), interrupts.deferred():
         compile_ahead("endless step", Endless())
+
+
+def test_a_loader_that_the_signal_ended_too_is_no_fault(watched):
+    def loader(signalled):
+        yield "first"
+        if signalled:
+            signal.raise_signal(signal.SIGTERM)
+        raise RuntimeError("Worker process was terminated unexpectedly")
+
+    with pytest.raises(interrupts.Stopped), interrupts.deferred():
+        list(Peeked(loader(signalled=True)))
+
+
+def test_a_loader_that_ends_by_itself_is_a_fault(watched):
+    def loader():
+        yield "first"
+        raise RuntimeError("Worker process was terminated unexpectedly")
+
+    with pytest.raises(RuntimeError, match="Worker"), interrupts.deferred():
+        list(Peeked(loader()))
