@@ -18,6 +18,7 @@ def base() -> ml_collections.ConfigDict:
     data.seed = 0  # of splits and of generated pictures
     data.max_megapixels = 100.0  # a larger picture is refused before it is decoded
     data.mask_threshold = 0  # mask values above it are defect
+    data.classes = ()  # names of mask values 1, 2, …, where masks tell kinds of defect apart
     data.size = (256, 256)  # height and width that the network sees, px
     data.min_scale = 0.0  # a picture that would be shrunk below this is refused
     data.max_scale = 1.0  # pictures are never enlarged above this
@@ -54,10 +55,20 @@ def base() -> ml_collections.ConfigDict:
     model.dropout = 0.2  # before the classification head's last layer
     model.norm = "batch"  # or group, for batches below about 4 a device
     model.dtype = "bfloat16"  # of the computation; weights stay float32
+    model.num_classes = 1  # of defects that the mask tells apart; 1: defect or not
+    model.localisation = "none"  # coarse grid from a light backbone, or from the shared encoder
+    model.localisation_widths = (16, 32, 64, 128, 128)  # of its own backbone: cells of 16 px
+    model.embedding = False  # write the grid into the deepest encoder features
+    model.pixel_confidence = "none"  # learnt, or fixed: neighbours may raise a defect's probability
+    model.window_px = 7  # side of that neighbourhood
 
     config.loss = loss = ml_collections.ConfigDict()
     loss.bce_weight = 0.5
     loss.dice_weight = 1.0
+    loss.defect_weight = 0.0  # how much more pixels near a defect weigh in the cross-entropy
+    loss.weight_localised = False  # near a defect by localisation too, not by the true mask alone
+    loss.weight_dilation_px = 5  # by which the true mask grows for that
+    loss.refined_share = 0.5  # of the loss that is taken after pixel confidence
     config.balance = balance = ml_collections.ConfigDict()
     balance.method = "fixed"  # gradnorm, uncertainty, dwa, famo, pcgrad, cagrad, mgda or imtl_g
     balance.shared = (
@@ -65,7 +76,7 @@ def base() -> ml_collections.ConfigDict:
     )
     balance.initial_steps = 20  # batches over which the initial loss of each task is averaged
     balance.measure_every_steps = 10  # gradient norms; GradNorm's weights move at these steps alone
-    balance.fixed = _group(weights=_group(segmentation=0.5, classification=0.5))
+    balance.fixed = _group(weights=_group(segmentation=0.5, classification=0.5, localisation=0.5))
     balance.gradnorm = _group(alpha=1.5, learning_rate=0.025, floor=0.05)
     balance.uncertainty = _group(learning_rate=0.025)
     balance.dwa = _group(temperature=2.0, window_steps=50)
@@ -81,6 +92,7 @@ def base() -> ml_collections.ConfigDict:
 
     config.train = train = ml_collections.ConfigDict()
     train.steps = 4000
+    train.localisation_steps = 0  # that localisation learns alone before; 0: with the rest
     train.batch_size = 16  # over all devices of all hosts
     train.log_every_steps = 50
     train.eval_every_steps = 500  # validation and a checkpoint
@@ -133,6 +145,23 @@ def cpu(config: ml_collections.ConfigDict) -> None:
     config.balance.measure_every_steps = 5
     config.balance.gradnorm.learning_rate = 0.05
     config.train.batch_size = 8
+
+
+def lpcnet(config: ml_collections.ConfigDict, variant: str) -> None:
+    """Adds the two modules of LPC-Net (Wang et al. 2025, Sensors 25(15), 4548) to a config.
+
+    First localisation learns alone, then its grid is embedded in the encoder of the whole network
+    and weighs the pixels of its loss; pixel confidence refines the mask.
+    """
+    model, small = config.model, variant != ""
+    model.localisation = "backbone"
+    model.localisation_widths = (4, 8, 16, 32, 32) if small else (16, 32, 64, 128, 128)
+    model.embedding = True
+    model.pixel_confidence = "learnt"
+    config.loss.defect_weight = 4.0
+    config.loss.weight_localised = True
+    steps = config.train.steps
+    config.train.localisation_steps = steps // 2 if variant == "debug" else steps // 4
 
 
 def choose(

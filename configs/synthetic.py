@@ -18,6 +18,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     config.data.parts = 2000
     config.data.shots = 2  # pictures of each part
     config.data.defective_fraction = 0.15
+    config.data.defect_kinds = ("hair_crack", "pit", "scratch", "stain")  # or fray, weave
     config.data.picture_size = (256, 256)
     config.data.augment.shrink = 0.0  # all pictures have one size, there is no padding to learn
     config.data.augment.stretch = 0.0
@@ -30,7 +31,7 @@ def _cpu(config: ml_collections.ConfigDict) -> None:
     config.data.picture_size = (160, 160)
     config.data.size = (128, 128)
     # In a short run the labels of few defective parts are learnt by heart before their masks are.
-    config.balance.fixed.weights = {"segmentation": 0.8, "classification": 0.2}
+    config.balance.fixed.weights.update(segmentation=0.8, classification=0.2)
     config.balance.measure_every_steps = 25
     config.model.widths = (8, 16, 32, 64)  # four rows: a step takes two thirds of the time
     config.data.augment.changes.update(brightness=0.02, contrast=0.05, noise=0.0, blur_px=0.0)

@@ -5,6 +5,7 @@ from ml_collections import ConfigDict
 
 from defect_jax import balance
 from defect_jax.errors import UserError
+from defect_jax.task_losses import task_names
 
 LOSS_WEIGHTINGS = {
     "fixed": balance.fixed,
@@ -20,11 +21,6 @@ GRADIENT_WEIGHTINGS = {
     "imtl_g": balance.imtl_g,
 }
 METHODS = LOSS_WEIGHTINGS | GRADIENT_WEIGHTINGS
-
-
-def task_names(config: ConfigDict) -> tuple[str, ...]:
-    """The tasks that the network of this config has."""
-    return ("segmentation", *(["classification"] if config.model.classification_head else []))
 
 
 def measured_every_steps(config: ConfigDict) -> int:

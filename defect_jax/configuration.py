@@ -1,16 +1,18 @@
 """The resolved config of a workdir: checked, written once, compared with later requests."""
 
+import functools
 import json
-from collections.abc import Callable
+from collections.abc import Sequence
 from typing import Any
 
 from ml_collections import ConfigDict
 
 from defect_jax import atomic
+from defect_jax.config_rules import rules_of
 from defect_jax.data.intensity import intensity
 from defect_jax.data.prepared import Prepared
-from defect_jax.decision.rules import RULES
-from defect_jax.decision.shots import SHOTS
+from defect_jax.data.records import DEFECT
+from defect_jax.data.synthetic_options import DEFAULT_KINDS
 from defect_jax.errors import UserError
 from defect_jax.metrics.slices import size_edges
 from defect_jax.paths import AnyPath, read_text
@@ -29,6 +31,22 @@ FREE_FIELDS = (
     "compilation_cache",
     "profile",
 )
+LATER_FIELDS = {
+    "data.classes": [],
+    "model.num_classes": 1,
+    "model.localisation": "none",
+    "model.localisation_widths": [16, 32, 64, 128, 128],
+    "model.embedding": False,
+    "model.pixel_confidence": "none",
+    "model.window_px": 7,
+    "loss.defect_weight": 0.0,
+    "loss.weight_localised": False,
+    "loss.weight_dilation_px": 5,
+    "loss.refined_share": 0.5,
+    "train.localisation_steps": 0,
+    "picture.classes": [DEFECT],
+    "balance.fixed.weights.localisation": 0.5,
+}
 FREE_GROUP = "decision."  # comes after training, and may be made anew
 
 
@@ -39,70 +57,27 @@ def check(config: ConfigDict) -> None:
         UserError: naming the field and what it may be.
     """
     values = _flat(config)
-    unit = 2 ** (len(config.model.widths) - 1)
-    rules: dict[str, tuple[Callable[[Any], bool], str]] = {
-        "train.steps": (lambda steps: steps >= 2, "at least 2"),
-        "train.batch_size": (lambda size: size >= 1, "at least 1"),
-        "train.log_every_steps": (lambda steps: steps >= 1, "at least 1"),
-        "train.eval_every_steps": (
-            lambda steps: steps >= 1 and steps % max(config.train.log_every_steps, 1) == 0,
-            "a multiple of train.log_every_steps, so that a resumed run logs the same lines",
-        ),
-        "data.size": (
-            lambda size: len(size) == 2 and all(s > 0 and s % unit == 0 for s in size),
-            f"two sides divisible by {unit}, for {len(config.model.widths)} levels",
-        ),
-        "data.positive_fraction": (
-            lambda share: share is None or 0.0 < share < 1.0,
-            "between 0 and 1, or None for the set's own share",
-        ),
-        "data.threads": (lambda threads: threads >= 0, "0 or more"),
-        "data.workers": (lambda workers: workers >= 0, "0 or more"),
-        "data.max_scale": (
-            lambda scale: 0.0 <= config.data.min_scale <= scale and scale > 0.0,
-            "above 0 and not below data.min_scale",
-        ),
-        "data.max_stretch": (lambda factor: factor >= 1.0, "at least 1"),
-        "balance.initial_steps": (lambda steps: steps >= 1, "at least 1"),
-        "balance.measure_every_steps": (lambda steps: steps >= 1, "at least 1"),
-        "optimizer.learning_rate": (lambda rate: rate > 0.0, "above 0"),
-        "optimizer.average_decay": (lambda decay: 0.0 <= decay < 1.0, "from 0 to below 1"),
-    }
-    rules |= _decision_rules()
     span(config.get("profile", ""))
-    for field, (holds, rule) in rules.items():
+    for field, (holds, rule) in rules_of(config).items():
         if field not in values:
             raise UserError(f"config.{field} is missing: name the --config that has it")
         if not holds(values[field]):
             raise UserError(f"config.{field} is {values[field]}: it must be {rule}")
 
 
-def _decision_rules() -> dict[str, tuple[Callable[[Any], bool], str]]:
-    share = (lambda rate: 0.0 <= rate <= 1.0, "from 0 to 1")
-    inside = (lambda rate: 0.0 < rate < 1.0, "between 0 and 1")
-    cost = (lambda cost: cost >= 0.0, "0 or more")
-    return {
-        "decision.rule": (lambda rule: rule in RULES, f"one of {', '.join(RULES)}"),
-        "decision.shots": (lambda s: s in ("", *SHOTS), f"empty or one of {', '.join(SHOTS)}"),
-        "decision.min_area_px": (
-            lambda area: area is None or area >= 1,
-            "at least 1, or None to choose it on validation",
-        ),
-        **dict.fromkeys(("decision.recall", "decision.false_positive_rate"), share),
-        **dict.fromkeys(("decision.miss_rate", "decision.confidence"), inside),
-        **dict.fromkeys(("decision.miss_cost", "decision.false_alarm_cost"), cost),
-        "decision.defect_rate": share,
-    }
-
-
 def resolve(config: ConfigDict, prepared: Prepared) -> ConfigDict:
-    """Adds what the prepared data decide: form and intensity of the pictures, their fingerprint."""
+    """Adds what the prepared data decide: form and intensity of the pictures, their fingerprint.
+
+    Raises:
+        UserError: the network tells more or fewer classes apart than the masks have.
+    """
     info, training = prepared.info, intensity(prepared.splits["train"])
     resolved = ConfigDict(config.to_dict())
     resolved.picture = ConfigDict(
         {
             "channels": info.channels,
             "bit_depth": info.bit_depth,
+            "classes": class_names(config, info.classes),
             "mean": training.mean,
             "deviation": training.deviation,
             "fingerprint": info.fingerprint,
@@ -111,6 +86,20 @@ def resolve(config: ConfigDict, prepared: Prepared) -> ConfigDict:
         }
     )
     return resolved
+
+
+def class_names(config: ConfigDict, classes: Sequence[str]) -> list[str]:
+    """Names of the classes that the network tells apart: those of the masks, or all in one."""
+    asked = config.model.num_classes
+    if asked == 1:
+        return [DEFECT]
+    if asked != len(classes):
+        names = ", ".join(classes)
+        raise UserError(
+            f"config.model.num_classes is {asked}: must be 1 (defect or not) or {len(classes)}, "
+            f"the classes of the masks ({names})"
+        )
+    return list(classes)
 
 
 def claim(workdir: AnyPath, config: ConfigDict) -> None:
@@ -139,13 +128,25 @@ def load(workdir: AnyPath) -> ConfigDict:
     """
     path = workdir / "config.json"
     try:
-        return ConfigDict(json.loads(read_text(path)))
+        return with_later_fields(ConfigDict(json.loads(read_text(path))))
     except FileNotFoundError:
         raise UserError(
             f"{path}: not there; train first, or name the --workdir of a trained network"
         ) from None
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: cannot be read: {error}") from error
+
+
+def with_later_fields(config: ConfigDict) -> ConfigDict:
+    """Gives a config of an older workdir the fields that came later, as things were before."""
+    generated = config.get("data", {}).get("name") == "synthetic"
+    later = LATER_FIELDS | ({"data.defect_kinds": list(DEFAULT_KINDS)} if generated else {})
+    for name, value in later.items():
+        *groups, field = name.split(".")
+        group = functools.reduce(lambda node, part: (node or {}).get(part), groups, config)
+        if group is not None and field not in group:
+            group[field] = value
+    return config
 
 
 def decisive(config: ConfigDict) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """From a trained network to decisions, files and the report: the second half of every run."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -12,6 +12,7 @@ from defect_jax.data.prepare import prepare
 from defect_jax.decision import Decision
 from defect_jax.errors import UserError
 from defect_jax.judging import to_metrics, to_parts, to_pictures, to_slices
+from defect_jax.metrics.class_counts import BACKGROUND, ClassPixels
 from defect_jax.metrics.parts import write_parts
 from defect_jax.metrics.picture import write_predictions
 from defect_jax.metrics.summary import Metrics, write_metrics
@@ -22,7 +23,7 @@ from defect_jax.paths import AnyPath
 from defect_jax.progress import say
 from defect_jax.report.page import Report, write_report
 from defect_jax.results import Results, picture_loader
-from defect_jax.scoring import Scorer
+from defect_jax.scoring import Scorer, Scores
 from defect_jax.sharding import make_mesh, state_sharding
 from defect_jax.steps import create_state
 from defect_jax.validation import decide, decided_before, selection_scores
@@ -64,14 +65,17 @@ def evaluate(config: ConfigDict, workdir: AnyPath, split: str = "test") -> Metri
     if not hosts.is_first():
         scorer(average, *given)  # every host takes part, one writes
         return None
+    classes = list(config.picture.get("classes", ["defect"]))  # not in older workdirs
     results = Results(workdir / "eval" / split)
     path = (workdir / "eval" if split == "test" else results.final) / "report.html"
     with results:
-        scores = scorer(average, *given, on_mask=results.mask_of(judged))
+        scores = scorer(average, *given, on_mask=results.mask_of(judged, classes))
         pictures = to_pictures(judged, scores, made)
         parts = to_parts(pictures, made)
         slices = to_slices(judged, pictures, config.picture.get("defect_edges_px"))
-        metrics = to_metrics(judged, pictures, parts, slices, scores, made, prepared.info.leaking)
+        metrics = to_metrics(
+            judged, pictures, parts, slices, scores, made, prepared.info.leaking, classes
+        )
         write_predictions(results.folder / "predictions.csv", pictures)
         write_parts(results.folder / "parts.csv", parts)
         write_metrics(results.folder / "metrics.json", metrics)
@@ -86,11 +90,19 @@ def evaluate(config: ConfigDict, workdir: AnyPath, split: str = "test") -> Metri
         notes=list(prepared.info.notes),
         history=history,
         config=config.to_dict(),
-        load_picture=picture_loader(judged, results.final / "masks"),
+        load_picture=picture_loader(judged, results.final, classes),
+        classes=class_pixels(scores, classes),
     )
     write_report(path, report)
     say(f"wrote {results.final} and {path}")
     return metrics
+
+
+def class_pixels(scores: Scores, classes: Sequence[str]) -> ClassPixels | None:
+    """The confusion matrix of the classes; None for a network with one class of defect."""
+    if scores.classes is None:
+        return None
+    return ClassPixels([BACKGROUND, *classes], scores.classes.confusion())
 
 
 def shown(made: Decision) -> str:

@@ -13,6 +13,7 @@ from defect_jax.decision.sequential import NEVER_ACCEPTS, SequentialTest, decide
 from defect_jax.decision.shots import parts_of, running_scores
 from defect_jax.metrics import ranking
 from defect_jax.metrics.calibration import calibrated, expected_calibration_error
+from defect_jax.metrics.class_counts import class_reasons
 from defect_jax.metrics.confidence import confidence_intervals
 from defect_jax.metrics.parts import Part, part_metrics
 from defect_jax.metrics.picture import Picture, picture_iou, picture_metrics
@@ -94,8 +95,13 @@ def to_metrics(
     scores: Scores,
     decision: Decision,
     leaking: bool,
+    classes: Sequence[str] = ("defect",),
 ) -> Metrics:
-    """Everything in metrics.json; what is null is explained in a line, what leaks is labelled."""
+    """Everything in metrics.json; what is null is explained in a line, what leaks is labelled.
+
+    Args:
+        classes: names of the classes of defects; several add the metrics of `class_metrics`.
+    """
     metrics, reasons = join_metrics(
         picture_metrics(pictures),
         scores.histogram.compute(),
@@ -105,10 +111,27 @@ def to_metrics(
         images=len(split.rows),
         defective=sum(row.label for row in split.rows),
     )
-    for reason in reasons:
+    of_classes = class_metrics(scores, classes)
+    for reason in [*reasons, *class_reasons(of_classes)]:
         say(reason)
-    metrics |= confidence_intervals(pictures, parts) | slice_metrics(slices)
+    metrics |= confidence_intervals(pictures, parts) | slice_metrics(slices) | of_classes
     return metrics | LEAKING if leaking else metrics
+
+
+def class_metrics(scores: Scores, classes: Sequence[str]) -> dict[str, float | None]:
+    """What `ClassCounts.compute` says; nothing for a network with one class of defect.
+
+    Raises:
+        ValueError: the classes taken together are not the defects of the binary metrics.
+    """
+    if scores.classes is None:
+        return {}
+    pixels = scores.classes.confusion()
+    together = [pixels[0, 0], pixels[0, 1:].sum(), pixels[1:, 0].sum(), pixels[1:, 1:].sum()]
+    counts = [list(map(int, cells)) for cells in (together, scores.counts.confusion.to_numpy())]
+    if counts[0] != counts[1]:
+        raise ValueError(f"pixels by class make {counts[0]}, but defect or not {counts[1]}")
+    return scores.classes.compute(classes)
 
 
 def combined_metrics(pictures: Sequence[Picture], decision: Decision) -> dict[str, float | None]:

@@ -5,10 +5,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
+from flax.traverse_util import flatten_dict, unflatten_dict
 from jaxtyping import Array, Float, Int
 from ml_collections import ConfigDict
 
 from defect_jax.balance_choice import make_balance
+from defect_jax.stages import LOCALISER, is_frozen
 
 
 def learning_rate(config: ConfigDict) -> optax.Schedule:
@@ -26,8 +28,10 @@ def learning_rate(config: ConfigDict) -> optax.Schedule:
 def make_tx(config: ConfigDict) -> optax.GradientTransformationExtraArgs:
     """Balances the tasks, clips the global norm, then AdamW; kernels decay, not biases and scales.
 
-    Its `update` takes the gradients and the losses of `balance.task_gradients`.
+    Its `update` takes the gradients and the losses of `balance.task_gradients`. A localisation that
+    has learnt before stays as it is.
     """
+    frozen = [optax.masked(optax.set_to_zero(), _is_localiser)] if is_frozen(config) else []
     return optax.chain(
         make_balance(config),
         optax.snapshot("gradient_norm", optax.tree.norm),  # of the combined gradient, for the log
@@ -35,11 +39,16 @@ def make_tx(config: ConfigDict) -> optax.GradientTransformationExtraArgs:
         optax.adamw(
             learning_rate(config), weight_decay=config.optimizer.weight_decay, mask=_is_kernel
         ),
+        *frozen,
     )
 
 
 def _is_kernel(params: Any) -> Any:
     return jax.tree.map(lambda array: array.ndim > 1, params)
+
+
+def _is_localiser(params: Any) -> Any:
+    return unflatten_dict({path: path[0] == LOCALISER for path in flatten_dict(params)})
 
 
 def averaged(average: Any, new: Any, step: Int[Array, ""], decay: float) -> Any:

@@ -5,12 +5,18 @@ so that the folder is whole where it is.
 """
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from defect_jax import buckets, scratch
-from defect_jax.data.images import decode_image, decode_mask, encode_mask
+from defect_jax.data.images import (
+    decode_classes,
+    decode_image,
+    decode_mask,
+    encode_classes,
+    encode_mask,
+)
 from defect_jax.data.prepare import Split
 from defect_jax.errors import UserError
 from defect_jax.paths import AnyPath, is_remote, read_bytes
@@ -67,24 +73,50 @@ class Results:
         except OSError as error:
             raise UserError(f"{self.final}: cannot be written: {error.strerror}") from error
 
-    def mask_of(self, split: Split) -> OnMask:
-        """Returns the function that writes the decided mask of a row as masks/<id>.png."""
+    def mask_of(self, split: Split, classes: Sequence[str] = ("defect",)) -> OnMask:
+        """Returns the function that writes the decided mask of a row.
+
+        It takes the row and the decided class of every pixel (uint8 [h w], 0 = background), and
+        writes masks/<id>.png of 0 and 255 and, where there are several classes, classes/<id>.png.
+        """
 
         def write(row: int, decided: np.ndarray) -> None:
-            path = self.folder / "masks" / f"{split.rows[row].id}.png"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(encode_mask(decided))
+            name = f"{split.rows[row].id}.png"
+            self._write("masks", name, encode_mask(decided > 0))
+            if len(classes) > 1:
+                self._write("classes", name, encode_classes(decided.astype(np.uint8)))
 
         return write
 
+    def _write(self, kind: str, name: str, data: bytes) -> None:
+        path = self.folder / kind / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
 
-def picture_loader(split: Split, masks: AnyPath) -> LoadPicture:
-    """Returns `load(id) -> (image, true mask, decided mask)` for the report's gallery."""
+
+def picture_loader(
+    split: Split, folder: AnyPath, classes: Sequence[str] = ("defect",)
+) -> LoadPicture:
+    """Returns `load(id) -> (image, true mask, decided mask)` for the report's gallery.
+
+    The masks are bool; where there are several classes they hold the class of every pixel.
+
+    Args:
+        split: the pictures that were evaluated.
+        folder: of the results, with `masks/` and, for several classes, `classes/`.
+        classes: names of the classes of defects.
+    """
     where = {row.id: index for index, row in enumerate(split.rows)}
+    several = len(classes) > 1
+    kind, decode = ("classes", decode_classes) if several else ("masks", _decode_marked)
 
     def load(picture_id: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         record = split.source[where[picture_id]]
-        decided = decode_mask(read_bytes(masks / f"{picture_id}.png"), 0)
-        return decode_image(record["image"]), decode_mask(record["mask"], 0), decided
+        decided = decode(read_bytes(folder / kind / f"{picture_id}.png"))
+        return decode_image(record["image"]), decode(record["mask"]), decided
 
     return load
+
+
+def _decode_marked(data: bytes) -> np.ndarray:
+    return decode_mask(data, 0)

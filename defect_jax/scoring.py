@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -13,6 +14,7 @@ from defect_jax import interrupts
 from defect_jax.compilation import Peeked, compile_ahead
 from defect_jax.data.pipeline import canvas_px, evaluation_batches, evaluation_steps
 from defect_jax.data.prepare import Split
+from defect_jax.metrics.class_counts import ClassCounts
 from defect_jax.metrics.counts import PixelCounts
 from defect_jax.metrics.histogram import PixelHistogram
 from defect_jax.models.network import SegmentationNetwork
@@ -30,6 +32,7 @@ class Scores(NamedTuple):
     pictures: dict[str, np.ndarray]  # PER_PICTURE -> [pictures]
     histogram: PixelHistogram
     counts: PixelCounts
+    classes: ClassCounts | None = None  # None where pixels are defect or not
 
 
 class Scorer:
@@ -41,7 +44,8 @@ class Scorer:
         # Replicated outputs: every host may look at every picture's score.
         self._step = jax.jit(step, donate_argnums=3, out_shardings=replicated(mesh))
         self._compiled: Any = None
-        self._empty = jax.jit(_nothing, out_shardings=replicated(mesh))
+        nothing = partial(_nothing, config.model.num_classes)
+        self._empty = jax.jit(nothing, out_shardings=replicated(mesh))
 
     def __call__(
         self, average: Any, mask: float, pixel: float, area_px: int, on_mask: OnMask | None = None
@@ -51,7 +55,8 @@ class Scorer:
         Args:
             average: averaged params and batch_stats of a TrainState.
             mask, pixel, area_px: thresholds of `steps.decide_mask`.
-            on_mask: called with row and decided mask [h w] at native size, for each picture.
+            on_mask: called with row and decided classes [h w] at native size, 0 = background, for
+                each picture.
 
         Raises:
             interrupts.Stopped: a signal came.
@@ -93,5 +98,6 @@ class Scorer:
         return {name: joined[name][order] for name in PER_PICTURE}
 
 
-def _nothing() -> Accumulated:
-    return Accumulated(PixelHistogram.empty(), PixelCounts.empty())
+def _nothing(num_classes: int) -> Accumulated:
+    classes = ClassCounts.empty(num_classes) if num_classes > 1 else None
+    return Accumulated(PixelHistogram.empty(), PixelCounts.empty(), classes)

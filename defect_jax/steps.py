@@ -11,14 +11,14 @@ from jaxtyping import Array, Bool, Float, UInt
 from ml_collections import ConfigDict
 
 from defect_jax import balance
-from defect_jax.losses.classification import classification_loss
-from defect_jax.losses.segmentation import segmentation_loss
+from defect_jax.metrics.class_counts import ClassCounts
 from defect_jax.metrics.counts import PixelCounts, picture_counts
 from defect_jax.metrics.histogram import PixelHistogram
 from defect_jax.models.flips import Probabilities, over_flips, probabilities
-from defect_jax.models.network import Outputs, SegmentationNetwork
+from defect_jax.models.network import SegmentationNetwork
 from defect_jax.native import to_native
 from defect_jax.optimizer import averaged
+from defect_jax.task_losses import task_losses
 
 Batch = dict[str, Any]
 
@@ -51,6 +51,7 @@ class Accumulated(NamedTuple):
 
     histogram: PixelHistogram
     counts: PixelCounts
+    classes: ClassCounts | None  # None where pixels are defect or not
 
 
 def create_state(variables: Any, tx: optax.GradientTransformation) -> TrainState:
@@ -75,17 +76,6 @@ def normalise(
     [-1.0, 1.0]
     """
     return (image.astype(jnp.float32) / jnp.iinfo(image.dtype).max - mean) / deviation
-
-
-def task_losses(outputs: Outputs, batch: Batch, config: ConfigDict) -> dict[str, Float[Array, ""]]:
-    """The loss of each task that the network has, before any weighting."""
-    valid = batch["valid"].astype(jnp.float32)[..., None]
-    mask = batch["mask"].astype(jnp.float32)[..., None]
-    losses = {"segmentation": segmentation_loss(outputs.mask_logits, mask, valid, **config.loss)}
-    if outputs.label_logits is not None:
-        weight = batch["valid"].any(axis=(1, 2)).astype(jnp.float32)
-        losses["classification"] = classification_loss(outputs.label_logits, batch["label"], weight)
-    return losses
 
 
 def make_train_step(
@@ -139,34 +129,49 @@ def make_eval_step(
     and compared with the mask as it was drawn.
     """
 
+    predict = make_predict(network, config, canvas_px)
+
     def eval_step(average: Any, batch: Batch, thresholds: Thresholds, accumulated: Accumulated):
-        image = normalise(batch["image"], config.picture.mean, config.picture.deviation)
-
-        def predict(view: Float[Array, "b h w c"]) -> Probabilities:
-            return probabilities(network.apply(average, view, train=False))
-
-        predicted = over_flips(predict, image) if config.evaluation.flips else predict(image)
-        probability = to_native(predicted.mask, batch["placement"], batch["native_size"], canvas_px)
+        maps, label = predict(average, batch)
         valid = _native_valid(batch, canvas_px)
-        probability = jnp.where(valid, probability, 0.0)
+        probability = jnp.where(valid, maps.sum(axis=1), 0.0)
         mask_score = probability.max(axis=(1, 2))
-        score = mask_score if predicted.label is None else predicted.label
+        score = mask_score if label is None else label
         decided = decide_mask(probability, mask_score, valid, thresholds)
-        native_mask = batch["native_mask"]
+        ids = jnp.where(decided, 1 + jnp.argmax(maps, axis=1), 0).astype(jnp.uint8)
+        truth = batch["native_mask"] > 0
         histogram = accumulated.histogram.update(
-            probability, native_mask, valid, batch["region_weight"], batch["regions"]
+            probability, truth, valid, batch["region_weight"], batch["regions"]
         )
-        counts = accumulated.counts.update(decided, native_mask, valid)
-        result = picture_counts(decided, native_mask, valid)
-        result |= {
-            "row": batch["row"],
-            "score": score,
-            "mask_score": mask_score,
-            "decided": decided,
-        }
-        return Accumulated(histogram, counts), result
+        counts = accumulated.counts.update(decided, truth, valid)
+        classes = accumulated.classes
+        if classes is not None:
+            classes = classes.update(ids, batch["native_mask"], valid)
+        result = picture_counts(decided, truth, valid)
+        result |= {"row": batch["row"], "score": score, "mask_score": mask_score, "decided": ids}
+        return Accumulated(histogram, counts, classes), result
 
     return eval_step
+
+
+def make_predict(
+    network: SegmentationNetwork, config: ConfigDict, canvas_px: tuple[int, int]
+) -> Callable[[Any, Batch], tuple[Float[Array, "b classes h w"], Float[Array, " b"] | None]]:
+    """Returns `predict(average, batch)`: probability of each class of defect at each native pixel,
+    and of the label; what lies outside a picture repeats its border."""
+
+    def predict(average: Any, batch: Batch):
+        image = normalise(batch["image"], config.picture.mean, config.picture.deviation)
+
+        def of_view(view: Float[Array, "b h w c"]) -> Probabilities:
+            return probabilities(network.apply(average, view, train=False))
+
+        predicted = over_flips(of_view, image) if config.evaluation.flips else of_view(image)
+        place = batch["placement"], batch["native_size"], canvas_px
+        maps = [to_native(predicted.mask[..., k], *place) for k in range(predicted.mask.shape[-1])]
+        return jnp.stack(maps, axis=1), predicted.label
+
+    return predict
 
 
 def decide_mask(

@@ -1,5 +1,6 @@
 """The story of a run: data, network, state, what was saved, the loop, the final evaluation."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -9,9 +10,9 @@ from ml_collections import ConfigDict
 
 from defect_jax import checkpoints, configuration, hosts
 from defect_jax.balance_choice import measured_every_steps
-from defect_jax.data.prepare import prepare
+from defect_jax.data.prepare import Prepared, prepare
 from defect_jax.errors import UserError
-from defect_jax.evaluate import evaluate
+from defect_jax.evaluate import best_average, evaluate
 from defect_jax.loop import MEASURING_STEP, STEP, Loop, Step
 from defect_jax.models.initialise import initial_variables
 from defect_jax.models.network import SegmentationNetwork
@@ -19,6 +20,13 @@ from defect_jax.optimizer import make_tx
 from defect_jax.paths import AnyPath
 from defect_jax.progress import say
 from defect_jax.sharding import make_mesh, place_state, replicated, state_sharding
+from defect_jax.stages import (
+    first_stage,
+    first_workdir,
+    has_first_stage,
+    is_frozen,
+    with_learnt,
+)
 from defect_jax.steps import TrainState, create_state, make_train_step
 from defect_jax.validation import refuse_empty_promise, selection_scores
 from defect_jax.writers import read_history
@@ -26,6 +34,8 @@ from defect_jax.writers import read_history
 
 def train(config: ConfigDict, workdir: AnyPath, must_resume: bool = False) -> None:
     """Trains from the newest whole checkpoint, or from the start, and evaluates the best one.
+
+    Where localisation learns first, its stage is a run of its own before.
 
     Args:
         must_resume: refuse to begin anew.
@@ -35,25 +45,57 @@ def train(config: ConfigDict, workdir: AnyPath, must_resume: bool = False) -> No
         SystemExit: 128 + signal, after SIGTERM or SIGINT, with a checkpoint saved.
     """
     configuration.check(config)
-    if must_resume and not checkpoints.exist(workdir):
+    begun = hosts.from_first(lambda: checkpoints.exist(workdir))
+    first = first_workdir(workdir)
+    if must_resume and not (begun or hosts.from_first(lambda: checkpoints.exist(first))):
         raise UserError(f"--resume=must: {workdir} holds no checkpoint to go on from")
     mesh = make_mesh(config.mesh.data, config.mesh.fsdp)
     check_batch_size(config, mesh)
-    network, tx = SegmentationNetwork(**config.model), make_tx(config)
+    make_network(config), make_tx(config)  # what cannot be built is refused before data are read
     prepared = prepare(config.data)
     refuse_empty_promise(config, prepared.splits["val"])
     config = configuration.resolve(config, prepared)
     hosts.refuse_disagreement("the config or the data", configuration.decisive(config))
     if hosts.is_first():
         configuration.claim(workdir, config)
+    learnt = {}
+    if has_first_stage(config) and not begun:
+        learnt = learn_first_stage(config, first, prepared, mesh)
+    fit(config, workdir, prepared, mesh, learnt)
+    evaluate(config, workdir)
+
+
+def learn_first_stage(
+    config: ConfigDict, workdir: AnyPath, prepared: Prepared, mesh: Mesh
+) -> dict[str, Any]:
+    """Trains localisation alone and returns the variables of its best checkpoint, on the host."""
+    stage = first_stage(config)
+    say(f"stage one: localisation, {stage.train.steps} steps, in {workdir}")
+    if hosts.is_first():
+        configuration.claim(workdir, stage)
+    fit(stage, workdir, prepared, mesh, {})
+    scores = selection_scores(hosts.from_first(lambda: read_history(workdir)))
+    step, average = best_average(make_network(stage), stage, workdir, scores, mesh)
+    say(f"stage two begins with localisation of step {step}")
+    return jax.device_get(jax.jit(lambda tree: tree, out_shardings=replicated(mesh))(average))
+
+
+def fit(
+    config: ConfigDict, workdir: AnyPath, prepared: Prepared, mesh: Mesh, learnt: Mapping[str, Any]
+) -> None:
+    """Trains to the last step, from the newest whole checkpoint of the workdir or from the start.
+
+    Args:
+        learnt: variables to start with instead of the initial ones of the same names.
+    """
+    network, tx = make_network(config), make_tx(config)
     history = hosts.from_first(lambda: read_history(workdir))
     scores = selection_scores(history)
-    state, shardings = initial_state(network, tx, config, mesh)
+    state, shardings = initial_state(network, tx, config, mesh, learnt)
     with checkpoints.open_checkpoints(workdir, scores) as checkpointer:
         restored = resumed(checkpointer, state, shardings)
         loop = Loop(config, workdir, mesh, network, prepared, checkpointer, history, scores)
         loop.to_the_end(restored, make_steps(network, tx, config, mesh, shardings))
-    evaluate(config, workdir)
 
 
 def check_batch_size(config: ConfigDict, mesh: Mesh) -> None:
@@ -66,15 +108,21 @@ def check_batch_size(config: ConfigDict, mesh: Mesh) -> None:
         )
 
 
+def make_network(config: ConfigDict) -> SegmentationNetwork:
+    """The network of this config, as its training needs it."""
+    return SegmentationNetwork(**config.model, localisation_frozen=is_frozen(config))
+
+
 def initial_state(
     network: SegmentationNetwork,
     tx: optax.GradientTransformation,
     config: ConfigDict,
     mesh: Mesh,
+    learnt: Mapping[str, Any],
 ) -> tuple[TrainState, Any]:
     """Makes the state of step 0 on the devices, each array born where it will stay."""
     shape = (1, *config.data.size, config.picture.channels)
-    variables = initial_variables(network, shape, config.seed)
+    variables = with_learnt(initial_variables(network, shape, config.seed), learnt)
     try:
         shapes = jax.eval_shape(lambda tree: create_state(tree, tx), variables)
     except ValueError as error:

@@ -44,6 +44,14 @@ def defect_mask(height: int = 12, width: int = 16) -> np.ndarray:
     return mask
 
 
+def class_mask(*ids: int) -> np.ndarray:
+    """Returns a uint8 mask [12, 16] with one defect of 4x3 px after another, of these ids."""
+    mask = np.zeros((12, 16), np.uint8)
+    for number, class_id in enumerate(ids):
+        mask[2:6, 1 + 3 * number : 4 + 3 * number] = class_id
+    return mask
+
+
 def encoded(pixels: np.ndarray | Image.Image, kind: str = "PNG", **options) -> bytes:
     """Encodes RGB, grey or 16-bit grey pixels with Pillow."""
     file = io.BytesIO()
@@ -72,6 +80,23 @@ def folder_data(root: Path, good: int = 10, defective: int = 5, channels: int = 
         write(root / "images" / f"{stem}.png", picture(number, channels=channels))
         if kind == "bad":
             write(root / "masks" / f"{stem}.png", defect_mask())
+    return root
+
+
+def class_data(root: Path, good: int = 10, of_each: int = 5) -> Path:
+    """Writes `images/` and `masks/` with three classes; the files of class n begin with that n.
+
+    Each mask of class 2 also holds a little of class 1.
+    """
+    folder_data(root, good, defective=0)
+    for class_id in (1, 2, 3):
+        mask = class_mask(class_id)
+        if class_id == 2:
+            mask[8, 8] = 1
+        for number in range(of_each):
+            stem = f"{class_id}/part_{number:03d}"
+            write(root / "images" / f"{stem}.png", picture(100 * class_id + number))
+            write(root / "masks" / f"{stem}.png", mask)
     return root
 
 

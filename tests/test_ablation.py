@@ -14,7 +14,7 @@ import pytest
 import tiny_ablation
 from scipy import stats
 
-from configs import magnetic_tile_ablation
+from configs import lpcnet_ablation, magnetic_tile_ablation, synthetic_gaps_ablation
 from defect_jax import configuration
 from defect_jax.ablation import Row, grid, run, table
 from defect_jax.errors import UserError
@@ -39,6 +39,18 @@ def figures(ablation):
         for row, values in ((first, FIRST), (other, OTHER))
         for key, value in values.items()
     }
+
+
+@pytest.mark.parametrize("variant", ["", "cpu", "debug"])
+@pytest.mark.parametrize("module", [lpcnet_ablation, synthetic_gaps_ablation])
+def test_every_shipped_row_of_the_two_stages_fits_its_base_config(module, variant):
+    ablation = module.get_config(variant)
+    cells = grid.all_cells(ablation)
+    assert len({cell.name for cell in cells}) == len(cells)
+    for cell in cells:
+        configuration.check(grid.cell_config(ablation, grid.trained_cell(ablation, cell)))
+    changed = [row.changes for row in ablation.rows if row.control is None]
+    assert all(changed.count(changes) == 1 for changes in changed)
 
 
 def test_every_shipped_row_fits_its_base_config():

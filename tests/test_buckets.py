@@ -241,7 +241,7 @@ def test_masks_are_read_back_for_the_gallery(tmp_path):
     final = as_path("s3://bucket/test")
     with Results(final) as results:
         results.mask_of(split)(0, np.eye(3, dtype=bool))
-    decided = picture_loader(split, final / "masks")(row.id)[2]
+    decided = picture_loader(split, final)(row.id)[2]
     np.testing.assert_array_equal(decided > 0, np.eye(3, dtype=bool))
 
 

@@ -8,8 +8,10 @@ import pytest
 import raw_data
 from PIL import Image
 
+from defect_jax.data import magnetic_tile
 from defect_jax.data.check import check, report_faults
 from defect_jax.data.examine import examine
+from defect_jax.data.prepare import prepare
 from defect_jax.data.raw_files import open_root
 from defect_jax.data.records import Record
 from defect_jax.errors import UserError
@@ -123,14 +125,63 @@ def test_a_mask_that_contradicts_the_class(tmp_path):
     data = raw_data.config("folder", root, tmp_path)
     names = "images/bad/part_010.png", "masks/bad/part_010.png"
     record = Record("id", *names, group="id", class_name="good", split="train")
-    (fault,) = examine(open_root(data.root), data, record).faults
+    (fault,) = examine(open_root(data.root), data, 1, record).faults
     assert str(fault) == (
         f"{root}/masks/bad/part_010.png: marks a defect, but its picture is filed as good: "
         "correct one of the two"
     )
     record = Record("id", names[0], None, group="id", class_name="MT_Crack", split="train")
-    (fault,) = examine(open_root(data.root), data, record).faults
+    (fault,) = examine(open_root(data.root), data, 1, record).faults
     assert "marks no defect, but its picture is filed as MT_Crack" in fault.what
+
+
+def test_a_good_part_with_a_marked_mask_in_a_release_of_classes(tmp_path):
+    root = raw_data.magnetic_tile_release(tmp_path / "raw")
+    entry = next(entry for entry in magnetic_tile.protocol() if entry.class_name == "MT_Free")
+    raw_data.write(root / f"{entry.id}.png", np.full((6, 8), 255, np.uint8))
+    data = raw_data.config("magnetic_tile", root, tmp_path)
+    assert texts(data) == {
+        f"{entry.id}.png: marks a defect, but its picture is filed as good: correct one of the two"
+    }
+
+
+def test_masks_that_hold_no_class_ids(tmp_path):
+    root = raw_data.class_data(tmp_path / "raw")
+    data = raw_data.config("folder", root, tmp_path, classes=("scratch", "dent", "stain"))
+    assert check(data) == []
+    palette = Image.fromarray(raw_data.class_mask(1, 4))
+    palette.putpalette([0, 0, 0, 255, 0, 0, 0, 255, 0, 0, 0, 255, 9, 9, 9])
+    (root / "masks/3/part_001.png").unlink()
+    for name, content in {
+        "masks/1/part_000.png": raw_data.class_mask(1, 7),
+        "masks/1/part_001.png": raw_data.encoded(palette),
+        "masks/2/part_000.png": np.stack([raw_data.class_mask(n) for n in (1, 2, 3)], -1),
+        "masks/2/part_001.png": raw_data.class_mask(2)[:, :12],
+        "masks/3/part_000.png": raw_data.encoded(raw_data.class_mask(3))[:-30],
+        "masks/3/part_001.jpg": raw_data.encoded(raw_data.class_mask(3), "JPEG"),
+    }.items():
+        raw_data.write(root / name, content)
+    names = "but config.data.classes names 3: add the class, or correct the mask"
+    found = sorted(texts(data))
+    assert found.pop(4).startswith("masks/3/part_000.png: is truncated")
+    assert found == [
+        f"masks/1/part_000.png: holds the value 7, {names}",
+        f"masks/1/part_001.png: holds the value 4, {names}",
+        "masks/2/part_000.png: is a colour mask, but values are class ids: "
+        "save it as grey or palette PNG",
+        "masks/2/part_001.png: is 12x12 px, but its picture 16x12 px: "
+        "save the mask at the picture's size",
+        "masks/3/part_001.jpg: is a JPEG mask, whose compression changes class ids: save it as PNG",
+    ]
+    with pytest.raises(UserError, match=r"holds the value 7, .* \(and 5 more: --mode=check"):
+        prepare(data)
+
+
+def test_class_names_that_do_not_do(tmp_path):
+    root = raw_data.class_data(tmp_path / "raw")
+    (found,) = check(raw_data.config("folder", root, tmp_path, classes=("dent", "dent")))
+    assert found.where == "config.data.classes"
+    assert found.what == "'dent' is named twice: give each class its own name"
 
 
 def test_a_file_that_cannot_be_read(tmp_path):

@@ -52,10 +52,10 @@ def programs():
     found = {}
     for shape in ((8, 1), (2, 4)):
         mesh = make_mesh(*shape)
-        state, shardings = initial_state(network, tx, config, mesh)
+        state, shardings = initial_state(network, tx, config, mesh, {})
         batch = {
             "image": np.zeros((8, 32, 32, 1), np.uint8),
-            "mask": np.zeros((8, 32, 32), bool),
+            "mask": np.zeros((8, 32, 32), np.uint8),
             "valid": np.ones((8, 32, 32), bool),
             "label": np.zeros(8, np.float32),
         }

@@ -1,18 +1,31 @@
 """Configs: all shipped ones are valid, a bad value or another config is refused with its field."""
 
+import functools
 import json
 import pathlib
 
 import pytest
 from ml_collections import ConfigDict
 
-from configs import folder, ksdd2, magnetic_tile, synthetic
+from configs import (
+    base,
+    folder,
+    ksdd2,
+    lpcnet_folder,
+    lpcnet_magnetic_tile,
+    magnetic_tile,
+    synthetic,
+    synthetic_gaps,
+)
 from defect_jax import configuration, runtime
 from defect_jax.errors import UserError
 
 ALL = [
     (module, variant)
-    for module in (synthetic, magnetic_tile, ksdd2, folder)
+    for module in (
+        *(synthetic, synthetic_gaps, magnetic_tile, ksdd2, folder),
+        *(lpcnet_magnetic_tile, lpcnet_folder),
+    )
     for variant in ("", "cpu", "debug")
 ]
 
@@ -47,6 +60,12 @@ def test_an_unknown_variant_lists_the_known_ones():
         ("data.max_stretch", 0.9),
         ("optimizer.average_decay", 1.0),
         ("optimizer.learning_rate", 0.0),
+        ("loss.defect_weight", -1.0),
+        ("loss.weight_dilation_px", -1),
+        ("loss.refined_share", 1.5),
+        ("loss.weight_localised", True),  # without localisation
+        ("train.localisation_steps", 5),  # without localisation
+        ("train.localisation_steps", -1),
     ],
 )
 def test_a_bad_value_is_refused_with_its_field(field, value):
@@ -55,6 +74,82 @@ def test_a_bad_value_is_refused_with_its_field(field, value):
         config.update_from_flattened_dict({field: value})
     with pytest.raises(UserError, match=rf"config\.{field} is .*: it must be "):
         configuration.check(config)
+
+
+@pytest.mark.parametrize(
+    ("localisation", "field", "value", "is_good"),
+    [
+        ("backbone", "train.localisation_steps", 1, False),
+        ("backbone", "train.localisation_steps", 2, True),
+        ("backbone", "loss.weight_localised", True, True),
+        ("backbone", "data.size", (48, 40), False),  # cells of 16 px
+        ("encoder", "data.size", (48, 40), True),
+        ("none", "data.size", (48, 40), True),
+    ],
+)
+def test_what_localisation_allows(localisation, field, value, is_good):
+    config = ConfigDict(synthetic.get_config("debug").to_dict())
+    config.model.localisation = localisation
+    config.update_from_flattened_dict({field: value})
+    if is_good:
+        configuration.check(config)
+        return
+    with pytest.raises(UserError, match=rf"config\.{field} is .*: it must be "):
+        configuration.check(config)
+
+
+@pytest.mark.parametrize(
+    ("asked", "masks", "names"),
+    [
+        (1, ["defect"], ["defect"]),
+        (1, ["crack", "pit"], ["defect"]),
+        (2, ["crack", "pit"], ["crack", "pit"]),
+        (3, ["crack", "pit"], None),
+        (2, ["defect"], None),
+    ],
+)
+def test_the_network_tells_all_classes_of_the_masks_apart_or_none(asked, masks, names):
+    config = ConfigDict({"model": {"num_classes": asked}})
+    if names:
+        assert configuration.class_names(config, masks) == names
+        return
+    with pytest.raises(UserError, match=f"config.model.num_classes is {asked}: must be 1 .* or "):
+        configuration.class_names(config, masks)
+
+
+# Of a network of before localisation; what is not in this table was in every config.json.
+LATER = (*configuration.LATER_FIELDS, "data.defect_kinds", "balance.fixed.weights.localisation")
+
+
+def without_later_fields(config):
+    fields = json.loads(json.dumps(config.to_dict()))
+    for name in LATER:
+        groups, _, field = name.rpartition(".")
+        of_name(fields, groups).pop(field, None)
+    return fields
+
+
+def of_name(fields, name):
+    """What a dotted name stands for; an empty group where there is none."""
+    return functools.reduce(lambda group, part: group.get(part, {}), name.split("."), fields)
+
+
+def test_a_config_of_before_loads_with_the_defaults_of_today(tmp_path):
+    old = without_later_fields(synthetic.get_config()) | {"picture": {"channels": 1}}
+    (tmp_path / "config.json").write_text(json.dumps(old))
+    loaded, defaults = configuration.load(tmp_path), json.loads(json.dumps(base.base().to_dict()))
+    assert loaded.picture.to_dict() == {"channels": 1, "classes": ["defect"]}
+    for name, value in configuration.LATER_FIELDS.items():
+        if name != "picture.classes":
+            got = (of_name(config, name) for config in (loaded.to_dict(), defaults))
+            assert list(got) == [value, value], name
+
+
+@pytest.mark.parametrize(("module", "variant"), ALL)
+def test_a_run_of_before_goes_on_with_the_config_of_today(module, variant, tmp_path):
+    config = module.get_config(variant)
+    (tmp_path / "config.json").write_text(json.dumps(without_later_fields(config)))
+    configuration.claim(tmp_path, config)
 
 
 def test_another_config_is_refused_with_the_fields_that_differ(tmp_path):

@@ -41,6 +41,9 @@ def test_builders_are_named_as_the_data_sets():
 # Magnetic tile.
 
 
+KINDS = ["MT_Free", "MT_Blowhole", "MT_Break", "MT_Crack", "MT_Fray", "MT_Uneven"]
+
+
 @pytest.fixture(scope="module")
 def tiles(tmp_path_factory):
     path = tmp_path_factory.mktemp("tiles")
@@ -68,6 +71,7 @@ def test_magnetic_tile_folds(tiles, tmp_path, fold):
     data = raw_data.config("magnetic_tile", tiles, tmp_path, fold=fold)
     found = catalogue(magnetic_tile, data)
     assert not found.faults and not found.leaking and len(found.records) == 1340
+    assert found.classes == tuple(KINDS[1:])
     (note,) = found.notes
     assert note.startswith("left out 4 defective pictures with an empty mask: MT_Uneven/Imgs/exp3_")
     assert all(name in note for name in raw_data.EMPTY_UNEVEN)
@@ -75,6 +79,7 @@ def test_magnetic_tile_folds(tiles, tmp_path, fold):
     for record in found.records:
         expected = {fold: "test", (fold + 1) % 5: "val"}.get(folds[record.id], "train")
         assert record.split == expected
+        assert record.class_id == max(1, KINDS.index(record.id.split("/")[0]))
         assert record.image == f"Magnetic-tile/data/{record.id}.jpg"
         assert (record.class_name == "good") == record.id.startswith("MT_Free/")
 
@@ -142,8 +147,9 @@ def kolektor_root(request, kolektor, tmp_path):
 
 def test_ksdd2(kolektor_root, tmp_path):
     found = catalogue(ksdd2, raw_data.config("ksdd2", kolektor_root, tmp_path))
-    assert not found.faults
+    assert not found.faults and found.classes == ("defect",)
     assert counts(found) == {"train": 24, "val": 6, "test": 10}
+    assert {record.class_id for record in found.records} == {1}
     classes = Counter((record.split, record.class_name) for record in found.records)
     assert classes["val", "defect"] == 2 and classes["test", "defect"] == 4
     assert len({record.id for record in found.records}) == 40
@@ -209,6 +215,42 @@ def test_folder(tmp_path):
     assert by_id["images/bad/part_020"].class_name == "defect"
     classes = Counter((record.split, record.class_name) for record in found.records)
     assert classes["test", "defect"] == classes["val", "defect"] == 2
+    assert found.classes == ("defect",) and {r.class_id for r in found.records} == {1}
+
+
+NAMES = ("scratch", "dent", "stain")
+
+
+def test_folder_with_classes(tmp_path):
+    root = raw_data.class_data(tmp_path / "raw")
+    raw_data.write(root / "masks/good/part_000.png", np.zeros((12, 16), np.uint8))
+    found = catalogue(folder, raw_data.config("folder", root, tmp_path, classes=NAMES))
+    assert not found.faults and found.classes == NAMES
+    assert {record.class_id for record in found.records} == {None}
+    called = {"good": "good", "1": "scratch", "2": "dent", "3": "stain"}
+    assert all(r.class_name == called[r.id.split("/")[1]] for r in found.records)
+    classes = Counter((record.split, record.class_name) for record in found.records)
+    for name in NAMES:
+        assert [classes[split, name] for split in SPLITS] == [3, 1, 1], "each split has every class"
+
+
+def test_folder_with_one_named_class(tmp_path):
+    root = raw_data.class_data(tmp_path / "raw")
+    (record,) = (
+        record
+        for record in catalogue(
+            folder, raw_data.config("folder", root, tmp_path, classes=("hole",))
+        ).records
+        if record.id == "images/1/part_000"
+    )
+    assert (record.class_name, record.class_id) == ("hole", None)
+
+
+@pytest.mark.parametrize("names", [("dent", "dent"), ("", "dent"), ("good",), ("a",) * 256])
+def test_folder_with_names_that_do_not_do(tmp_path, names):
+    root = raw_data.class_data(tmp_path / "raw")
+    with pytest.raises(UserError, match=r"^config\.data\.classes: "):
+        catalogue(folder, raw_data.config("folder", root, tmp_path, classes=names))
 
 
 @pytest.mark.parametrize("suffix", ["png", "PNG", "jpg", "JPEG", "bmp", "tif", "TIFF"])

@@ -20,13 +20,13 @@ LAYOUTS = {"8": (8, 1), "1": (1, 1), "2x4": (2, 4)}
 
 def batch_of(step):
     rng = np.random.default_rng(step)
-    mask = np.zeros((8, 16, 16), bool)
-    mask[::2, 4:9, 5:11] = True
+    mask = np.zeros((8, 16, 16), np.uint8)
+    mask[::2, 4:9, 5:11] = 1
     image = rng.integers(60, 120, (8, 16, 16, 1)) + 90 * mask[..., None]
     return {
         "image": image.astype(np.uint8),
         "mask": mask,
-        "valid": np.ones_like(mask),
+        "valid": np.ones_like(mask, bool),
         "label": mask.any(axis=(1, 2)).astype(np.float32),
     }
 

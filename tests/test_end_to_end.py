@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import re
 import shutil
 import signal
 import subprocess
@@ -207,6 +208,58 @@ def test_sigterm_saves_and_says_how_to_go_on(trained, home):
 def lines_so_far(workdir):
     path = workdir / "metrics.jsonl"
     return path.read_text() if path.exists() else ""
+
+
+# Four kinds of defect, and localisation that learns before in a stage of forty steps.
+STAGED = (
+    "--config.model.decoder=unet",
+    "--config.model.num_classes=4",
+    "--config.model.localisation=backbone",
+    "--config.model.localisation_widths=(4, 8, 8)",
+    "--config.model.embedding=True",
+    "--config.model.pixel_confidence=learnt",
+    "--config.loss.defect_weight=4.0",
+    "--config.loss.weight_localised=True",
+    "--config.train.localisation_steps=40",
+)
+
+
+def test_a_run_stopped_in_stage_one_goes_on_to_the_numbers_of_one_that_was_not(trained, home):
+    data = (f"--config.data.data_dir={home / 'data'}", *STAGED)
+    data = (*data, f"--config.compilation_cache={home / 'programs'}")
+    straight, stopped = home / "staged", home / "staged_stopped"
+    whole = run(CONFIG, *data, f"--workdir={straight}")
+    assert whole.returncode == 0, whole.stderr
+    with start(CONFIG, *data, f"--workdir={stopped}") as process:
+        while not lines_so_far(stopped / "localisation"):
+            assert process.poll() is None, process.stderr.read()
+            time.sleep(0.02)
+        process.send_signal(signal.SIGTERM)
+        _, stderr = process.communicate(timeout=120)
+    assert process.returncode == 128 + signal.SIGTERM, stderr
+    assert not (stopped / "checkpoints").exists() and not lines_so_far(stopped)
+    resumed = run(CONFIG, *data, f"--workdir={stopped}", "--resume=must")
+    assert resumed.returncode == 0, resumed.stderr
+    saved = re.search(r"saved step (\d+)\n", stderr)[1]
+    assert f"going on from step {saved}\n" in resumed.stderr and 0 < int(saved) < 40
+
+    for name in ("eval/test/metrics.json", "decision.json", "eval/test/predictions.csv"):
+        assert (stopped / name).read_bytes() == (straight / name).read_bytes(), name
+    for folder in ("", "localisation"):
+        assert lines(stopped / folder) == lines(straight / folder)
+    metrics = json.loads((straight / "eval/test/metrics.json").read_text())
+    assert {f"iou/{kind}" for kind in ("hair_crack", "pit", "scratch", "stain")} < set(metrics)
+    first, last = lines(straight / "localisation")[0], lines(straight)[0]
+    assert "loss_localisation" in first and "loss_segmentation" not in first
+    assert "loss_segmentation" in last and "loss_localisation" not in last
+
+    stage = run("--mode=evaluate", f"--workdir={straight / 'localisation'}")  # a whole workdir
+    assert stage.returncode == 0, stage.stderr
+    assert (straight / "localisation/eval/report.html").stat().st_size > 0
+    config = json.loads((straight / "localisation/config.json").read_text())
+    assert (config["model"]["decoder"], config["train"]["steps"]) == ("grid", 40)
+    checkpoints = {path.name for path in (straight / "localisation/checkpoints").iterdir()}
+    assert "40" in checkpoints
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_names_step_and_task(trained, home):

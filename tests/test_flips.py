@@ -19,9 +19,13 @@ def predictor(**model):
     return jax.jit(lambda image: probabilities(network.apply(variables, image, train=False)))
 
 
-@pytest.fixture(scope="module")
-def predict():
-    return predictor()
+# Defect or not; two classes with every part that looks at neighbours.
+PARTS = {"num_classes": 2, "pixel_confidence": "fixed", "window_px": 3, "localisation": "encoder"}
+
+
+@pytest.fixture(scope="module", params=[{}, PARTS], ids=["defect or not", "classes"])
+def predict(request):
+    return predictor(**request.param)
 
 
 @pytest.fixture(scope="module")
@@ -48,4 +52,4 @@ def test_a_mirrored_picture_gets_the_same_label_and_the_mirrored_mask(averaged):
 
 def test_without_classification_head_there_is_no_label():
     predicted = over_flips(predictor(classification_head=False), IMAGE)
-    assert predicted.label is None and predicted.mask.shape == (2, 8, 12)
+    assert predicted.label is None and predicted.mask.shape == (2, 8, 12, 1)

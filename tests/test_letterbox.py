@@ -1,5 +1,6 @@
 """Pictures into the network's frame: geometry by hand, and no defect ever vanishes."""
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given
@@ -50,9 +51,13 @@ def test_unscaled_picture_and_mask_are_copied_exactly():
     np.testing.assert_array_equal(framed[inside], image)
     mirrored = np.pad(image, ((1, 2), (2, 3), (0, 0)), mode="symmetric")
     np.testing.assert_array_equal(framed, mirrored)
-    expected = np.zeros((8, 8), bool)
-    expected[inside] = mask
-    np.testing.assert_array_equal(letterbox_mask(mask, placement, (8, 8)), expected)
+    ids = mask * rng.integers(1, 256, mask.shape).astype(np.uint8)
+    for one in (mask, ids):
+        expected = np.zeros((8, 8), np.uint8)
+        expected[inside] = one
+        placed = letterbox_mask(one, placement, (8, 8))
+        assert placed.dtype == np.uint8
+        np.testing.assert_array_equal(placed, expected)
     valid = valid_area(placement, (8, 8))
     assert valid[inside].all() and valid.sum() == 15
 
@@ -67,7 +72,7 @@ def test_no_defect_vanishes_and_none_reaches_the_padding(native, seed, share):
     placement = place(native, (16, 24), 0.0, 1.0, 1.0, "x")
     framed = letterbox_mask(mask, placement, (16, 24))
     assert framed.any()
-    assert not (framed & ~valid_area(placement, (16, 24))).any()
+    assert not framed[~valid_area(placement, (16, 24))].any()
 
 
 def test_a_large_defect_keeps_its_area_and_a_thin_crack_its_length():
@@ -78,6 +83,62 @@ def test_a_large_defect_keeps_its_area_and_a_thin_crack_its_length():
     crack = np.zeros((400, 400), bool)
     crack[np.arange(40, 360), 201] = True  # one px wide at a quarter of the size
     assert letterbox_mask(crack, placement, (100, 100)).any(axis=1).sum() == 80
+
+
+def by_hand(mask, placement, size):
+    """As it was for bool masks: a pixel is kept by its share of defect."""
+    height, width = placement[2:]
+    shrinks = height < mask.shape[0] or width < mask.shape[1]
+    method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    share = cv2.resize(mask.astype(np.float32), (width, height), interpolation=method)
+    framed = np.zeros(size, bool)
+    inside = np.s_[placement.top :, placement.left :]
+    around = cv2.dilate(share, np.ones((3, 3), np.uint8))
+    framed[inside][:height, :width] = (share >= 0.5 * around) & (share > 0)
+    return framed
+
+
+@given(
+    st.tuples(st.integers(1, 90), st.integers(1, 90)),
+    st.integers(1, 5),
+    st.floats(0.001, 0.9),
+    st.floats(0.3, 3.0),
+    st.integers(0, 10**6),
+)
+def test_classes_do_not_change_which_pixels_are_kept(native, classes, share, scale, seed):
+    rng = np.random.default_rng(seed)
+    ids = rng.integers(1, classes, native, np.uint8, endpoint=True) * (rng.random(native) < share)
+    placement = place(native, (32, 48), 0.0, scale, 1.3, "x")
+    framed = letterbox_mask(ids, placement, (32, 48))
+    binary = letterbox_mask(ids > 0, placement, (32, 48))
+    assert set(np.unique(framed)) <= set(np.unique(ids)) | {0}
+    np.testing.assert_array_equal(framed > 0, binary)
+    np.testing.assert_array_equal(
+        letterbox_mask((ids > 0).astype(np.uint8), placement, (32, 48)), binary
+    )
+    if placement[2:] != native:
+        np.testing.assert_array_equal(binary, by_hand(ids > 0, placement, (32, 48)))
+
+
+def test_a_kept_pixel_gets_the_class_that_covers_most_of_it():
+    """Four blocks of 4x4 px become four pixels; shares counted by hand."""
+    ids = np.zeros((4, 16), np.uint8)
+    ids[:, :4] = [[3, 3, 3, 1], [3, 3, 1, 1], [3, 1, 1, 1], [9, 9, 9, 9]]  # 6 of 3, 6 of 1, 4 of 9
+    ids[:, 4:8] = [[2, 2, 2, 2], [0, 0, 0, 0], [7, 7, 0, 0], [7, 7, 7, 0]]  # 4 of 2, 5 of 7, 7 of 0
+    ids[:, 8:12] = 255
+    framed = letterbox_mask(ids, Placement(1, 2, 1, 4), (3, 8))
+    expected = np.zeros((3, 8), np.uint8)
+    expected[1, 2:5] = 1, 7, 255
+    np.testing.assert_array_equal(framed, expected)
+
+
+def test_a_thin_crack_keeps_its_class_beside_another_defect():
+    ids = np.zeros((400, 400), np.uint8)
+    ids[np.arange(40, 360), 201] = 2
+    ids[100:300, 240:280] = 1
+    framed = letterbox_mask(ids, place(ids.shape, (100, 100), 0.0, 1.0, 1.0, "x"), (100, 100))
+    assert (framed == 2).any(axis=1).sum() == 80 and (framed == 2).sum() == 80
+    assert (framed == 1).sum() == 50 * 10
 
 
 @given(

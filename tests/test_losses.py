@@ -7,11 +7,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
+from scipy import special
+from sklearn.metrics import log_loss
 
 from defect_jax.losses.classification import classification_loss
-from defect_jax.losses.cross_entropy import binary_cross_entropy
+from defect_jax.losses.cross_entropy import binary_cross_entropy, categorical_cross_entropy
 from defect_jax.losses.dice import dice_loss
-from defect_jax.losses.segmentation import segmentation_loss
+from defect_jax.losses.localisation import MOST_POSITIVE_WEIGHT, localisation_loss
+from defect_jax.losses.segmentation import one_hot, segmentation_loss
 
 SHAPE = (3, 4, 5, 1)
 seeds = st.integers(0, 2**32 - 1)
@@ -52,6 +55,61 @@ def segmentation_by_hand(logits, mask, valid):
     )
 
 
+def categorical_by_hand(logits, target, weight):
+    logits, target, weight = (np.float64(x) for x in (logits, target, weight[..., 0]))
+    losses = -(target * special.log_softmax(logits, axis=-1)).sum(-1)
+    return (weight * losses).sum() / weight.sum()
+
+
+def class_dice_by_hand(logits, target, valid, smooth=1.0):
+    """Mean over pictures and classes of defect, of those that a picture has."""
+    logits, target, valid = (np.float64(x) for x in (logits, target, valid))
+    score, target = special.softmax(logits, axis=-1) * valid, target * valid
+    ratios = [
+        1 - (2 * (p * m).sum() + smooth) / (p.sum() + m.sum() + smooth)
+        for picture, masks in zip(score, target, strict=True)
+        for p, m in zip(picture.T[1:], masks.T[1:], strict=True)
+        if m.any()
+    ]
+    return np.mean(ratios) if ratios else 0.0
+
+
+def class_segmentation_by_hand(logits, target, valid):
+    terms = [
+        0.5 * categorical_by_hand(z, target, valid) + class_dice_by_hand(z, target, valid)
+        for z in logits
+    ]
+    return np.mean(terms)
+
+
+def localisation_by_hand(logits, mask, valid):
+    """One cell a pixel."""
+    truth = np.float64(mask) * np.float64(valid)
+    defects, good = truth.sum(), (np.float64(valid) * (1 - truth)).sum()
+    ratio = np.clip(good / max(defects, 1), 1, 20)
+    weight = np.float64(valid) * np.where(truth > 0, ratio, 1.0)
+    return bce_by_hand(logits, truth, weight) + dice_by_hand(logits, truth, valid)
+
+
+def three_classes(loss):
+    """Takes logits and masks as `sample` makes them for one of three classes, of two kinds of
+    defect."""
+
+    def of_classes(logits, mask, valid):
+        xp = jnp if isinstance(mask, jax.Array) else np
+        last = -0.5 * logits
+        several = xp.concatenate([last[::-1], logits, last], axis=-1)
+        kind = xp.broadcast_to(xp.arange(mask.shape[2]).reshape(1, 1, -1, 1) % 2, mask.shape)
+        masks = xp.concatenate([1 - mask, mask * kind, mask * (1 - kind)], axis=-1)
+        return loss(several, masks, valid)
+
+    return of_classes
+
+
+def all_valid_alike(logits, target, valid):
+    return categorical_cross_entropy(logits, target, valid[..., 0])
+
+
 def first_head(loss):
     return lambda logits, mask, valid: loss(logits[0], mask, valid)
 
@@ -65,6 +123,22 @@ LOSSES = [
     ("bce", jax.jit(first_head(binary_cross_entropy)), first_head(bce_by_hand)),
     ("dice", jax.jit(first_head(dice_loss)), first_head(dice_by_hand)),
     ("segmentation", jax.jit(segmentation_loss), segmentation_by_hand),
+    ("localisation", jax.jit(first_head(localisation_loss)), first_head(localisation_by_hand)),
+    (
+        "categorical",
+        jax.jit(three_classes(first_head(all_valid_alike))),
+        three_classes(first_head(categorical_by_hand)),
+    ),
+    (
+        "class dice",
+        jax.jit(three_classes(first_head(dice_loss))),
+        three_classes(first_head(class_dice_by_hand)),
+    ),
+    (
+        "class segmentation",
+        jax.jit(three_classes(segmentation_loss)),
+        three_classes(class_segmentation_by_hand),
+    ),
     ("classification", jax.jit(first_pixels(classification_loss)), first_pixels(bce_by_hand)),
 ]
 every_loss = pytest.mark.parametrize(
@@ -207,7 +281,83 @@ def test_sample_weights_weigh():
     np.testing.assert_allclose(classification_loss(logits, label, weight), expected, rtol=1e-6)
 
 
-def test_sharded_batch_has_one_mean():
+@quickly
+@given(seed=seeds)
+def test_categorical_cross_entropy_is_that_of_scikit_learn(seed):
+    rng = np.random.default_rng(seed)
+    logits, weight = rng.normal(scale=3.0, size=(50, 4)), rng.random(50)
+    kind = np.append(rng.integers(0, 4, 46), range(4))
+    loss = categorical_cross_entropy(
+        jnp.asarray(logits, jnp.float32),
+        jnp.asarray(np.eye(4)[kind], jnp.float32),
+        jnp.asarray(weight, jnp.float32),
+    )
+    shares = special.softmax(np.float64(np.float32(logits)), axis=-1)
+    expected = log_loss(kind, shares, sample_weight=np.float32(weight))
+    np.testing.assert_allclose(loss, expected, rtol=1e-5)
+
+
+def test_two_classes_by_softmax_cost_what_one_by_sigmoid_costs():
+    logits, mask, valid = sample(5)
+    two = jnp.concatenate([jnp.zeros_like(logits), logits], axis=-1)
+    both = jnp.concatenate([1 - mask, mask], axis=-1)
+    one = segmentation_loss(logits, mask, valid)
+    np.testing.assert_allclose(segmentation_loss(two, both, valid), one, rtol=1e-6)
+
+
+def test_one_hot_has_the_channels_of_the_logits():
+    mask = np.random.default_rng(0).integers(0, 4, (2, 3, 5), np.uint8)
+    np.testing.assert_array_equal(one_hot(jnp.asarray(mask), 4), np.eye(4)[mask])
+    np.testing.assert_array_equal(one_hot(jnp.asarray(mask), 1)[..., 0], mask > 0)
+
+
+def test_pixel_weights_weigh_the_cross_entropy_and_not_dice():
+    logits, mask, valid = sample(6)
+    weight = jnp.asarray(np.random.default_rng(6).random(SHAPE), jnp.float32)
+    expected = [
+        0.5 * bce_by_hand(z, mask, valid * weight) + dice_by_hand(z, mask, valid) for z in logits
+    ]
+    actual = segmentation_loss(logits, mask, valid, pixel_weight=weight)
+    np.testing.assert_allclose(actual, np.mean(expected), rtol=1e-6)
+    plain = segmentation_loss(logits, mask, valid)
+    assert abs(actual - plain) > 1e-2 * plain
+    ones = segmentation_loss(logits, mask, valid, pixel_weight=jnp.ones_like(weight))
+    np.testing.assert_array_equal(ones, plain)
+
+
+@quickly
+@given(seed=seeds, share=st.sampled_from([0.0, 0.002, 0.1, 1.0]))
+def test_a_cell_holds_a_defect_when_one_of_its_pixels_does(seed, share):
+    rng = np.random.default_rng(seed)
+    logits = rng.normal(scale=3.0, size=(2, 4, 6, 1)).astype(np.float32)
+    mask = np.float32(rng.random((2, 16, 24, 1)) < share)
+    valid = np.zeros_like(mask)
+    valid[0, 3:, :21], valid[1, :16, 5:] = 1.0, 1.0
+    cells = [of_pixels.reshape(2, 4, 4, 6, 4, 1).max((2, 4)) for of_pixels in (mask * valid, valid)]
+    expected = localisation_by_hand(logits, *cells)
+    actual = CELLS(*map(jnp.asarray, (logits, mask, valid)))
+    np.testing.assert_allclose(actual, expected, rtol=1e-6)
+
+
+CELLS = jax.jit(localisation_loss)
+
+
+@pytest.mark.parametrize("cells, weight", [(9, 8.0), (25, MOST_POSITIVE_WEIGHT), (1, 1.0)])
+def test_one_cell_with_a_defect_weighs_like_the_good_ones_up_to_a_limit(cells, weight):
+    logits, mask = jnp.zeros((1, 1, cells, 1)), jnp.zeros((1, 1, cells, 1)).at[0, 0, 0].set(1.0)
+    gradient = jax.grad(localisation_loss)(logits, mask, jnp.ones_like(mask))
+    without = jax.grad(dice_loss)(logits, mask, jnp.ones_like(mask))
+    own = np.asarray(gradient - without)[0, 0, :, 0]  # of the cross-entropy
+    np.testing.assert_allclose(own[0], -0.5 * weight / (weight + cells - 1), rtol=1e-5)
+    np.testing.assert_allclose(own[1:], 0.5 / (weight + cells - 1), rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [segmentation_loss, three_classes(segmentation_loss), first_head(localisation_loss)],
+    ids=["segmentation", "class segmentation", "localisation"],
+)
+def test_sharded_batch_has_one_mean(loss):
     rng = np.random.default_rng(4)
     logits = jnp.asarray(rng.normal(size=(2, 8, 4, 4, 1)), jnp.float32)
     mask = jnp.asarray(rng.uniform(size=(8, 4, 4, 1)) < 0.2, jnp.float32)
@@ -216,5 +366,5 @@ def test_sharded_batch_has_one_mean():
     of_heads = NamedSharding(mesh, PartitionSpec(None, "data"))
     of_batch = NamedSharding(mesh, PartitionSpec("data"))
     args = jax.device_put((logits, mask, valid), (of_heads, of_batch, of_batch))
-    sharded = jax.jit(segmentation_loss)(*args)
-    np.testing.assert_allclose(sharded, segmentation_loss(logits, mask, valid), rtol=1e-6)
+    sharded = jax.jit(loss)(*args)
+    np.testing.assert_allclose(sharded, loss(logits, mask, valid), rtol=1e-6)

@@ -13,8 +13,12 @@ from tiny_networks import TINY, images, shake
 from defect_jax.errors import UserError
 from defect_jax.losses.classification import classification_loss
 from defect_jax.losses.segmentation import segmentation_loss
+from defect_jax.models.class_maps import probabilities_of
+from defect_jax.models.fields import check_size
 from defect_jax.models.initialise import initial_variables
-from defect_jax.models.network import Outputs, SegmentationNetwork, check_size, mask_probability
+from defect_jax.models.network import Outputs, SegmentationNetwork, final_logits
+
+GRID = {"decoder": "grid", "localisation": "encoder", "classification_head": False}
 
 
 def count(variables):
@@ -70,7 +74,7 @@ def test_every_parameter_learns(decoder, attention, norm, deep_supervision, dtyp
             rngs={"dropout": jax.random.key(1)},
             mutable=["batch_stats"],
         )
-        assert {leaf.dtype for leaf in outputs} == {jnp.dtype("float32")}
+        assert {leaf.dtype for leaf in jax.tree.leaves(outputs)} == {jnp.dtype("float32")}
         label = jnp.array([1.0, 0.0])
         pixels = segmentation_loss(outputs.mask_logits, mask, jnp.ones_like(mask))
         return pixels + classification_loss(outputs.label_logits, label, jnp.ones(2))
@@ -133,6 +137,38 @@ def test_parameter_count_is_the_analytic_one(widths, decoder, columns, channels)
     assert count(shapes) == expected
 
 
+@pytest.mark.parametrize("classes, channels", [(1, 1), (5, 6)])
+@pytest.mark.parametrize("localisation", ["none", "backbone", "encoder"])
+@pytest.mark.parametrize("confidence", ["none", "learnt", "fixed"])
+def test_parameter_count_with_the_parts_is_the_analytic_one(
+    classes, channels, localisation, confidence
+):
+    widths, own = (4, 8, 16, 32, 64, 96), (3, 5, 7)
+    model = SegmentationNetwork(
+        "unet",
+        widths,
+        num_classes=classes,
+        localisation=localisation,
+        localisation_widths=own,
+        embedding=localisation != "none",
+        pixel_confidence=confidence,
+    )
+    image = jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32)
+    shapes = jax.eval_shape(lambda x: model.init(jax.random.key(0), x, train=False), image)
+    expected = network_parameters(widths, 3, plain)
+    expected += (widths[0] + 1) * channels + 2 * widths[-1] + 1
+    if localisation == "backbone":
+        expected += sum(block_parameters(i, o) for i, o in zip((3, *own), own, strict=False))
+        expected += own[-1] + 1
+    if localisation == "encoder":
+        expected += widths[4] + 1  # the fifth row
+    if localisation != "none":
+        expected += sum(widths[-3:]) + 1  # a gain a channel, and one of the label
+    if confidence == "learnt":
+        expected += 9 * 6 + 1  # the six maps that the gate sees
+    assert count(shapes) == expected
+
+
 def test_parameter_count_of_the_papers_widths():
     widths = (32, 64, 128, 256, 512)
     assert round(network_parameters(widths, 3, nested) / 1e6, 2) == 9.16
@@ -156,7 +192,7 @@ def test_dropout_needs_a_key_and_only_touches_the_label():
 def test_mask_probability_is_the_mean_of_probabilities():
     logits = jnp.array([-2.0, 4.0]).reshape(2, 1, 1, 1, 1)
     expected = np.mean([1 / (1 + math.exp(2)), 1 / (1 + math.exp(-4))])
-    actual = mask_probability(Outputs(logits, None))
+    actual = probabilities_of(final_logits(Outputs(logits, None)))
     assert actual.shape == (1, 1, 1, 1)
     np.testing.assert_allclose(actual.item(), expected, rtol=1e-6)
 
@@ -193,6 +229,28 @@ def test_batch_norm_is_global_over_a_sharded_batch():
         ({"widths": (8, 0)}, r"config.model.widths is \(8, 0\)"),
         ({"widths": (8, 1.5)}, r"config.model.widths is \(8, 1.5\)"),
         ({"dropout": 1.0}, "config.model.dropout is 1.0"),
+        ({"num_classes": 0}, "config.model.num_classes is 0: must be 1 or more"),
+        (
+            {"localisation": "boxes"},
+            "config.model.localisation is 'boxes': must be one of none, backbone, encoder",
+        ),
+        (
+            {"localisation_widths": (8,)},
+            r"config.model.localisation_widths is \(8,\): must be at least two",
+        ),
+        ({"localisation_widths": (8, 0)}, r"config.model.localisation_widths is \(8, 0\)"),
+        (
+            {"pixel_confidence": "mean"},
+            "config.model.pixel_confidence is 'mean': must be one of none, learnt, fixed",
+        ),
+        ({"window_px": 4}, "config.model.window_px is 4: must be odd, 3 or more"),
+        ({"window_px": 1}, "config.model.window_px is 1: must be odd, 3 or more"),
+        ({"embedding": True}, "config.model.embedding is True: it needs a config.model.localis"),
+        ({"decoder": "grid"}, "config.model.decoder is 'grid': it needs a config.model.localis"),
+        (GRID | {"classification_head": True}, "config.model.classification_head: must be False"),
+        (GRID | {"embedding": True}, "config.model.embedding: must be False"),
+        (GRID | {"pixel_confidence": "fixed"}, "config.model.pixel_confidence: must be 'none'"),
+        (GRID | {"num_classes": 2}, "config.model.num_classes: must be 1 where the decoder is"),
     ],
 )
 def test_bad_config_values(config, message):

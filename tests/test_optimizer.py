@@ -11,7 +11,7 @@ def config(**optimizer):
     defaults = {"learning_rate": 0.01, "warmup_steps": 10, "weight_decay": 0.5, "clip_norm": 1.0}
     balance = {"method": "fixed", "shared": "kernel", "initial_steps": 1}
     balance["fixed"] = {"weights": {"segmentation": 1.0}}
-    model = {"classification_head": False}
+    model = {"decoder": "unet", "classification_head": False, "localisation": "none"}
     train = {"steps": 110}
     fields = {"optimizer": defaults | optimizer, "train": train, "balance": balance, "model": model}
     return ConfigDict(fields)

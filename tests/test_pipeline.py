@@ -6,12 +6,13 @@ import pytest
 import raw_data
 from ml_collections import ConfigDict
 
-from configs import synthetic
+from configs import folder, synthetic
 from defect_jax.configuration import resolve
-from defect_jax.data.images import decode_image
+from defect_jax.data.images import decode_image, encode_classes
 from defect_jax.data.intensity import MOST_PICTURES, intensity
 from defect_jax.data.pipeline import (
     Frame,
+    LoadNative,
     canvas_px,
     evaluation_batches,
     evaluation_steps,
@@ -51,7 +52,8 @@ def assert_same(left, right):
 def test_batches_are_balanced_and_shaped_for_the_network(ready):
     for batch in take(ready):
         assert batch["image"].shape == (8, 32, 32, 1) and batch["image"].dtype == np.uint8
-        assert batch["mask"].dtype == batch["valid"].dtype == bool
+        assert batch["mask"].dtype == np.uint8 and batch["valid"].dtype == bool
+        assert batch["mask"].max() == 1
         assert batch["label"].tolist().count(1.0) == 4
         np.testing.assert_array_equal(batch["mask"].any(axis=(1, 2)), batch["label"] > 0)
 
@@ -96,11 +98,83 @@ def test_evaluation_sees_every_picture_once_and_pads_the_last_batch(ready):
     assert padding.any() and not np.asarray(last["valid"])[padding].any()
     native = np.concatenate([batch["native_mask"] for batch in batches])
     assert native.shape[1:] == canvas_px(val)
+    assert native.dtype == np.uint8
     assert native.sum(axis=(1, 2))[: len(val.rows)].tolist() == [r.defect_px for r in val.rows]
 
 
+@pytest.fixture(scope="module")
+def three_classes(tmp_path_factory):
+    """A config whose network tells three classes apart, and the folder to learn them from."""
+    path = tmp_path_factory.mktemp("classes")
+    config = folder.get_config("debug").copy_and_resolve_references().unlock()
+    config.data.root = str(raw_data.class_data(path / "raw"))
+    config.data.data_dir = str(path / "prepared")
+    config.data.classes = ("scratch", "dent", "stain")
+    config.model.num_classes = 3
+    prepared = prepare(config.data)
+    return resolve(config, prepared), prepared.splits
+
+
+def expected_ids(row):
+    """The mask that `raw_data.class_data` wrote for a picture."""
+    kind = row.id.split("/")[1]
+    mask = raw_data.class_mask(int(kind) if kind != "good" else 0)
+    mask[8, 8] = kind == "2"
+    return mask
+
+
+def test_masks_of_batches_are_class_ids(three_classes):
+    config, splits = three_classes
+    for batch in take(three_classes, count=5):
+        assert batch["mask"].dtype == np.uint8 and set(np.unique(batch["mask"])) <= {0, 1, 2, 3}
+        np.testing.assert_array_equal(batch["mask"].any(axis=(1, 2)), batch["label"] > 0)
+    assert set(batch["label"].tolist()) == {0.0, 1.0}
+    rows = splits["test"].rows
+    batches = list(evaluation_batches(splits["test"], config, on_host))
+    native = np.concatenate([batch["native_mask"] for batch in batches])[: len(rows)]
+    np.testing.assert_array_equal(native[:, :12, :16], [expected_ids(row) for row in rows])
+    framed = np.concatenate([batch["mask"] for batch in batches])[: len(rows)]
+    inside = np.s_[:, 10:22, 8:24]  # 12x16 px in the middle of 32x32, not scaled
+    np.testing.assert_array_equal(framed[inside], native[:, :12, :16])
+    assert framed.sum() == framed[inside].sum()
+
+
+def test_a_network_of_one_class_sees_all_classes_as_one(three_classes):
+    config, splits = three_classes
+    binary, older = ConfigDict(config.to_dict()), ConfigDict(config.to_dict())
+    binary.model.num_classes = 1
+    del older.model.num_classes  # as in the config.json of a run from before there were classes
+    for one in (binary, older):
+        assert Frame.of(one).classes == 1
+        for ours, theirs in zip(batches_of(one, splits), batches_of(config, splits), strict=True):
+            for name in ours:
+                change = np.uint8(theirs[name] > 0) if "mask" in name else theirs[name]
+                np.testing.assert_array_equal(ours[name], change)
+                assert ours[name].dtype == theirs[name].dtype
+
+
+def batches_of(config, splits):
+    training = training_batches(splits["train"], config, range(8), on_host, 0)
+    evaluation = evaluation_batches(splits["test"], config, on_host)
+    return [next(training), next(training), *evaluation]
+
+
+def test_regions_are_those_of_any_class(tmp_path):
+    """Two defects of different classes that touch are one region, and weigh as one."""
+    ids = raw_data.class_mask(1, 2)
+    image = raw_data.encoded(raw_data.picture(0))
+    record = {"id": b"a", "image": image, "mask": encode_classes(ids), "label": 1}
+    split = Split([record], [Row("a", "a", "scratch", 1, 12, 16, 24)])
+    frame = Frame((16, 16), 0.0, 1.0, 1.0, channels=1, bit_depth=8, classes=2)
+    element = LoadNative(split, frame, (16, 16)).map(0)
+    assert element["regions"] == 1
+    weight = np.zeros((16, 16), np.float32)
+    weight[:12][ids > 0] = 1 / 24
+    np.testing.assert_allclose(element["region_weight"], weight, rtol=1e-6)
+
+
 def test_grey_joins_colour_and_eight_bit_joins_sixteen():
-    frame = Frame((4, 4), 0.0, 1.0, 1.0, channels=3, bit_depth=16)
+    frame = Frame((4, 4), 0.0, 1.0, 1.0, channels=3, bit_depth=16, classes=1)
     widened = frame.common(np.array([[[0], [255]]], np.uint8), "x")
     assert widened.dtype == np.uint16
     assert widened.tolist() == [[[0, 0, 0], [65535, 65535, 65535]]]
@@ -108,7 +182,7 @@ def test_grey_joins_colour_and_eight_bit_joins_sixteen():
 
 @pytest.mark.parametrize("image", [np.zeros((2, 2, 3), np.uint8), np.zeros((2, 2, 1), np.uint16)])
 def test_pictures_beyond_what_the_network_knows_are_refused_by_name(image):
-    frame = Frame((4, 4), 0.0, 1.0, 1.0, channels=1, bit_depth=8)
+    frame = Frame((4, 4), 0.0, 1.0, 1.0, channels=1, bit_depth=8, classes=1)
     with pytest.raises(UserError, match="part_3: has .* trained on 1 of 8 bit"):
         frame.common(image, "part_3")
 

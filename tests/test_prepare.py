@@ -17,8 +17,11 @@ import raw_data
 from ml_collections import ConfigDict
 
 from defect_jax.data import prepare as preparing
-from defect_jax.data.images import decode_image, decode_mask
+from defect_jax.data.examine import Facts
+from defect_jax.data.images import decode_classes, decode_image
 from defect_jax.data.prepare import Prepared, prepare
+from defect_jax.data.records import Catalogue, Record
+from defect_jax.data.summary import summarise
 from defect_jax.errors import UserError
 
 ROOT = Path(__file__).parent.parent
@@ -66,10 +69,10 @@ def test_elements_are_the_raw_files(shared):
             assert [element[key].decode() for key in ("id", "group", "class_name")] == [*row[:3]]
             assert (element["label"], element["height"], element["width"]) == row[3:6]
             assert decode_image(image).shape[:2] == row[4:6]
-            mask = decode_mask(element["mask"], 0)
+            mask = decode_classes(element["mask"])
             expected = raw_data.defect_mask() > 0 if "bad" in row.id else np.zeros(row[4:6], bool)
-            np.testing.assert_array_equal(mask, expected)
-            assert row.defect_px == mask.sum() and row.label == mask.any()
+            np.testing.assert_array_equal(mask, expected.astype(np.uint8))
+            assert row.defect_px == expected.sum() and row.label == expected.any()
             assert (row.class_name == "defect") == bool(row.label)
             seen.add(row.id)
         assert [row.id for row in split.rows] == sorted(row.id for row in split.rows), name
@@ -101,6 +104,7 @@ def test_the_info(shared):
     data, prepared = shared
     info = prepared.info
     assert (info.name, info.channels, info.bit_depth, info.leaking) == ("folder", 3, 16, False)
+    assert info.classes == ["defect"]
     assert info.notes == [
         "14 of 15 pictures are grey and used as RGB, like the others",
         "14 of 15 pictures have 8 bits and are scaled to 16, like the others",
@@ -120,6 +124,75 @@ def test_the_fingerprint_is_that_of_the_files(shared):
         lines.append("\0".join([id, *digests]) + "\n")
     expected = hashlib.sha256("".join(sorted(lines)).encode()).hexdigest()
     assert prepared.info.fingerprint == expected
+
+
+NAMES = ("scratch", "dent", "stain")
+
+
+def test_stored_masks_hold_class_ids(tmp_path):
+    root = raw_data.class_data(tmp_path / "raw")
+    prepared = prepare(raw_data.config("folder", root, tmp_path, classes=NAMES))
+    assert prepared.info.classes == list(NAMES)
+    seen = []
+    for split in prepared.splits.values():
+        for row, element in zip(split.rows, split.source, strict=True):
+            kind = row.id.split("/")[1]
+            expected = raw_data.class_mask(int(kind) if kind != "good" else 0)
+            expected[8, 8] = kind == "2"  # a little of another class
+            np.testing.assert_array_equal(decode_classes(element["mask"]), expected)
+            assert row.defect_px == {"good": 0, "2": 13}.get(kind, 12)
+            assert row.label == (kind != "good")
+            seen.append((kind, row.class_name))
+    called = {"good": "good", "1": "scratch", "2": "dent", "3": "stain"}
+    assert set(seen) == set(called.items()) and len(seen) == 25
+
+
+def test_other_classes_are_another_set(tmp_path):
+    """The same files: prepared again, and with another fingerprint where ids have a meaning."""
+    root = raw_data.class_data(tmp_path / "raw")
+    data = raw_data.config("folder", root, tmp_path)
+    before = prepare(data)
+    (element,) = (e for e in before.splits["train"].source if e["id"] == b"images/3/part_000")
+    assert decode_classes(element["mask"]).max() == 1, "one class: any value is defect"
+    others = [NAMES, NAMES[::-1], (*NAMES, "crack")]
+    sets = [before, *(prepare(ConfigDict(data.to_dict() | {"classes": one})) for one in others)]
+    assert len({one.directory for one in sets}) == len({one.info.fingerprint for one in sets}) == 4
+
+
+def test_a_changed_id_is_another_fingerprint():
+    """One mask file, one name; only the class that the catalogue gives it differs."""
+    facts = Facts(12, 16, 1, 8, False, 12, "a", "b")
+    records = [
+        Record("id", "image", "mask", "id", "dent", "train", class_id) for class_id in (1, 2)
+    ]
+    several = Catalogue(classes=NAMES)
+    prints = [summarise("x", [(one, facts)], several).fingerprint for one in records]
+    assert prints[0] != prints[1]
+
+
+def test_a_set_of_one_class_that_is_named(tmp_path):
+    root = raw_data.class_data(tmp_path / "raw")
+    shutil.rmtree(root / "masks/2"), shutil.rmtree(root / "masks/3")
+    data = raw_data.config("folder", root, tmp_path)
+    unnamed, named = prepare(data), prepare(ConfigDict(data.to_dict() | {"classes": ("hole",)}))
+    assert named.info.classes == ["hole"] and named.directory != unnamed.directory
+    assert named.info.fingerprint == unnamed.info.fingerprint
+
+
+def test_a_config_of_before_the_classes_finds_the_same_set(data):
+    older = prepare(data).directory
+    for none in ((), []):
+        assert prepare(ConfigDict(data.to_dict() | {"classes": none})).directory == older
+
+
+def test_a_set_of_the_layout_before_is_not_used(data, monkeypatch):
+    monkeypatch.setattr(preparing, "LAYOUT", 1)
+    older = prepare(data).directory
+    monkeypatch.undo()
+    assert preparing.LAYOUT == 2 and prepare(data).directory != older
+    shutil.rmtree(prepare(data).directory), shutil.rmtree(data.root)
+    with pytest.raises(UserError, match="config.data.root"):
+        prepare(data)
 
 
 def test_prepared_once(data, monkeypatch):
@@ -190,7 +263,13 @@ def test_all_data_sets(tmp_path):
         assert prepared.info.leaking == (data.name == "magnetic_tile")
         test = prepared.splits["test"]
         assert {row.label for row in test.rows} == {0, 1}
-        assert decode_mask(test.source[0]["mask"], 0).sum() == test.rows[0].defect_px
+        for row, element in zip(test.rows, test.source, strict=True):
+            ids = decode_classes(element["mask"])
+            assert np.count_nonzero(ids) == row.defect_px
+            if row.label:
+                assert np.unique(ids[ids > 0]).tolist() == [
+                    prepared.info.classes.index(row.class_name) + 1
+                ]
 
 
 def test_the_first_fault_and_the_number_of_others(data, root):
@@ -308,5 +387,5 @@ def test_a_preparation_under_way_is_not_cleared_away(data):
 
 def test_info_is_plain_data(shared):
     assert set(dataclasses.asdict(shared[1].info)) == {
-        "name", "channels", "bit_depth", "fingerprint", "leaking", "notes"
+        "name", "channels", "bit_depth", "fingerprint", "leaking", "notes", "classes"
     }  # fmt: skip

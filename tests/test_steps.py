@@ -4,24 +4,35 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax.traverse_util import flatten_dict
 from jax.sharding import AxisType
+from sklearn.metrics import confusion_matrix
+from tiny_networks import QUICKLY, class_batch, every_part
 
 from configs import synthetic
+from defect_jax.balance import measures, task_gradients
+from defect_jax.balance_choice import METHODS
 from defect_jax.errors import UserError
+from defect_jax.metrics.class_counts import ClassCounts
+from defect_jax.metrics.counts import PixelCounts
+from defect_jax.metrics.histogram import PixelHistogram
 from defect_jax.models.initialise import initial_variables
 from defect_jax.models.network import Outputs, SegmentationNetwork
 from defect_jax.optimizer import make_tx
 from defect_jax.sharding import batch_sharding, place_state, replicated, state_sharding, to_global
 from defect_jax.steps import (
+    Accumulated,
     Thresholds,
     create_state,
     decide_mask,
+    make_eval_step,
     make_train_step,
     normalise,
-    task_losses,
 )
+from defect_jax.task_losses import task_losses
 
 STEPS = 20
+TASKS = ("segmentation", "classification", "localisation")
 
 
 def make_config(**model):
@@ -39,19 +50,22 @@ def batches(count=STEPS, size=8):
     rng = np.random.default_rng(0)
     for _ in range(count):
         label = (np.arange(size) % 2).astype(np.float32)
-        mask = np.zeros((size, 16, 16), bool)
-        mask[label > 0, 4:9, 5:11] = True
+        mask = np.zeros((size, 16, 16), np.uint8)
+        mask[label > 0, 4:9, 5:11] = 1
         image = rng.integers(60, 120, (size, 16, 16, 1), np.uint8) + 90 * mask[..., None]
-        valid = np.ones_like(mask)
+        valid = np.ones_like(mask, bool)
         valid[:, :2] = False
         yield {"image": image.astype(np.uint8), "mask": mask, "valid": valid, "label": label}
 
 
-def train(data, fsdp, method="fixed", min_size=64):
-    """Numbers of a run on a mesh of data x fsdp devices, and how often the step was compiled."""
+def mesh_of(data, fsdp):
     devices = np.array(jax.devices()[: data * fsdp]).reshape(data, fsdp)
-    mesh = jax.sharding.Mesh(devices, ("data", "fsdp"), axis_types=(AxisType.Auto,) * 2)
-    config = make_config()
+    return jax.sharding.Mesh(devices, ("data", "fsdp"), axis_types=(AxisType.Auto,) * 2)
+
+
+def train(data, fsdp, method="fixed", min_size=64, config=None, given=batches, **options):
+    """Numbers of a run on a mesh of data x fsdp devices, and how often the step was compiled."""
+    mesh, config = mesh_of(data, fsdp), config or make_config()
     config.balance.method = method
     network, tx = SegmentationNetwork(**config.model), make_tx(config)
     variables = initial_variables(network, (1, 16, 16, 1), 0)
@@ -62,9 +76,10 @@ def train(data, fsdp, method="fixed", min_size=64):
         make_train_step(network, tx, config),
         donate_argnums=0,
         out_shardings=(shardings, replicated(mesh)),
+        **options,
     )
     history = []
-    for batch in map(to_global(mesh), batches()):
+    for batch in map(to_global(mesh), given()):
         assert batch["image"].sharding == batch_sharding(mesh)
         state, metrics = step(state, batch)
         history.append({name: float(value) for name, value in metrics.items()})
@@ -104,6 +119,66 @@ def test_gradnorm_over_eight_devices_gives_the_weights_of_one():
     weights = alone["weight_segmentation"], alone["weight_classification"]
     np.testing.assert_allclose(sum(weights), 2.0, rtol=1e-5)
     assert weights[0][-1] > 1.0  # its gradient on the encoder is the smaller one
+
+
+def class_batches(count=10):
+    return (class_batch(classes=5, seed=number) for number in range(count))
+
+
+@pytest.mark.parametrize("method", ["fixed", "gradnorm"])
+def test_every_part_over_eight_devices_gives_the_numbers_of_one(method):
+    changes = {"model.num_classes": 5, "train.steps": 10, "optimizer.learning_rate": 0.002}
+    given = {"config": every_part("backbone", **changes), "given": class_batches}
+    alone, eight = (
+        train(*shape, method, **given, compiler_options=QUICKLY)[0] for shape in ((1, 1), (2, 4))
+    )
+    assert {f"loss_{task}" for task in TASKS} < set(alone)
+    for name in alone:
+        tolerance = {"rtol": 1e-4, "atol": 1e-4} if "gradient" in name else {"rtol": 1e-5}
+        np.testing.assert_allclose(eight[name], alone[name], err_msg=name, **tolerance)
+    assert np.all(alone["gradient_norm_localisation"] == 0.0)  # on the encoder it does not see
+    assert alone["loss"][-1] < alone["loss"][0]
+
+
+@pytest.fixture(scope="module", params=["backbone", "encoder"])
+def three_tasks(request):
+    """The source, the initial parameters, and the losses and gradients of all tasks there."""
+    config = every_part(request.param)
+    network = SegmentationNetwork(**config.model)
+    variables = initial_variables(network, (1, 16, 16, 1), 0)
+    batch = {name: jnp.asarray(value) for name, value in class_batch().items()}
+
+    def losses(params):
+        outputs, _ = network.apply(
+            variables | {"params": params},
+            normalise(batch["image"], 0.4, 0.1),
+            train=True,
+            mutable=["batch_stats"],
+            rngs={"dropout": jax.random.key(0)},
+        )
+        return task_losses(outputs, batch, config)
+
+    both = jax.jit(lambda params: task_gradients(losses, params)[:2], compiler_options=QUICKLY)
+    found = both(variables["params"])
+    return request.param, variables["params"], *found
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_balances_three_tasks(three_tasks, method):
+    source, params, losses, gradients = three_tasks
+    tx = make_tx(every_part(source, **{"balance.method": method, "optimizer.warmup_steps": 1}))
+    updates, state = tx.update(dict(gradients), tx.init(params), params, task_losses=losses)
+    for path, update in flatten_dict(updates).items():
+        assert np.isfinite(update).all(), path
+        assert path[0] != "localiser" or np.any(update), path
+    numbers = {name: float(value) for name, value in measures(state[0], losses).items()}
+    assert sorted(losses) == sorted(TASKS) and np.isfinite(list(numbers.values())).all()
+    on_encoder = [np.any(leaf) for leaf in jax.tree.leaves(gradients["localisation"]["encoder"])]
+    if source == "backbone":
+        assert not any(on_encoder) and numbers["gradient_norm_localisation"] == 0.0
+    else:
+        assert all(on_encoder) and numbers["gradient_norm_localisation"] > 0.0
+    assert numbers["gradient_norm_segmentation"] > 0.0
 
 
 def test_a_step_that_does_not_measure_takes_the_same_step():
@@ -146,7 +221,7 @@ def test_padding_pictures_and_pixels_change_no_loss():
     labels = jnp.asarray(rng.normal(size=4), jnp.float32)
     batch["valid"] = batch["valid"].at[2].set(False)
     want = task_losses(Outputs(logits, labels), batch, config)
-    batch["mask"] = batch["mask"].at[2].set(True).at[:, :2].set(True)
+    batch["mask"] = batch["mask"].at[2].set(1).at[:, :2].set(1)
     batch["label"] = batch["label"].at[2].set(1.0)
     got = task_losses(Outputs(logits.at[:, 2].add(3.0), labels.at[2].add(5.0)), batch, config)
     assert sorted(want) == ["classification", "segmentation"]
@@ -156,7 +231,8 @@ def test_padding_pictures_and_pixels_change_no_loss():
 
 def test_without_a_head_there_is_one_task():
     batch = {name: jnp.asarray(value) for name, value in next(batches(1, 2)).items()}
-    losses = task_losses(Outputs(jnp.zeros((1, 2, 16, 16, 1)), None), batch, make_config())
+    outputs = Outputs(jnp.zeros((1, 2, 16, 16, 1)), None)
+    losses = task_losses(outputs, batch, make_config(classification_head=False))
     assert list(losses) == ["segmentation"]
 
 
@@ -173,3 +249,49 @@ def test_mask_is_decided_only_where_its_picture_is_rejected():
     assert decide(1, everywhere) == [[0, 1, 1], [0, 0, 0], [0, 0, 1]]
     assert decide(2, everywhere) == [[0, 1, 1], [0, 0, 0], [0, 0, 0]]
     assert decide(2, valid) == [[0, 0, 0]] * 3  # padding does not make a mask large
+
+
+def native_batch():
+    """Eight pictures of 12 x 10 px in frames of 16; the last row is filler."""
+    batch = class_batch()
+    batch["native_mask"] = np.zeros((8, 16, 16), np.uint8)
+    batch["native_mask"][:, :12, :10] = batch["mask"][:, 2:14, 3:13]
+    batch["placement"] = np.tile(np.float32([2, 3, 12, 10]), (8, 1))
+    batch["native_size"] = np.tile(np.int32([12, 10]), (8, 1))
+    batch["row"] = np.int32([0, 1, 2, 3, 4, 5, 6, -1])
+    batch["region_weight"] = np.zeros((8, 16, 16), np.float32)
+    batch["regions"] = np.zeros(8, np.int32)
+    return batch
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (8, 1)])
+def test_classes_are_decided_and_counted_at_native_size(shape):
+    config = every_part("backbone")
+    network = SegmentationNetwork(**config.model)
+    variables = initial_variables(network, (1, 16, 16, 1), 0)
+    batch, mesh = native_batch(), mesh_of(*shape)
+    image = normalise(jnp.asarray(batch["image"]), 0.4, 0.1)
+    outputs = jax.jit(lambda image: network.apply(variables, image, train=False))(image)
+    classes = np.asarray(jax.nn.softmax(outputs.refined_logits))[:7, 2:14, 3:13, 1:]
+    defect = classes.sum(-1)
+    pixel = float(np.median(defect))
+    ids = np.where(defect >= pixel, 1 + classes.argmax(-1), 0)
+    assert len(np.unique(ids)) > 2
+
+    nothing = Accumulated(PixelHistogram.empty(), PixelCounts.empty(), ClassCounts.empty(3))
+    step = jax.jit(make_eval_step(network, config, (16, 16)), out_shardings=replicated(mesh))
+    given = Thresholds(np.float32(0.0), np.float32(pixel), np.int32(1))
+    counted, result = step(variables, to_global(mesh)(batch), given, nothing)
+    np.testing.assert_array_equal(result["decided"][:7, :12, :10], ids)
+    outside = np.array(result["decided"])
+    outside[:7, :12, :10] = 0
+    assert not outside.any()
+    np.testing.assert_allclose(result["mask_score"][:7], defect.max((1, 2)), rtol=1e-5)
+    np.testing.assert_allclose(
+        result["score"][:7], jax.nn.sigmoid(outputs.label_logits)[:7], rtol=1e-5
+    )
+    truth = batch["native_mask"][:7, :12, :10]
+    expected = confusion_matrix(truth.ravel(), ids.ravel(), labels=range(4))
+    np.testing.assert_array_equal(counted.classes.confusion(), expected)
+    marked = (ids > 0).sum((1, 2))
+    np.testing.assert_array_equal(result["predicted_px"][:7], marked)

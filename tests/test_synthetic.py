@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from ml_collections import ConfigDict
 from scipy import stats
 
-from defect_jax.data import defects, lighting, noise, surfaces, synthetic
+from defect_jax.data import defects, lighting, noise, surfaces, synthetic, synthetic_options
 from defect_jax.errors import UserError
 
 DEFAULTS = dict(seed=3, parts=40, shots=2, defective_fraction=0.15, picture_size=(96, 128))
@@ -23,7 +23,9 @@ GOLDEN = {
     0: "174fd182bee8d45f74667359e08959509f2233139a5d5b5990afe05ed25cca75",
     20240229: "cbaf4b5c90e5350318ec3df9025e751416b0042b8e005cc46bb927194e0c0545",
 }
+GOLDEN_GAPS = "54e31e66f3ef87e73cc15bb7403951da79240e7903b481b23df12db38a1b7756"
 GOLDEN_FIRST_PART = "92efd23c6a0d08047ce2da7b8665a07ec0075c24f2130d524ce974f7a1b81b61"
+KNOWN_KINDS = "give one or more of fray, hair_crack, pit, scratch, stain, weave, each once"
 
 
 def config(**changes):
@@ -50,6 +52,11 @@ def test_pixels_never_drift(seed):
 def test_pixels_of_the_default_size_never_drift():
     data = config(seed=1, parts=1, shots=1, defective_fraction=1.0, picture_size=(160, 160))
     assert digest(synthetic.SyntheticFiles(data)) == GOLDEN_FIRST_PART
+
+
+def test_pixels_of_defects_with_gaps_never_drift():
+    data = config(parts=8, shots=1, defective_fraction=1.0, defect_kinds=("fray", "weave"))
+    assert digest(synthetic.SyntheticFiles(data)) == GOLDEN_GAPS
 
 
 def test_raw_random_bits_are_those_of_philox_4x64():
@@ -82,7 +89,7 @@ def test_texture_has_the_correlation_of_its_grain():
 
 @given(
     kind=st.sampled_from(sorted(surfaces.KINDS)),
-    class_name=st.sampled_from(sorted(defects.KINDS)),
+    class_name=st.sampled_from(sorted(synthetic_options.DEFECTS)),
     seed=st.integers(0, 2**63 - 1),
     number=st.integers(0, 999_999),
     shot=st.integers(1, 1000),
@@ -92,7 +99,7 @@ def test_texture_has_the_correlation_of_its_grain():
 def test_any_defective_shot_is_grey_and_its_mask_is_not_empty(
     kind, class_name, seed, number, shot, size
 ):
-    options = synthetic.checked(config(seed=seed, picture_size=size))
+    options = synthetic_options.checked(config(seed=seed, picture_size=size))
     part = synthetic.Part(number, kind, class_name)
     image = synthetic.draw_image(options, part, shot)
     mask = synthetic.draw_mask(options, part, shot)
@@ -138,7 +145,7 @@ def test_records_name_existing_files_and_keep_shots_together(seed, parts, shots,
 )
 @settings(max_examples=40, deadline=None)
 def test_a_larger_set_begins_with_the_smaller_one(seed, parts, more, fraction):
-    few = synthetic.checked(config(seed=seed, parts=parts, defective_fraction=fraction))
+    few = synthetic_options.checked(config(seed=seed, parts=parts, defective_fraction=fraction))
     many = few._replace(parts=parts + more)
     for number in range(parts):
         assert synthetic.describe(few, number) == synthetic.describe(many, number)
@@ -178,7 +185,7 @@ def test_four_defective_parts_are_one_of_each_class():
 @pytest.mark.parametrize("class_name", sorted(defects.KINDS))
 def test_mask_holds_what_the_defect_changes(class_name):
     """With noise and light held still, the change lies in the mask but for its soft edge."""
-    options = synthetic.checked(config(picture_size=(160, 160)))
+    options = synthetic_options.checked(config(picture_size=(160, 160)))
     held, reached = [], []
     for number in range(20):
         part = synthetic.Part(number, "ceramic", class_name)
@@ -194,7 +201,7 @@ def test_mask_holds_what_the_defect_changes(class_name):
 
 
 def test_defect_sizes_have_a_long_tail():
-    options = synthetic.checked(config(picture_size=(160, 160)))
+    options = synthetic_options.checked(config(picture_size=(160, 160)))
     for class_name in sorted(defects.KINDS):
         parts = [synthetic.Part(number, "cast", class_name) for number in range(80)]
         sizes_px = [(synthetic.draw_mask(options, part, 1) > 0).sum() for part in parts]
@@ -203,7 +210,7 @@ def test_defect_sizes_have_a_long_tail():
 
 
 def test_defect_sizes_grow_with_the_picture():
-    small = synthetic.checked(config(picture_size=(128, 128)))
+    small = synthetic_options.checked(config(picture_size=(128, 128)))
     large = small._replace(picture_size=(512, 512))
     for class_name in ("pit", "stain"):
         part = synthetic.Part(1, "rolled", class_name)
@@ -212,7 +219,7 @@ def test_defect_sizes_grow_with_the_picture():
 
 
 def test_shots_show_the_same_defect_in_another_frame_and_light():
-    options = synthetic.checked(config(picture_size=(128, 128)))
+    options = synthetic_options.checked(config(picture_size=(128, 128)))
     part = synthetic.Part(3, "cast", "pit")
     images = [synthetic.draw_image(options, part, shot) for shot in (1, 2, 3)]
     masks = [synthetic.draw_mask(options, part, shot) for shot in (1, 2, 3)]
@@ -243,7 +250,14 @@ def test_reading_depends_on_nothing_read_before():
 
 
 @pytest.mark.parametrize(
-    "change", [dict(seed=4), dict(parts=41), dict(shots=3), dict(picture_size=(96, 96))]
+    "change",
+    [
+        dict(seed=4),
+        dict(parts=41),
+        dict(shots=3),
+        dict(picture_size=(96, 96)),
+        dict(defect_kinds=("pit", "weave")),
+    ],
 )
 def test_stamp_tells_other_options_apart(change):
     stamp = synthetic.SyntheticFiles(config()).stamp()
@@ -265,6 +279,12 @@ def test_stamp_tells_other_options_apart(change):
             dict(picture_size=(16, 160)),
             "config.data.picture_size is (16, 160): give height and width, each 64 to 4096 px",
         ),
+        (dict(defect_kinds=()), f"config.data.defect_kinds is (): {KNOWN_KINDS}"),
+        (dict(defect_kinds="dent"), f"config.data.defect_kinds is ('dent',): {KNOWN_KINDS}"),
+        (
+            dict(defect_kinds=("pit", "pit")),
+            f"config.data.defect_kinds is ('pit', 'pit'): {KNOWN_KINDS}",
+        ),
     ],
 )
 def test_a_field_out_of_range_is_named(change, message):
@@ -273,6 +293,37 @@ def test_a_field_out_of_range_is_named(change, message):
     assert str(error.value) == message
     with pytest.raises(UserError):
         synthetic.SyntheticFiles(config(**change))
+
+
+def test_stamp_of_the_default_kinds_is_that_of_before_there_was_a_choice():
+    stamp = (
+        "synthetic 1 Options(seed=3, parts=40, shots=2, defective_fraction=0.15, "
+        "picture_size=(96, 128))"
+    )
+    for kinds in (synthetic_options.DEFAULT_KINDS, ["stain", "scratch", "pit", "hair_crack"]):
+        assert synthetic.SyntheticFiles(config(defect_kinds=kinds)).stamp() == stamp
+    assert synthetic.SyntheticFiles(config()).stamp() == stamp
+
+
+def test_chosen_kinds_are_drawn_and_numbered_in_sorted_order():
+    data = config(defect_kinds=("weave", "fray", "pit"), defective_fraction=0.5)
+    assert synthetic_options.class_names(data) == ("fray", "pit", "weave")
+    records = synthetic.records(data)
+    ids = {record.class_name: record.class_id for record in records if record.mask}
+    assert ids == {"fray": 1, "pit": 2, "weave": 3}
+    assert {record.class_id for record in records if not record.mask} == {1}
+    names = [record.class_name for record in records if record.mask][::2]
+    assert all(len(set(names[i : i + 3])) == 3 for i in range(0, 18, 3))
+
+
+def test_a_record_leads_back_to_its_part_and_shot():
+    options = synthetic_options.checked(config())
+    for record in synthetic.records(config()):
+        part, shot = synthetic.part_of(options, record.id)
+        assert record.id == f"{part.group}/shot_{shot}"
+    for id in (f"{part.group}/shot_3", f"{part.group}", "cast/part_90000/shot_1", ""):
+        with pytest.raises(FileNotFoundError, match="synthetic"):
+            synthetic.part_of(options, id)
 
 
 def test_unknown_names_are_not_found():

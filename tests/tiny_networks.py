@@ -4,8 +4,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
+from ml_collections import ConfigDict
+
+from configs import synthetic
 
 TINY = (4, 8, 16)
+# To `jax.jit`: where the numbers of a compiled program matter and its speed does not.
+QUICKLY = {"xla_backend_optimization_level": 0}
 
 
 def shake(variables, seed=7):
@@ -25,3 +30,43 @@ def evaluate(model, variables, image):
 
 def images(*shape, seed=0):
     return jnp.asarray(np.random.default_rng(seed).normal(size=shape), jnp.float32)
+
+
+def every_part(localisation, **changes):
+    """A config of a network that has every part, for pictures of 16 px.
+
+    Args:
+        localisation: where its features come from.
+        changes: dotted field -> value.
+    """
+    config = ConfigDict(synthetic.get_config("debug").to_dict())
+    config.model.update(
+        decoder="unet",
+        widths=(4, 8),
+        attention="none",
+        dropout=0.0,
+        num_classes=3,
+        localisation=localisation,
+        localisation_widths=(4, 8),
+        embedding=True,
+        pixel_confidence="learnt",
+        window_px=3,
+    )
+    config.loss.update(defect_weight=4.0, weight_localised=True, weight_dilation_px=1)
+    config.data.size = (16, 16)
+    config.picture = {"channels": 1, "mean": 0.4, "deviation": 0.1}
+    config.update_from_flattened_dict(changes)
+    return config
+
+
+def class_batch(size=8, classes=3, seed=0):
+    """Dark pictures of 16 px; in every other one there is a brighter patch of each class."""
+    rng = np.random.default_rng(seed)
+    label = (np.arange(size) % 2).astype(np.float32)
+    mask = np.zeros((size, 16, 16), np.uint8)
+    for class_id in range(1, classes + 1):
+        mask[label > 0, 3 * class_id - 1 : 3 * class_id + 1, 5:11] = class_id
+    image = rng.integers(60, 120, (size, 16, 16, 1)) + 20 * mask[..., None]
+    valid = np.ones(mask.shape, bool)
+    valid[:, :2] = False
+    return {"image": image.astype(np.uint8), "mask": mask, "valid": valid, "label": label}

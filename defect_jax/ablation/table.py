@@ -20,7 +20,7 @@ from defect_jax.ablation.grid import Cell, Row, all_cells, workdir_of
 from defect_jax.ablation.run import is_finished
 
 LOWER_IS_BETTER = ("seg_fpr", "false_positive_rate", "fpr_at_recall_95")
-Figures = Mapping[Cell, Mapping[str, float | None]]
+Figures = Mapping[Cell, Mapping[str, int | float | None]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,7 +76,7 @@ class Difference:
 
 def write_table(ablation: ConfigDict, folder: pathlib.Path) -> pathlib.Path:
     """Writes table.md, table.csv and cells.csv of the finished cells, and returns the first."""
-    figures: dict[Cell, dict[str, float | None]] = {}
+    figures: dict[Cell, dict[str, int | float | None]] = {}
     for cell in all_cells(ablation):
         if is_finished(ablation, folder, cell):
             path = workdir_of(folder, cell) / "eval" / "test" / "metrics.json"
@@ -88,14 +88,15 @@ def write_table(ablation: ConfigDict, folder: pathlib.Path) -> pathlib.Path:
 
 
 def spread(figures: Figures, row: Row, metric: str) -> Spread:
-    """Of all finished cells of the row."""
-    return Spread.of([numbers[metric] for cell, numbers in figures.items() if cell.row == row])
+    """Of all finished cells of the row that have the metric: one class of defect has no
+    `class_miou`."""
+    return Spread.of([numbers.get(metric) for cell, numbers in figures.items() if cell.row == row])
 
 
 def difference(figures: Figures, row: Row, first: Row, metric: str) -> Difference:
     """Over the folds and seeds that both rows have finished and that define the metric."""
-    base = {(c.fold, c.seed): n[metric] for c, n in figures.items() if c.row == first}
-    own = {(c.fold, c.seed): n[metric] for c, n in figures.items() if c.row == row}
+    base = {(c.fold, c.seed): n.get(metric) for c, n in figures.items() if c.row == first}
+    own = {(c.fold, c.seed): n.get(metric) for c, n in figures.items() if c.row == row}
     pairs = [key for key in own if own[key] is not None and base.get(key) is not None]
     differences = [own[key] - base[key] for key in pairs]
     sign = -1.0 if metric in LOWER_IS_BETTER else 1.0
@@ -152,7 +153,7 @@ def table_csv(figures: Figures, ablation: ConfigDict) -> str:
 def cells_csv(figures: Figures, metrics: Sequence[str]) -> str:
     """One line a finished cell."""
     lines = [
-        [cell.row.name, cell.fold, cell.seed, *(numbers[metric] for metric in metrics)]
+        [cell.row.name, cell.fold, cell.seed, *(numbers.get(metric) for metric in metrics)]
         for cell, numbers in figures.items()
     ]
     return _csv(["row", "fold", "seed", *metrics], lines)

@@ -19,7 +19,7 @@ import tensorflow_datasets as tfds
 from absl import logging
 from ml_collections import ConfigDict
 
-from defect_jax.data import folder, ksdd2, magnetic_tile, synthetic
+from defect_jax.data import folder, ksdd2, magnetic_tile, synthetic, synthetic_options
 from defect_jax.data.raw_files import RawFiles, open_root
 from defect_jax.data.records import Catalogue
 from defect_jax.errors import UserError
@@ -121,12 +121,13 @@ def _open_root(data: ConfigDict) -> RawFiles:
 
 def _generated(raw: RawFiles, data: ConfigDict, needed: Collection[str]) -> Catalogue:
     del raw
-    return Catalogue([record for record in synthetic.records(data) if record.split in needed])
+    records = [record for record in synthetic.records(data) if record.split in needed]
+    return Catalogue(records, classes=synthetic_options.class_names(data))
 
 
 DATA_SETS = {
     "synthetic": DataSet(
-        Synthetic, synthetic.SyntheticFiles, _generated, synthetic.Options._fields
+        Synthetic, synthetic.SyntheticFiles, _generated, synthetic_options.OPTIONS
     ),
     "magnetic_tile": DataSet(
         MagneticTile, _open_root, magnetic_tile.catalogue, magnetic_tile.OPTIONS

@@ -48,7 +48,8 @@ def all_faults(
 ) -> list[Fault]:
     """Returns the faults of the file names, of the splits, and of every picture and mask."""
     faults = listing_faults(found, needed)
-    for examined in in_threads(partial(examine, raw, data), found.records, "Checking pictures"):
+    look = partial(examine, raw, data, len(found.classes))
+    for examined in in_threads(look, found.records, "Checking pictures"):
         faults += examined.faults
     return faults
 

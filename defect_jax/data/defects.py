@@ -2,7 +2,8 @@
 
 A defect is a coverage between 0 and 1 with soft edges, and what the surface suffers where it is
 covered: a change of tone, of height, and a loss of its texture. The mask is every pixel whose
-coverage reaches `MASK_SHARE` of the highest, so it depends neither on the light nor on the noise.
+coverage reaches `MASK_SHARE` of the highest, so it depends neither on the light nor on the noise;
+a defect with clean surface inside its outline (`gappy_defects.py`) brings its own mask.
 Lengths are given for a picture of 160 px and multiplied by `scale`; sizes are log-normal.
 """
 
@@ -25,6 +26,7 @@ class Defect(NamedTuple):
     tone: float  # relative change of the albedo at full coverage
     depth_px: float  # change of the relief at full coverage
     erased: float  # share of the surface's own texture lost at full coverage
+    area: np.ndarray | None = None  # shape=(h, w), dtype=bool, the mask; None: by the coverage
 
 
 class Place(NamedTuple):
@@ -62,7 +64,7 @@ def scratch(random: np.random.Philox, place: Place, scale: float) -> Defect:
         points = _walk(place, turns, length_px / steps)
         points += offset_px * np.array([np.cos(heading), -np.sin(heading)])
         taper = np.sqrt(np.sin(np.pi * np.linspace(0.06, 0.94, steps + 1)))
-        _draw_stroke(coverage, points, width_px * taper)
+        draw_stroke(coverage, points, width_px * taper)
     sign = (DARK, BRIGHT, BRIGHT)[below(random, 3)]
     tone = sign * long_tailed(random, 0.3, 0.5, 0.18, 0.6)
     return Defect(coverage, tone, sign * 0.35 * scale, 0.4)
@@ -97,14 +99,14 @@ def hair_crack(random: np.random.Philox, place: Place, scale: float) -> Defect:
     width_px = long_tailed(random, 1.7, 2.6, 1.3, 3.2) * scale
     steps = max(8, int(length_px / (3.0 * scale)))
     heading = uniform(random, 0, np.pi)
-    points = _walk(place, _wander(random, heading, steps), length_px / steps)
-    _draw_stroke(coverage, points, width_px * np.linspace(1.0, 0.65, steps + 1))
+    points = _walk(place, wander(random, heading, steps), length_px / steps)
+    draw_stroke(coverage, points, width_px * np.linspace(1.0, 0.65, steps + 1))
     if below(random, 5) < 2:
         start = points[steps // 4 + below(random, max(1, steps // 2))]
         side = (-1, 1)[below(random, 2)] * uniform(random, 0.5, 1.1)
-        turns = _wander(random, heading + side, max(4, steps // 3))
-        branch = start + np.concatenate([np.zeros((1, 2)), _path(turns, length_px / steps)])
-        _draw_stroke(coverage, branch, width_px * np.linspace(0.85, 0.6, len(branch)))
+        turns = wander(random, heading + side, max(4, steps // 3))
+        branch = start + np.concatenate([np.zeros((1, 2)), path(turns, length_px / steps)])
+        draw_stroke(coverage, branch, width_px * np.linspace(0.85, 0.6, len(branch)))
     tone = DARK * long_tailed(random, 0.42, 0.62, 0.22, 0.7)
     return Defect(coverage, tone, -0.2 * scale, 0.4)
 
@@ -113,8 +115,16 @@ KINDS = {"hair_crack": hair_crack, "pit": pit, "scratch": scratch, "stain": stai
 
 
 def mask_of(defect: Defect) -> np.ndarray:
-    """Returns the bool [h, w] mask: coverage of at least `MASK_SHARE` of its own peak."""
-    return defect.coverage >= MASK_SHARE * defect.coverage.max()
+    """Returns the bool [h, w] mask: the area, else where the coverage shows."""
+    return _shows(defect) if defect.area is None else defect.area
+
+
+def gaps_of(defect: Defect) -> np.ndarray:
+    """Returns the bool [h, w] pixels of the mask that look like good surface.
+
+    Their coverage stays below `MASK_SHARE` of its peak. Without an `area` there are none.
+    """
+    return mask_of(defect) & ~_shows(defect)
 
 
 def damage(surface: Surface, defect: Defect) -> Surface:
@@ -128,19 +138,13 @@ def damage(surface: Surface, defect: Defect) -> Surface:
     )
 
 
-def _path(turns: np.ndarray, step_px: float) -> np.ndarray:
+def path(turns: np.ndarray, step_px: float) -> np.ndarray:
     """Points [n, 2] (y, x) reached by steps into the directions `turns`, from the origin."""
     return np.cumsum(step_px * np.stack([np.sin(turns), np.cos(turns)], axis=1), axis=0)
 
 
-def _walk(place: Place, turns: np.ndarray, step_px: float) -> np.ndarray:
-    """The same path as n + 1 points whose middle one lies at `place`."""
-    points = np.concatenate([np.zeros((1, 2)), _path(turns, step_px)])
-    return points - points[len(points) // 2] + np.array([place.y, place.x])
-
-
-def _wander(random: np.random.Philox, heading: float, steps: int) -> np.ndarray:
-    """Directions of a crack: each turn is forgotten soon, so that the heading is kept."""
+def wander(random: np.random.Philox, heading: float, steps: int) -> np.ndarray:
+    """Directions in radians of `steps` steps: a turn is forgotten soon, so the heading is kept."""
     turns = np.empty(steps)
     drift = 0.0
     for step, kick in enumerate(normals(random, steps)):
@@ -149,8 +153,17 @@ def _wander(random: np.random.Philox, heading: float, steps: int) -> np.ndarray:
     return turns
 
 
-def _draw_stroke(coverage: np.ndarray, points: np.ndarray, widths_px: np.ndarray) -> None:
-    """Draws a line through `points`, in place; a width is that at half the coverage."""
+def draw_stroke(
+    coverage: np.ndarray, points: np.ndarray, widths_px: np.ndarray, order: int = 2
+) -> None:
+    """Draws a line into the [h, w] coverage, in place.
+
+    Args:
+        coverage: what is drawn already; it is lowered nowhere.
+        points: y and x in px, [n, 2].
+        widths_px: the n widths at the points, between the two places of half the coverage.
+        order: of the profile across the line: 2 is a Gaussian, higher has steeper flanks.
+    """
     for start, stop, width_px, next_px in zip(
         points[:-1], points[1:], widths_px[:-1], widths_px[1:], strict=True
     ):
@@ -163,8 +176,18 @@ def _draw_stroke(coverage: np.ndarray, points: np.ndarray, widths_px: np.ndarray
         along = np.clip(along, 0, 1)
         distance = np.hypot(y - start[0] - along * step[0], x - start[1] - along * step[1])
         width = width_px + (next_px - width_px) * along
-        stroke = np.exp(-np.log(2) * (2 * distance / width) ** 2)
+        stroke = np.exp(-np.log(2) * (2 * distance / width) ** order)
         np.maximum(coverage[window], stroke, out=coverage[window])
+
+
+def _shows(defect: Defect) -> np.ndarray:
+    return defect.coverage >= MASK_SHARE * defect.coverage.max()
+
+
+def _walk(place: Place, turns: np.ndarray, step_px: float) -> np.ndarray:
+    """The same path as n + 1 points whose middle one lies at `place`."""
+    points = np.concatenate([np.zeros((1, 2)), path(turns, step_px)])
+    return points - points[len(points) // 2] + np.array([place.y, place.x])
 
 
 def _draw_hole(

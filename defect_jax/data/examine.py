@@ -5,9 +5,11 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
+from jaxtyping import UInt8
 from ml_collections import ConfigDict
 
-from defect_jax.data.images import BadImage, Header, encode_mask, inspect_image, inspect_mask
+from defect_jax.data.class_masks import inspect_classes
+from defect_jax.data.images import BadImage, Header, encode_classes, inspect_image, inspect_mask
 from defect_jax.data.raw_files import RawFiles
 from defect_jax.data.records import GOOD, Fault, Record
 
@@ -34,11 +36,15 @@ class Examined(NamedTuple):
     faults: list[Fault]
     facts: Facts | None
     image: bytes  # the raw file, as it is
-    mask: bytes  # PNG, 0 and 255, at the picture's size
+    mask: bytes  # PNG of class ids at the picture's size
 
 
-def examine(raw: RawFiles, data: ConfigDict, record: Record) -> Examined:
-    """Reads, checks and decodes one picture and its mask."""
+def examine(raw: RawFiles, data: ConfigDict, classes: int, record: Record) -> Examined:
+    """Reads, checks and decodes one picture and its mask.
+
+    Args:
+        classes: how many there are, and so the highest id that a mask may hold.
+    """
     faults = []
 
     def attempt(name: str, look: Callable[[bytes], T]) -> tuple[bytes, T | None]:
@@ -56,17 +62,24 @@ def examine(raw: RawFiles, data: ConfigDict, record: Record) -> Examined:
     image, looked = attempt(record.image, lambda b: inspect_image(b, data.max_megapixels))
     mask_file, mask = b"", None
     if record.mask is not None:
-        mask_file, mask = attempt(
-            record.mask, lambda b: inspect_mask(b, data.max_megapixels, data.mask_threshold)[1]
-        )
+        mask_file, mask = attempt(record.mask, lambda b: _class_ids(b, data, classes, record))
     elif looked is not None:
-        mask = np.zeros(looked[1].shape[:2], bool)
+        mask = np.zeros(looked[1].shape[:2], np.uint8)
     if looked is not None and mask is not None:
         faults += _disagreements(raw, record, looked[0], mask)
     if faults:
         return Examined(record, faults, None, b"", b"")
     facts = _facts(*looked, mask, image, mask_file)
-    return Examined(record, [], facts, image, encode_mask(mask))
+    return Examined(record, [], facts, image, encode_classes(mask))
+
+
+def _class_ids(
+    encoded: bytes, data: ConfigDict, classes: int, record: Record
+) -> UInt8[np.ndarray, "h w"]:
+    if record.class_id is None:
+        return inspect_classes(encoded, data.max_megapixels, classes)
+    defect = inspect_mask(encoded, data.max_megapixels, data.mask_threshold)[1]
+    return defect * np.uint8(record.class_id)
 
 
 def _disagreements(raw: RawFiles, record: Record, header: Header, mask: np.ndarray) -> list[Fault]:
@@ -94,7 +107,7 @@ def _facts(
         channels=pixels.shape[2],
         bit_depth=pixels.itemsize * 8,
         turned=header.turned,
-        defect_px=int(mask.sum()),
+        defect_px=int(np.count_nonzero(mask)),
         image_sha256=hashlib.sha256(image).hexdigest(),
         mask_sha256=hashlib.sha256(mask_file).hexdigest(),
     )

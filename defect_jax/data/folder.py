@@ -1,8 +1,10 @@
 """The user's own pictures: `images/**` and `masks/**` with equal relative stems.
 
-A picture without a mask, or with an empty one, is a good part. `train/ val/ test/` above the two
-fix the splits; otherwise they are made here, 60/20/20, by group and stratified. `groups.csv` beside
-them says which pictures show the same part; without it every picture is a group of its own.
+A picture without a mask, or with an empty one, is a good part. Where `config.data.classes` names
+classes, the values in the masks are their ids, counted from 1; otherwise there is one class, and
+values above `config.data.mask_threshold` are defect. `train/ val/ test/` above the two fix the
+splits; otherwise they are made here, 60/20/20, by group and stratified. `groups.csv` beside them
+says which pictures show the same part; without it every picture is a group of its own.
 """
 
 import re
@@ -12,15 +14,16 @@ from dataclasses import dataclass, field, replace
 
 from ml_collections import ConfigDict
 
+from defect_jax.data.class_masks import checked_names
 from defect_jax.data.groups import GROUPS_FILE, read_groups
 from defect_jax.data.images import SUFFIXES
 from defect_jax.data.raw_files import RawFiles, top_folder
-from defect_jax.data.reading import empty_masks
+from defect_jax.data.reading import empty_masks, main_classes
 from defect_jax.data.records import DEFECT, GOOD, SPLITS, Catalogue, Fault, Record, listed
 from defect_jax.data.splits import HOLD_OUT_SHARES, SHARES, Member, grouped_split
 from defect_jax.errors import UserError
 
-OPTIONS = ("seed", "mask_threshold")
+OPTIONS = ("seed", "mask_threshold", "classes")
 FILE = re.compile(r"(?:(train|val|test)/)?(images|masks)/(.+)")
 
 
@@ -45,15 +48,16 @@ class Layout:
 
 def catalogue(raw: RawFiles, data: ConfigDict, needed: Collection[str]) -> Catalogue:
     """Lists the pictures of the wanted splits and everything that is wrong with their files."""
+    names = checked_names(data.get("classes", ()))
     layout = _layout(raw, data.root)
     folders = _folders_for(needed, layout.folders)
-    found = Catalogue(faults=_file_faults(raw, layout, folders))
+    found = Catalogue(faults=_file_faults(raw, layout, folders), classes=names or (DEFECT,))
     if layout.outside:
         found.notes.append(
             f"ignored {len(layout.outside)} files outside images/ and masks/: "
             f"{listed(layout.outside)}"
         )
-    records = _records(raw, data, layout, folders)
+    records = _records(raw, data, layout, folders, names)
     records = _with_groups(raw, layout, folders, records, found.faults)
     records = _with_splits(records, layout.folders, data.seed, found)
     found.records = [record for record in records if record.split in needed]
@@ -120,18 +124,39 @@ def _id(folder: str, stem: str) -> str:
     return f"{folder}/images/{stem}" if folder else f"images/{stem}"
 
 
-def _records(raw: RawFiles, data: ConfigDict, layout: Layout, folders: list[str]) -> list[Record]:
+def _records(
+    raw: RawFiles, data: ConfigDict, layout: Layout, folders: list[str], names: tuple[str, ...]
+) -> list[Record]:
     """Returns one record a picture; the split is still its folder, the group its id."""
     keys = sorted(key for key in layout.images if key[0] in folders)
     masks = {key: layout.masks[key][0] for key in keys if key in layout.masks}
-    empty = empty_masks(raw, list(masks.values()), data)
+    class_of = _classes_of(raw, list(masks.values()), data, names)
+    class_id = None if names else 1
     records = []
     for folder, stem in keys:
         id, mask = _id(folder, stem), masks.get((folder, stem))
-        class_name = GOOD if mask is None or mask in empty else DEFECT
-        image = layout.images[folder, stem][0]
-        records.append(Record(id, image, mask, group=id, class_name=class_name, split=folder))
+        class_name = GOOD if mask is None else class_of[mask]
+        record = Record(
+            id=id,
+            image=layout.images[folder, stem][0],
+            mask=mask,
+            group=id,
+            class_name=class_name,
+            split=folder,
+            class_id=class_id,
+        )
+        records.append(record)
     return records
+
+
+def _classes_of(
+    raw: RawFiles, masks: list[str], data: ConfigDict, names: tuple[str, ...]
+) -> dict[str, str]:
+    """Returns the class of the picture of each mask."""
+    if names:
+        return main_classes(raw, masks, data, names)
+    empty = empty_masks(raw, masks, data)
+    return {mask: GOOD if mask in empty else DEFECT for mask in masks}
 
 
 def _with_groups(

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
-from jaxtyping import Bool, UInt8, UInt16
+from jaxtyping import Bool, Shaped, UInt8, UInt16
 from PIL import ExifTags, Image
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
@@ -199,10 +199,18 @@ def decode_mask(data: bytes, threshold: int) -> Bool[np.ndarray, "h w"]:
     Raises:
         BadImage: the bytes cannot be decoded.
     """
+    return (mask_values(data) > threshold).any(axis=2)
+
+
+def mask_values(data: bytes) -> Shaped[np.ndarray, "h w c"]:
+    """Decodes the values of a mask: indices of a palette, else its channels, without transparency.
+
+    Raises:
+        BadImage: the bytes cannot be decoded.
+    """
     indices = _palette_indices(data)
     values = _decode(data) if indices is None else indices[..., None]
-    values = values[..., :3] if values.shape[2] == 4 else values
-    return (values > threshold).any(axis=2)
+    return values[..., :3] if values.shape[2] == 4 else values
 
 
 def _palette_indices(data: bytes) -> np.ndarray | None:
@@ -214,7 +222,24 @@ def _palette_indices(data: bytes) -> np.ndarray | None:
 
 def encode_mask(mask: Bool[np.ndarray, "h w"]) -> bytes:
     """Encodes a mask as a grey PNG of 0 and 255, without loss."""
-    done, data = cv2.imencode(".png", mask.astype(np.uint8) * 255)
+    return encode_classes(mask.astype(np.uint8) * 255)
+
+
+def decode_classes(data: bytes) -> UInt8[np.ndarray, "h w"]:
+    """Decodes the class ids of a stored mask, 0 for background; see `prepared.Split`.
+
+    Raises:
+        BadImage: the bytes are no 8-bit picture of one channel.
+    """
+    ids = _decode(data)
+    if ids.dtype != np.uint8 or ids.shape[2] != 1:
+        raise BadImage(f"holds {ids.shape[2]} channels of {ids.dtype}, not class ids of 8 bits")
+    return ids[..., 0]
+
+
+def encode_classes(ids: UInt8[np.ndarray, "h w"]) -> bytes:
+    """Encodes class ids as a grey PNG, without loss."""
+    done, data = cv2.imencode(".png", ids)
     if not done:
-        raise ValueError(f"OpenCV could not encode a mask of shape {mask.shape}")
+        raise ValueError(f"OpenCV could not encode a mask of shape {ids.shape}")
     return data.tobytes()

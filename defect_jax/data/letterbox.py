@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
+from jaxtyping import Bool, UInt8
 
 from defect_jax.errors import UserError
 
@@ -97,21 +98,51 @@ def letterbox_image(
     return framed.reshape(*size_px, image.shape[-1])
 
 
-def letterbox_mask(mask: np.ndarray, placement: Placement, size_px: tuple[int, int]) -> np.ndarray:
-    """Scales a bool `mask` [h w] so that no defect vanishes, and pads it with False.
+def letterbox_mask(
+    mask: UInt8[np.ndarray, "h w"] | Bool[np.ndarray, "h w"],
+    placement: Placement,
+    size_px: tuple[int, int],
+) -> UInt8[np.ndarray, "height width"]:
+    """Scales the class ids of `mask` so that no defect vanishes, and pads them with 0.
 
     A crack one pixel wide covers a third of each pixel at a third of the size: a plain threshold of
     a half would erase it, and the picture would be labelled defective with nothing to see. A pixel
-    is therefore kept when its covered share is at least half of the largest share around it, which
-    is the usual half inside a large defect and keeps the centre line of a thin one.
+    is therefore kept when its share of defect, whatever the class, is at least half of the largest
+    share around it, which is the usual half inside a large defect and keeps the centre line of a
+    thin one. A kept pixel gets the class that covers most of it.
+
+    >>> mask = np.array([[0, 2, 2, 1]], np.uint8)
+    >>> letterbox_mask(mask, Placement(0, 0, 1, 2), (1, 3)).tolist()
+    [[2, 1, 0]]
     """
-    framed = np.zeros(size_px, bool)
-    if mask.any():
-        share = _resize(mask.astype(np.float32)[..., None], placement)
-        around = cv2.dilate(share, np.ones((3, 3), np.uint8))
-        kept = (share >= 0.5 * around) & (share > 0.0)
-        framed[_inside(placement)] = kept if placement[2:] != mask.shape else mask
+    framed = np.zeros(size_px, np.uint8)
+    if not mask.any():
+        return framed
+    if placement[2:] == mask.shape:
+        framed[_inside(placement)] = mask
+        return framed
+    share = _share(mask > 0, placement)
+    around = cv2.dilate(share, np.ones((3, 3), np.uint8))
+    kept = (share >= 0.5 * around) & (share > 0.0)
+    framed[_inside(placement)] = np.where(kept, _largest_classes(mask, placement), 0)
     return framed
+
+
+def _largest_classes(mask: np.ndarray, placement: Placement) -> UInt8[np.ndarray, "h w"]:
+    """The class with the largest share of each pixel, the lowest among equals; 0 is no class."""
+    first, *others = np.unique(mask[mask > 0])
+    largest = np.full(placement[2:], first, np.uint8)
+    if others:
+        most = _share(mask == first, placement)
+    for class_id in others:
+        share = _share(mask == class_id, placement)
+        largest[share > most] = class_id
+        most = np.maximum(most, share)
+    return largest
+
+
+def _share(chosen: Bool[np.ndarray, "h w"], placement: Placement) -> np.ndarray:
+    return _resize(chosen.astype(np.float32)[..., None], placement)
 
 
 def valid_area(placement: Placement, size_px: tuple[int, int]) -> np.ndarray:

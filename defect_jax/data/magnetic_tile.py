@@ -24,7 +24,7 @@ from defect_jax.errors import UserError
 OPTIONS = ("split", "fold", "seed", "mask_threshold")
 FOLDS = 5
 FREE = "MT_Free"
-CLASSES = (FREE, "MT_Blowhole", "MT_Break", "MT_Crack", "MT_Fray", "MT_Uneven")
+DEFECTS = ("MT_Blowhole", "MT_Break", "MT_Crack", "MT_Fray", "MT_Uneven")
 PICTURE = re.compile(r"(MT_[A-Za-z]+)/Imgs/([^/]+)\.(jpg|png)")
 
 
@@ -58,7 +58,7 @@ def catalogue(raw: RawFiles, data: ConfigDict, needed: Collection[str]) -> Catal
     pictures whose mask is empty are left out: there is nothing to learn or measure on them.
     """
     _check_options(data)
-    found = Catalogue(leaking=data.split == "random")
+    found = Catalogue(leaking=data.split == "random", classes=DEFECTS)
     top, present = _pictures(raw, data.root)
     entries = protocol()
     found.faults = _strangers(raw, top, present, entries)
@@ -97,7 +97,7 @@ def _check_options(data: ConfigDict) -> None:
 def _pictures(raw: RawFiles, root: str) -> tuple[str, set[str]]:
     """Returns the leading folder to cut off, and the names of all pictures and masks without it."""
     names = [name for name in raw.names() if PICTURE.search(name)]
-    top = top_folder(names, CLASSES, root)
+    top = top_folder(names, (FREE, *DEFECTS), root)
     present = {name.removeprefix(top) for name in names if name.startswith(top)}
     present = {name for name in present if PICTURE.fullmatch(name)}
     if not present:
@@ -130,11 +130,14 @@ def _random_splits(entries: list[Entry], seed: int) -> dict[str, str]:
 
 
 def _record(entry: Entry, top: str, split: str) -> Record:
+    is_good = entry.class_name == FREE
     return Record(
         id=entry.id,
         image=f"{top}{entry.id}.jpg",
         mask=f"{top}{entry.id}.png",
         group=entry.group,
-        class_name=GOOD if entry.class_name == FREE else entry.class_name,
+        class_name=GOOD if is_good else entry.class_name,
         split=split,
+        # Not 0 for a good part: its mask would then be empty whatever it marks, and no fault.
+        class_id=1 if is_good else DEFECTS.index(entry.class_name) + 1,
     )

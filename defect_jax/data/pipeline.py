@@ -14,11 +14,12 @@ from typing import Any
 import grain
 import jax
 import numpy as np
+from jaxtyping import UInt8
 from ml_collections import ConfigDict
 
 from defect_jax import parent
 from defect_jax.data.augment import Augment
-from defect_jax.data.images import decode_image, decode_mask
+from defect_jax.data.images import decode_classes, decode_image
 from defect_jax.data.letterbox import (
     Placement,
     jitter,
@@ -39,7 +40,7 @@ DEVICE_BATCHES = 2
 
 @dataclasses.dataclass(frozen=True)
 class Frame:
-    """What every picture is brought to: size and scale limits, common channels and depth."""
+    """What every picture is brought to: size and scale limits, common channels, depth, classes."""
 
     size_px: tuple[int, int]
     min_scale: float
@@ -47,6 +48,7 @@ class Frame:
     max_stretch: float
     channels: int
     bit_depth: int
+    classes: int
 
     @classmethod
     def of(cls, config: ConfigDict) -> "Frame":
@@ -58,6 +60,7 @@ class Frame:
             data.max_stretch,
             picture.channels,
             picture.bit_depth,
+            config.model.get("num_classes", 1),  # the config.json of an older run has none
         )
 
     def common(self, image: np.ndarray, name: str) -> np.ndarray:
@@ -75,10 +78,16 @@ class Frame:
             image = image.astype(np.uint16) * 257  # 255 -> 65535
         return np.repeat(image, self.channels // image.shape[-1], axis=-1)
 
+    def known(self, mask: UInt8[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w"]:
+        """Gives a mask the classes that the network tells apart: all are 1 where it knows one."""
+        return np.minimum(mask, 1) if self.classes == 1 else mask
+
 
 @dataclasses.dataclass(frozen=True)
 class Load(grain.transforms.RandomMap):
     """Row number -> one training element: image, mask, valid in the network's frame, label.
+
+    The mask is uint8 class ids, 0 for background; the label is 1.0 for a part with any defect.
 
     The place in the frame is random, see `letterbox.jitter`.
     """
@@ -106,7 +115,7 @@ class LoadNative(grain.transforms.Map):
     def map(self, row: int) -> dict[str, Any]:
         record, image, mask, placement = _decoded(self.split, row, self.frame)
         element = _framed(record, image, mask, placement, self.frame)
-        weights, regions = region_weights(mask)
+        weights, regions = region_weights(mask > 0)
         return element | {
             "row": np.int32(row),
             "placement": np.asarray(placement, np.float32),
@@ -223,7 +232,7 @@ def _decoded(
     record = split.source[int(row)]
     name = record["id"].decode()
     image = frame.common(decode_image(record["image"]), name)
-    mask = decode_mask(record["mask"], 0)
+    mask = frame.known(decode_classes(record["mask"]))
     limits = frame.min_scale, frame.max_scale, frame.max_stretch
     placement = place(mask.shape, frame.size_px, *limits, name)
     return record, image, mask, placement

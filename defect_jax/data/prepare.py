@@ -36,7 +36,7 @@ from defect_jax.progress import say
 
 __all__ = ["DataInfo", "Prepared", "Row", "Split", "prepare"]
 
-LAYOUT = 1  # raised when what is stored changes, so that older folders are not used
+LAYOUT = 2  # raised when what is stored changes, so that older folders are not used
 PARTIAL = ".partial"
 NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR)
 
@@ -91,12 +91,16 @@ def _cache_folder(data: ConfigDict) -> Path:
 
 
 def _options(data: ConfigDict, chosen: DataSet) -> dict[str, Any]:
-    """Returns what was asked for, in a form that survives JSON."""
-    options = {name: data[name] for name in chosen.options}
+    """Returns what was asked for, in a form that survives JSON.
+
+    What is empty is left out, since the config.json of an older run lacks the newer fields.
+    """
+    options = {name: data.get(name) for name in chosen.options}
     if data.root:
         root = as_path(data.root)
         options["root"] = str(root if is_remote(root) else root.expanduser().resolve())
-    return json.loads(json.dumps(options))
+    options = json.loads(json.dumps(options))
+    return {name: value for name, value in options.items() if value not in (None, [])}
 
 
 def _digest(origin: dict[str, Any]) -> str:
@@ -198,7 +202,8 @@ def _store(
 ) -> list[tuple[Record, Facts]]:
     """Examines every picture and stores it at once; the first fault ends the storing."""
     stored = []
-    looks = in_threads(partial(examine, raw, data), found.records, f"Preparing {data.name}")
+    look = partial(examine, raw, data, len(found.classes))
+    looks = in_threads(look, found.records, f"Preparing {data.name}")
 
     def examples() -> Iterator[dict[str, Any]]:
         for one in looks:

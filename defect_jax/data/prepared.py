@@ -45,7 +45,7 @@ class Split:
     Attributes:
         source: random access, may be pickled. An element is a dict of id, group and class_name
             (bytes), label, height and width (integers), image (the raw file's bytes) and mask (an
-            8-bit PNG of one channel, 0 and 255, all 0 for a good part).
+            8-bit PNG of one channel with class ids, 0 for background, all 0 for a good part).
         rows: one for each element of `source`, in the same order.
     """
 
@@ -61,9 +61,11 @@ class DataInfo:
         name: the data set's name.
         channels: 1 if all pictures are grey, else 3.
         bit_depth: 8 if all pictures have 8 bits a channel, else 16.
-        fingerprint: SHA-256 over the ids, the picture files and the mask files.
+        fingerprint: SHA-256 over the ids, the picture files and the mask files; with several
+            classes also over what decides the class ids.
         leaking: True when pictures of one part are in several splits.
         notes: what the user should know, one sentence each.
+        classes: names of the classes 1 … N of the masks.
     """
 
     name: str
@@ -72,6 +74,7 @@ class DataInfo:
     fingerprint: str
     leaking: bool
     notes: list[str]
+    classes: list[str]
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,10 @@ from typing import TypeVar
 
 from ml_collections import ConfigDict
 
+from defect_jax.data.class_masks import inspect_classes, main_class
 from defect_jax.data.images import BadImage, inspect_mask
 from defect_jax.data.raw_files import RawFiles
+from defect_jax.data.records import GOOD
 from defect_jax.progress import track
 
 T = TypeVar("T")
@@ -46,14 +48,39 @@ def empty_masks(raw: RawFiles, names: Sequence[str], data: ConfigDict) -> set[st
     A mask that cannot be read counts as not empty: its fault is reported with its picture's.
     """
 
-    def is_empty(name: str) -> bool:
+    def is_empty(encoded: bytes) -> bool:
+        return not inspect_mask(encoded, data.max_megapixels, data.mask_threshold)[1].any()
+
+    verdicts = _of_masks(raw, names, is_empty, unreadable=False)
+    return {name for name, empty in verdicts.items() if empty}
+
+
+def main_classes(
+    raw: RawFiles, names: Sequence[str], data: ConfigDict, classes: Sequence[str]
+) -> dict[str, str]:
+    """Finds the class with the most pixels in each mask of class ids, ``"good"`` if there is none.
+
+    A mask that cannot be read counts as the first class: its fault is reported with its picture's.
+    """
+    called = (GOOD, *classes)
+
+    def look(encoded: bytes) -> str:
+        return called[main_class(inspect_classes(encoded, data.max_megapixels, len(classes)))]
+
+    return _of_masks(raw, names, look, unreadable=classes[0])
+
+
+def _of_masks(
+    raw: RawFiles, names: Sequence[str], look: Callable[[bytes], R], unreadable: R
+) -> dict[str, R]:
+    """Looks at every mask; `unreadable` stands for those that cannot be read."""
+
+    def attempt(name: str) -> R:
         try:
-            mask = inspect_mask(raw.read(name), data.max_megapixels, data.mask_threshold)[1]
+            return look(raw.read(name))
         except (OSError, BadImage):
-            return False
-        return not mask.any()
+            return unreadable
 
     if not names:
-        return set()
-    verdicts = in_threads(is_empty, names, "Reading masks")
-    return {name for name, empty in zip(names, verdicts, strict=True) if empty}
+        return {}
+    return dict(zip(names, in_threads(attempt, names, "Reading masks"), strict=True))

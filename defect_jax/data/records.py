@@ -19,6 +19,8 @@ class Record:
         group: pictures of one group show the same part and are never split.
         class_name: ``"good"``, or the kind of defect as the release names it.
         split: ``"train"``, ``"val"`` or ``"test"``.
+        class_id: class of every defect pixel of the picture, counted from 1; None where the values
+            in the mask's file are the class ids themselves.
     """
 
     id: str
@@ -27,6 +29,7 @@ class Record:
     group: str
     class_name: str
     split: str
+    class_id: int | None = 1
 
 
 @dataclass(frozen=True)
@@ -54,12 +57,14 @@ class Catalogue:
         faults: what the user has to mend.
         notes: what the user should know, one sentence each: files that were skipped, and so on.
         leaking: True when pictures of one part are on both sides of the split.
+        classes: names of the classes 1 … N that a mask may hold.
     """
 
     records: list[Record] = field(default_factory=list)
     faults: list[Fault] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     leaking: bool = False
+    classes: tuple[str, ...] = (DEFECT,)
 
 
 def listed(names: list[str], most: int = 10) -> str:

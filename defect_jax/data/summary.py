@@ -1,6 +1,7 @@
 """What holds for a whole data set: channels, depth, fingerprint, notes."""
 
 import hashlib
+import json
 from collections.abc import Sequence
 
 from defect_jax.data.examine import Facts
@@ -14,16 +15,24 @@ def summarise(name: str, stored: Sequence[tuple[Record, Facts]], found: Catalogu
         name=name,
         channels=max(facts.channels for _, facts in stored),
         bit_depth=max(facts.bit_depth for _, facts in stored),
-        fingerprint=_fingerprint(stored),
+        fingerprint=_fingerprint(stored, found.classes),
         leaking=found.leaking,
         notes=found.notes + _notes(stored),
+        classes=list(found.classes),
     )
 
 
-def _fingerprint(stored: Sequence[tuple[Record, Facts]]) -> str:
+def _fingerprint(stored: Sequence[tuple[Record, Facts]], classes: Sequence[str]) -> str:
+    """Covers the files; where there are several classes, their names and ids as well.
+
+    With one class the ids say nothing more than the files, and runs of before have no ids.
+    """
     lines = sorted(
         f"{record.id}\0{facts.image_sha256}\0{facts.mask_sha256}\n" for record, facts in stored
     )
+    if len(classes) > 1:
+        lines.append(json.dumps(list(classes)))
+        lines += sorted(f"\n{record.id}\0{record.class_id}" for record, _ in stored)
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 

@@ -6,8 +6,10 @@ one surface and at most one defect; its shots differ in framing, light, exposure
 form one group.
 """
 
+import dataclasses
 import math
 import re
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import cv2
@@ -18,27 +20,22 @@ from defect_jax.data.lighting import Frame, draw_frame, photograph
 from defect_jax.data.noise import below, stream, uniforms
 from defect_jax.data.records import GOOD, Record
 from defect_jax.data.splits import SHARES, Member, grouped_split
-from defect_jax.errors import UserError
+from defect_jax.data.synthetic_options import (
+    DEFAULT_KINDS,
+    DEFECTS,
+    OPTIONS,
+    Options,
+    checked,
+)
 
 VERSION = 1  # raised with every change that alters a pixel
 SCALE_1_PX = 160  # lengths of textures and defects are given for pictures of this size
 MARGIN_SHARE = 0.05  # how far a shot's framing moves, as a share of the shorter side
-LIMITS = {"parts": (1, 1_000_000), "shots": (1, 1000), "seed": (0, 2**63 - 1)}
-PICTURE_LIMITS_PX = (64, 4096)
-NAME = re.compile(r"(images|masks)/([a-z]+/part_([0-9]{5,7}))/shot_([1-9][0-9]{0,3})\.png")
+ID = re.compile(r"([a-z]+/part_([0-9]{5,7}))/shot_([1-9][0-9]{0,3})")
+NAME = re.compile(rf"(images|masks)/({ID.pattern})\.png")
 
 # What a random stream is for; the shots of a part count on from SHOT.
 KIND, CLASS, SURFACE, DEFECT, PLACE, SHOT = range(6)
-
-
-class Options(NamedTuple):
-    """The fields of `config.data` that decide what is generated."""
-
-    seed: int
-    parts: int
-    shots: int
-    defective_fraction: float
-    picture_size: tuple[int, int]  # height, width in px
 
 
 class Part(NamedTuple):
@@ -71,17 +68,38 @@ def records(data: Any) -> list[Record]:
     ]
     members = [Member(id, part.group, part.class_name) for part, id in shots]
     split_of = grouped_split(members, SHARES, options.seed)
-    return [
-        Record(
-            id=id,
-            image=f"images/{id}.png",
-            mask=None if part.class_name == GOOD else f"masks/{id}.png",
-            group=part.group,
-            class_name=part.class_name,
-            split=split_of[id],
-        )
-        for part, id in shots
-    ]
+    return [_record(options, part, id, split_of[id]) for part, id in shots]
+
+
+def _record(options: Options, part: Part, id: str, split: str) -> Record:
+    record = Record(
+        id=id,
+        image=f"images/{id}.png",
+        mask=None,
+        group=part.group,
+        class_name=part.class_name,
+        split=split,
+    )
+    if part.class_name == GOOD:
+        return record
+    class_id = 1 + options.defect_kinds.index(part.class_name)
+    return dataclasses.replace(record, mask=f"masks/{id}.png", class_id=class_id)
+
+
+def part_of(options: Options, id: str) -> tuple[Part, int]:
+    """Returns the part and the shot, counted from 1, of a record's id.
+
+    Raises:
+        FileNotFoundError: this data set has no such record.
+    """
+    match = ID.fullmatch(id)
+    if match is not None:
+        group, number, shot = match[1], int(match[2]), int(match[3])
+        if number < options.parts and shot <= options.shots:
+            part = describe(options, number)
+            if part.group == group:
+                return part, shot
+    raise FileNotFoundError(f"synthetic (seed {options.seed}): {id}")
 
 
 class SyntheticFiles:
@@ -110,52 +128,30 @@ class SyntheticFiles:
         match = NAME.fullmatch(name)
         if match is None:
             raise FileNotFoundError(self.where(name))
-        folder, group, number, shot = match[1], match[2], int(match[3]), int(match[4])
-        if not (number < self._options.parts and 1 <= shot <= self._options.shots):
-            raise FileNotFoundError(self.where(name))
-        part = describe(self._options, number)
-        is_missing_mask = folder == "masks" and part.class_name == GOOD
-        if group != part.group or is_missing_mask:
+        folder, id = match[1], match[2]
+        part, shot = part_of(self._options, id)
+        if folder == "masks" and part.class_name == GOOD:
             raise FileNotFoundError(self.where(name))
         draw = draw_image if folder == "images" else draw_mask
         return cv2.imencode(".png", draw(self._options, part, shot))[1].tobytes()
 
     def stamp(self) -> str:
         """Returns the generator's version and its options: equal stamps, equal pictures."""
-        return f"synthetic {VERSION} {self._options}"
+        shown = OPTIONS if self._options.defect_kinds == DEFAULT_KINDS else Options._fields
+        fields = ", ".join(f"{field}={getattr(self._options, field)!r}" for field in shown)
+        return f"synthetic {VERSION} Options({fields})"
 
     def where(self, name: str) -> str:
         """Returns how to call a picture in a message."""
         return f"synthetic (seed {self._options.seed}): {name}"
 
 
-def checked(data: Any) -> Options:
-    """Reads the options from `config.data`.
-
-    Raises:
-        UserError: a field is out of its range.
-    """
-    for field, (low, high) in LIMITS.items():
-        if not low <= data[field] <= high:
-            raise UserError(f"config.data.{field} is {data[field]}: give {low} to {high}")
-    fraction = float(data["defective_fraction"])
-    if not 0 <= fraction <= 1:
-        raise UserError(f"config.data.defective_fraction is {fraction}: give a share from 0 to 1")
-    size = tuple(data["picture_size"])
-    low, high = PICTURE_LIMITS_PX
-    if len(size) != 2 or not all(isinstance(px, int) and low <= px <= high for px in size):
-        raise UserError(
-            f"config.data.picture_size is {size}: give height and width, each {low} to {high} px"
-        )
-    return Options(int(data["seed"]), int(data["parts"]), int(data["shots"]), fraction, size)
-
-
 def describe(options: Options, number: int) -> Part:
     """Returns the kind of surface and the class of a part.
 
     Of the first n parts, exactly `defective_fraction * n` are defective, rounded half up, for
-    every n: so a part stays what it is when the set grows. Any four defective parts in a row,
-    counted from the first, are one of each class.
+    every n: so a part stays what it is when the set grows. As many defective parts in a row as
+    there are classes, counted from the first, are one of each class.
     """
     kinds = sorted(surfaces.KINDS)
     kind = kinds[below(stream(options.seed, number, KIND), len(kinds))]
@@ -164,7 +160,7 @@ def describe(options: Options, number: int) -> Part:
     )
     if after == before:
         return Part(number, kind, GOOD)
-    classes = sorted(defects.KINDS)
+    classes = options.defect_kinds
     block, place = divmod(before, len(classes))
     order = np.argsort(uniforms(stream(options.seed, block, CLASS), len(classes)))
     return Part(number, kind, classes[order[place]])
@@ -183,11 +179,22 @@ def draw_image(options: Options, part: Part, shot: int) -> np.ndarray:
 
 def draw_mask(options: Options, part: Part, shot: int) -> np.ndarray:
     """Returns the uint8 [h, w] mask, 0 or 255, of one shot of a part."""
+    return _draw_pixels(options, part, shot, defects.mask_of)
+
+
+def draw_gaps(options: Options, part: Part, shot: int) -> np.ndarray:
+    """Returns the uint8 [h, w] pixels, 0 or 255, of a shot's mask that look like good surface."""
+    return _draw_pixels(options, part, shot, defects.gaps_of)
+
+
+def _draw_pixels(
+    options: Options, part: Part, shot: int, chosen: Callable[[defects.Defect], np.ndarray]
+) -> np.ndarray:
     _, frame = _start_shot(options, part, shot)
     if part.class_name == GOOD:
         return np.zeros(options.picture_size, np.uint8)
-    mask = defects.mask_of(_draw_defect(options, part))
-    return np.where(frame.crop(mask), np.uint8(255), np.uint8(0))
+    pixels = chosen(_draw_defect(options, part))
+    return np.where(frame.crop(pixels), np.uint8(255), np.uint8(0))
 
 
 def _start_shot(options: Options, part: Part, shot: int) -> tuple[np.random.Philox, Frame]:
@@ -206,7 +213,7 @@ def _draw_defect(options: Options, part: Part) -> defects.Defect:
     y, x = (border_px + below(random, length - 2 * border_px) for length in shape)
     place = defects.Place(shape, float(y), float(x))
     random = stream(options.seed, part.number, DEFECT)
-    return defects.KINDS[part.class_name](random, place, _scale(options))
+    return DEFECTS[part.class_name](random, place, _scale(options))
 
 
 def _canvas(options: Options) -> tuple[tuple[int, int], int]:

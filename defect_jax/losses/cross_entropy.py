@@ -37,3 +37,34 @@ def binary_cross_entropy(
     losses = -target * jax.nn.log_sigmoid(logits) - (1.0 - target) * jax.nn.log_sigmoid(-logits)
     total = jnp.sum(weight)
     return jnp.sum(weight * losses) / jnp.where(total > 0, total, 1.0)
+
+
+def categorical_cross_entropy(
+    logits: Float[Array, "*shape c"],
+    target: Float[Array, "*shape c"],
+    weight: Float[Array, "*shape"],
+) -> Float32[Array, ""]:
+    """Mean of `-Σ t log softmax(z)`, weighted; in nats.
+
+    Args:
+        logits: z, one channel a class, any real number.
+        target: t, the classes' shares: not negative, summing to 1.
+        weight: not negative; where it is 0, neither value nor gradient see anything.
+
+    Returns:
+        The mean; 0 when all weights are 0.
+
+    Examples:
+        Three classes, all alike, cost log 3; the second pixel is sure and right, and costs
+        -log(e⁵ / (e⁵ + 2)). The first counts three times.
+
+        >>> logits = jnp.array([[0.0, 0.0, 0.0], [0.0, 5.0, 0.0]])
+        >>> target = jnp.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
+        >>> print(f"{categorical_cross_entropy(logits, target, jnp.array([3.0, 1.0])):.4f}")
+        0.8273
+    """
+    weight = weight.astype(jnp.float32)
+    logits = jnp.where(weight[..., None] > 0, logits.astype(jnp.float32), 0.0)
+    losses = -jnp.sum(target.astype(jnp.float32) * jax.nn.log_softmax(logits), axis=-1)
+    total = jnp.sum(weight)
+    return jnp.sum(weight * losses) / jnp.where(total > 0, total, 1.0)

@@ -4,26 +4,28 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Float32
 
-PICTURE = (1, 2, 3)  # axes of one picture's pixels
+PICTURE = (1, 2)  # axes of one picture's pixels
 
 
 def dice_loss(
-    logits: Float[Array, "b h w 1"],
-    mask: Float[Array, "b h w 1"],
+    logits: Float[Array, "b h w c"],
+    mask: Float[Array, "b h w c"],
     valid: Float[Array, "b h w 1"],
     smooth: float = 1.0,
 ) -> Float32[Array, ""]:
-    """Mean of `1 - (2 Σ p m + s) / (Σ p + Σ m + s)`, p = σ(logits), over the defective pictures.
+    """Mean of `1 - (2 Σ p m + s) / (Σ p + Σ m + s)` over the defective pictures and their classes.
 
-    One ratio a picture: a pit of thirty pixels counts as much as a stain of ten thousand. One ratio
-    for the whole batch is ruled by the stains, and the network never learns the pits. Pictures
-    without defect are left out, because their ratio is close to 1 until every pixel of them is
-    almost exactly 0, so that they would drown the others; cross-entropy teaches them.
+    One ratio a picture and class: a pit of thirty pixels counts as much as a stain of ten thousand.
+    One ratio for the whole batch is ruled by the stains, and the network never learns the pits.
+    Pictures without defect are left out, because their ratio is close to 1 until every pixel of
+    them is almost exactly 0, so that they would drown the others; cross-entropy teaches them, and
+    the classes that a picture does not have.
     (Milletari et al. 2016, arXiv 1606.04797, equation 1, with plain sums below the line.)
 
     Args:
-        logits: Any real number.
-        mask: 1 = defect, 0 = background.
+        logits: any real number; c = 1 for defect or not (p = σ), otherwise background first
+            (p = softmax), and background has no ratio.
+        mask: 1 where the pixel is of that class, 0 elsewhere.
         valid: 1 = pixel of the image, 0 = padding, which is left out of all sums.
         smooth: s > 0, in pixels; tames the ratio of defects of a few pixels.
 
@@ -39,14 +41,22 @@ def dice_loss(
         0.5
     """
     inside = valid > 0
-    score = jnp.where(inside, jax.nn.sigmoid(_finite(logits, inside)), 0.0)
+    score = jnp.where(inside, _probability(_finite(logits, inside)), 0.0)
     mask = jnp.where(inside, mask.astype(jnp.float32), 0.0)
+    if logits.shape[-1] > 1:
+        score, mask = score[..., 1:], mask[..., 1:]
     overlap, area = jnp.sum(score * mask, PICTURE), jnp.sum(mask, PICTURE)
     losses = 1.0 - (2.0 * overlap + smooth) / (jnp.sum(score, PICTURE) + area + smooth)
     return _mean_where(losses, area > 0)
 
 
-def _mean_where(values: Float[Array, " b"], chosen: Bool[Array, " b"]) -> Float32[Array, ""]:
+def _probability(logits: Float32[Array, "b h w c"]) -> Float32[Array, "b h w c"]:
+    return jax.nn.sigmoid(logits) if logits.shape[-1] == 1 else jax.nn.softmax(logits)
+
+
+def _mean_where(
+    values: Float[Array, "b classes"], chosen: Bool[Array, "b classes"]
+) -> Float32[Array, ""]:
     return jnp.sum(jnp.where(chosen, values, 0.0)) / jnp.maximum(jnp.sum(chosen), 1)
 
 

@@ -8,20 +8,21 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Float32
 
-from defect_jax.models.network import Outputs, mask_probability
+from defect_jax.models.class_maps import probabilities_of
+from defect_jax.models.network import Outputs, final_logits
 
 
 class Probabilities(NamedTuple):
-    """What a network says of a batch: "defect" at each pixel, and of the whole part."""
+    """What a network says of a batch: each class of defect at each pixel, and of the whole part."""
 
-    mask: Float32[Array, "b h w"]
+    mask: Float32[Array, "b h w classes"]
     label: Float32[Array, " b"] | None  # None without classification head
 
 
 def probabilities(outputs: Outputs) -> Probabilities:
-    """Turns logits into probabilities, those of the mask heads into one."""
+    """Turns logits into probabilities, those of the mask heads into one map a class."""
     label = None if outputs.label_logits is None else nn.sigmoid(outputs.label_logits)
-    return Probabilities(mask_probability(outputs)[..., 0], label)
+    return Probabilities(probabilities_of(final_logits(outputs)), label)
 
 
 def over_flips(
@@ -32,10 +33,10 @@ def over_flips(
     For parts that training flips as well; of no use where up and down differ.
 
     >>> def brightest_left(image):
-    ...     return Probabilities(image[..., 0], image[:, 0, 0, 0])
+    ...     return Probabilities(image, image[:, 0, 0, 0])
     >>> image = jnp.array([[[[0.8], [0.0]], [[0.4], [0.0]]]])
     >>> mean = over_flips(brightest_left, image)
-    >>> mean.mask.round(1).tolist(), mean.label.round(1).tolist()
+    >>> mean.mask[..., 0].round(1).tolist(), mean.label.round(1).tolist()
     ([[[0.8, 0.0], [0.4, 0.0]]], [0.3])
     """
     views = jnp.stack([_flip(image, view) for view in range(4)])

@@ -1,5 +1,8 @@
 """What the two tasks read off the shared network: mask logits and one label logit."""
 
+import math
+from typing import Any
+
 import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Float32
@@ -14,25 +17,44 @@ PRIOR_LOGIT = -2.0
 
 
 class MaskHeads(nn.Module):
-    """A 1x1 convolution to one logit on each full-resolution feature.
+    """A 1x1 convolution to logits on each full-resolution feature.
 
     Computed in float32: rounded to bfloat16 many pixels would share one score.
+
+    Attributes:
+        num_classes: Of defects. 1: one logit a pixel, defect or not; more: one for background and
+            one for each class.
     """
 
+    num_classes: int = 1
+
     @nn.compact
-    def __call__(self, features: list[Float[Array, "b h w _"]]) -> Float32[Array, "heads b h w 1"]:
+    def __call__(self, features: list[Float[Array, "b h w _"]]) -> Float32[Array, "heads b h w c"]:
+        channels = 1 if self.num_classes == 1 else 1 + self.num_classes
         logits = [
             nn.Conv(
-                1,
+                channels,
                 (1, 1),
                 dtype=jnp.float32,
                 kernel_init=small_normal,
-                bias_init=nn.initializers.constant(PRIOR_LOGIT),
+                bias_init=prior_logits,
                 name=f"logits_{head}",
             )(x)
             for head, x in enumerate(features)
         ]
         return jnp.stack(logits)
+
+
+def prior_logits(key: Any, shape: tuple[int], dtype: Any = jnp.float32) -> Float[Array, " c"]:
+    """Biases that give "defect" the probability σ(PRIOR_LOGIT), shared equally by the classes.
+
+    >>> prior_logits(None, (1,)).tolist(), prior_logits(None, (6,)).round(3).tolist()
+    ([-2.0], [0.0, -3.609, -3.609, -3.609, -3.609, -3.609])
+    """
+    del key
+    classes = max(1, shape[0] - 1)
+    logits = jnp.full(shape, PRIOR_LOGIT - math.log(classes), dtype)
+    return logits if shape[0] == 1 else logits.at[0].set(0.0)
 
 
 class ClassificationHead(nn.Module):

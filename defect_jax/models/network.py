@@ -1,40 +1,48 @@
 """The whole network: image in, mask logits and label logits out."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import flax.linen as nn
-import jax.numpy as jnp
 from jaxtyping import Array, Float, Float32
 
-from defect_jax.errors import UserError
 from defect_jax.models.attention import NODES
 from defect_jax.models.blocks import NORMS
+from defect_jax.models.class_maps import joined
+from defect_jax.models.confidence import CONFIDENCES
 from defect_jax.models.encoder import Encoder
+from defect_jax.models.fields import (
+    DECODERS,
+    DTYPES,
+    NO_DECODER,
+    NONE,
+    check_fields,
+    check_size,
+    checked_widths,
+)
 from defect_jax.models.heads import ClassificationHead, MaskHeads
-from defect_jax.models.unet import UNet
-from defect_jax.models.unetplusplus import UNetPlusPlus
-
-DECODERS: dict[str, type[nn.Module]] = {"unet": UNet, "unetplusplus": UNetPlusPlus}
-DTYPES: dict[str, Any] = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
+from defect_jax.models.localisation import LOCALISATIONS, Embedding, HighestCell, fitted
 
 
 class Outputs(NamedTuple):
-    """What the network returns."""
+    """What the network returns; c as `models.class_maps` has it."""
 
-    mask_logits: Float32[Array, "heads b h w 1"]  # one head a column of UNet++, the last is finest
+    mask_logits: Float32[Array, "heads b h w c"]  # one head a column of UNet++, the last is finest
     label_logits: Float32[Array, " b"] | None  # None without classification head
+    cell_logits: Float32[Array, "b rows columns 1"] | None = None  # None without localisation
+    refined_logits: Float32[Array, "b h w c"] | None = None  # None without pixel confidence
 
 
 class SegmentationNetwork(nn.Module):
-    """Shared encoder, a decoder with mask heads, and a classification head that can be left out.
+    """Shared encoder, a decoder with mask heads, and parts that can each be left out.
 
     The classification head hangs off the deepest encoder feature and nothing hangs off it: the same
     params without it give the same masks, bit for bit (Dong et al. 2025, arXiv 2510.13226, call it
-    classifier-as-plugin).
+    classifier-as-plugin). Localisation and pixel confidence are the two modules of LPC-Net (Wang et
+    al. 2025, Sensors 25(15), 4548).
 
     Attributes:
-        decoder: Name in `DECODERS`.
+        decoder: Name in `fields.DECODERS`, or `NO_DECODER`.
         widths: Filters of each row, finest first; depth = `len(widths) - 1` poolings.
         attention: Name in `attention.NODES`.
         deep_supervision: Mask logits from every X(0,j) instead of the last alone (UNet++ only; the
@@ -42,7 +50,14 @@ class SegmentationNetwork(nn.Module):
         classification_head: Whether there is a label logit.
         dropout: Share of the classification head's inputs dropped in training.
         norm: Name in `blocks.NORMS`.
-        dtype: Of the computation, name in `DTYPES`; params and logits are float32 in any case.
+        dtype: Of the computation, name in `fields.DTYPES`; params and logits are always float32.
+        num_classes: Of defects that the mask tells apart; 1: defect or not.
+        localisation: "none", or a name in `localisation.LOCALISATIONS`.
+        localisation_widths: Filters of its own backbone.
+        embedding: Whether the grid is written into the encoder's features.
+        pixel_confidence: "none", or a name in `confidence.CONFIDENCES`.
+        window_px: Side of a pixel's neighbourhood there, odd.
+        localisation_frozen: Whether the own backbone keeps its statistics in training, too.
 
     Raises:
         UserError: At construction, for a value that does not fit; at the first call, for an image
@@ -57,24 +72,36 @@ class SegmentationNetwork(nn.Module):
     dropout: float = 0.2
     norm: str = "batch"
     dtype: str = "float32"
+    num_classes: int = 1
+    localisation: str = "none"
+    localisation_widths: Sequence[Any] = (16, 32, 64, 128, 128)
+    embedding: bool = False
+    pixel_confidence: str = "none"
+    window_px: int = 7
+    localisation_frozen: bool = False
 
     def __post_init__(self) -> None:
-        _check_known("decoder", self.decoder, DECODERS)
-        _check_known("attention", self.attention, NODES)
-        _check_known("norm", self.norm, NORMS)
-        _check_known("dtype", self.dtype, DTYPES)
-        self.widths = _checked_widths(self.widths)
-        if not 0.0 <= self.dropout < 1.0:
-            raise UserError(f"config.model.dropout is {self.dropout}: must be from 0 to below 1")
+        self.widths = checked_widths("widths", self.widths)
+        self.localisation_widths = checked_widths("localisation_widths", self.localisation_widths)
+        check_fields(vars(self))
         super().__post_init__()
 
     def setup(self) -> None:
         norm, dtype = NORMS[self.norm], DTYPES[self.dtype]
         self.encoder = Encoder(self.widths, norm, dtype)
-        self.nodes = DECODERS[self.decoder](NODES[self.attention], self.widths, norm, dtype)
-        self.mask_heads = MaskHeads()
+        if self.localisation != NONE:
+            localiser = LOCALISATIONS[self.localisation]
+            self.localiser = localiser(self.localisation_widths, norm, dtype)
+        if self.embedding:
+            self.embedder = Embedding()
+        if self.decoder != NO_DECODER:
+            self.nodes = DECODERS[self.decoder](NODES[self.attention], self.widths, norm, dtype)
+            self.mask_heads = MaskHeads(self.num_classes)
+        if self.pixel_confidence != NONE:
+            self.refiner = CONFIDENCES[self.pixel_confidence](self.window_px)
         if self.classification_head:
             self.label_head = ClassificationHead(self.dropout)
+            self.highest_cell = HighestCell() if self.embedding else None
 
     def __call__(self, image: Float[Array, "b h w c"], train: bool) -> Outputs:
         """Computes logits for a batch of normalised images, grey, RGB or of any channel count.
@@ -82,17 +109,39 @@ class SegmentationNetwork(nn.Module):
         In training it needs `mutable=["batch_stats"]` and, with a classification head, a key
         named "dropout".
         """
+        if self.decoder == NO_DECODER:
+            features = self.encode(image, train) if self.localiser.reads_encoder else []
+            cells = self.cell_logits(image, features, train)
+            return Outputs(fitted(cells, image.shape[1])[None], None, cells)
         features = self.encode(image, train)
-        return Outputs(self.mask_logits(features, train), self.label_logits(features, train))
+        cells = self.cell_logits(image, features, train)
+        if self.embedding:
+            features = self.embedder(features, cells)
+        mask_logits = self.mask_logits(features, train)
+        refined = None if self.pixel_confidence == NONE else self.refiner(joined(mask_logits))
+        label_logits = self.label_logits(features, train)
+        if self.embedding and self.classification_head:
+            label_logits += self.highest_cell(cells)
+        return Outputs(mask_logits, label_logits, cells, refined)
 
     def encode(self, image: Float[Array, "b h w c"], train: bool) -> list[Float[Array, "b _ _ _"]]:
         """Encoder features, finest first: all that the two tasks share."""
         check_size(image.shape[1], image.shape[2], len(self.widths) - 1)
         return self.encoder(image, train)
 
+    def cell_logits(
+        self, image: Float[Array, "b h w c"], features: list[Float[Array, "b _ _ _"]], train: bool
+    ) -> Float32[Array, "b rows columns 1"] | None:
+        """Logits of the localisation's grid, None without it."""
+        if self.localisation == NONE:
+            return None
+        if not self.localiser.reads_encoder:
+            check_size(image.shape[1], image.shape[2], len(self.localisation_widths) - 1)
+        return self.localiser(image, features, train and not self.localisation_frozen)
+
     def mask_logits(
         self, features: list[Float[Array, "b _ _ _"]], train: bool
-    ) -> Float32[Array, "heads b h w 1"]:
+    ) -> Float32[Array, "heads b h w c"]:
         """Mask logits of every head from the encoder features."""
         finest = self.nodes(features, train)
         return self.mask_heads(finest if self.deep_supervision else finest[-1:])
@@ -104,48 +153,8 @@ class SegmentationNetwork(nn.Module):
         return self.label_head(features[-1], train) if self.classification_head else None
 
 
-def mask_probability(outputs: Outputs) -> Float32[Array, "b h w 1"]:
-    """Probability of "defect" at each pixel: the mean over the heads of their probabilities.
-
-    Probabilities, not logits, are averaged: one head that is very sure cannot outvote all others.
-    """
-    return jnp.mean(nn.sigmoid(outputs.mask_logits), axis=0)
-
-
-def check_size(height_px: int, width_px: int, depth: int) -> None:
-    """Refuses an image size that cannot be halved `depth` times.
-
-    Raises:
-        UserError: With the size and the nearest that fit.
-    """
-    unit = 2**depth
-    wrong = [
-        f"{side} {size} (nearest: {_nearest(size, unit)})"
-        for side, size in (("height", height_px), ("width", width_px))
-        if size % unit or size == 0
-    ]
-    if wrong:
-        raise UserError(
-            f"config.data.size: image size {height_px}x{width_px} does not fit a network of "
-            f"{depth + 1} rows; both sides must be divisible by {unit}: {', '.join(wrong)}"
-        )
-
-
-def _nearest(size: int, unit: int) -> str:
-    below = size // unit * unit
-    return f"{below} or {below + unit}" if below else str(unit)
-
-
-def _check_known(field: str, name: str, table: Mapping[str, Any]) -> None:
-    if name not in table:
-        known = ", ".join(table)
-        raise UserError(f"config.model.{field} is {name!r}: must be one of {known}")
-
-
-def _checked_widths(widths: Sequence[Any]) -> tuple[int, ...]:
-    if len(widths) < 2 or any(not isinstance(width, int) or width < 1 for width in widths):
-        raise UserError(
-            f"config.model.widths is {tuple(widths)}: must be at least two positive numbers of "
-            "filters, finest row first"
-        )
-    return tuple(widths)  # config.json has lists, and a module must be hashable
+def final_logits(outputs: Outputs) -> Float32[Array, "b h w c"]:
+    """The one map of logits that decides: the refined one, else the heads joined."""
+    if outputs.refined_logits is not None:
+        return outputs.refined_logits
+    return joined(outputs.mask_logits)

@@ -6,6 +6,7 @@ from html import escape
 import numpy as np
 
 from defect_jax.metrics.picture import Picture
+from defect_jax.report.class_lines import class_lines
 from defect_jax.report.frames import frame
 from defect_jax.report.judges import Judge
 from defect_jax.report.slider import VERDICTS
@@ -19,10 +20,11 @@ def card(
     loaded: tuple[np.ndarray, np.ndarray, np.ndarray],
     longer_side_px: int,
     limit: int,
+    names: Sequence[str] = (),
 ) -> str:
     """A figure; its row and its mask's score are there for page.js to sort by."""
     image, true_mask, predicted_mask = loaded
-    masks = [("true", true_mask), ("predicted", predicted_mask)]
+    masks = [("true", true_mask > 0), ("predicted", predicted_mask > 0)]
     truth = "defective" if picture.label else "good"
     alt = f"Picture {picture.id}, {truth}, {_seen(true_mask, predicted_mask)}"
     svg = frame(f"p{row}", alt, image, masks, longer_side_px, limit)
@@ -30,6 +32,7 @@ def card(
         verdict_line(judge.name.capitalize(), picture.label, *_decided(picture, judge), index == 0)
         for index, judge in enumerate(deciding)
     ]
+    lines.append(class_lines(names, true_mask, predicted_mask))
     iou = "both empty" if picture.iou is None else f"{picture.iou:.2f}"
     return (
         f'<figure class="card" data-row="{row}" data-mask-score="{picture.mask_score!r}">{svg}'

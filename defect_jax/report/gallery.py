@@ -54,6 +54,7 @@ def gallery(
     deciding: Sequence[Judge],
     load_picture: LoadPicture,
     row_bytes: int,
+    names: Sequence[str] = (),
 ) -> str:
     """Every section with its first cards, and a store of the others that page.js takes from.
 
@@ -63,6 +64,7 @@ def gallery(
       deciding: of `judges`.
       load_picture: id -> image, true mask, predicted mask.
       row_bytes: of the page, already spent on the numbers of all pictures.
+      names: of the classes in the masks, the background's first; empty for one class of defect.
     """
     rows = [row for section in chosen for row in section.rows]
     rows = rows[: budget.most_pictures(row_bytes)]
@@ -71,7 +73,7 @@ def gallery(
     def show(index: int, longer_side_px: int, limit: int) -> str:
         picture = pictures[rows[index]]
         loaded = load_picture(picture.id)
-        return card(rows[index], picture, deciding, loaded, longer_side_px, limit)
+        return card(rows[index], picture, deciding, loaded, longer_side_px, limit, names)
 
     telling = [index < wrong + NEAR for index in range(len(rows))]
     cards = dict(zip(rows, budget.share_out(telling, row_bytes, show), strict=True))

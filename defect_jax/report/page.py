@@ -9,11 +9,13 @@ from typing import Any
 
 from defect_jax import atomic
 from defect_jax.decision import Decision
+from defect_jax.metrics.class_counts import ClassPixels
 from defect_jax.metrics.parts import Part
 from defect_jax.metrics.picture import Picture
 from defect_jax.metrics.slices import Slice
 from defect_jax.paths import AnyPath
 from defect_jax.report import figures, slider, tables
+from defect_jax.report.class_section import class_section
 from defect_jax.report.document import FILES, document, warnings
 from defect_jax.report.gallery import LoadPicture, gallery, sections
 from defect_jax.report.judges import judges
@@ -34,9 +36,10 @@ class Report:
       history: the lines of metrics.jsonl; may be empty.
       config: of the run, shown folded.
       load_picture: id -> image [h w c] of 8 or 16 bits, true mask [h w], predicted mask [h w];
-        called once for each picture that is shown.
+        called once for each picture that is shown. Masks are bool, or hold the class of each pixel.
       parts: decisions on whole parts, where they were photographed more than once.
       slices: recall by class and by size.
+      classes: pixels by true and decided class; None where there is one class of defect.
     """
 
     title: str
@@ -50,6 +53,7 @@ class Report:
     load_picture: LoadPicture
     parts: list[Part] = dataclasses.field(default_factory=list)
     slices: list[Slice] = dataclasses.field(default_factory=list)
+    classes: ClassPixels | None = None
 
     @property
     def has_head(self) -> bool:
@@ -68,19 +72,21 @@ def render(report: Report) -> str:
     deciding = judges(decision, has_head)
     data = slider.to_json(slider.slider_data(pictures, decision, has_head))
     chosen = sections(pictures, deciding)
+    names = report.classes.names if report.classes else ()
     body = Template(FILES.joinpath("page.html").read_text("utf-8")).substitute(
         warnings=warnings(_warnings(report)),
         verdict=verdict(pictures, report.parts, report.metrics, decision, report.split, has_head),
         slider=slider.slider(pictures, decision, has_head),
         confusion=tables.confusions(pictures, decision, has_head),
+        classes=class_section(report.classes, report.metrics),
         plots=figures.figures(pictures, decision, has_head, report.slices, report.history),
-        gallery=gallery(chosen, pictures, deciding, report.load_picture, len(data)),
+        gallery=gallery(chosen, pictures, deciding, report.load_picture, len(data), names),
         metrics=tables.metrics_table(report.metrics),
         notes=_notes(report.notes),
         config=escape(json.dumps(report.config, indent=2, default=str)),
         decision=escape(json.dumps(dataclasses.asdict(decision), indent=2)),
     )
-    styles = ("page.css", "tables.css", "controls.css", "gallery.css")
+    styles = ("page.css", "tables.css", "classes.css", "controls.css", "gallery.css")
     return document(report.title, body, ("viewer.js", "page.js"), styles, data)
 
 

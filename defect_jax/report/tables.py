@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 
 from defect_jax.decision import Decision
+from defect_jax.metrics.class_counts import ACCURACY, CLASS_MEANINGS, IOU
 from defect_jax.metrics.picture import Picture
 from defect_jax.metrics.summary import MEANINGS
 from defect_jax.report.judges import judges
@@ -12,7 +13,8 @@ from defect_jax.report.words import number, threshold_text
 
 Metrics = Mapping[str, int | float | None]
 NUMBER = ' class="number"'
-SLICES = ("class_", "size_")  # keys that stand in the tables of their own plots
+EVERY_MEANING = {**MEANINGS, **CLASS_MEANINGS}
+ELSEWHERE = ("class_", "size_", IOU, ACCURACY)  # keys that stand in tables of their own
 GROUPS = {
     "images": "Pictures",
     "recall": "Decision by the score",
@@ -22,6 +24,7 @@ GROUPS = {
     "parts": "Whole parts, from all their pictures",
     "either_recall": "Score and mask together",
     "ece": "Calibration of the score",
+    "class_miou": "Classes of defect, pixels of all pictures together",
 }
 
 
@@ -37,10 +40,12 @@ def confusions(pictures: Sequence[Picture], decision: Decision, has_head: bool) 
 
 
 def metrics_table(metrics: Metrics) -> str:
-    """Every value of metrics.json, but for those of slices, with its interval and its meaning."""
+    """Every value of metrics.json, but for those of slices and of single classes, with its interval
+    and its meaning."""
     known = [key for key in MEANINGS if not _is_bound(key, MEANINGS)]
-    unknown = [key for key in metrics if key not in MEANINGS and not _is_bound(key, metrics)]
-    unknown = [key for key in unknown if not key.startswith(SLICES)]
+    known += [key for key in CLASS_MEANINGS if key in metrics]
+    unknown = [key for key in metrics if key not in EVERY_MEANING and not _is_bound(key, metrics)]
+    unknown = [key for key in unknown if not key.startswith(ELSEWHERE)]
     rows = []
     for key in known + unknown:
         if key in GROUPS:
@@ -70,7 +75,7 @@ def _metric_row(key: str, metrics: Metrics) -> str:
     return (
         f'<tr><th scope="row"><code>{escape(key)}</code></th>'
         f"<td{NUMBER}>{number(metrics.get(key))}</td><td{NUMBER}>{interval}</td>"
-        f"<td>{escape(MEANINGS.get(key, ''))}</td></tr>"
+        f"<td>{escape(EVERY_MEANING.get(key, ''))}</td></tr>"
     )
 
 

@@ -6,21 +6,26 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from defect_jax.metrics.class_counts import ACCURACY, IOU
 from defect_jax.report.number_table import sampled, table
 from defect_jax.report.svg import DASHES, SERIES, log_scale, svg
 
+CLASSES = ("class_", IOU, ACCURACY)
 Curves = dict[str, tuple[list[int], list[float]]]  # name -> steps and values
 
 
 def training_plot(history: Sequence[dict]) -> tuple[str, str]:
-    """Losses of the training batches above, scores of the validation split below.
+    """Losses of the training batches above, scores of the validation split below, those of classes
+    in a panel of their own.
 
     Returns:
         The plot and the tables of its numbers; both "" without any.
     """
     losses = curves_of(history, "train", lambda name: name.startswith("loss"))
-    scores = curves_of(history, "val", lambda name: not name.startswith("loss"))
+    scores = curves_of(history, "val", lambda name: not name.startswith(("loss", *CLASSES)))
+    of_classes = curves_of(history, "val", lambda name: name.startswith(CLASSES))
     panels = [("Loss, training", losses), ("Score, validation", scores)]
+    panels.append(("Classes, validation", of_classes))
     panels = [(title, curves) for title, curves in panels if curves]
 
     def draw(figure: Figure) -> None:
@@ -31,7 +36,7 @@ def training_plot(history: Sequence[dict]) -> tuple[str, str]:
                 marker = "o" if len(steps) == 1 else None
                 axes.plot(steps, values, **style, label=name, marker=marker)
             axes.set_title(title)
-            if curves is scores:
+            if curves is not losses:
                 axes.set_ylim(0.0, 1.04)
             # Beside the panel, where it covers no curve.
             axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)

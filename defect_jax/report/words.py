@@ -44,6 +44,23 @@ def share(count: int, whole: int) -> str:
     return f"{math.floor(1000 * count / whole + 0.5) / 10:.1f}%" if whole else "not defined"
 
 
+def pixel_share(count: int, whole: int) -> str:
+    """A share of pixels, of which a few among many are neither none nor all.
+
+    >>> pixel_share(0, 9), pixel_share(1, 9_999), pixel_share(9_998, 9_999), pixel_share(1, 3)
+    ('0%', '< 0.1%', '> 99.9%', '33.3%')
+    >>> pixel_share(3, 3), pixel_share(0, 0)
+    ('100%', '–')
+    """
+    if not whole:
+        return "–"
+    if count in (0, whole):
+        return "100%" if count else "0%"
+    if 1000 * count < whole:
+        return "< 0.1%"
+    return "> 99.9%" if 1000 * (whole - count) < whole else f"{100 * count / whole:.1f}%"
+
+
 def score_text(score: float) -> str:
     """Three digits that do not round a score near 0 or 1 to certainty."""
     if score in (0.0, 1.0) or 0.001 <= score <= 0.999:

@@ -1,0 +1,158 @@
+"""What is found inside the gaps of defects, before and after pixel confidence, against controls.
+
+    launch/ablation.sh --config=configs/synthetic_gaps_ablation.py:cpu
+    launch/module.sh benchmarks.gaps --workdir=runs/synthetic_gaps_ablation-cpu
+
+Takes the trained networks of that ablation. Each variant's pixel threshold is chosen anew on the
+validation split, by the best F1 of pixels; then the masks of the test split are compared with the
+truth in the gaps (where all is defect, so that the IoU is the share found), on hair cracks, which
+have none, and on all pictures.
+"""
+
+import pathlib
+import statistics
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from absl import app, flags
+from jaxtyping import Bool
+
+from benchmarks.gap_variants import VARIANTS, Variant
+from defect_jax import configuration
+from defect_jax.ablation.control_threshold import Binned, best_threshold
+from defect_jax.ablation.native_maps import NativeMaps, native_maps
+from defect_jax.data import synthetic
+from defect_jax.data.prepare import Prepared, Split, prepare
+from defect_jax.data.synthetic_options import Options, checked
+from defect_jax.evaluate import best_average
+from defect_jax.metrics.histogram import bin_index
+from defect_jax.models.network import SegmentationNetwork
+from defect_jax.sharding import make_mesh
+from defect_jax.validation import selection_scores
+from defect_jax.writers import read_history
+
+WORKDIR = flags.DEFINE_string("workdir", "runs/synthetic_gaps_ablation-cpu", "Of the ablation.")
+SEEDS = flags.DEFINE_list("seeds", ["0", "1", "2"], "Of its cells.")
+CRACK = "hair_crack"
+COLUMNS = ("in gaps", "in gaps, weave", "in gaps, fray", "on cracks", "IoU, all", "good marked, ‰")
+OWN_THRESHOLD = 0.5  # returned only where a split has no defect
+
+
+class Found(NamedTuple):
+    """Pixels of one picture."""
+
+    class_name: str
+    gap_px: int
+    gap_found_px: int
+    true_px: int
+    found_px: int
+    marked_px: int
+    picture_px: int
+
+
+def main(_: Sequence[str]) -> None:
+    """Prints a table: mean and spread over the seeds, one line a variant."""
+    rows: dict[str, list[tuple[float, ...]]] = {}
+    for seed in SEEDS.value:
+        for name, numbers in of_seed(pathlib.Path(WORKDIR.value), int(seed)):
+            rows.setdefault(name, []).append(numbers)
+    print("| " + " | ".join(("", *COLUMNS)) + " |")
+    print("| --- |" + " ---: |" * len(COLUMNS))
+    for name, numbers in rows.items():
+        cells = [shown(column) for column in zip(*numbers, strict=True)]
+        print("| " + " | ".join((name, *cells)) + " |", flush=True)
+
+
+def of_seed(folder: pathlib.Path, seed: int) -> Iterator[tuple[str, tuple[float, ...]]]:
+    """Name and numbers of every variant, from the cells of one seed."""
+    for variant in VARIANTS:
+        cell = folder / "cells" / f"{variant.row}-seed_{seed}"
+        config = configuration.load(cell)
+        prepared = prepare(config.data, needed={"val", "test"})
+        predict = predictor(cell, config, variant)
+        yield variant.title, tuple(judged(predict, prepared, checked(config.data), variant))
+
+
+def predictor(
+    cell: pathlib.Path, config: Any, variant: Variant
+) -> Callable[[Split], Iterator[NativeMaps]]:
+    """Predictions of the cell's best checkpoint, with the variant's pixel confidence or none."""
+    mesh = make_mesh(config.mesh.data, config.mesh.fsdp)
+    trained = SegmentationNetwork(**config.model)
+    scores = selection_scores(read_history(cell))
+    _, average = best_average(trained, config, cell, scores, mesh)
+    asked = config.model.to_dict()
+    if variant.pixel_confidence is not None:
+        asked["pixel_confidence"] = variant.pixel_confidence
+    return lambda split: native_maps(SegmentationNetwork(**asked), average, split, config, mesh)
+
+
+def judged(
+    predict: Callable[[Split], Iterator[NativeMaps]],
+    prepared: Prepared,
+    options: Options,
+    variant: Variant,
+) -> list[float]:
+    """The numbers of COLUMNS on the test split, at the threshold that is best on validation."""
+    bins_of = jax.jit(bin_index)
+    kept = [
+        Binned(np.asarray(bins_of(smoothed(picture, variant))).astype(np.uint16), picture.truth > 0)
+        for picture in predict(prepared.splits["val"])
+    ]
+    pixel = best_threshold(kept, variant.mend, OWN_THRESHOLD)
+    test = prepared.splits["test"]
+    found = []
+    for row, picture in zip(test.rows, predict(test), strict=True):
+        decided = variant.mend(smoothed(picture, variant) >= np.float32(pixel))
+        gaps = synthetic.draw_gaps(options, *synthetic.part_of(options, row.id)) > 0
+        found.append(counted(row.class_name, decided, picture.truth > 0, gaps))
+    return numbers_of(found)
+
+
+def smoothed(picture: NativeMaps, variant: Variant) -> np.ndarray:
+    """Probability of any defect, [h w]."""
+    return variant.smooth(picture.maps).sum(axis=0)
+
+
+def counted(
+    class_name: str,
+    decided: Bool[np.ndarray, "h w"],
+    truth: Bool[np.ndarray, "h w"],
+    gaps: Bool[np.ndarray, "h w"],
+) -> Found:
+    """Counts of one picture."""
+    pixels = (gaps, decided & gaps, truth, decided & truth, decided)
+    return Found(class_name, *(int(np.count_nonzero(p)) for p in pixels), truth.size)
+
+
+def numbers_of(pictures: Sequence[Found]) -> list[float]:
+    """The numbers of COLUMNS, each pooled over its pictures."""
+
+    def share(part: str, whole: str, *classes: str) -> float:
+        chosen = [p for p in pictures if not classes or p.class_name in classes]
+        parts, wholes = (sum(getattr(p, name) for p in chosen) for name in (part, whole))
+        return parts / wholes
+
+    found, true, marked = (
+        sum(getattr(p, name) for p in pictures) for name in ("found_px", "true_px", "marked_px")
+    )
+    return [
+        share("gap_found_px", "gap_px"),
+        share("gap_found_px", "gap_px", "weave"),
+        share("gap_found_px", "gap_px", "fray"),
+        share("found_px", "true_px", CRACK),
+        found / (true + marked - found),
+        1000.0 * share("marked_px", "picture_px", "good"),
+    ]
+
+
+def shown(values: Sequence[float]) -> str:
+    """Mean and standard deviation."""
+    spread = f" ± {statistics.stdev(values):.3f}" if len(values) > 1 else ""
+    return f"{statistics.fmean(values):.3f}{spread}"
+
+
+if __name__ == "__main__":
+    app.run(main)

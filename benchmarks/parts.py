@@ -1,0 +1,120 @@
+"""What the parts of LPC-Net cost: a training step and a picture at use, over the network without.
+
+    launch/module.sh benchmarks.parts
+
+The network of configs/lpcnet_magnetic_tile.py:cpu; on a GPU give `--variant=`, the full size. All
+programs are compiled first and then run in turn, round by round, so that a machine that slows down
+slows down all of them; ratios are of the same round.
+"""
+
+import statistics
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from absl import app, flags
+from ml_collections import ConfigDict
+
+from configs import lpcnet_magnetic_tile
+from defect_jax.models.flips import probabilities
+from defect_jax.models.initialise import initial_variables
+from defect_jax.models.network import SegmentationNetwork
+from defect_jax.optimizer import make_tx
+from defect_jax.stages import first_stage, is_frozen
+from defect_jax.steps import create_state, make_train_step
+
+VARIANT = flags.DEFINE_string("variant", "cpu", "Of the config; empty: full size.")
+ROUNDS = flags.DEFINE_integer("rounds", 7, "Timed rounds, after one that is not.")
+PLAIN = {
+    "model": {"localisation": "none", "embedding": False, "pixel_confidence": "none"},
+    "loss": {"defect_weight": 0.0, "weight_localised": False},
+    "train": {"localisation_steps": 0},
+}
+BACKBONE = {"model": {"localisation": "backbone"}, "train": {"localisation_steps": 2}}
+NAMES = {
+    "no part": [],
+    "+ pixel weights of localisation": [
+        BACKBONE,
+        {"loss": {"defect_weight": 4.0, "weight_localised": True}},
+    ],
+    "+ embedding of localisation": [BACKBONE, {"model": {"embedding": True}}],
+    "+ pixel confidence": [{"model": {"pixel_confidence": "learnt"}}],
+    "all parts": None,
+}
+
+
+def main(_: Sequence[str]) -> None:
+    """Compiles, runs and prints the table."""
+    programs: dict[str, list[tuple[Any, tuple[Any, ...]]]] = {}
+    for name, changes in NAMES.items():
+        config = changed(changes)
+        programs[name] = list(compiled(config))
+        print(f"compiled {name}", flush=True)
+    programs["stage one"] = list(compiled(first_stage(changed(None))))
+    seconds: dict[str, list[list[float]]] = {name: [[], []] for name in programs}
+    for number in range(ROUNDS.value + 1):
+        for name, pair in programs.items():
+            for kind, (program, arguments) in enumerate(pair):
+                began = time.monotonic()
+                jax.block_until_ready(program(*arguments))
+                if number:
+                    seconds[name][kind].append(time.monotonic() - began)
+    print_table(seconds, changed(None).train.batch_size)
+
+
+def changed(changes: list[dict[str, Any]] | None) -> ConfigDict:
+    """The config with all parts (None), or with no part and these changes."""
+    config = lpcnet_magnetic_tile.get_config(VARIANT.value).copy_and_resolve_references()
+    config.unlock()
+    config.picture = {"mean": 0.4, "deviation": 0.1, "channels": 1}
+    for groups in [] if changes is None else [PLAIN, *changes]:
+        for group, fields in groups.items():
+            config[group].update(fields)
+    return config
+
+
+def compiled(config: ConfigDict) -> Any:
+    """Yields the training step and the prediction of a batch, each with its arguments."""
+    network = SegmentationNetwork(**config.model, localisation_frozen=is_frozen(config))
+    tx = make_tx(config)
+    variables = initial_variables(network, (1, *config.data.size, 1), 0)
+    state, batch = jax.device_put((create_state(variables, tx), random_batch(config)))
+
+    def predict(average: Any, image: Any) -> Any:
+        return probabilities(network.apply(average, image, train=False))
+
+    for function, arguments in (
+        (make_train_step(network, tx, config, measure=False), (state, batch)),
+        (predict, (state.average, batch["image"].astype(np.float32))),
+    ):
+        yield jax.jit(function).lower(*arguments).compile(), arguments
+
+
+def random_batch(config: ConfigDict) -> dict[str, np.ndarray]:
+    """Noise with a square of class 1 in every other picture."""
+    rng, (height, width) = np.random.default_rng(0), config.data.size
+    image = rng.integers(0, 256, (config.train.batch_size, height, width, 1), np.uint8)
+    mask = np.zeros(image.shape[:3], np.uint8)
+    mask[::2, : height // 4, : width // 4] = 1
+    label = mask.any(axis=(1, 2)).astype(np.float32)
+    return {"image": image, "mask": mask, "valid": np.ones_like(mask, bool), "label": label}
+
+
+def print_table(seconds: dict[str, list[list[float]]], batch_size: int) -> None:
+    """Median seconds of a step and milliseconds of a picture, with ratios to the first row."""
+    print(f"{jax.devices()[0].device_kind}, {jax.device_count()} device(s), jax {jax.__version__}")
+    print("| | training step, s | ratio | a picture at use, ms | ratio |")
+    print("| --- | ---: | ---: | ---: | ---: |")
+    first = seconds["no part"]
+    for name, kinds in seconds.items():
+        cells = []
+        for scale, times, base in zip((1.0, 1000.0 / batch_size), kinds, first, strict=True):
+            ratio = statistics.median(t / b for t, b in zip(times, base, strict=True))
+            cells += [f"{scale * statistics.median(times):.3g}", f"{ratio:.2f}"]
+        print(f"| {name} | {' | '.join(cells)} |")
+
+
+if __name__ == "__main__":
+    app.run(main)

@@ -1,0 +1,81 @@
+"""What each part of LPC-Net brings on Magnetic Tile, and what it would take to get that without.
+
+    launch/ablation.sh --config=configs/lpcnet_ablation.py:cpu \
+        --config.base.data.root=magnetic_tile.tar
+
+`:cpu` has three folds and three seeds. Every network tells the five classes apart, and is judged
+both ways: defect or not (`miou`, `mpa`), and by class (`class_miou`, `class_mpa`). The rows after
+"all parts" are controls: pixel weights from the true mask alone, and what closing, filling and
+blurring make of the base network's masks, with their threshold chosen anew on validation pictures.
+"""
+
+import ml_collections
+
+from configs import lpcnet_magnetic_tile
+from defect_jax.ablation import Row
+from defect_jax.ablation.controls import Control, blur, closing, fill_holes
+
+NO_EMBEDDING = {"embedding": False}
+NO_CONFIDENCE = {"pixel_confidence": "none"}
+NO_LOCALISATION = NO_EMBEDDING | {"localisation": "none"}
+NO_WEIGHTS = {"defect_weight": 0.0, "weight_localised": False}
+ONE_STAGE = {"localisation_steps": 0}
+
+
+def _without(name: str, title: str, model: dict, loss: dict, stages: dict | None = None) -> Row:
+    return Row(name, title, {"model": model, "loss": loss, "train": stages or {}})
+
+
+BASE = NO_LOCALISATION | NO_CONFIDENCE
+TRAINED_ROWS = (
+    _without("base", "no part", BASE, NO_WEIGHTS, ONE_STAGE),
+    _without("weights", "+ pixel weights of localisation", NO_EMBEDDING | NO_CONFIDENCE, {}),
+    _without("embedding", "+ embedding of localisation", NO_CONFIDENCE, NO_WEIGHTS),
+    _without("confidence", "+ pixel confidence", NO_LOCALISATION, NO_WEIGHTS, ONE_STAGE),
+    Row("all", "all parts", {}),
+    _without(
+        "mask_weights",
+        "control: pixel weights of the true mask",
+        BASE,
+        {"weight_localised": False},
+        ONE_STAGE,
+    ),
+)
+CONTROL_ROWS = (
+    Row("closing_3", "control: closing 3 px", control=Control("base", mend=closing(3))),
+    Row("closing_5", "control: closing 5 px", control=Control("base", mend=closing(5))),
+    Row("fill_holes", "control: holes filled", control=Control("base", mend=fill_holes)),
+    Row("blur_5", "control: blur 5 px", control=Control("base", smooth=blur(5))),
+)
+
+
+def get_config(variant: str = "") -> ml_collections.ConfigDict:
+    config = ml_collections.ConfigDict()
+    config.base = lpcnet_magnetic_tile.get_config(variant)
+    config.base.unlock()
+    config.rows = (*TRAINED_ROWS, *CONTROL_ROWS)
+    config.folds = (0, 1, 2, 3, 4)
+    config.seeds = (0, 1, 2)
+    config.metrics = (
+        *("class_miou", "class_mpa", "miou", "mpa", "seg_miou", "seg_recall_hit", "seg_fpr"),
+        *("pixel_ap", "image_auroc"),
+    )
+    if variant == "cpu":
+        _shorten(config)
+    return config.lock()
+
+
+def _shorten(config: ml_collections.ConfigDict) -> None:
+    """54 networks in about two hours on two CPU cores: small pictures, one view of each.
+
+    Five classes from a few dozen pieces are hard in so few steps: larger ones, and most of the
+    weight on the masks.
+    """
+    config.folds = (0, 1, 2)
+    base = config.base
+    base.data.size = (96, 96)
+    base.evaluation.flips = False
+    base.balance.measure_every_steps = 25
+    base.balance.fixed.weights.update(segmentation=0.8, classification=0.2, localisation=0.5)
+    base.optimizer.learning_rate = 4e-3
+    base.train.localisation_steps = 100

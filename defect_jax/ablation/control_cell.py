@@ -1,0 +1,131 @@
+"""Running a control's cell: another cell's network, post-processed, tuned anew and judged."""
+
+import pathlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import UInt16
+from ml_collections import ConfigDict
+
+from defect_jax import configuration
+from defect_jax.ablation.control_record import write_record
+from defect_jax.ablation.control_scores import scored
+from defect_jax.ablation.control_threshold import Binned, best_threshold
+from defect_jax.ablation.controls import Control
+from defect_jax.ablation.native_maps import NativeMaps, native_maps
+from defect_jax.data.pipeline import canvas_px
+from defect_jax.data.prepare import Prepared, Split, prepare
+from defect_jax.decision import Decision
+from defect_jax.errors import UserError
+from defect_jax.evaluate import best_average
+from defect_jax.judging import to_metrics, to_parts, to_pictures, to_slices
+from defect_jax.metrics.histogram import bin_index
+from defect_jax.metrics.parts import write_parts
+from defect_jax.metrics.picture import write_predictions
+from defect_jax.metrics.summary import Metrics, write_metrics
+from defect_jax.models.network import SegmentationNetwork
+from defect_jax.progress import say
+from defect_jax.results import Results
+from defect_jax.sharding import make_mesh
+from defect_jax.validation import selection_scores
+from defect_jax.writers import read_history
+
+Predict = Callable[[Split], Iterator[NativeMaps]]
+
+
+def run_control(
+    control: Control, workdir: pathlib.Path, base: pathlib.Path, asked: ConfigDict
+) -> None:
+    """Chooses the pixel threshold on validation and writes eval/test of the post-processed masks.
+
+    Args:
+        workdir: where control.json and eval/test go.
+        base: workdir of the network that it takes.
+        asked: the config that belongs to it; where the data lie may differ.
+
+    Raises:
+        UserError: the base has another config, or no checkpoint that its decision was made for.
+    """
+    config = configuration.of_workdir(base, asked)
+    step, predict = _best_network(config, base)
+    made = Decision.from_json(base / "decision.json")
+    if made.checkpoint_step != step:
+        raise UserError(
+            f"{base}: decision.json is of step {made.checkpoint_step}, but step {step} is the best "
+            "checkpoint: evaluate it again"
+        )
+    prepared = prepare(config.data, needed={"val", "test"})
+    pixel = tuned(predict, prepared.splits["val"], control, made.pixel_threshold)
+    say(f"step {step} of {base.name}: pixel threshold {made.pixel_threshold:.4f} -> {pixel:.4f}")
+    write_results(workdir, predict, prepared, config, control, pixel, made)
+    write_record(workdir, base, control, checkpoint_step=step, pixel_threshold=pixel)
+
+
+def _best_network(config: ConfigDict, workdir: pathlib.Path) -> tuple[int, Predict]:
+    """Step of the best checkpoint, and what hands out its maps of a split."""
+    mesh = make_mesh(config.mesh.data, config.mesh.fsdp)
+    network = SegmentationNetwork(**config.model)
+    scores = selection_scores(read_history(workdir))
+    step, average = best_average(network, config, workdir, scores, mesh)
+    return step, lambda split: native_maps(network, average, split, config, mesh)
+
+
+def tuned(predict: Predict, val: Split, control: Control, own: float) -> float:
+    """The pixel threshold for the control's masks, from one pass over validation.
+
+    Args:
+        own: the threshold of the network's masks as they are.
+    """
+    canvas, bins_of = canvas_px(val), jax.jit(bin_index)
+
+    def binned(picture: NativeMaps) -> Binned:
+        smoothed = control.smooth(picture.maps).sum(axis=0)
+        return Binned(_bins(smoothed, canvas, bins_of), picture.truth > 0)
+
+    kept = [binned(picture) for picture in predict(val)]
+    say(f"choosing the pixel threshold on {len(kept)} pictures …")
+    return best_threshold(kept, control.mend, own)
+
+
+def _bins(
+    probability: np.ndarray, canvas: tuple[int, int], bins_of: Any
+) -> UInt16[np.ndarray, "h w"]:
+    """Through a canvas of one shape, or a program would be compiled for each size of picture."""
+    height, width = probability.shape
+    whole = np.pad(probability, ((0, canvas[0] - height), (0, canvas[1] - width)))
+    return np.asarray(bins_of(whole))[:height, :width].astype(np.uint16)
+
+
+def write_results(
+    workdir: pathlib.Path,
+    predict: Predict,
+    prepared: Prepared,
+    config: ConfigDict,
+    control: Control,
+    pixel: float,
+    made: Decision,
+) -> Metrics:
+    """Judges the test split once and writes eval/test, as `evaluate` does for a network.
+
+    Args:
+        pixel: threshold of the smoothed probability.
+        made: the network's own decision, which stays for all else.
+    """
+    judged = prepared.splits["test"]
+    classes = list(config.picture.get("classes", ["defect"]))  # not in older workdirs
+    results = Results(workdir / "eval" / "test")
+    with results:
+        on_mask = results.mask_of(judged, classes)
+        scores = scored(predict(judged), control, pixel, made, canvas_px(judged), on_mask)
+        pictures = to_pictures(judged, scores, made)
+        parts = to_parts(pictures, made)
+        slices = to_slices(judged, pictures, config.picture.get("defect_edges_px"))
+        metrics = to_metrics(
+            judged, pictures, parts, slices, scores, made, prepared.info.leaking, classes
+        )
+        write_predictions(results.folder / "predictions.csv", pictures)
+        write_parts(results.folder / "parts.csv", parts)
+        write_metrics(results.folder / "metrics.json", metrics)
+    return metrics

@@ -1,0 +1,117 @@
+"""Judging post-processed masks: the same scores as one pass of `scoring.Scorer`."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float32, UInt8
+
+from defect_jax.ablation.controls import Control
+from defect_jax.ablation.native_maps import NativeMaps
+from defect_jax.decision import Decision
+from defect_jax.metrics.class_counts import ClassCounts
+from defect_jax.metrics.counts import PixelCounts, picture_counts
+from defect_jax.metrics.histogram import PixelHistogram
+from defect_jax.scoring import PER_PICTURE, OnMask, Scores
+from defect_jax.steps import Accumulated
+
+
+def scored(
+    pictures: Iterable[NativeMaps],
+    control: Control,
+    pixel: float,
+    made: Decision,
+    canvas_px: tuple[int, int],
+    on_mask: OnMask = lambda row, decided: None,
+) -> Scores:
+    """Post-processes and counts pictures, each once.
+
+    Args:
+        pictures: in the order of the split's rows.
+        pixel: threshold of the smoothed probability; the other thresholds are those of `made`.
+        made: the decision of the network whose masks these were.
+        canvas_px: height and width that hold every picture, for one compiled program.
+        on_mask: called with row and decided classes [h w], 0 = background, for each picture.
+    """
+    count = jax.jit(_count)
+    accumulated, rows = None, []
+    for row, picture in enumerate(pictures):
+        smoothed = control.smooth(picture.maps)
+        decided = decided_classes(picture.maps, smoothed, control, pixel, made)
+        on_mask(row, decided)
+        if accumulated is None:
+            accumulated = _nothing(len(smoothed))
+        planes = _on_canvas(canvas_px, smoothed.sum(axis=0), decided, picture)
+        accumulated, counts = count(accumulated, planes, np.int32(picture.regions))
+        mask_score = picture.maps.sum(axis=0).max()
+        score = mask_score if picture.label is None else np.float32(picture.label)
+        rows.append({"score": score, "mask_score": mask_score} | jax.device_get(counts))
+    joined = {name: np.array([row[name] for row in rows]) for name in PER_PICTURE}
+    return Scores(joined, *jax.device_get(accumulated))
+
+
+def decided_classes(
+    maps: Float32[np.ndarray, "classes h w"],
+    smoothed: Float32[np.ndarray, "classes h w"],
+    control: Control,
+    pixel: float,
+    made: Decision,
+) -> UInt8[np.ndarray, "h w"]:
+    """Class of each pixel of the mended mask, 0 = background everywhere if nothing is rejected.
+
+    A picture is rejected as before: a control changes the shape of masks, not which there are
+    (save that one of which nothing reaches `pixel` is empty).
+    """
+    if not is_rejected(maps, made):
+        return np.zeros(maps.shape[1:], np.uint8)
+    mask = control.mend(smoothed.sum(axis=0) >= np.float32(pixel))
+    return np.where(mask, 1 + smoothed.argmax(axis=0), 0).astype(np.uint8)
+
+
+def is_rejected(maps: Float32[np.ndarray, "classes h w"], made: Decision) -> bool:
+    """Whether the mask rejects the picture, as `steps.decide_mask` does on the device."""
+    probability = maps.sum(axis=0)
+    area_px = np.count_nonzero(probability >= np.float32(made.pixel_threshold))
+    is_high = probability.max() >= np.float32(made.mask_threshold)
+    return bool(is_high and area_px >= made.min_area_px)
+
+
+def _nothing(classes: int) -> Accumulated:
+    several = ClassCounts.empty(classes) if classes > 1 else None
+    return Accumulated(PixelHistogram.empty(), PixelCounts.empty(), several)
+
+
+def _on_canvas(
+    canvas_px: tuple[int, int],
+    probability: Float32[np.ndarray, "h w"],
+    decided: UInt8[np.ndarray, "h w"],
+    picture: NativeMaps,
+) -> dict[str, np.ndarray]:
+    """Everything of one shape, as a batch of one picture."""
+    height, width = decided.shape
+    planes = {
+        "probability": probability,
+        "decided": decided,
+        "truth": picture.truth,
+        "region_weight": picture.region_weight,
+        "valid": np.ones((height, width), bool),
+    }
+    rest = ((0, canvas_px[0] - height), (0, canvas_px[1] - width))
+    return {name: np.pad(plane, rest)[None] for name, plane in planes.items()}
+
+
+def _count(
+    accumulated: Accumulated, planes: dict[str, Any], regions: Any
+) -> tuple[Accumulated, dict[str, Any]]:
+    decided, truth, valid = planes["decided"] > 0, planes["truth"] > 0, planes["valid"]
+    histogram = accumulated.histogram.update(
+        planes["probability"], truth, valid, planes["region_weight"], regions[None]
+    )
+    counts = accumulated.counts.update(decided, truth, valid)
+    classes = accumulated.classes
+    if classes is not None:
+        classes = classes.update(planes["decided"], planes["truth"], valid)
+    of_picture = jax.tree.map(jnp.squeeze, picture_counts(decided, truth, valid))
+    return Accumulated(histogram, counts, classes), of_picture

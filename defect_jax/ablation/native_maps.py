@@ -1,0 +1,78 @@
+"""One pass of a network over a split that hands out its probability maps, picture by picture."""
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+from jaxtyping import Float32, UInt8
+from ml_collections import ConfigDict
+
+from defect_jax import interrupts
+from defect_jax.compilation import Peeked, compile_ahead
+from defect_jax.data.pipeline import canvas_px, evaluation_batches, evaluation_steps
+from defect_jax.data.prepare import Split
+from defect_jax.models.network import SegmentationNetwork
+from defect_jax.progress import track
+from defect_jax.sharding import replicated, to_global
+from defect_jax.steps import make_predict
+
+SEEN = ("image", "placement", "native_size")  # of a batch, by the network
+
+
+class NativeMaps(NamedTuple):
+    """A picture at its native size: what the network says of it, and what is true."""
+
+    maps: Float32[np.ndarray, "classes h w"]  # probability of each class of defect
+    label: float | None  # probability of the label; None without classification head
+    truth: UInt8[np.ndarray, "h w"]  # class of each pixel, 0 = background
+    region_weight: Float32[np.ndarray, "h w"]
+    regions: int
+
+
+def native_maps(
+    network: SegmentationNetwork, average: Any, split: Split, config: ConfigDict, mesh: Mesh
+) -> Iterator[NativeMaps]:
+    """Yields every picture of the split once, in the order of its rows; holds one batch at a time.
+
+    Args:
+        average: averaged params and batch_stats, on the devices.
+        config: resolved, of the network.
+
+    Raises:
+        interrupts.Stopped: a signal came.
+    """
+    step = make_predict(network, config, canvas_px(split))
+    predict = jax.jit(step, out_shardings=replicated(mesh))
+    place, compiled = to_global(mesh), None
+    due = 0
+    batches = Peeked(evaluation_batches(split, config, lambda batch: batch))
+    with contextlib.closing(batches):
+        for batch in track(batches, "predicting", evaluation_steps(split, config)):
+            interrupts.boundary()
+            seen = place({name: batch[name] for name in SEEN})
+            compiled = compiled or compile_ahead("prediction", predict, average, seen)
+            maps, labels = jax.device_get(compiled(average, seen))
+            for k, row in enumerate(batch["row"]):
+                if row < 0:  # fills the last batch up
+                    continue
+                if row != due:
+                    raise AssertionError(f"row {row} came in place of {due}")
+                due += 1
+                yield _cropped(batch, k, maps[k], None if labels is None else float(labels[k]))
+    if due != len(split.rows):
+        raise AssertionError(f"{due} pictures came, the split has {len(split.rows)}")
+
+
+def _cropped(
+    batch: dict[str, np.ndarray],
+    k: int,
+    maps: Float32[np.ndarray, "classes height width"],
+    label: float | None,
+) -> NativeMaps:
+    """The k-th picture without the canvas around it, in memory of its own."""
+    height, width = batch["native_size"][k]
+    planes = [batch[name][k][:height, :width].copy() for name in ("native_mask", "region_weight")]
+    return NativeMaps(maps[:, :height, :width].copy(), label, *planes, int(batch["regions"][k]))

@@ -1,0 +1,84 @@
+"""Masks whose values are class ids: which names they have, and what can be wrong with a file."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import UInt8
+
+from defect_jax.data.images import BadImage, Header, check_image, mask_values
+from defect_jax.data.records import GOOD
+from defect_jax.errors import UserError
+
+MOST_CLASSES = 255  # ids are stored in 8 bits, and 0 is the background
+PNG_DEPTH_BYTE = 24
+
+
+def checked_names(names: Sequence[Any]) -> tuple[str, ...]:
+    """Returns the names of the classes 1 … N as `config.data.classes` gives them.
+
+    Raises:
+        UserError: a name is empty, given twice or kept for good parts, or there are too many.
+    """
+    field = "config.data.classes"
+    if isinstance(names, str) or not all(isinstance(name, str) for name in names):
+        raise UserError(f"{field}: {names!r} is no list of names: give ('scratch', 'dent')")
+    if len(names) > MOST_CLASSES:
+        raise UserError(f"{field}: names {len(names)} classes: give at most {MOST_CLASSES}")
+    for place, name in enumerate(names):
+        if not name.strip():
+            raise UserError(f"{field}: the name of class {place + 1} is empty: give one")
+        if name == GOOD:
+            raise UserError(f"{field}: {name!r} is kept for good parts: give another name")
+        if name in names[:place]:
+            raise UserError(f"{field}: {name!r} is named twice: give each class its own name")
+    return tuple(names)
+
+
+def inspect_classes(data: bytes, max_megapixels: float, classes: int) -> UInt8[np.ndarray, "h w"]:
+    """Checks and decodes a mask whose values are class ids, 0 for background.
+
+    Args:
+        data: bytes of a PNG, BMP or TIFF file: grey values or the indices of a palette.
+        max_megapixels: see `images.check_image`.
+        classes: the highest id that counts.
+
+    Raises:
+        BadImage: the file is damaged, a JPEG, in colour, neither 8 nor 16 bits deep, or holds a
+            value above `classes`.
+    """
+    header = check_image(data, max_megapixels)
+    if header.format == "JPEG":
+        raise BadImage("is a JPEG mask, whose compression changes class ids: save it as PNG")
+    values = mask_values(data)
+    if values.dtype not in (np.uint8, np.uint16):
+        raise BadImage(f"holds {values.dtype} pixels: save it with 8 or 16 bits")
+    if (values != values[..., :1]).any():
+        raise BadImage("is a colour mask, but values are class ids: save it as grey or palette PNG")
+    ids = values[..., 0] // _grey_step(data, header)
+    highest = ids.max()
+    if highest > classes:
+        text = (
+            f"holds the value {highest}, but config.data.classes names {classes}: "
+            "add the class, or correct the mask"
+        )
+        raise BadImage(text)
+    return ids.astype(np.uint8)
+
+
+def _grey_step(data: bytes, header: Header) -> int:
+    """Both readers spread grey of 1, 2 and 4 bits over 0 … 255; this is from one id to the next."""
+    if header.mode == "1":
+        return 255
+    if header.format == "PNG" and header.mode == "L":
+        return 255 // (2 ** data[PNG_DEPTH_BYTE] - 1)
+    return 1
+
+
+def main_class(ids: UInt8[np.ndarray, "h w"]) -> int:
+    """Returns the class with the most pixels, the lowest among equals, and 0 where there is none.
+
+    >>> main_class(np.array([[0, 0, 0], [3, 2, 3]], np.uint8))
+    3
+    """
+    return int(np.bincount(ids[ids > 0], minlength=1).argmax())

@@ -1,0 +1,98 @@
+"""What the fields of `config.model` may be."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+from defect_jax.errors import UserError
+from defect_jax.models.attention import NODES
+from defect_jax.models.blocks import NORMS
+from defect_jax.models.confidence import CONFIDENCES
+from defect_jax.models.localisation import LOCALISATIONS
+from defect_jax.models.unet import UNet
+from defect_jax.models.unetplusplus import UNetPlusPlus
+
+DECODERS: dict[str, type[nn.Module]] = {"unet": UNet, "unetplusplus": UNetPlusPlus}
+NO_DECODER = "grid"  # the mask is the localisation's grid, enlarged: the first of two stages
+NONE = "none"
+DTYPES: dict[str, Any] = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
+NAMES = {
+    "decoder": (*DECODERS, NO_DECODER),
+    "attention": tuple(NODES),
+    "norm": tuple(NORMS),
+    "dtype": tuple(DTYPES),
+    "localisation": (NONE, *LOCALISATIONS),
+    "pixel_confidence": (NONE, *CONFIDENCES),
+}
+
+
+def check_fields(fields: Mapping[str, Any]) -> None:
+    """Refuses values that do not exist, and parts that lack another.
+
+    Raises:
+        UserError: With the field and what it may be.
+    """
+    for field, known in NAMES.items():
+        if fields[field] not in known:
+            raise UserError(
+                f"config.model.{field} is {fields[field]!r}: must be one of {', '.join(known)}"
+            )
+    if not 0.0 <= fields["dropout"] < 1.0:
+        raise UserError(f"config.model.dropout is {fields['dropout']}: must be from 0 to below 1")
+    if fields["num_classes"] < 1:
+        raise UserError(f"config.model.num_classes is {fields['num_classes']}: must be 1 or more")
+    if fields["window_px"] < 3 or fields["window_px"] % 2 == 0:
+        raise UserError(f"config.model.window_px is {fields['window_px']}: must be odd, 3 or more")
+    if fields["localisation"] == NONE and fields["embedding"]:
+        raise UserError("config.model.embedding is True: it needs a config.model.localisation")
+    if fields["decoder"] == NO_DECODER:
+        _check_without_decoder(fields)
+
+
+def _check_without_decoder(fields: Mapping[str, Any]) -> None:
+    if fields["localisation"] == NONE:
+        raise UserError("config.model.decoder is 'grid': it needs a config.model.localisation")
+    absent = {"classification_head": False, "embedding": False, "pixel_confidence": NONE}
+    for field, value in (absent | {"num_classes": 1}).items():
+        if fields[field] != value:
+            raise UserError(f"config.model.{field}: must be {value!r} where the decoder is 'grid'")
+
+
+def checked_widths(field: str, widths: Sequence[Any]) -> tuple[int, ...]:
+    """The widths as a tuple: config.json has lists, and a module must be hashable.
+
+    Raises:
+        UserError: Fewer than two, or one that is no positive whole number.
+    """
+    if len(widths) < 2 or any(not isinstance(width, int) or width < 1 for width in widths):
+        raise UserError(
+            f"config.model.{field} is {tuple(widths)}: must be at least two positive numbers of "
+            "filters, finest row first"
+        )
+    return tuple(widths)
+
+
+def check_size(height_px: int, width_px: int, depth: int) -> None:
+    """Refuses an image size that cannot be halved `depth` times.
+
+    Raises:
+        UserError: With the size and the nearest that fit.
+    """
+    unit = 2**depth
+    wrong = [
+        f"{side} {size} (nearest: {_nearest(size, unit)})"
+        for side, size in (("height", height_px), ("width", width_px))
+        if size % unit or size == 0
+    ]
+    if wrong:
+        raise UserError(
+            f"config.data.size: image size {height_px}x{width_px} does not fit a network of "
+            f"{depth + 1} rows; both sides must be divisible by {unit}: {', '.join(wrong)}"
+        )
+
+
+def _nearest(size: int, unit: int) -> str:
+    below = size // unit * unit
+    return f"{below} or {below + unit}" if below else str(unit)
