@@ -3,7 +3,7 @@
     launch/ablation.sh --config=configs/lpcnet_ablation.py:cpu \
         --config.base.data.root=magnetic_tile.tar
 
-`:cpu` has three folds and three seeds. Every network tells the five classes apart, and is judged
+`:cpu` has three pairs of fold and seed. Every network tells the five classes apart, and is judged
 both ways: defect or not (`miou`, `mpa`), and by class (`class_miou`, `class_mpa`). The rows after
 "all parts" are controls: pixel weights from the true mask alone, and what closing, filling and
 blurring make of the base network's masks, with their threshold chosen anew on validation pictures.
@@ -66,16 +66,16 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
 
 
 def _shorten(config: ml_collections.ConfigDict) -> None:
-    """54 networks in about two hours on two CPU cores: small pictures, one view of each.
+    """18 networks in about two hours on two CPU cores: small pictures, but enough steps.
 
-    Five classes from a few dozen pieces are hard in so few steps: larger ones, and most of the
-    weight on the masks.
+    Five classes from a few dozen pieces take longer than defect or not: after 450 steps little but
+    blowholes was found (class_miou 0.22, fold 0, seed 0), after 900 large defects too (0.37).
     """
-    config.folds = (0, 1, 2)
+    config.pairs = ((0, 0), (1, 1), (2, 2))
     base = config.base
     base.data.size = (96, 96)
-    base.evaluation.flips = False
     base.balance.measure_every_steps = 25
-    base.balance.fixed.weights.update(segmentation=0.8, classification=0.2, localisation=0.5)
-    base.optimizer.learning_rate = 4e-3
-    base.train.localisation_steps = 100
+    base.balance.fixed.weights.update(segmentation=0.8, classification=0.2)
+    base.optimizer.learning_rate = 3e-3
+    base.train.steps = base.train.eval_every_steps = 900
+    base.train.localisation_steps = 200

@@ -53,6 +53,15 @@ def test_every_shipped_row_of_the_two_stages_fits_its_base_config(module, varian
     assert all(changed.count(changes) == 1 for changes in changed)
 
 
+def test_pairs_of_fold_and_seed_stand_in_place_of_all_with_all():
+    ablation = lpcnet_ablation.get_config("cpu")
+    pairs = {(cell.fold, cell.seed) for cell in grid.all_cells(ablation)}
+    assert pairs == {(0, 0), (1, 1), (2, 2)}
+    assert len(grid.all_cells(ablation)) == 3 * len(ablation.rows)
+    every = grid.all_cells(lpcnet_ablation.get_config())
+    assert len(every) == 5 * 3 * len(ablation.rows)
+
+
 def test_every_shipped_row_fits_its_base_config():
     for variant in ("", "cpu", "debug"):
         ablation = magnetic_tile_ablation.get_config(variant)

@@ -1,9 +1,10 @@
 """The cells of an ablation: every row with each of its folds and seeds."""
 
 import dataclasses
+import itertools
 import pathlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -61,13 +62,15 @@ def all_cells(ablation: ConfigDict) -> list[Cell]:
             raise UserError(f"rows: {name!r} must be a name of its own, of letters, digits, . - _")
     for row in ablation.rows:
         _check_control(row, ablation)
-    cells = [
-        Cell(row, fold, seed)
-        for row in ablation.rows
-        for fold in ablation.folds or (None,)
-        for seed in _seeds(row, ablation)
-    ]
+    cells = [Cell(row, fold, seed) for row in ablation.rows for fold, seed in _pairs(row, ablation)]
     return sorted(cells, key=lambda cell: _turn(cell, ablation))
+
+
+def _pairs(row: Row, ablation: ConfigDict) -> Iterator[tuple[int | None, int]]:
+    """Fold and seed of each cell: all with all, or those in `pairs`, where time is short."""
+    seeds = _seeds(row, ablation)
+    every = ablation.get("pairs") or itertools.product(ablation.folds or (None,), seeds)
+    return ((fold, seed) for fold, seed in every if seed in seeds)
 
 
 def _turn(cell: Cell, ablation: ConfigDict) -> tuple[int, bool]:
