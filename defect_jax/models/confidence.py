@@ -113,9 +113,9 @@ def raised(
     """Logits of `d' = d + g max(e - d, 0)`, with d the probability of any defect and e enclosure.
 
     What d gains is shared out among the classes as the neighbourhood has them, so that none of them
-    falls. Two forms with the mean μ in place of e were tried, `max(d, g μ)` and `d + g max(μ - d, 0)`:
-    their gates ended closed. The mean beside a strand is that between two, and there is more of the
-    former.
+    falls. Two forms with the mean μ in place of e were tried, `max(d, g μ)` and
+    `d + g max(μ - d, 0)`: their gates ended closed. The mean beside a strand is that between two,
+    and there is more of the former.
 
     Args:
         logits: of the pixels.
