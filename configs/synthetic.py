@@ -22,10 +22,11 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     config.data.picture_size = (256, 256)
     config.data.augment.shrink = 0.0  # all pictures have one size, there is no padding to learn
     config.data.augment.stretch = 0.0
-    return base.choose(config, variant, cpu=_cpu, debug=_debug)
+    return base.choose(config, variant, cpu=cpu, debug=debug)
 
 
-def _cpu(config: ml_collections.ConfigDict) -> None:
+def cpu(config: ml_collections.ConfigDict) -> None:
+    """Few, small pictures, and a network of four rows."""
     base.cpu(config)
     config.data.parts = 1200
     config.data.picture_size = (160, 160)
@@ -40,7 +41,8 @@ def _cpu(config: ml_collections.ConfigDict) -> None:
     config.train.log_every_steps = 25
 
 
-def _debug(config: ml_collections.ConfigDict) -> None:
+def debug(config: ml_collections.ConfigDict) -> None:
+    """Pictures of the least size there is."""
     base.debug(config)
     config.data.parts = 60
     config.data.shots = 1

@@ -15,28 +15,14 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     config.unlock()
     config.data.defect_kinds = ("fray", "hair_crack", "weave")
     config.data.defective_fraction = 0.5
-    return base.choose(config, variant, cpu=_cpu, debug=_debug)
+    return base.choose(config, variant, cpu=_cpu, debug=synthetic.debug)
 
 
 def _cpu(config: ml_collections.ConfigDict) -> None:
-    base.cpu(config)
+    synthetic.cpu(config)
     config.data.parts = 500
     config.data.shots = 1
     config.data.picture_size = (128, 128)  # drawn at the size that is seen: scaling blurs gaps
-    config.data.size = (128, 128)
-    config.balance.fixed.weights.update(segmentation=0.8, classification=0.2)
-    config.balance.measure_every_steps = 25
     config.model.decoder = "unet"
-    config.model.widths = (8, 16, 32, 64)
-    config.data.augment.changes.update(brightness=0.02, contrast=0.05, noise=0.0, blur_px=0.0)
     config.train.steps = 400
     config.train.eval_every_steps = 200
-    config.train.log_every_steps = 25
-
-
-def _debug(config: ml_collections.ConfigDict) -> None:
-    base.debug(config)
-    config.data.parts = 60
-    config.data.shots = 1
-    config.data.picture_size = (64, 64)
-    config.data.size = (32, 32)

@@ -1,8 +1,9 @@
 """Soft Dice loss over the defective pictures of a batch."""
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Float32
+
+from defect_jax.models.class_maps import probabilities_of
 
 PICTURE = (1, 2)  # axes of one picture's pixels
 
@@ -41,17 +42,11 @@ def dice_loss(
         0.5
     """
     inside = valid > 0
-    score = jnp.where(inside, _probability(_finite(logits, inside)), 0.0)
-    mask = jnp.where(inside, mask.astype(jnp.float32), 0.0)
-    if logits.shape[-1] > 1:
-        score, mask = score[..., 1:], mask[..., 1:]
+    score = jnp.where(inside, probabilities_of(_finite(logits, inside)), 0.0)
+    mask = jnp.where(inside, mask[..., -score.shape[-1] :].astype(jnp.float32), 0.0)
     overlap, area = jnp.sum(score * mask, PICTURE), jnp.sum(mask, PICTURE)
     losses = 1.0 - (2.0 * overlap + smooth) / (jnp.sum(score, PICTURE) + area + smooth)
     return _mean_where(losses, area > 0)
-
-
-def _probability(logits: Float32[Array, "b h w c"]) -> Float32[Array, "b h w c"]:
-    return jax.nn.sigmoid(logits) if logits.shape[-1] == 1 else jax.nn.softmax(logits)
 
 
 def _mean_where(

@@ -1,5 +1,6 @@
 """Weights of pixels in the cross-entropy: more where a defect is, or is thought to be."""
 
+import flax.linen as nn
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Float32
@@ -48,19 +49,12 @@ def pixel_weight(
 
 def _dilated(mask: Float32[Array, "b h w 1"], reach_px: int) -> Float32[Array, "b h w 1"]:
     """Highest value in a square window; along one axis and then along the other is the same."""
-    for axis in (1, 2):
-        window = [2 * reach_px + 1 if at == axis else 1 for at in range(4)]
-        mask = lax.reduce_window(mask, 0.0, lax.max, window, (1, 1, 1, 1), "SAME")
-    return mask
+    side_px = 2 * reach_px + 1
+    along = nn.max_pool(mask, (side_px, 1), padding="SAME")
+    return nn.max_pool(along, (1, side_px), padding="SAME")
 
 
 def _blurred(mask: Float32[Array, "b h w 1"]) -> Float32[Array, "b h w 1"]:
-    for axis in (1, 2):
-        reach = FADE_PX // 2
-        margins = [(reach, reach) if at == axis else (0, 0) for at in range(4)]
-        padded = jnp.pad(mask, margins, mode="edge")
-        length = mask.shape[axis]
-        mask = sum(
-            lax.slice_in_dim(padded, n, n + length, axis=axis) for n in range(FADE_PX)
-        ) / jnp.float32(FADE_PX)
-    return mask
+    reach = (FADE_PX // 2, FADE_PX // 2)
+    padded = jnp.pad(mask, ((0, 0), reach, reach, (0, 0)), mode="edge")
+    return nn.avg_pool(padded, (FADE_PX, FADE_PX))
