@@ -34,7 +34,7 @@ def window_statistics(
     margin = (window_px // 2, window_px // 2)
     both = jnp.concatenate([maps, total * total], axis=-1)
     both = jnp.pad(both, ((0, 0), margin, margin, (0, 0)), mode="reflect")
-    # One axis after the other: an eighth of the time of a square window on a CPU, with its gradient.
+    # One axis after the other: an eighth of the time of a square window on a CPU.
     both = nn.avg_pool(nn.avg_pool(both, (window_px, 1)), (1, window_px))
     mean, of_squares = both[..., :-1], both[..., -1:]
     return mean, jnp.maximum(of_squares - mean.sum(axis=-1, keepdims=True) ** 2, 0.0)
