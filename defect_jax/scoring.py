@@ -14,13 +14,14 @@ from defect_jax import interrupts
 from defect_jax.compilation import Peeked, compile_ahead
 from defect_jax.data.pipeline import canvas_px, evaluation_batches, evaluation_steps
 from defect_jax.data.prepare import Split
+from defect_jax.metrics.accumulated import Accumulated
 from defect_jax.metrics.class_counts import ClassCounts
 from defect_jax.metrics.counts import PixelCounts
 from defect_jax.metrics.histogram import PixelHistogram
 from defect_jax.models.network import SegmentationNetwork
 from defect_jax.progress import track
 from defect_jax.sharding import place_state, replicated, to_global
-from defect_jax.steps import Accumulated, Thresholds, make_eval_step
+from defect_jax.steps import Thresholds, make_eval_step
 
 OnMask = Callable[[int, np.ndarray], None]
 PER_PICTURE = ("score", "mask_score", "intersection_px", "true_px", "predicted_px")
@@ -44,7 +45,7 @@ class Scorer:
         # Replicated outputs: every host may look at every picture's score.
         self._step = jax.jit(step, donate_argnums=3, out_shardings=replicated(mesh))
         self._compiled: Any = None
-        nothing = partial(_nothing, config.model.num_classes)
+        nothing = partial(Accumulated.empty, config.model.num_classes)
         self._empty = jax.jit(nothing, out_shardings=replicated(mesh))
 
     def __call__(
@@ -96,8 +97,3 @@ class Scorer:
             raise AssertionError(f"evaluation saw rows {rows.tolist()} of {len(self._split.rows)}")
         order = np.argsort(rows, kind="stable")[np.sum(rows < 0) :]
         return {name: joined[name][order] for name in PER_PICTURE}
-
-
-def _nothing(num_classes: int) -> Accumulated:
-    classes = ClassCounts.empty(num_classes) if num_classes > 1 else None
-    return Accumulated(PixelHistogram.empty(), PixelCounts.empty(), classes)

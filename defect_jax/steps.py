@@ -11,9 +11,8 @@ from jaxtyping import Array, Bool, Float, UInt
 from ml_collections import ConfigDict
 
 from defect_jax import balance
-from defect_jax.metrics.class_counts import ClassCounts
-from defect_jax.metrics.counts import PixelCounts, picture_counts
-from defect_jax.metrics.histogram import PixelHistogram
+from defect_jax.metrics.accumulated import Accumulated
+from defect_jax.metrics.counts import picture_counts
 from defect_jax.models.flips import Probabilities, over_flips, probabilities
 from defect_jax.models.network import SegmentationNetwork
 from defect_jax.native import to_native
@@ -44,14 +43,6 @@ class Thresholds(NamedTuple):
     mask: Any  # shape=(), float32
     pixel: Any  # shape=(), float32
     area_px: Any  # shape=(), int32
-
-
-class Accumulated(NamedTuple):
-    """What an evaluation carries from batch to batch on the device."""
-
-    histogram: PixelHistogram
-    counts: PixelCounts
-    classes: ClassCounts | None  # None where pixels are defect or not
 
 
 def create_state(variables: Any, tx: optax.GradientTransformation) -> TrainState:
@@ -139,17 +130,10 @@ def make_eval_step(
         score = mask_score if label is None else label
         decided = decide_mask(probability, mask_score, valid, thresholds)
         ids = jnp.where(decided, 1 + jnp.argmax(maps, axis=1), 0).astype(jnp.uint8)
-        truth = batch["native_mask"] > 0
-        histogram = accumulated.histogram.update(
-            probability, truth, valid, batch["region_weight"], batch["regions"]
-        )
-        counts = accumulated.counts.update(decided, truth, valid)
-        classes = accumulated.classes
-        if classes is not None:
-            classes = classes.update(ids, batch["native_mask"], valid)
-        result = picture_counts(decided, truth, valid)
+        accumulated = accumulated.update(probability, ids, valid, batch)
+        result = picture_counts(decided, batch["native_mask"] > 0, valid)
         result |= {"row": batch["row"], "score": score, "mask_score": mask_score, "decided": ids}
-        return Accumulated(histogram, counts, classes), result
+        return accumulated, result
 
     return eval_step
 

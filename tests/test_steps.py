@@ -13,15 +13,12 @@ from configs import synthetic
 from defect_jax.balance import measures, task_gradients
 from defect_jax.balance_choice import METHODS
 from defect_jax.errors import UserError
-from defect_jax.metrics.class_counts import ClassCounts
-from defect_jax.metrics.counts import PixelCounts
-from defect_jax.metrics.histogram import PixelHistogram
+from defect_jax.metrics.accumulated import Accumulated
 from defect_jax.models.initialise import initial_variables
 from defect_jax.models.network import Outputs, SegmentationNetwork
 from defect_jax.optimizer import make_tx
 from defect_jax.sharding import batch_sharding, place_state, replicated, state_sharding, to_global
 from defect_jax.steps import (
-    Accumulated,
     Thresholds,
     create_state,
     decide_mask,
@@ -278,7 +275,7 @@ def test_classes_are_decided_and_counted_at_native_size(shape):
     ids = np.where(defect >= pixel, 1 + classes.argmax(-1), 0)
     assert len(np.unique(ids)) > 2
 
-    nothing = Accumulated(PixelHistogram.empty(), PixelCounts.empty(), ClassCounts.empty(3))
+    nothing = Accumulated.empty(3)
     step = jax.jit(make_eval_step(network, config, (16, 16)), out_shardings=replicated(mesh))
     given = Thresholds(np.float32(0.0), np.float32(pixel), np.int32(1))
     counted, result = step(variables, to_global(mesh)(batch), given, nothing)

@@ -11,11 +11,9 @@ from jaxtyping import Float32, UInt8
 from defect_jax.ablation.controls import Control
 from defect_jax.ablation.native_maps import NativeMaps
 from defect_jax.decision import Decision
-from defect_jax.metrics.class_counts import ClassCounts
-from defect_jax.metrics.counts import PixelCounts, picture_counts
-from defect_jax.metrics.histogram import PixelHistogram
+from defect_jax.metrics.accumulated import Accumulated
+from defect_jax.metrics.counts import picture_counts
 from defect_jax.scoring import PER_PICTURE, OnMask, Scores
-from defect_jax.steps import Accumulated
 
 
 def scored(
@@ -42,9 +40,9 @@ def scored(
         decided = decided_classes(picture.maps, smoothed, control, pixel, made)
         on_mask(row, decided)
         if accumulated is None:
-            accumulated = _nothing(len(smoothed))
-        planes = _on_canvas(canvas_px, smoothed.sum(axis=0), decided, picture)
-        accumulated, counts = count(accumulated, planes, np.int32(picture.regions))
+            accumulated = Accumulated.empty(len(smoothed))
+        batch = _on_canvas(canvas_px, smoothed.sum(axis=0), decided, picture)
+        accumulated, counts = count(accumulated, batch)
         mask_score = picture.maps.sum(axis=0).max()
         score = mask_score if picture.label is None else np.float32(picture.label)
         rows.append({"score": score, "mask_score": mask_score} | jax.device_get(counts))
@@ -78,11 +76,6 @@ def is_rejected(maps: Float32[np.ndarray, "classes h w"], made: Decision) -> boo
     return bool(is_high and area_px >= made.min_area_px)
 
 
-def _nothing(classes: int) -> Accumulated:
-    several = ClassCounts.empty(classes) if classes > 1 else None
-    return Accumulated(PixelHistogram.empty(), PixelCounts.empty(), several)
-
-
 def _on_canvas(
     canvas_px: tuple[int, int],
     probability: Float32[np.ndarray, "h w"],
@@ -94,24 +87,17 @@ def _on_canvas(
     planes = {
         "probability": probability,
         "decided": decided,
-        "truth": picture.truth,
+        "native_mask": picture.truth,
         "region_weight": picture.region_weight,
         "valid": np.ones((height, width), bool),
     }
     rest = ((0, canvas_px[0] - height), (0, canvas_px[1] - width))
-    return {name: np.pad(plane, rest)[None] for name, plane in planes.items()}
+    batch = {name: np.pad(plane, rest)[None] for name, plane in planes.items()}
+    return batch | {"regions": np.int32([picture.regions])}
 
 
-def _count(
-    accumulated: Accumulated, planes: dict[str, Any], regions: Any
-) -> tuple[Accumulated, dict[str, Any]]:
-    decided, truth, valid = planes["decided"] > 0, planes["truth"] > 0, planes["valid"]
-    histogram = accumulated.histogram.update(
-        planes["probability"], truth, valid, planes["region_weight"], regions[None]
-    )
-    counts = accumulated.counts.update(decided, truth, valid)
-    classes = accumulated.classes
-    if classes is not None:
-        classes = classes.update(planes["decided"], planes["truth"], valid)
-    of_picture = jax.tree.map(jnp.squeeze, picture_counts(decided, truth, valid))
-    return Accumulated(histogram, counts, classes), of_picture
+def _count(accumulated: Accumulated, batch: dict[str, Any]) -> tuple[Accumulated, dict[str, Any]]:
+    decided, valid = batch["decided"], batch["valid"]
+    accumulated = accumulated.update(batch["probability"], decided, valid, batch)
+    of_picture = picture_counts(decided > 0, batch["native_mask"] > 0, valid)
+    return accumulated, jax.tree.map(jnp.squeeze, of_picture)
