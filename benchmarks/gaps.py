@@ -23,10 +23,10 @@ from benchmarks.gap_variants import VARIANTS, Variant
 from defect_jax import configuration
 from defect_jax.ablation.control_threshold import Binned, best_threshold
 from defect_jax.ablation.native_maps import NativeMaps, native_maps
+from defect_jax.best_checkpoint import best_average
 from defect_jax.data import synthetic
 from defect_jax.data.prepare import Prepared, Split, prepare
 from defect_jax.data.synthetic_options import Options, checked
-from defect_jax.evaluate import best_average
 from defect_jax.metrics.histogram import bin_index
 from defect_jax.models.network import SegmentationNetwork
 from defect_jax.sharding import make_mesh

@@ -98,6 +98,7 @@ def base() -> ml_collections.ConfigDict:
     train.eval_every_steps = 500  # validation and a checkpoint
 
     config.evaluation = evaluation = ml_collections.ConfigDict()
+    evaluation.dtype = "float32"  # so that exported files decide alike on every machine
     evaluation.flips = False  # average over the mirror images: steadier, four times the work
 
     # The rule of every threshold, applied to validation pictures; see decision/rules.py.

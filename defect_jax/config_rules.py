@@ -7,7 +7,7 @@ from ml_collections import ConfigDict
 
 from defect_jax.decision.rules import RULES
 from defect_jax.decision.shots import SHOTS
-from defect_jax.models.fields import NONE
+from defect_jax.models.fields import DTYPES, NONE
 
 Rules = dict[str, tuple[Callable[[Any], bool], str]]  # field -> test, and what it must be
 
@@ -32,6 +32,7 @@ def _training_rules(config: ConfigDict) -> Rules:
         ),
         "balance.initial_steps": (lambda steps: steps >= 1, "at least 1"),
         "balance.measure_every_steps": (lambda steps: steps >= 1, "at least 1"),
+        "evaluation.dtype": (lambda dtype: dtype in DTYPES, f"one of {', '.join(DTYPES)}"),
         "optimizer.learning_rate": (lambda rate: rate > 0.0, "above 0"),
         "optimizer.average_decay": (lambda decay: 0.0 <= decay < 1.0, "from 0 to below 1"),
     }

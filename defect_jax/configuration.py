@@ -44,6 +44,7 @@ LATER_FIELDS = {
     "loss.weight_dilation_px": 5,
     "loss.refined_share": 0.5,
     "train.localisation_steps": 0,
+    "evaluation.dtype": "float32",
     "picture.classes": [DEFECT],
     "balance.fixed.weights.localisation": 0.5,
 }

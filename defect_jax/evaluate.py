@@ -1,31 +1,23 @@
 """From a trained network to decisions, files and the report: the second half of every run."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
-import jax
-from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from defect_jax import checkpoints, configuration, hosts
+from defect_jax import configuration, hosts
+from defect_jax.best_checkpoint import best_average
 from defect_jax.data.prepare import prepare
-from defect_jax.decision import Decision
-from defect_jax.errors import UserError
-from defect_jax.judging import to_metrics, to_parts, to_pictures, to_slices
+from defect_jax.decision import DecisionRule
+from defect_jax.judging import judge
 from defect_jax.metrics.class_counts import BACKGROUND, ClassPixels
-from defect_jax.metrics.parts import write_parts
-from defect_jax.metrics.picture import write_predictions
-from defect_jax.metrics.summary import Metrics, write_metrics
-from defect_jax.models.initialise import initial_variables
+from defect_jax.metrics.summary import Metrics
 from defect_jax.models.network import SegmentationNetwork
-from defect_jax.optimizer import make_tx
 from defect_jax.paths import AnyPath
 from defect_jax.progress import say
 from defect_jax.report.page import Report, write_report
 from defect_jax.results import Results, picture_loader
 from defect_jax.scoring import Scorer, Scores
-from defect_jax.sharding import make_mesh, state_sharding
-from defect_jax.steps import create_state
+from defect_jax.sharding import make_mesh
 from defect_jax.validation import decide, decided_before, selection_scores
 from defect_jax.writers import read_history
 
@@ -65,28 +57,18 @@ def evaluate(config: ConfigDict, workdir: AnyPath, split: str = "test") -> Metri
     if not hosts.is_first():
         scorer(average, *given)  # every host takes part, one writes
         return None
-    classes = list(config.picture.get("classes", ["defect"]))  # not in older workdirs
+    classes = list(config.picture.classes)
     results = Results(workdir / "eval" / split)
     path = (workdir / "eval" if split == "test" else results.final) / "report.html"
     with results:
         scores = scorer(average, *given, on_mask=results.mask_of(judged, classes))
-        pictures = to_pictures(judged, scores, made)
-        parts = to_parts(pictures, made)
-        slices = to_slices(judged, pictures, config.picture.get("defect_edges_px"))
-        metrics = to_metrics(
-            judged, pictures, parts, slices, scores, made, prepared.info.leaking, classes
-        )
-        write_predictions(results.folder / "predictions.csv", pictures)
-        write_parts(results.folder / "parts.csv", parts)
-        write_metrics(results.folder / "metrics.json", metrics)
+        judgement = judge(judged, scores, made, config, prepared.info.leaking)
+        results.write_tables(judgement)
     report = Report(
         title=f"{config.data.name}, step {step}",
         split=split,
-        metrics=metrics,
         decision=made,
-        pictures=pictures,
-        parts=parts,
-        slices=slices,
+        **judgement._asdict(),
         notes=list(prepared.info.notes),
         history=history,
         config=config.to_dict(),
@@ -95,7 +77,7 @@ def evaluate(config: ConfigDict, workdir: AnyPath, split: str = "test") -> Metri
     )
     write_report(path, report)
     say(f"wrote {results.final} and {path}")
-    return metrics
+    return judgement.metrics
 
 
 def class_pixels(scores: Scores, classes: Sequence[str]) -> ClassPixels | None:
@@ -105,41 +87,9 @@ def class_pixels(scores: Scores, classes: Sequence[str]) -> ClassPixels | None:
     return ClassPixels([BACKGROUND, *classes], scores.classes.confusion())
 
 
-def shown(made: Decision) -> str:
+def shown(made: DecisionRule) -> str:
     """The thresholds in a few words."""
     return (
         f"head {made.threshold:.4f}, mask {made.mask_threshold:.4f}, "
         f"pixel {made.pixel_threshold:.4f}, at least {made.min_area_px} px"
-    )
-
-
-def best_average(
-    network: SegmentationNetwork,
-    config: ConfigDict,
-    workdir: AnyPath,
-    scores: Mapping[int, float],
-    mesh: Mesh,
-) -> tuple[int, Any]:
-    """Step and averaged weights of the best whole checkpoint, on the devices there are now.
-
-    Raises:
-        UserError: there is none.
-    """
-    folder = workdir / "checkpoints"
-    if not folder.is_dir():
-        raise UserError(f"{folder}: no checkpoint there; train first, or name another --workdir")
-    shape = (1, *config.data.size, config.picture.channels)
-    variables = initial_variables(network, shape, config.seed)
-    like = jax.eval_shape(lambda tree: create_state(tree, make_tx(config)), variables)
-    shardings = state_sharding(mesh, like)
-    with checkpoints.open_checkpoints(workdir, scores) as checkpointer:
-        for step in checkpoints.best_first(checkpointer, scores):
-            try:
-                restored = checkpoints.restore(checkpointer, step, like, shardings)
-                return step, restored.state.average
-            except checkpoints.Damaged as damage:
-                say(f"{damage}; taking the next best one")
-    raise UserError(
-        f"{folder}: no whole and validated checkpoint there; train on with the same command, or "
-        "name another --workdir"
     )

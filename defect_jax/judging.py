@@ -1,11 +1,13 @@
 """From scores and a decision to rows and figures: pictures, parts, slices, metrics."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
+from ml_collections import ConfigDict
 
 from defect_jax.data.prepare import Split
-from defect_jax.decision import Decision, PartDecision
+from defect_jax.decision import DecisionRule, PartDecision
 from defect_jax.decision.choose import FALLBACK_THRESHOLD
 from defect_jax.decision.combination import combined
 from defect_jax.decision.record import REJECTS_NOTHING
@@ -27,7 +29,33 @@ UNDECIDED_PART = PartDecision("max", FALLBACK_THRESHOLD, 0, 0)
 ALL_SHOTS = SequentialTest(REJECTS_NOTHING, NEVER_ACCEPTS, 0.0, 0.0)
 
 
-def to_pictures(split: Split, scores: Scores, decision: Decision) -> list[Picture]:
+class Judgement(NamedTuple):
+    """All that follows from the scores of a split and a decision."""
+
+    pictures: list[Picture]
+    parts: list[Part]
+    slices: list[Slice]
+    metrics: Metrics
+
+
+def judge(
+    split: Split, scores: Scores, decision: DecisionRule, config: ConfigDict, leaking: bool
+) -> Judgement:
+    """Judges every picture and part of a split.
+
+    Args:
+        config: resolved, of the network.
+        leaking: whether parts are on both sides of the split.
+    """
+    pictures = to_pictures(split, scores, decision)
+    parts = to_parts(pictures, decision)
+    slices = to_slices(split, pictures, config.picture.get("defect_edges_px"))
+    classes = list(config.picture.classes)
+    metrics = to_metrics(split, pictures, parts, slices, scores, decision, leaking, classes)
+    return Judgement(pictures, parts, slices, metrics)
+
+
+def to_pictures(split: Split, scores: Scores, decision: DecisionRule) -> list[Picture]:
     """One row of predictions.csv a picture."""
     columns = [
         scores.pictures[name].tolist()
@@ -53,7 +81,7 @@ def to_pictures(split: Split, scores: Scores, decision: Decision) -> list[Pictur
     return pictures
 
 
-def to_parts(pictures: Sequence[Picture], decision: Decision) -> list[Part]:
+def to_parts(pictures: Sequence[Picture], decision: DecisionRule) -> list[Part]:
     """One row of parts.csv a part."""
     rule, test = decision.part or UNDECIDED_PART, decision.sequential or ALL_SHOTS
     columns = [[getattr(p, name) for p in pictures] for name in ("group", "id", "label", "score")]
@@ -93,7 +121,7 @@ def to_metrics(
     parts: list[Part],
     slices: list[Slice],
     scores: Scores,
-    decision: Decision,
+    decision: DecisionRule,
     leaking: bool,
     classes: Sequence[str] = ("defect",),
 ) -> Metrics:
@@ -134,7 +162,9 @@ def class_metrics(scores: Scores, classes: Sequence[str]) -> dict[str, float | N
     return scores.classes.compute(classes)
 
 
-def combined_metrics(pictures: Sequence[Picture], decision: Decision) -> dict[str, float | None]:
+def combined_metrics(
+    pictures: Sequence[Picture], decision: DecisionRule
+) -> dict[str, float | None]:
     """Recall and false-positive rate if either rejects, and of the logistic combination; ECE.
 
     Head alone and mask alone are `recall`, `false_positive_rate`, `seg_recall` and `seg_fpr`.

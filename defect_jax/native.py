@@ -1,15 +1,19 @@
 """Network-sized maps back onto the pictures they came from, many sizes in one shape."""
 
+from typing import Any
+
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int
+
+Side = Any  # a number of pixels: an int, or a symbolic dimension of `jax.export`
 
 
 def to_native(
     probability: Float[Array, "b h w"],
     placement: Float[Array, "b 4"],
     native_size: Int[Array, "b 2"],
-    canvas_px: tuple[int, int],
+    canvas_px: tuple[Side, Side],
 ) -> Float[Array, "b height width"]:
     """Bilinear resampling of each picture's part of the frame onto a canvas of its native pixels.
 
@@ -42,7 +46,7 @@ def _weights(
     start: Float[Array, " b"],
     length: Float[Array, " b"],
     native: Int[Array, " b"],
-    canvas: int,
+    canvas: Side,
     frame: int,
 ) -> Float[Array, "b canvas frame"]:
     """Row n: shares of the frame's pixels in native pixel n (half-pixel centres, edges held)."""

@@ -19,6 +19,10 @@ from defect_jax.data.images import (
 )
 from defect_jax.data.prepare import Split
 from defect_jax.errors import UserError
+from defect_jax.judging import Judgement
+from defect_jax.metrics.parts import write_parts
+from defect_jax.metrics.picture import write_predictions
+from defect_jax.metrics.summary import write_metrics
 from defect_jax.paths import AnyPath, is_remote, read_bytes
 
 OnMask = Callable[[int, np.ndarray], None]
@@ -72,6 +76,12 @@ class Results:
             buckets.upload(self.folder, new & {LAST}, self.final)
         except OSError as error:
             raise UserError(f"{self.final}: cannot be written: {error.strerror}") from error
+
+    def write_tables(self, judgement: Judgement) -> None:
+        """Writes predictions.csv, parts.csv and metrics.json."""
+        write_predictions(self.folder / "predictions.csv", judgement.pictures)
+        write_parts(self.folder / "parts.csv", judgement.parts)
+        write_metrics(self.folder / LAST, judgement.metrics)
 
     def mask_of(self, split: Split, classes: Sequence[str] = ("defect",)) -> OnMask:
         """Returns the function that writes the decided mask of a row.

@@ -19,9 +19,10 @@ from defect_jax.metrics.class_counts import ClassCounts
 from defect_jax.metrics.counts import PixelCounts
 from defect_jax.metrics.histogram import PixelHistogram
 from defect_jax.models.network import SegmentationNetwork
+from defect_jax.predict_step import Thresholds
 from defect_jax.progress import track
 from defect_jax.sharding import place_state, replicated, to_global
-from defect_jax.steps import Thresholds, make_eval_step
+from defect_jax.steps import make_eval_step
 
 OnMask = Callable[[int, np.ndarray], None]
 PER_PICTURE = ("score", "mask_score", "intersection_px", "true_px", "predicted_px")
@@ -55,7 +56,7 @@ class Scorer:
 
         Args:
             average: averaged params and batch_stats of a TrainState.
-            mask, pixel, area_px: thresholds of `steps.decide_mask`.
+            mask, pixel, area_px: thresholds of `predict_step.decide_mask`.
             on_mask: called with row and decided classes [h w] at native size, 0 = background, for
                 each picture.
 

@@ -12,9 +12,8 @@ from ml_collections import ConfigDict
 
 from defect_jax.data.records import DEFECT
 from defect_jax.models.fields import NO_DECODER, NONE
-from defect_jax.paths import AnyPath
 
-FOLDER = "localisation"  # the workdir of stage one, below the run's
+FIRST_STAGE = "localisation"  # the workdir of stage one, below the run's
 LOCALISER = "localiser"  # the module's name among the parameters
 
 
@@ -49,11 +48,6 @@ def first_stage(config: ConfigDict) -> ConfigDict:
     stage.balance.method = "fixed"  # there is one task
     stage.balance.shared = LOCALISER if config.model.localisation == "backbone" else "encoder"
     return stage
-
-
-def first_workdir(workdir: AnyPath) -> AnyPath:
-    """Where stage one lives."""
-    return workdir / FOLDER
 
 
 def with_learnt(initial: Mapping[str, Any], learnt: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from typing import Any
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, UInt8
 from ml_collections import ConfigDict
 
 from defect_jax.losses.classification import classification_loss
@@ -34,36 +34,37 @@ def task_losses(outputs: Outputs, batch: Batch, config: ConfigDict) -> dict[str,
     """The loss of each task that the network learns."""
     valid = batch["valid"].astype(jnp.float32)[..., None]
     defect = (batch["mask"] > 0).astype(jnp.float32)[..., None]
-    losses = {}
-    for task in task_names(config):
-        if task == SEGMENTATION:
-            losses[task] = mask_loss(outputs, batch, config)
-        elif task == LOCALISATION:
-            losses[task] = localisation_loss(outputs.cell_logits, defect, valid)
-        else:
-            weight = batch["valid"].any(axis=(1, 2)).astype(jnp.float32)
-            losses[task] = classification_loss(outputs.label_logits, batch["label"], weight)
-    return losses
+    picture = batch["valid"].any(axis=(1, 2)).astype(jnp.float32)
+    losses = {
+        SEGMENTATION: lambda: mask_loss(outputs, batch["mask"], defect, valid, config),
+        CLASSIFICATION: lambda: classification_loss(outputs.label_logits, batch["label"], picture),
+        LOCALISATION: lambda: localisation_loss(outputs.cell_logits, defect, valid),
+    }
+    return {task: losses[task]() for task in task_names(config)}
 
 
-def mask_loss(outputs: Outputs, batch: Batch, config: ConfigDict) -> Float[Array, ""]:
-    """The segmentation loss of the heads; with pixel confidence, also of the refined map."""
-    loss, valid = config.loss, batch["valid"].astype(jnp.float32)[..., None]
-    mask = one_hot(batch["mask"], outputs.mask_logits.shape[-1])
-    weight = mask_pixel_weight(outputs, batch, config) if loss.defect_weight else None
+def mask_loss(
+    outputs: Outputs,
+    mask: UInt8[Array, "b h w"],
+    defect: Float[Array, "b h w 1"],
+    valid: Float[Array, "b h w 1"],
+    config: ConfigDict,
+) -> Float[Array, ""]:
+    """The segmentation loss of the heads; with pixel confidence, also of the refined map.
+
+    Args:
+        mask: class of each pixel, 0 = background.
+        defect: 1 where it is any.
+        valid: 1 = pixel of the image, 0 = padding.
+    """
+    loss, weight = config.loss, None
+    if loss.defect_weight:
+        found = on_pixels(outputs.cell_logits, defect.shape[1]) if loss.weight_localised else None
+        weight = pixel_weight(defect, valid, found, loss.defect_weight, loss.weight_dilation_px)
+    truth = one_hot(mask, outputs.mask_logits.shape[-1])
     shares = loss.bce_weight, loss.dice_weight, weight
-    before = segmentation_loss(outputs.mask_logits, mask, valid, *shares)
+    before = segmentation_loss(outputs.mask_logits, truth, valid, *shares)
     if outputs.refined_logits is None:
         return before
-    after = segmentation_loss(outputs.refined_logits[None], mask, valid, *shares)
+    after = segmentation_loss(outputs.refined_logits[None], truth, valid, *shares)
     return (1.0 - loss.refined_share) * before + loss.refined_share * after
-
-
-def mask_pixel_weight(
-    outputs: Outputs, batch: Batch, config: ConfigDict
-) -> Float[Array, "b h w 1"]:
-    """Weights of the pixels, from the true mask and, where the config says so, localisation."""
-    loss, valid = config.loss, batch["valid"].astype(jnp.float32)[..., None]
-    defect = (batch["mask"] > 0).astype(jnp.float32)[..., None]
-    found = on_pixels(outputs.cell_logits, defect.shape[1]) if loss.weight_localised else None
-    return pixel_weight(defect, valid, found, loss.defect_weight, loss.weight_dilation_px)

@@ -10,9 +10,10 @@ from ml_collections import ConfigDict
 
 from defect_jax import checkpoints, configuration, hosts
 from defect_jax.balance_choice import measured_every_steps
+from defect_jax.best_checkpoint import best_average
 from defect_jax.data.prepare import Prepared, prepare
 from defect_jax.errors import UserError
-from defect_jax.evaluate import best_average, evaluate
+from defect_jax.evaluate import evaluate
 from defect_jax.loop import MEASURING_STEP, STEP, Loop, Step
 from defect_jax.models.initialise import initial_variables
 from defect_jax.models.network import SegmentationNetwork
@@ -21,8 +22,8 @@ from defect_jax.paths import AnyPath
 from defect_jax.progress import say
 from defect_jax.sharding import make_mesh, place_state, replicated, state_sharding
 from defect_jax.stages import (
+    FIRST_STAGE,
     first_stage,
-    first_workdir,
     has_first_stage,
     is_frozen,
     with_learnt,
@@ -46,7 +47,7 @@ def train(config: ConfigDict, workdir: AnyPath, must_resume: bool = False) -> No
     """
     configuration.check(config)
     begun = hosts.from_first(lambda: checkpoints.exist(workdir))
-    first = first_workdir(workdir)
+    first = workdir / FIRST_STAGE
     if must_resume and not (begun or hosts.from_first(lambda: checkpoints.exist(first))):
         raise UserError(f"--resume=must: {workdir} holds no checkpoint to go on from")
     mesh = make_mesh(config.mesh.data, config.mesh.fsdp)

@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 
 from defect_jax import hosts
 from defect_jax.data.prepare import Split
-from defect_jax.decision import Decision
+from defect_jax.decision import DecisionRule
 from defect_jax.decision.bound import allowed_misses
 from defect_jax.decision.choose import PROMISES, Validation, choose
 from defect_jax.decision.rules import too_few
@@ -48,15 +48,15 @@ def selection_scores(history: Sequence[Mapping[str, Any]]) -> dict[int, float]:
     return {line["step"]: line[SELECTION] for line in history if line["split"] == "val"}
 
 
-def decided_before(workdir: AnyPath, step: int, config: ConfigDict) -> Decision | None:
+def decided_before(workdir: AnyPath, step: int, config: ConfigDict) -> DecisionRule | None:
     """The decision that the workdir has for this checkpoint and this wish, or None."""
     path = workdir / "decision.json"
     fields = hosts.from_first(
-        lambda: dataclasses.asdict(Decision.from_json(path)) if path.exists() else None
+        lambda: dataclasses.asdict(DecisionRule.from_json(path)) if path.exists() else None
     )
     if fields is None:
         return None
-    made = Decision.from_fields(path, fields)
+    made = DecisionRule.from_fields(path, fields)
     fits = made.checkpoint_step == step and made.options == config.decision.to_dict()
     return made if fits else None
 
@@ -69,7 +69,7 @@ def decide(
     mesh: Mesh,
     step: int,
     compared: int,
-) -> Decision:
+) -> DecisionRule:
     """Decides everything on the validation split.
 
     The first pass finds the scores and the pixel threshold, the second counts what that threshold

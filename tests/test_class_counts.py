@@ -11,7 +11,7 @@ from jax.sharding import PartitionSpec as P
 from sklearn import metrics as sk
 
 from defect_jax.data.prepare import Row, Split
-from defect_jax.decision import Decision
+from defect_jax.decision import DecisionRule
 from defect_jax.judging import class_metrics, to_metrics, to_parts, to_pictures
 from defect_jax.metrics.class_counts import ACCURACY, IOU, ClassCounts, class_reasons
 from defect_jax.metrics.counts import PixelCounts
@@ -171,7 +171,7 @@ def test_metrics_of_classes_are_added_and_change_no_other(capsys):
     mask[0, 0], decided[0, 0] = 1, (1, 1, 2, 0)
     rows = [Row("a", "a", "crack", 1, 2, 4, 4), Row("b", "b", "good", 0, 2, 4, 0)]
     split, scores = Split([], rows), scores_of(decided, mask)
-    decision = Decision(0.5, 0.5, 0.5, checkpoint_step=1, pictures=2, defective=1)
+    decision = DecisionRule(0.5, 0.5, 0.5, checkpoint_step=1, pictures=2, defective=1)
     pictures = to_pictures(split, scores, decision)
     given = split, pictures, to_parts(pictures, decision), []
     binary = to_metrics(*given, scores._replace(classes=None), decision, False)

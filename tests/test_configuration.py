@@ -58,6 +58,7 @@ def test_an_unknown_variant_lists_the_known_ones():
         ("data.size", (100, 128)),
         ("data.size", (128, 128, 1)),
         ("data.threads", -1),
+        ("evaluation.dtype", "float64"),
         ("data.workers", -1),
         ("data.max_scale", 0.0),
         ("data.max_stretch", 0.9),
@@ -151,8 +152,11 @@ def test_a_config_of_before_loads_with_the_defaults_of_today(tmp_path):
 @pytest.mark.parametrize(("module", "variant"), BEFORE)
 def test_a_run_of_before_goes_on_with_the_config_of_today(module, variant, tmp_path):
     config = module.get_config(variant)
-    (tmp_path / "config.json").write_text(json.dumps(without_later_fields(config)))
+    older = without_later_fields(config)
+    assert older != config.to_dict()
+    (tmp_path / "config.json").write_text(json.dumps(older))
     configuration.claim(tmp_path, config)
+    assert configuration.decisive(configuration.load(tmp_path)) == configuration.decisive(config)
 
 
 def test_another_config_is_refused_with_the_fields_that_differ(tmp_path):

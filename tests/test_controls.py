@@ -16,7 +16,7 @@ from defect_jax import configuration
 from defect_jax.ablation import Control, Row, control_cell, controls, grid, run, table
 from defect_jax.ablation.control_threshold import Binned, best_threshold, candidates
 from defect_jax.data.prepare import prepare
-from defect_jax.decision import Decision
+from defect_jax.decision import DecisionRule
 from defect_jax.errors import UserError
 from defect_jax.metrics.histogram import bin_index, lower_edge
 from defect_jax.metrics.picture import read_predictions
@@ -156,7 +156,7 @@ def trained(request, tmp_path_factory):
 def test_the_control_that_does_nothing_judges_as_the_network_does(trained, tmp_path):
     _, folder = trained
     base = folder / "cells" / "fixed-seed_0"
-    config, made = configuration.load(base), Decision.from_json(base / "decision.json")
+    config, made = configuration.load(base), DecisionRule.from_json(base / "decision.json")
     prepared = prepare(config.data, needed={"test"})
     step, predict = control_cell._best_network(config, base)
     assert step == made.checkpoint_step

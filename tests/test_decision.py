@@ -9,7 +9,7 @@ from sklearn.metrics import f1_score
 from validation_pictures import options, pictures
 
 from defect_jax import atomic
-from defect_jax.decision import Decision
+from defect_jax.decision import DecisionRule
 from defect_jax.decision.choose import choose
 from defect_jax.decision.combination import combined
 from defect_jax.errors import UserError
@@ -101,19 +101,19 @@ def test_written_decision_reads_back_equal(tmp_path):
         made = choose(pictures(label, score, 1 - score, group), 0.4, options(**changes), 7)
         assert made.part and made.sequential and (made.promise or made.logistic)
         made.to_json(tmp_path / "run" / "decision.json")
-        assert Decision.from_json(tmp_path / "run" / "decision.json") == made
+        assert DecisionRule.from_json(tmp_path / "run" / "decision.json") == made
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["decision.json"]
 
 
 def test_interrupted_write_leaves_the_old_file(tmp_path):
     path = tmp_path / "decision.json"
-    good = Decision(0.5, 0.5, 0.5, 7, 3, 1)
+    good = DecisionRule(0.5, 0.5, 0.5, 7, 3, 1)
     good.to_json(path)
     with pytest.raises(ValueError):
         dataclasses.replace(good, threshold=float("nan")).to_json(path)
     with pytest.raises(UnicodeEncodeError):
         atomic.write_text(path, "\ud800")
-    assert Decision.from_json(path) == good
+    assert DecisionRule.from_json(path) == good
     assert [entry.name for entry in tmp_path.iterdir()] == ["decision.json"]
 
 
@@ -139,10 +139,10 @@ def test_interrupted_write_leaves_the_old_file(tmp_path):
 )
 def test_wrong_field_is_named(tmp_path, change, message):
     path = tmp_path / "decision.json"
-    fields = dataclasses.asdict(Decision(0.5, 0.5, 0.25, 7, 3, 1)) | change
+    fields = dataclasses.asdict(DecisionRule(0.5, 0.5, 0.25, 7, 3, 1)) | change
     path.write_text(json.dumps(fields))
     with pytest.raises(UserError, match=message) as error:
-        Decision.from_json(path)
+        DecisionRule.from_json(path)
     assert str(path) in str(error.value) and "\n" not in str(error.value)
 
 
@@ -152,9 +152,9 @@ def test_missing_field_and_whole_number_for_a_probability(tmp_path):
     numbers["checkpoint_step"] = 7
     path.write_text(json.dumps(numbers))
     with pytest.raises(UserError, match="'defective' is missing"):
-        Decision.from_json(path)
+        DecisionRule.from_json(path)
     path.write_text(json.dumps(numbers | {"defective": 1}))
-    assert Decision.from_json(path) == Decision(1.0, 1.0, 0.0, 7, 3, 1)
+    assert DecisionRule.from_json(path) == DecisionRule(1.0, 1.0, 0.0, 7, 3, 1)
 
 
 @pytest.mark.parametrize("text", [None, "{", "[1]", '{"threshold": 0.5'])
@@ -163,4 +163,4 @@ def test_file_that_is_no_decision_is_named(tmp_path, text):
     if text is not None:
         path.write_text(text)
     with pytest.raises(UserError, match="decision.json: "):
-        Decision.from_json(path)
+        DecisionRule.from_json(path)

@@ -88,9 +88,11 @@ def test_a_large_defect_keeps_its_area_and_a_thin_crack_its_length():
 def by_hand(mask, placement, size):
     """As it was for bool masks: a pixel is kept by its share of defect."""
     height, width = placement[2:]
-    shrinks = height < mask.shape[0] or width < mask.shape[1]
-    method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    share = cv2.resize(mask.astype(np.float32), (width, height), interpolation=method)
+    share = mask.astype(np.float32)
+    for target in ((width, mask.shape[0]), (width, height)):  # one axis, then the other
+        shrinks = target[0] < share.shape[1] or target[1] < share.shape[0]
+        method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+        share = cv2.resize(share, target, interpolation=method)
     framed = np.zeros(size, bool)
     inside = np.s_[placement.top :, placement.left :]
     around = cv2.dilate(share, np.ones((3, 3), np.uint8))

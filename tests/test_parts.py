@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from validation_pictures import options, pictures
 
-from defect_jax.decision import Decision, SequentialTest
+from defect_jax.decision import DecisionRule, SequentialTest
 from defect_jax.decision.choose import choose
 from defect_jax.decision.sequential import (
     ACCEPT,
@@ -125,7 +125,7 @@ def test_metrics_of_parts_by_hand(tmp_path):
         ("d", 0, 0.2),
     ]
     rows = [picture(*shot) for shot in shots]
-    decided = Decision(0.5, 0.5, 0.5, 7, 6, 3)  # nothing chosen: the highest shot, and 0.5
+    decided = DecisionRule(0.5, 0.5, 0.5, 7, 6, 3)  # nothing chosen: the highest shot, and 0.5
     parts = to_parts(rows, decided)
     assert [(p.group, p.label, p.score, p.decision, p.shots) for p in parts] == [
         ("a", 1, 0.9, 1, 2), ("b", 1, 0.3, 0, 1), ("c", 0, 0.6, 1, 2), ("d", 0, 0.2, 0, 1),
@@ -145,7 +145,7 @@ def test_either_and_calibration_by_hand():
         picture("a", 1, 0.9), picture("b", 1, 0.1, predicted=5), picture("c", 1, 0.2),
         picture("d", 0, 0.1, predicted=2), picture("e", 0, 0.2),
     ]  # fmt: skip
-    metrics = combined_metrics(rows, Decision(0.5, 0.5, 0.5, 7, 5, 3))
+    metrics = combined_metrics(rows, DecisionRule(0.5, 0.5, 0.5, 7, 5, 3))
     assert metrics["either_recall"] == pytest.approx(2 / 3)
     assert metrics["either_false_positive_rate"] == 0.5
     assert metrics["logistic_recall"] is None and metrics["ece"] == metrics["ece_uncalibrated"]
@@ -167,7 +167,7 @@ def test_either_and_calibration_by_hand():
     ],
 )
 def test_undefined_figures_of_parts_say_why(rows, missing):
-    decided = Decision(0.5, 0.5, 0.5, 7, 2, 1)
+    decided = DecisionRule(0.5, 0.5, 0.5, 7, 2, 1)
     pixels = dict.fromkeys(("miou_pooled", "miou", "mpa", "pixel_ap", "pixel_auroc", "aupro"))
     given = part_metrics(to_parts(rows, decided)), combined_metrics(rows, decided), pixels
     defective = sum(p.label for p in rows)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from validation_pictures import options
 
-from defect_jax.decision import Decision, Promise
+from defect_jax.decision import DecisionRule, Promise
 from defect_jax.decision import rules as decision_rules
 from defect_jax.metrics.calibration import logit
 from defect_jax.metrics.parts import Part
@@ -20,7 +20,7 @@ from defect_jax.report import figures, gallery, page, slider, words
 from defect_jax.report.judges import judges
 from defect_jax.report.page import Report, render, write_report
 
-DECISION = Decision(0.5, 0.4, 0.3, checkpoint_step=100, pictures=50, defective=9, f1=0.9)
+DECISION = DecisionRule(0.5, 0.4, 0.3, checkpoint_step=100, pictures=50, defective=9, f1=0.9)
 BALANCE = {
     "weight_segmentation": 1.2,
     "weight_classification": 0.8,
@@ -258,7 +258,10 @@ def test_metrics_without_a_value_or_a_meaning_are_shown(plain):
     ("changes", "text"),
     [
         ({"notes": ["Leaking: config.data.split is 'random'"]}, "split is &#x27;random&#x27;"),
-        ({"decision": Decision(0.5, 0.4, 0.3, 1, 9, 0, note="No defect in val.")}, "No defect in"),
+        (
+            {"decision": DecisionRule(0.5, 0.4, 0.3, 1, 9, 0, note="No defect in val.")},
+            "No defect in",
+        ),
         ({"split": "val"}, "chosen on these very pictures"),
     ],
 )

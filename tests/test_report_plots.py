@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from test_report import DECISION, HISTORY, PICTURES, SLICES
 
-from defect_jax.decision import Decision
+from defect_jax.decision import DecisionRule
 from defect_jax.report import (
     balance_plot,
     curve_plots,
@@ -108,7 +108,7 @@ def test_plots_without_anything_to_show():
 
 
 def test_threshold_above_every_score_has_no_point_on_the_curve():
-    far = Decision(1.0, 1.0, 1.0, 1, 1, 1)
+    far = DecisionRule(1.0, 1.0, 1.0, 1, 1, 1)
     curves = curve_plots.scored(PICTURES, far, has_head=True)
     assert "at its threshold" not in curve_plots.precision_recall_plot(curves)[0]
     line = curve_plots._roc(curves[0])

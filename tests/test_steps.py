@@ -17,15 +17,9 @@ from defect_jax.metrics.accumulated import Accumulated
 from defect_jax.models.initialise import initial_variables
 from defect_jax.models.network import Outputs, SegmentationNetwork
 from defect_jax.optimizer import make_tx
+from defect_jax.predict_step import Thresholds, decide_mask, normalise
 from defect_jax.sharding import batch_sharding, place_state, replicated, state_sharding, to_global
-from defect_jax.steps import (
-    Thresholds,
-    create_state,
-    decide_mask,
-    make_eval_step,
-    make_train_step,
-    normalise,
-)
+from defect_jax.steps import create_state, make_eval_step, make_train_step
 from defect_jax.task_losses import task_losses
 
 STEPS = 20

@@ -15,16 +15,14 @@ from defect_jax.ablation.control_scores import scored
 from defect_jax.ablation.control_threshold import Binned, best_threshold
 from defect_jax.ablation.controls import Control
 from defect_jax.ablation.native_maps import NativeMaps, native_maps
+from defect_jax.best_checkpoint import best_average
 from defect_jax.data.pipeline import canvas_px
 from defect_jax.data.prepare import Prepared, Split, prepare
-from defect_jax.decision import Decision
+from defect_jax.decision import DecisionRule
 from defect_jax.errors import UserError
-from defect_jax.evaluate import best_average
-from defect_jax.judging import to_metrics, to_parts, to_pictures, to_slices
+from defect_jax.judging import judge
 from defect_jax.metrics.histogram import bin_index
-from defect_jax.metrics.parts import write_parts
-from defect_jax.metrics.picture import write_predictions
-from defect_jax.metrics.summary import Metrics, write_metrics
+from defect_jax.metrics.summary import Metrics
 from defect_jax.models.network import SegmentationNetwork
 from defect_jax.progress import say
 from defect_jax.results import Results
@@ -50,7 +48,7 @@ def run_control(
     """
     config = configuration.of_workdir(base, asked)
     step, predict = _best_network(config, base)
-    made = Decision.from_json(base / "decision.json")
+    made = DecisionRule.from_json(base / "decision.json")
     if made.checkpoint_step != step:
         raise UserError(
             f"{base}: decision.json is of step {made.checkpoint_step}, but step {step} is the best "
@@ -105,7 +103,7 @@ def write_results(
     config: ConfigDict,
     control: Control,
     pixel: float,
-    made: Decision,
+    made: DecisionRule,
 ) -> Metrics:
     """Judges the test split once and writes eval/test, as `evaluate` does for a network.
 
@@ -114,18 +112,10 @@ def write_results(
         made: the network's own decision, which stays for all else.
     """
     judged = prepared.splits["test"]
-    classes = list(config.picture.get("classes", ["defect"]))  # not in older workdirs
     results = Results(workdir / "eval" / "test")
     with results:
-        on_mask = results.mask_of(judged, classes)
+        on_mask = results.mask_of(judged, config.picture.classes)
         scores = scored(predict(judged), control, pixel, made, canvas_px(judged), on_mask)
-        pictures = to_pictures(judged, scores, made)
-        parts = to_parts(pictures, made)
-        slices = to_slices(judged, pictures, config.picture.get("defect_edges_px"))
-        metrics = to_metrics(
-            judged, pictures, parts, slices, scores, made, prepared.info.leaking, classes
-        )
-        write_predictions(results.folder / "predictions.csv", pictures)
-        write_parts(results.folder / "parts.csv", parts)
-        write_metrics(results.folder / "metrics.json", metrics)
-    return metrics
+        judgement = judge(judged, scores, made, config, prepared.info.leaking)
+        results.write_tables(judgement)
+    return judgement.metrics

@@ -10,7 +10,7 @@ from jaxtyping import Float32, UInt8
 
 from defect_jax.ablation.controls import Control
 from defect_jax.ablation.native_maps import NativeMaps
-from defect_jax.decision import Decision
+from defect_jax.decision import DecisionRule
 from defect_jax.metrics.accumulated import Accumulated
 from defect_jax.metrics.counts import picture_counts
 from defect_jax.scoring import PER_PICTURE, OnMask, Scores
@@ -20,7 +20,7 @@ def scored(
     pictures: Iterable[NativeMaps],
     control: Control,
     pixel: float,
-    made: Decision,
+    made: DecisionRule,
     canvas_px: tuple[int, int],
     on_mask: OnMask = lambda row, decided: None,
 ) -> Scores:
@@ -55,7 +55,7 @@ def decided_classes(
     smoothed: Float32[np.ndarray, "classes h w"],
     control: Control,
     pixel: float,
-    made: Decision,
+    made: DecisionRule,
 ) -> UInt8[np.ndarray, "h w"]:
     """Class of each pixel of the mended mask, 0 = background everywhere if nothing is rejected.
 
@@ -68,8 +68,8 @@ def decided_classes(
     return np.where(mask, 1 + smoothed.argmax(axis=0), 0).astype(np.uint8)
 
 
-def is_rejected(maps: Float32[np.ndarray, "classes h w"], made: Decision) -> bool:
-    """Whether the mask rejects the picture, as `steps.decide_mask` does on the device."""
+def is_rejected(maps: Float32[np.ndarray, "classes h w"], made: DecisionRule) -> bool:
+    """Whether the mask rejects the picture, as `predict_step.decide_mask` does on the device."""
     probability = maps.sum(axis=0)
     area_px = np.count_nonzero(probability >= np.float32(made.pixel_threshold))
     is_high = probability.max() >= np.float32(made.mask_threshold)

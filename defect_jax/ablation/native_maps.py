@@ -15,9 +15,9 @@ from defect_jax.compilation import Peeked, compile_ahead
 from defect_jax.data.pipeline import canvas_px, evaluation_batches, evaluation_steps
 from defect_jax.data.prepare import Split
 from defect_jax.models.network import SegmentationNetwork
+from defect_jax.predict_step import make_predict
 from defect_jax.progress import track
 from defect_jax.sharding import replicated, to_global
-from defect_jax.steps import make_predict
 
 SEEN = ("image", "placement", "native_size")  # of a batch, by the network
 

@@ -40,18 +40,18 @@ def place(
     >>> place((300, 600), (128, 128), min_scale=0.0, max_scale=1.0, max_stretch=1.5, name="part_7")
     Placement(top=16, left=0, height=96, width=128)
     """
-    fitting = [min(size / side, max_scale) for side, size in zip(native_px, size_px, strict=True)]
-    scale = min(fitting)
+    # In float32, and in the order of `size_rule.placed`, so that exported networks round alike.
+    native, size = np.float32(native_px), np.float32(size_px)
+    fitting = np.minimum(size / native, np.float32(max_scale))
+    scale = fitting.min()
     if scale < min_scale:
         raise UserError(
             f"{name}: {native_px[0]}x{native_px[1]} px does not fit into config.data.size "
             f"{size_px[0]}x{size_px[1]} at config.data.min_scale {min_scale}; "
             "raise the size or lower the scale"
         )
-    height, width = (
-        min(size, max(1, round(side * min(fit, scale * max_stretch))))
-        for side, size, fit in zip(native_px, size_px, fitting, strict=True)
-    )
+    scales = np.minimum(fitting, scale * np.float32(max_stretch))
+    height, width = map(int, np.clip(np.rint(native * scales), 1, size))
     return Placement((size_px[0] - height) // 2, (size_px[1] - width) // 2, height, width)
 
 
@@ -158,7 +158,14 @@ def _inside(placement: Placement) -> tuple[slice, slice]:
 
 
 def _resize(image: np.ndarray, placement: Placement) -> np.ndarray:
-    """Area averaging when shrinking (no aliasing of fine texture), bilinear when enlarging."""
-    shrinks = placement.height < image.shape[0] or placement.width < image.shape[1]
-    method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    return cv2.resize(image, (placement.width, placement.height), interpolation=method)
+    """Area averaging when shrinking (no aliasing of fine texture), bilinear when enlarging.
+
+    Each axis by itself: OpenCV's area averaging is something else where one axis is enlarged.
+    """
+    native = image.shape[:2]
+    smaller = tuple(min(sides) for sides in zip(native, placement[2:], strict=True))
+    if smaller != native:
+        image = cv2.resize(image, smaller[::-1], interpolation=cv2.INTER_AREA)
+    if smaller != placement[2:]:
+        image = cv2.resize(image, placement[:1:-1], interpolation=cv2.INTER_LINEAR)
+    return image

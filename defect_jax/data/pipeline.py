@@ -14,7 +14,7 @@ from typing import Any
 import grain
 import jax
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import UInt8, UInt16
 from ml_collections import ConfigDict
 
 from defect_jax import parent
@@ -60,7 +60,7 @@ class Frame:
             data.max_stretch,
             picture.channels,
             picture.bit_depth,
-            config.model.get("num_classes", 1),  # the config.json of an older run has none
+            config.model.num_classes,
         )
 
     def common(self, image: np.ndarray, name: str) -> np.ndarray:
@@ -75,12 +75,23 @@ class Frame:
                 f"network was trained on {self.channels} of {self.bit_depth} bit"
             )
         if image.itemsize * 8 < self.bit_depth:
-            image = image.astype(np.uint16) * 257  # 255 -> 65535
+            image = sixteen_bits(image)
         return np.repeat(image, self.channels // image.shape[-1], axis=-1)
 
     def known(self, mask: UInt8[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w"]:
         """Gives a mask the classes that the network tells apart: all are 1 where it knows one."""
         return np.minimum(mask, 1) if self.classes == 1 else mask
+
+
+def sixteen_bits(
+    image: UInt8[np.ndarray, "h w c"] | UInt16[np.ndarray, "h w c"],
+) -> UInt16[np.ndarray, "h w c"]:
+    """The same picture in 65536 steps, where scaling rounds too little to change a decision.
+
+    Rounded to 256 steps, what OpenCV scales here and what an exported network scales by
+    `size_rule` differ by a step wherever an average lies half way.
+    """
+    return image if image.dtype == np.uint16 else image.astype(np.uint16) * 257  # 255 -> 65535
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,7 +125,7 @@ class LoadNative(grain.transforms.Map):
 
     def map(self, row: int) -> dict[str, Any]:
         record, image, mask, placement = _decoded(self.split, row, self.frame)
-        element = _framed(record, image, mask, placement, self.frame)
+        element = _framed(record, sixteen_bits(image), mask, placement, self.frame)
         weights, regions = region_weights(mask > 0)
         return element | {
             "row": np.int32(row),

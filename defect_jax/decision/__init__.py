@@ -2,10 +2,10 @@
 
 from defect_jax.decision.record import (
     Combination,
-    Decision,
+    DecisionRule,
     PartDecision,
     Promise,
     SequentialTest,
 )
 
-__all__ = ["Combination", "Decision", "PartDecision", "Promise", "SequentialTest"]
+__all__ = ["Combination", "DecisionRule", "PartDecision", "Promise", "SequentialTest"]

@@ -9,7 +9,7 @@ from defect_jax.decision import combination, sequential, shots
 from defect_jax.decision.record import (
     REJECTS_NOTHING,
     Combination,
-    Decision,
+    DecisionRule,
     PartDecision,
     Promise,
     SequentialTest,
@@ -48,7 +48,7 @@ def choose(
     options: Options,
     checkpoint_step: int,
     compared: int = 1,
-) -> Decision:
+) -> DecisionRule:
     """Chooses temperature, thresholds, minimum area and how the shots of a part are taken together.
 
     Without defective or without good pictures no rule has a useful answer: then all thresholds are
@@ -67,7 +67,7 @@ def choose(
             minimum area that was asked for.
     """
     label = pictures.label
-    base = Decision(
+    base = DecisionRule(
         threshold=FALLBACK_THRESHOLD,
         mask_threshold=FALLBACK_THRESHOLD,
         pixel_threshold=_at_most(pixel_threshold, FALLBACK_THRESHOLD),

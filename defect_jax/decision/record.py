@@ -92,7 +92,7 @@ class Combination:
 
 
 @dataclasses.dataclass(frozen=True)
-class Decision:
+class DecisionRule:
     """Thresholds and how they were chosen.
 
     Attributes:
@@ -146,7 +146,7 @@ class Decision:
         atomic.write_text(path, text + "\n")
 
     @classmethod
-    def from_json(cls, path: AnyPath | str) -> "Decision":
+    def from_json(cls, path: AnyPath | str) -> "DecisionRule":
         """Reads decision.json; a `UserError` names the field that is missing or wrong."""
         try:
             fields = json.loads(read_text(as_path(path)))
@@ -157,7 +157,7 @@ class Decision:
         return cls.from_fields(path, fields)
 
     @classmethod
-    def from_fields(cls, path: AnyPath | str, fields: Any) -> "Decision":
+    def from_fields(cls, path: AnyPath | str, fields: Any) -> "DecisionRule":
         """The decision of what JSON holds; `path` is named where a field is missing or wrong."""
         decision = _record(path, cls, fields, "")
         _check_ranges(path, decision)
@@ -201,7 +201,7 @@ def _typed(path: AnyPath | str, name: str, value: Any, kind: Any) -> Any:
     raise UserError(f"{path}: {name} must be {words}, not {json.dumps(value)}")
 
 
-def _check_ranges(path: AnyPath | str, decision: Decision) -> None:
+def _check_ranges(path: AnyPath | str, decision: DecisionRule) -> None:
     for name in THRESHOLDS:
         threshold = getattr(decision, name)
         if not 0.0 <= threshold <= 1.0 and threshold != REJECTS_NOTHING:

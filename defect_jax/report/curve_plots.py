@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from defect_jax.decision import Decision
+from defect_jax.decision import DecisionRule
 from defect_jax.metrics import ranking
 from defect_jax.metrics.bootstrap import CurveBands, curve_bands
 from defect_jax.metrics.picture import Picture
@@ -43,7 +43,7 @@ class Line(NamedTuple):
     drawstyle: str  # of matplotlib
 
 
-def scored(pictures: Sequence[Picture], decision: Decision, has_head: bool) -> list[Scored]:
+def scored(pictures: Sequence[Picture], decision: DecisionRule, has_head: bool) -> list[Scored]:
     """Head and mask, each with the bands over the bootstrap of its curves."""
     label = np.array([picture.label for picture in pictures])
     groups = [picture.group for picture in pictures]

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from html import escape
 
-from defect_jax.decision import Decision
+from defect_jax.decision import DecisionRule
 from defect_jax.metrics.picture import Picture
 from defect_jax.metrics.slices import Slice
 from defect_jax.report.balance_plot import balance_plot
@@ -21,7 +21,7 @@ BAND = "The band holds 95 % of the curves of redrawn parts."
 
 def figures(
     pictures: Sequence[Picture],
-    decision: Decision,
+    decision: DecisionRule,
     has_head: bool,
     slices: Sequence[Slice],
     history: Sequence[dict],
@@ -36,7 +36,7 @@ def figures(
     return "\n".join(made)
 
 
-def _curves(pictures: Sequence[Picture], decision: Decision, has_head: bool) -> Iterator[str]:
+def _curves(pictures: Sequence[Picture], decision: DecisionRule, has_head: bool) -> Iterator[str]:
     curves = scored(pictures, decision, has_head)
     text = "At every threshold, and at the one in use. Further up and to the right is better."
     yield (
@@ -47,7 +47,7 @@ def _curves(pictures: Sequence[Picture], decision: Decision, has_head: bool) -> 
     yield _figure(roc_plot(curves), "Recall and false alarms (ROC)", f"{text} {BAND}")
 
 
-def _scores(pictures: Sequence[Picture], decision: Decision, has_head: bool) -> Iterator[str]:
+def _scores(pictures: Sequence[Picture], decision: DecisionRule, has_head: bool) -> Iterator[str]:
     for judge in judges(decision, has_head):
         yield _figure(
             score_plot(pictures, judge.score, judge.threshold),

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from defect_jax.decision import Decision
+from defect_jax.decision import DecisionRule
 
 
 class Judge(NamedTuple):
@@ -17,7 +17,7 @@ class Judge(NamedTuple):
     false_positive_rate: str
 
 
-def judges(decision: Decision, has_head: bool) -> list[Judge]:
+def judges(decision: DecisionRule, has_head: bool) -> list[Judge]:
     """The head first, where there is one; the page's slider moves the first one's threshold."""
     mask = Judge(
         *("mask", "mask", "mask_score", "mask_decision", decision.mask_threshold),

@@ -8,7 +8,7 @@ from string import Template
 from typing import Any
 
 from defect_jax import atomic
-from defect_jax.decision import Decision
+from defect_jax.decision import DecisionRule
 from defect_jax.metrics.class_counts import ClassPixels
 from defect_jax.metrics.parts import Part
 from defect_jax.metrics.picture import Picture
@@ -45,7 +45,7 @@ class Report:
     title: str
     split: str
     metrics: Mapping[str, int | float | None]
-    decision: Decision
+    decision: DecisionRule
     pictures: list[Picture]
     notes: list[str]
     history: list[dict]

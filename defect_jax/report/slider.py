@@ -7,7 +7,7 @@ from html import escape
 
 import numpy as np
 
-from defect_jax.decision import Decision
+from defect_jax.decision import DecisionRule
 from defect_jax.metrics.calibration import logit
 from defect_jax.metrics.picture import Picture
 from defect_jax.report.judges import Judge, judges
@@ -38,7 +38,7 @@ def positions(scores: Sequence[float], decided: float) -> list[float]:
     return sorted({low, math.nextafter(high, math.inf), decided, *inside})
 
 
-def slider(pictures: Sequence[Picture], decision: Decision, has_head: bool) -> str:
+def slider(pictures: Sequence[Picture], decision: DecisionRule, has_head: bool) -> str:
     """The bar with the slider, hidden until the script runs."""
     judge = judges(decision, has_head)[0]
     steps = positions([getattr(picture, judge.score) for picture in pictures], judge.threshold)
@@ -57,7 +57,7 @@ def slider(pictures: Sequence[Picture], decision: Decision, has_head: bool) -> s
     )
 
 
-def slider_data(pictures: Sequence[Picture], decision: Decision, has_head: bool) -> dict:
+def slider_data(pictures: Sequence[Picture], decision: DecisionRule, has_head: bool) -> dict:
     """What page.js needs: every picture's label, score and decisions, in the order of the rows."""
     judge = judges(decision, has_head)[0]
     scores = [getattr(picture, judge.score) for picture in pictures]
@@ -101,7 +101,7 @@ def _live(name: str, text: str) -> str:
     return f'<b data-live="{name}">{text}</b>'
 
 
-def _moved(decision: Decision, has_head: bool) -> str:
+def _moved(decision: DecisionRule, has_head: bool) -> str:
     text = (
         "A threshold chosen by looking at these pictures is not tested any more; "
         "thresholds come from validation."

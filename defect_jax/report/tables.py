@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 
-from defect_jax.decision import Decision
+from defect_jax.decision import DecisionRule
 from defect_jax.metrics.class_counts import ACCURACY, CLASS_MEANINGS, IOU
 from defect_jax.metrics.picture import Picture
 from defect_jax.metrics.summary import MEANINGS
@@ -28,7 +28,7 @@ GROUPS = {
 }
 
 
-def confusions(pictures: Sequence[Picture], decision: Decision, has_head: bool) -> str:
+def confusions(pictures: Sequence[Picture], decision: DecisionRule, has_head: bool) -> str:
     """Truth against decision, for the head and for the mask; the slider moves the first table."""
     tables = []
     for index, judge in enumerate(judges(decision, has_head)):

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from defect_jax.decision import Decision
+from defect_jax.decision import DecisionRule
 from defect_jax.metrics.parts import Part
 from defect_jax.metrics.picture import Picture
 from defect_jax.report.judges import Judge, judges
@@ -25,7 +25,7 @@ def verdict(
     pictures: Sequence[Picture],
     parts: Sequence[Part],
     metrics: Metrics,
-    decision: Decision,
+    decision: DecisionRule,
     split: str,
     has_head: bool,
 ) -> str:

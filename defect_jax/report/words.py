@@ -3,7 +3,7 @@
 import math
 from html import escape
 
-from defect_jax.decision import Decision, Promise
+from defect_jax.decision import DecisionRule, Promise
 
 RULES = {
     "best_f1": "the best F1 score (the balance of recall and precision)",
@@ -88,7 +88,7 @@ def split_name(name: str) -> str:
     return escape(SPLITS.get(name, name))
 
 
-def rule_text(decision: Decision, has_head: bool) -> str:
+def rule_text(decision: DecisionRule, has_head: bool) -> str:
     """The decision in words: what rejects a picture, and where the thresholds come from."""
     if has_head:
         texts = [
@@ -112,7 +112,7 @@ def rule_text(decision: Decision, has_head: bool) -> str:
     return f"<p>{' '.join(texts)}</p>"
 
 
-def _mask_text(decision: Decision) -> str:
+def _mask_text(decision: DecisionRule) -> str:
     area = f" and it marks at least {decision.min_area_px:,} of them" * (decision.min_area_px > 1)
     return (
         "The mask rejects it when the highest defect probability of its pixels is at least "

@@ -1,0 +1,79 @@
+"""The size rule of `data.letterbox` as arithmetic inside the network's program, for export.
+
+An exported network takes pictures of any size, and must see of them what it was trained on: scaled
+by the same rule, centred in the frame, mirrored in the padding. Each axis is one matrix product,
+whose weights follow from the picture's size, which the program need not know in advance.
+"""
+
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float, Int, UInt
+
+from defect_jax.native import Side
+
+
+def placed(
+    native_px: tuple[Side, Side], size_px: tuple[int, int], max_scale: float, max_stretch: float
+) -> Float[Array, "4"]:
+    """Top, left, height and width of a picture in the frame, as `letterbox.place` has them.
+
+    In the same order of float32 operations, so that both round alike.
+
+    >>> placed((300, 600), (128, 128), 1.0, 1.5).tolist()
+    [16.0, 0.0, 96.0, 128.0]
+    """
+    size = jnp.array(size_px, jnp.float32)
+    native = jnp.stack([jnp.asarray(side, jnp.float32) for side in native_px])
+    fitting = jnp.minimum(size / native, jnp.float32(max_scale))
+    scale = jnp.minimum(fitting, fitting.min() * jnp.float32(max_stretch))
+    extent = jnp.clip(jnp.round(native * scale), 1.0, size)
+    return jnp.concatenate([jnp.floor((size - extent) / 2), extent])
+
+
+def framed(
+    image: UInt[Array, "b h w c"], placement: Float[Array, "4"], size_px: tuple[int, int]
+) -> Float[Array, "b height width c"]:
+    """Scales pictures of one size into the frame, in the unit of their pixels.
+
+    >>> image = jnp.array([1, 2, 3], jnp.uint8).reshape(1, 1, 3, 1)
+    >>> framed(image, jnp.array([0.0, 2.0, 1.0, 3.0]), (1, 8)).ravel().tolist()
+    [2.0, 1.0, 1.0, 2.0, 3.0, 3.0, 2.0, 1.0]
+    """
+    rows = _weights(image.shape[1], placement[0], placement[2], size_px[0])
+    columns = _weights(image.shape[2], placement[1], placement[3], size_px[1])
+    # TPUs and GPUs would round the factors to 8-11 bits by default.
+    exact, pixels = lax.Precision.HIGHEST, image.astype(jnp.float32)
+    low = jnp.einsum("nh,bhwc->bnwc", rows, pixels, precision=exact)
+    return jnp.einsum("mw,bnwc->bnmc", columns, low, precision=exact)
+
+
+def _weights(
+    native: Side, start: Float[Array, ""], extent: Float[Array, ""], frame: int
+) -> Float[Array, "frame native"]:
+    """Row n: shares of the picture's pixels in pixel n of the frame.
+
+    Area averages when shrinking, bilinear with half-pixel centres when enlarging.
+    """
+    inside = _mirrored(jnp.arange(frame) - start, extent)[:, None]
+    pixel = jnp.arange(native, dtype=jnp.float32)[None, :]
+    side = jnp.asarray(native, jnp.float32)
+    ratio = side / extent
+    overlap = jnp.minimum(pixel + 1.0, (inside + 1.0) * ratio) - jnp.maximum(pixel, inside * ratio)
+    centre = jnp.clip((inside + 0.5) * ratio - 0.5, 0.0, side - 1.0)
+    near = jnp.maximum(1.0 - jnp.abs(centre - pixel), 0.0)
+    return jnp.where(ratio > 1.0, jnp.maximum(overlap, 0.0) / ratio, near)
+
+
+def _mirrored(position: Float[Array, " frame"], extent: Float[Array, ""]) -> Float[Array, " frame"]:
+    """Positions in the padding as those inside that they mirror: -1 is 0, -2 is 1."""
+    period = 2.0 * extent
+    turned = position - jnp.floor(position / period) * period
+    return jnp.minimum(turned, period - 1.0 - turned)
+
+
+def on_canvas(
+    placement: Float[Array, "4"], count: Side, native_px: tuple[Side, Side]
+) -> tuple[Float[Array, "b 4"], Int[Array, "b 2"]]:
+    """Placement and native size of each of `count` pictures of one size, as `to_native` has it."""
+    native = jnp.stack([jnp.asarray(side, jnp.int32) for side in native_px])
+    return jnp.broadcast_to(placement, (count, 4)), jnp.broadcast_to(native, (count, 2))

@@ -1,0 +1,76 @@
+"""The size rule inside a program: OpenCV's letterbox of the loader, at any size, also symbolic."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from jax import export
+
+from defect_jax.data.letterbox import letterbox_image, place
+from defect_jax.native import to_native
+from defect_jax.size_rule import framed, on_canvas, placed
+
+STEPS = 1.1  # of 65535: OpenCV rounds to whole ones after each axis, the program does not
+SIDES = st.integers(1, 3000)
+
+
+@given(
+    native=st.tuples(SIDES, SIDES),
+    size=st.tuples(st.integers(1, 1024), st.integers(1, 1024)),
+    max_scale=st.sampled_from((0.1, 0.5, 1.0, 1.7, 8.0)),
+    max_stretch=st.sampled_from((1.0, 1.3, 9.0)),
+)
+@settings(max_examples=300, deadline=None)
+def test_a_picture_is_placed_where_the_loader_places_it(native, size, max_scale, max_stretch):
+    expected = place(native, size, 0.0, max_scale, max_stretch, "x")
+    found = placed(native, size, max_scale, max_stretch)
+    assert tuple(found.tolist()) == expected
+
+
+# Shrunk, enlarged, one of each, untouched, one pixel wide, mirrored more than once.
+CASES = [
+    ((300, 611), (64, 128), 1.0, 1.0),
+    ((96, 64), (48, 32), 1.0, 1.0),
+    ((20, 31), (64, 64), 8.0, 1.0),
+    ((90, 20), (64, 64), 8.0, 9.0),
+    ((40, 40), (40, 40), 1.0, 1.0),
+    ((700, 1), (64, 32), 1.0, 1.0),
+    ((3, 2), (33, 40), 1.0, 1.0),
+    ((1, 1), (32, 32), 1.0, 1.0),
+]
+
+
+@pytest.mark.parametrize(("native", "size", "max_scale", "max_stretch"), CASES)
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_picture_is_scaled_and_padded_as_the_loader_does(
+    native, size, max_scale, max_stretch, channels
+):
+    image = np.random.default_rng(0).integers(0, 65536, (*native, channels), np.uint16)
+    placement = place(native, size, 0.0, max_scale, max_stretch, "x")
+    expected = letterbox_image(image, placement, size)
+    found = framed(jnp.asarray(image)[None], placed(native, size, max_scale, max_stretch), size)
+    assert np.abs(found[0] - expected.astype(np.float64)).max() < STEPS
+
+
+def test_one_program_serves_every_size():
+    """Exported once with unknown batch and sides: there and back again as with known ones."""
+
+    def there_and_back(image):
+        batch, height, width, _ = image.shape
+        placement = placed((height, width), (16, 24), 1.0, 1.0)
+        frame = framed(image, placement, (16, 24))[..., 0] / 255
+        places, native = on_canvas(placement, batch, (height, width))
+        return to_native(frame, places, native, (height, width))
+
+    shape = jax.ShapeDtypeStruct(export.symbolic_shape("b, h, w, 1"), jnp.uint8)
+    exported = export.export(jax.jit(there_and_back))(shape)
+    known = functools.partial(jax.jit, there_and_back)
+    for size in ((1, 30, 50, 1), (3, 16, 24, 1), (2, 5, 100, 1)):
+        image = np.random.default_rng(1).integers(0, 256, size, np.uint8)
+        found = exported.call(image)
+        assert found.shape == size[:3]
+        np.testing.assert_allclose(found, known()(image), atol=1e-6)
