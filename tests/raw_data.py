@@ -1,6 +1,7 @@
 """Makers of small raw data sets, each in the layout of its release, for the tests."""
 
 import io
+import json
 import shutil
 import tarfile
 import zipfile
@@ -13,6 +14,13 @@ from PIL import Image
 
 from defect_jax.data.magnetic_tile import FREE, protocol
 
+# Of spots side by side: the second and the third, the fourth and the fifth of the first kind.
+BSDATA_POSITIONS = (277500, 395000, 397500, 430000, 437500, 462500, 490000, 517500, 560000)
+BSDATA_NUMBERED = (
+    "KGT1-S-074-A02_crop_0", "KGT1-S-075-A02_crop_0", "KGT1-S-116-A03_crop_0",
+    "KGT1-S-121-A04_crop_0", "KGT2-S-344-A09_crop_0", "KGT2-V-343-A09_crop_3",
+    "KGT2-V-311-A08_crop_0", "KGT2-V-311-A08_crop_4",
+)  # fmt: skip
 EMPTY_UNEVEN = ("exp3_num_45042", "exp4_num_124690", "exp4_num_352527", "exp4_num_45057")
 
 
@@ -147,6 +155,43 @@ def magnetic_tile_release(root: Path) -> Path:
         is_empty = entry.class_name == FREE or entry.name in EMPTY_UNEVEN
         write(root / f"{entry.id}.jpg", image)
         write(root / f"{entry.id}.png", empty if is_empty else defect)
+    write(root / "README.md", b"about the release")
+    return root
+
+
+def bsdata_label(*polygons: list[list[float]], height: int = 12, width: int = 16) -> bytes:
+    """Returns a label as labelme saves it, with a picture inside that is not one."""
+    shapes = [
+        {"label": "Pitting", "points": points, "shape_type": "polygon", "flags": {}}
+        for points in polygons
+    ]
+    fields = {"version": "4.5.6", "shapes": shapes, "imageData": "bm8gcGljdHVyZQ=="}
+    return json.dumps(fields | {"imageHeight": height, "imageWidth": width}).encode()
+
+
+def bsdata_release(root: Path, times: int = 3, good: int = 0) -> Path:
+    """Writes a data set in the layout of the BSData release, each defect that of `defect_mask`.
+
+    Args:
+        root: where `data/` and `label/` are made.
+        times: how often each of the nine spots of the screw that was followed is photographed.
+        good: number of turns whose labels hold no polygon, once each.
+    """
+    spots = [(position, position // 2500 * 45 % 360) for position in BSDATA_POSITIONS]
+    stems = [
+        f"01_2009{1 + time:02}053521_{position:06}_{angle:03}_crop_{1 + time % 2}"
+        for position, angle in spots
+        for time in range(times)
+    ]
+    clean = [f"02_200901053521_{turn * 20000:06}_000_crop_1" for turn in range(good)]
+    for number, stem in enumerate(stems + clean + list(BSDATA_NUMBERED)):
+        image = encoded(picture(number, channels=3), "JPEG")
+        polygons = [] if stem in clean else [[[3, 2], [6, 2], [6, 4], [3, 4]]]
+        write(root / "data" / f"{stem}.jpg", image)
+        write(root / "label" / f"{stem}.json", bsdata_label(*polygons))
+    for time in range(1, 4):
+        write(root / "data" / f"01_2010{time:02}053521_477500_315_crop_2.jpg", image)
+    write(root / "image_data.json", b"{}")
     write(root / "README.md", b"about the release")
     return root
 

@@ -32,7 +32,7 @@ def split_of(found):
 
 def test_builders_are_named_as_the_data_sets():
     assert {name: chosen.builder.name for name, chosen in DATA_SETS.items()} == {
-        name: name for name in ("synthetic", "magnetic_tile", "ksdd2", "folder")
+        name: name for name in ("synthetic", "magnetic_tile", "ksdd2", "bsdata", "folder")
     }
     with pytest.raises(UserError, match="config.data.name: 'mnist' is unknown: give synthetic"):
         data_set("mnist")
@@ -189,7 +189,7 @@ def test_ksdd2_faults(kolektor, tmp_path):
     assert texts(catalogue(ksdd2, data, ("test",))) == [test_fault]
 
 
-@pytest.mark.parametrize("name", ["magnetic_tile", "ksdd2", "folder"])
+@pytest.mark.parametrize("name", ["magnetic_tile", "ksdd2", "bsdata", "folder"])
 def test_a_root_without_the_layout(name, tmp_path):
     raw_data.write(tmp_path / "raw/other/1.png", raw_data.picture(0))
     data = raw_data.config(name, tmp_path / "raw", tmp_path)

@@ -178,6 +178,14 @@ def test_grey_joins_colour_and_eight_bit_joins_sixteen():
     assert widened.tolist() == [[[0, 0, 0], [65535, 65535, 65535]]]
 
 
+def test_a_share_of_pictures_that_are_not_there_is_refused(ready):
+    config, splits = ready
+    train = splits["train"]
+    one_sided = Split(train.source, [row for row in train.rows if row.label])
+    with pytest.raises(UserError, match="positive_fraction is 0.5: .* no training picture is good"):
+        training_batches(one_sided, config, range(8), on_host, 0)
+
+
 @pytest.mark.parametrize("image", [np.zeros((2, 2, 3), np.uint8), np.zeros((2, 2, 1), np.uint16)])
 def test_pictures_beyond_what_the_network_knows_are_refused_by_name(image):
     frame = Frame((4, 4), 0.0, 1.0, 1.0, channels=1, bit_depth=8, classes=1)

@@ -19,7 +19,7 @@ import tensorflow_datasets as tfds
 from absl import logging
 from ml_collections import ConfigDict
 
-from defect_jax.data import folder, ksdd2, magnetic_tile, synthetic, synthetic_options
+from defect_jax.data import bsdata, folder, ksdd2, magnetic_tile, synthetic, synthetic_options
 from defect_jax.data.raw_files import RawFiles, open_root
 from defect_jax.data.records import Catalogue
 from defect_jax.errors import UserError
@@ -95,6 +95,10 @@ class Ksdd2(StoredPictures, skip_registration=True):
     """The KolektorSDD2 release."""
 
 
+class Bsdata(StoredPictures, skip_registration=True):
+    """The BSData release."""
+
+
 class Folder(StoredPictures, skip_registration=True):
     """The user's own pictures."""
 
@@ -133,6 +137,7 @@ DATA_SETS = {
         MagneticTile, _open_root, magnetic_tile.catalogue, magnetic_tile.OPTIONS
     ),
     "ksdd2": DataSet(Ksdd2, _open_root, ksdd2.catalogue, ksdd2.OPTIONS),
+    "bsdata": DataSet(Bsdata, bsdata.open_release, bsdata.catalogue, bsdata.OPTIONS),
     "folder": DataSet(Folder, _open_root, folder.catalogue, folder.OPTIONS),
 }
 

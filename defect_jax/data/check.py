@@ -61,7 +61,7 @@ def listing_faults(found: Catalogue, needed: Collection[str]) -> list[Fault]:
         for split in SPLITS
         if split in needed
     }
-    return found.faults + split_faults(classes)
+    return found.faults + split_faults(classes, found.has_good)
 
 
 def refuse(faults: list[Fault]) -> None:

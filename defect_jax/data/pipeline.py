@@ -172,9 +172,18 @@ def training_batches(
 
     Args:
         rows: of each global batch, those that this process loads (`sharding.rows_of_process`).
+
+    Raises:
+        UserError: pictures of one kind are asked for that the split does not have.
     """
     data, batch_size = config.data, config.train.batch_size
     labels = tuple(row.label for row in split.rows)
+    if data.positive_fraction is not None and len(set(labels)) < 2:
+        kind = "good" if labels[0] else "defective"
+        raise UserError(
+            f"config.data.positive_fraction is {data.positive_fraction}: must be None in the "
+            f"config file, since no training picture is {kind}"
+        )
     plan = SamplingPlan(
         labels, config.train.steps * batch_size, data.positive_fraction, config.seed
     )

@@ -58,6 +58,7 @@ class Catalogue:
         notes: what the user should know, one sentence each: files that were skipped, and so on.
         leaking: True when pictures of one part are on both sides of the split.
         classes: names of the classes 1 … N that a mask may hold.
+        has_good: False for a release without good parts, whose splits are one-sided by nature.
     """
 
     records: list[Record] = field(default_factory=list)
@@ -65,6 +66,7 @@ class Catalogue:
     notes: list[str] = field(default_factory=list)
     leaking: bool = False
     classes: tuple[str, ...] = (DEFECT,)
+    has_good: bool = True
 
 
 def listed(names: list[str], most: int = 10) -> str:
@@ -77,11 +79,12 @@ def listed(names: list[str], most: int = 10) -> str:
     return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
 
 
-def split_faults(classes: Mapping[str, list[str]]) -> list[Fault]:
+def split_faults(classes: Mapping[str, list[str]], has_good: bool = True) -> list[Fault]:
     """Finds splits that are empty or one-sided: no metric is defined on those.
 
     Args:
         classes: for every wanted split, the class names of its pictures.
+        has_good: False where the release holds no good part at all, which is no fault of the user.
     """
     faults = []
     for split, names in classes.items():
@@ -89,7 +92,7 @@ def split_faults(classes: Mapping[str, list[str]]) -> list[Fault]:
         where = f"split {split!r}"
         if not names:
             faults.append(Fault(where, "holds no picture: add some"))
-        elif good == 0:
+        elif good == 0 and has_good:
             faults.append(Fault(where, f"none of its {len(names)} parts is good: add good parts"))
         elif good == len(names):
             what = f"none of its {len(names)} parts is defective: add defective parts with masks"
