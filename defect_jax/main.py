@@ -7,6 +7,7 @@ from absl import flags
 
 from defect_jax import cluster, command_line
 from defect_jax.command_line import CONFIG, WORKDIR, chosen_workdir, given_config
+from defect_jax.errors import UserError
 from defect_jax.paths import reached
 
 SPLITS = ("train", "val", "test")
@@ -20,6 +21,9 @@ PROCESS = flags.DEFINE_integer("process_id", None, "Of this one, from 0.", lower
 HOST_TIMEOUT_S = flags.DEFINE_integer(
     "host_timeout_s", 60, "A host silent for this long ends the run on all.", lower_bound=5
 )
+INPUT = flags.DEFINE_string("input", None, "Of --mode=predict: a picture, folder, .tar or .zip.")
+OUTPUT = flags.DEFINE_string("output", None, "Folder that --mode=predict and export write into.")
+STRICT = flags.DEFINE_bool("strict", False, "End at the first picture that cannot be used.")
 WORKDIRS = flags.DEFINE_list("workdirs", [], "Of --mode=compare: the first is the reference.")
 
 
@@ -57,6 +61,38 @@ def evaluate() -> None:
     evaluate(config, workdir, SPLIT.value)
 
 
+def predict() -> None:
+    """Decides on every picture of a folder."""
+    workdir = chosen_workdir()
+    require("input", INPUT.value)
+    require("output", OUTPUT.value)
+    from defect_jax import configuration, runtime
+    from defect_jax.predict import predict
+
+    config = configuration.of_workdir(workdir, CONFIG.value)
+    runtime.start(config)
+    predict(INPUT.value, OUTPUT.value, workdir, config.data.max_megapixels, STRICT.value)
+
+
+def export() -> None:
+    """Writes the best checkpoint of a workdir as files that need no defect_jax."""
+    workdir = chosen_workdir()
+    require("output", OUTPUT.value)
+    from defect_jax.export import export
+
+    export(workdir, OUTPUT.value)
+
+
+def require(flag: str, value: str | None) -> None:
+    """Refuses a mode that lacks a flag.
+
+    Raises:
+        UserError: it is not given.
+    """
+    if not value:
+        raise UserError(f"--{flag} is missing: --mode={MODE.value} needs it")
+
+
 def check() -> None:
     """Lists every fault of a data set."""
     from defect_jax import runtime
@@ -75,7 +111,14 @@ def compare() -> None:
     compare([reached(workdir) for workdir in WORKDIRS.value], output, SPLIT.value)
 
 
-RUN = {"train": train, "evaluate": evaluate, "check": check, "compare": compare}
+RUN = {
+    "train": train,
+    "evaluate": evaluate,
+    "predict": predict,
+    "export": export,
+    "check": check,
+    "compare": compare,
+}
 MODE = flags.DEFINE_enum("mode", "train", list(RUN), "What to do.")
 
 

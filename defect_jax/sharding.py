@@ -34,6 +34,16 @@ def make_mesh(data: int, fsdp: int) -> Mesh:
     return jax.make_mesh((data, fsdp), ("data", "fsdp"), axis_types=(AxisType.Auto,) * 2)
 
 
+def one_device_mesh() -> Mesh:
+    """A mesh of the first device alone, whatever else there is.
+
+    Programs on one device may be started from several threads; on several, each thread would wait
+    for devices that another holds, for ever.
+    """
+    devices = np.array(jax.local_devices()[:1]).reshape(1, 1)
+    return Mesh(devices, ("data", "fsdp"), axis_types=(AxisType.Auto,) * 2)
+
+
 def replicated(mesh: Mesh) -> NamedSharding:
     """The same values on every device."""
     return NamedSharding(mesh, P())

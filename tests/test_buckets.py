@@ -15,7 +15,7 @@ from defect_jax.board import open_board
 from defect_jax.data.check import check
 from defect_jax.data.prepare import Row, Split, prepare
 from defect_jax.data.raw_files import RawFiles, open_root
-from defect_jax.decision import Decision
+from defect_jax.decision import DecisionRule
 from defect_jax.errors import UserError
 from defect_jax.metrics.picture import read_predictions
 from defect_jax.paths import as_path
@@ -107,7 +107,7 @@ def test_a_damaged_archive_is_called_by_its_url(tmp_path):
     raw_data.write(tmp_path / "raw/1.bin", b"x" * 5000)
     path = raw_data.pack_tar(tmp_path / "raw", tmp_path / "raw.tar")
     path.write_bytes(path.read_bytes()[:3000])
-    with pytest.raises(UserError, match="config.data.root: gs://bucket/a.tar is damaged"):
+    with pytest.raises(UserError, match="gs://bucket/a.tar is damaged"):
         open_root(put(path, "gs://bucket/a.tar")).names()
 
 
@@ -253,7 +253,7 @@ def test_workdirs_in_buckets_are_compared_by_name(tmp_path):
 
 
 def test_tables_and_decisions_in_a_bucket_that_are_wrong_are_named(buckets):
-    for name, read in (("p.csv", read_predictions), ("decision.json", Decision.from_json)):
+    for name, read in (("p.csv", read_predictions), ("decision.json", DecisionRule.from_json)):
         path = as_path("gs://bucket") / name
         with pytest.raises(UserError, match=f"gs://bucket/{name}: cannot be read"):
             read(path)

@@ -1,5 +1,6 @@
 """The real entry point: train, stop, resume, evaluate; and what it refuses."""
 
+import csv
 import json
 import os
 import pathlib
@@ -12,6 +13,10 @@ import time
 
 import pytest
 import raw_data
+
+from defect_jax import configuration
+from defect_jax.data.prepare import prepare
+from defect_jax.metrics.picture import read_predictions
 
 ROOT = pathlib.Path(__file__).parent.parent
 CONFIG = "--config=configs/synthetic.py:debug"
@@ -79,6 +84,44 @@ def test_evaluating_again_in_a_fresh_process_gives_the_same_metrics(trained):
     assert path.read_bytes() == before
 
 
+def test_the_pictures_of_the_test_split_are_predicted_as_they_were_evaluated(trained, home):
+    workdir, _, _ = trained
+    config = configuration.load(workdir)
+    test = prepare(config.data, needed={"test"}).splits["test"]
+    for number, row in enumerate(test.rows):
+        path = home / "pictures" / f"{row.id}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(test.source[number]["image"])
+    output = home / "predicted"
+    paths = (f"--workdir={workdir}", f"--input={home / 'pictures'}", f"--output={output}")
+    result = run("--mode=predict", *paths)
+    assert result.returncode == 0, result.stderr
+    evaluated = {row.id: row for row in read_predictions(workdir / "eval/test/predictions.csv")}
+    with (output / "predictions.csv").open(newline="") as file:
+        predicted = {row["id"]: row for row in csv.DictReader(file)}
+    assert predicted.keys() == evaluated.keys()
+    for id, row in predicted.items():
+        for name in ("score", "mask_score"):
+            assert float(row[name]) == pytest.approx(getattr(evaluated[id], name), abs=1e-5)
+        for name in ("decision", "mask_decision", "predicted_px"):
+            assert int(row[name]) == getattr(evaluated[id], name)
+        masks = [home / "predicted/masks", workdir / "eval/test/masks"]
+        assert len({(folder / f"{id}.png").read_bytes() for folder in masks}) == 1
+
+
+def test_a_workdir_is_exported_with_its_metrics(trained, home):
+    workdir, _, _ = trained
+    result = run("--mode=export", f"--workdir={workdir}", f"--output={home / 'exported'}")
+    assert result.returncode == 0, result.stderr
+    names = sorted(path.name for path in (home / "exported").iterdir())
+    assert names == ["model.json", "model.onnx", "model.stablehlo"]
+    card = json.loads((home / "exported" / "model.json").read_text())
+    assert card["metrics"] == json.loads((workdir / "eval/test/metrics.json").read_text())
+    assert card["thresholds"] == json.loads((workdir / "decision.json").read_text())
+    again = run("--mode=export", f"--workdir={workdir}", f"--output={home / 'exported'}")
+    assert again.returncode == 2 and "is not empty: name a new folder" in again.stderr
+
+
 def test_a_run_cut_off_goes_on_from_its_newest_checkpoint(trained, home):
     workdir, data, _ = trained
     resumed = home / "resumed"
@@ -113,6 +156,10 @@ def test_eight_devices_restore_what_one_has_trained(trained):
         ([CONFIG, "--config.model.decoder=resnet"], "config.model.decoder"),
         ([CONFIG, "--config.train.batch_size=0"], "config.train.batch_size"),
         (["--mode=evaluate", "--workdir=no/such/run"], "config.json"),
+        (["--mode=predict", "--workdir=no/such/run"], "--input is missing"),
+        (["--mode=predict", "--workdir=no", "--input=.", "--output=no/out"], "no/config.json"),
+        (["--mode=export", "--workdir=no/such/run"], "--output is missing"),
+        (["--mode=export", "--workdir=no/such/run", "--output=no/out"], "config.json"),
         (["--mode=compare", "--workdirs=no/such/run"], "--workdirs: name at least two"),
         (["--mode=compare", "--workdirs=no/such/run,no/run"], "no/such/run/eval/test/predictions"),
         ([CONFIG, "--resume=must"], "holds no checkpoint to go on from"),

@@ -45,46 +45,48 @@ class RawFiles(Protocol):
         """Returns how to call this file in a message, so that the user finds it."""
 
 
-def open_root(root: str | None) -> RawFiles:
-    """Opens the raw data under `config.data.root`.
+def open_root(root: str | None, field: str = "config.data.root") -> RawFiles:
+    """Opens the raw data under `config.data.root`, or what else a field or flag names.
 
     Raises:
         UserError: the root is not set, is not there, or is no folder, .tar or .zip; an archive is
             damaged or holds names that point outside of it.
     """
     if not root:
-        raise UserError("config.data.root: not set: give the folder, .tar or .zip with the data")
+        raise UserError(f"{field}: not set: give the folder, .tar or .zip with the data")
     path = as_path(root)
     try:
-        return _in_bucket(path) if is_remote(path) else _on_disk(path.expanduser())
+        return _in_bucket(path, field) if is_remote(path) else _on_disk(path.expanduser(), field)
     except OSError as error:
-        text = f"config.data.root: {path}: {error.strerror}: give the folder, .tar or .zip"
+        text = f"{field}: {path}: {error.strerror}: give the folder, .tar or .zip"
         raise UserError(text) from error
 
 
-def _on_disk(path: Path) -> RawFiles:
+def _on_disk(path: Path, field: str) -> RawFiles:
     if stat.S_ISDIR(path.stat().st_mode):
         return Folder(path)
     with path.open("rb") as file:
-        kind = _archive_kind(path, file.read(HEAD))
+        kind = _archive_kind(path, file.read(HEAD), field)
     return kind(path)
 
 
-def _in_bucket(path: epath.Path) -> RawFiles:
+def _in_bucket(path: epath.Path, field: str) -> RawFiles:
     facts = buckets.facts_of(path)
     if facts["type"] == "directory":
         return BucketFolder(path)
-    return BucketArchive(path, facts, _archive_kind(path, buckets.read(path, 0, HEAD)))
+    return BucketArchive(path, facts, _archive_kind(path, buckets.read(path, 0, HEAD), field))
 
 
-def _archive_kind(path: Path | epath.Path, start: bytes) -> "type[TarArchive] | type[ZipArchive]":
+def _archive_kind(
+    path: Path | epath.Path, start: bytes, field: str
+) -> "type[TarArchive] | type[ZipArchive]":
     """Tells by the first bytes, not by the name."""
     if start.startswith((b"PK\x03\x04", b"PK\x05\x06")):
         return ZipArchive
     if start[257:262] == b"ustar":
         return TarArchive
     raise UserError(
-        f"config.data.root: {path} is no folder, no plain .tar and no .zip, or is damaged: "
+        f"{field}: {path} is no folder, no plain .tar and no .zip, or is damaged: "
         "unpack it and give the folder"
     )
 
@@ -217,7 +219,7 @@ def _refuse_repeated(names: list[str], path: str) -> None:
 
 
 def _damaged(path: str, reason: object) -> UserError:
-    return UserError(f"config.data.root: {path} is damaged ({reason}): copy it again")
+    return UserError(f"{path} is damaged ({reason}): copy it again")
 
 
 def _archive_stamp(path: Path) -> str:

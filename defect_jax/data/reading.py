@@ -2,7 +2,7 @@
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from typing import TypeVar
@@ -21,15 +21,16 @@ MOST_THREADS = 8  # each holds a decoded picture
 
 
 def in_threads(function: Callable[[T], R], items: Sequence[T], description: str) -> Iterator[R]:
+    """As `threaded`, and shows how far it is."""
+    return track(threaded(function, items), description, total=len(items))
+
+
+def threaded(function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
     """Applies `function` to every item, several at a time, and yields the results in order.
 
     Threads are enough, since both decoders release Python's lock. No more than a few results wait
     to be taken: Executor.map would hold all of them, and with them a whole data set.
     """
-    return track(_in_threads(function, items), description, total=len(items))
-
-
-def _in_threads(function: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
     threads = min(MOST_THREADS, os.cpu_count() or 1)
     pool = ThreadPoolExecutor(threads)
     todo = iter(items)

@@ -1,0 +1,71 @@
+"""Writes a trained network as files that decide without this package (--mode=export)."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import export as jax_export
+from ml_collections import ConfigDict
+
+from defect_jax.deployed import OUTPUTS, make_deployed
+from defect_jax.errors import UserError
+from defect_jax.exported import card, parity
+from defect_jax.exported.folder import written_whole
+from defect_jax.onnx_graph import to_onnx
+from defect_jax.paths import AnyPath, as_path, is_remote
+from defect_jax.predictor import restore
+from defect_jax.progress import say
+from defect_jax.sharding import one_device_mesh
+
+FIELD = "--output"
+INPUT = "image"
+STABLEHLO, ONNX, CARD = "model.stablehlo", "model.onnx", "model.json"
+DTYPE = "float32"  # the one that every runtime has
+PLATFORMS = ("cpu", "cuda", "tpu")
+
+
+def export(workdir: AnyPath, output: str) -> None:
+    """Writes model.stablehlo, model.onnx and model.json into a new folder, or nothing at all.
+
+    Both models are run, on pictures of several sizes, before the folder appears.
+
+    Raises:
+        UserError: there is no trained network, or the folder cannot be written or is not empty.
+        parity.Differs: the two models disagree.
+    """
+    folder = as_path(output)
+    if is_remote(folder):
+        raise UserError(f"{FIELD}: {output} must be a folder of this machine")
+    trained = restore(workdir, one_device_mesh())
+    if trained.config.evaluation.dtype != DTYPE:
+        raise UserError(
+            f"config.evaluation.dtype is {trained.config.evaluation.dtype}: exported files "
+            f"calculate in {DTYPE}, and thresholds have to be chosen in it; train with that"
+        )
+    deployed = make_deployed(*trained)
+    shape = input_shape(trained.config)
+    say("writing the network as StableHLO …")
+    stablehlo = to_stablehlo(deployed, shape)
+    say("writing the network as ONNX …")
+    onnx = to_onnx(deployed, {INPUT: shape}, OUTPUTS).SerializeToString()
+    largest = parity.check(stablehlo, onnx, trained.config)
+    files = {STABLEHLO: stablehlo, ONNX: onnx}
+    text = card.card(trained.config, trained.rule, workdir, files, largest)
+    with written_whole(folder, FIELD) as partial:
+        for name, data in (files | {CARD: text.encode()}).items():
+            (partial / name).write_bytes(data)
+    sizes = ", ".join(f"{name} {len(data) / 1e6:.1f} MB" for name, data in files.items())
+    say(f"wrote {folder}: {sizes}; largest difference of a probability {largest:.1e}")
+
+
+def input_shape(config: ConfigDict) -> jax.ShapeDtypeStruct:
+    """Pictures of any number and any size, in the channels and depth that the network knows."""
+    sizes = jax_export.symbolic_shape(f"b, h, w, {config.picture.channels}")
+    return jax.ShapeDtypeStruct(sizes, jnp.uint8 if config.picture.bit_depth == 8 else jnp.uint16)
+
+
+def to_stablehlo(function: Callable[..., Any], shape: jax.ShapeDtypeStruct) -> bytes:
+    """The function for every platform, as `jax.export.deserialize` reads it."""
+    exported = jax_export.export(jax.jit(function), platforms=PLATFORMS)(shape)
+    return bytes(exported.serialize())

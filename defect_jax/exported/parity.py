@@ -1,0 +1,81 @@
+"""Whether the two exported models say the same, before anybody relies on one of them."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from jax import export as jax_export
+from jaxtyping import UInt
+from ml_collections import ConfigDict
+
+from defect_jax.deployed import OUTPUTS
+
+PROBABILITIES = ("probability", "score", "mask_score")
+MOST_PROBABILITY = 1e-4
+MOST_PIXELS = 1e-5  # share of the mask's pixels; those at the very threshold may fall either way
+
+
+class Differs(RuntimeError):
+    """Two models of the same network decide differently: a bug of ours."""
+
+
+def check(stablehlo: bytes, onnx: bytes, config: ConfigDict) -> float:
+    """Runs both models on made-up pictures; returns the largest difference of a probability.
+
+    Raises:
+        Differs: by more than `MOST_PROBABILITY`, in a decision, or in more than `MOST_PIXELS`.
+    """
+    ours, theirs = of_stablehlo(stablehlo), of_onnx(onnx)
+    largest, pixels, different = 0.0, 0, 0
+    for images in pictures(config):
+        one, two = ours(images), theirs(images)
+        for name in PROBABILITIES:
+            largest = max(largest, float(np.abs(one[name] - two[name]).max()))
+        pixels += one["mask"].size
+        different += int((one["mask"] != two["mask"]).sum())
+        if not np.array_equal(one["rejected"], two["rejected"]):
+            raise Differs(f"pictures of {images.shape[1:3]} px are decided differently")
+    if largest > MOST_PROBABILITY:
+        raise Differs(f"probabilities differ by {largest}")
+    if different > max(1, MOST_PIXELS * pixels):
+        raise Differs(f"masks differ in {different} of {pixels} pixels")
+    return largest
+
+
+def of_stablehlo(data: bytes):
+    """The model as a function of pictures [b h w c] to its outputs by name."""
+    exported = jax_export.deserialize(bytearray(data))
+    return lambda images: dict(zip(OUTPUTS, map(np.asarray, exported.call(images)), strict=True))
+
+
+def of_onnx(data: bytes):
+    """The same, run by onnxruntime on the CPU, after onnx's own checker."""
+    import onnx
+    import onnxruntime
+
+    onnx.checker.check_model(data, full_check=True)
+    session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
+    return lambda images: dict(
+        zip(OUTPUTS, session.run(list(OUTPUTS), {"image": images}), strict=True)
+    )
+
+
+def pictures(config: ConfigDict) -> Iterator[UInt[np.ndarray, "b h w c"]]:
+    """Noise of the frame's size, larger, smaller, one pixel wide; black and white."""
+    height, width = config.data.size
+    dtype = np.uint8 if config.picture.bit_depth == 8 else np.uint16
+    rng = np.random.default_rng(0)
+    sizes: Sequence[tuple[int, int, int]] = (
+        (2, height, width),
+        (1, height * 2 + 3, width // 2 + 1),
+        (1, 7, width + 5),
+        (1, height, 1),
+    )
+    smallest = config.data.min_scale
+    for count, rows, columns in sizes:
+        if min(height / rows, width / columns) < smallest:
+            continue  # the program refuses such pictures
+        shape = (count, rows, columns, config.picture.channels)
+        noise = rng.normal(config.picture.mean, config.picture.deviation, shape)
+        yield (np.clip(noise, 0.0, 1.0) * np.iinfo(dtype).max).astype(dtype)
+    for value in (0, np.iinfo(dtype).max):
+        yield np.full((1, height, width, config.picture.channels), value, dtype)

@@ -1,0 +1,64 @@
+"""Which numbers the graph has, and in which of them it calculates."""
+
+from typing import Any
+
+import numpy as np
+from onnx import TensorProto
+
+from defect_jax.onnx_graph.graph import Graph
+from defect_jax.onnx_graph.unsupported import Unsupported
+
+TENSOR_TYPES: dict[np.dtype, int] = {
+    np.dtype(np.bool_): TensorProto.BOOL,
+    np.dtype(np.uint8): TensorProto.UINT8,
+    np.dtype(np.uint16): TensorProto.UINT16,
+    np.dtype(np.uint32): TensorProto.UINT32,
+    np.dtype(np.int8): TensorProto.INT8,
+    np.dtype(np.int16): TensorProto.INT16,
+    np.dtype(np.int32): TensorProto.INT32,
+    np.dtype(np.int64): TensorProto.INT64,
+    np.dtype(np.float32): TensorProto.FLOAT,
+    np.dtype(np.float64): TensorProto.DOUBLE,
+}
+# Runtimes calculate with few kinds of integers. What is wider holds every result, and cut back to
+# the narrower type it wraps round as JAX does.
+CALCULATED_AS: dict[np.dtype, np.dtype] = {
+    np.dtype(np.bool_): np.dtype(np.int32),
+    np.dtype(np.uint8): np.dtype(np.int32),
+    np.dtype(np.uint16): np.dtype(np.int32),
+    np.dtype(np.int8): np.dtype(np.int32),
+    np.dtype(np.int16): np.dtype(np.int32),
+    np.dtype(np.uint32): np.dtype(np.int64),
+}
+
+
+def tensor_type(dtype: Any) -> int:
+    """ONNX's number for a dtype.
+
+    Raises:
+        Unsupported: ONNX runtimes lack it (bfloat16, float16), or ONNX does (random keys).
+    """
+    try:
+        return TENSOR_TYPES[dtype]
+    except (KeyError, TypeError):
+        known = ", ".join(str(each) for each in TENSOR_TYPES)
+        raise Unsupported(f"dtype {dtype}: must be one of {known}") from None
+
+
+def calculated_as(dtype: np.dtype) -> np.dtype:
+    """The dtype that arithmetic on `dtype` is done in.
+
+    >>> print(calculated_as(np.dtype(np.uint8)), calculated_as(np.dtype(np.float32)))
+    int32 float32
+    """
+    return CALCULATED_AS.get(dtype, dtype)
+
+
+def cast(graph: Graph, name: str, before: np.dtype, after: np.dtype) -> str:
+    """The tensor `name` in another dtype; numbers known already are cast here and now."""
+    if before == after:
+        return name
+    known = graph.initializers.get(name)
+    if known is not None:
+        return graph.initializer(known.astype(after))
+    return graph.node("Cast", name, to=tensor_type(after))

@@ -1,0 +1,171 @@
+"""Decides on every picture of a folder: the story of --mode=predict."""
+
+import dataclasses
+import hashlib
+import time
+from collections.abc import Iterator, Mapping
+from functools import partial
+from itertools import islice
+from typing import Any, NamedTuple
+
+import numpy as np
+
+import defect_jax
+from defect_jax import interrupts
+from defect_jax.data.images import BadImage, inspect_image
+from defect_jax.data.raw_files import RawFiles
+from defect_jax.data.reading import threaded
+from defect_jax.errors import UserError
+from defect_jax.paths import AnyPath, as_path, is_remote
+from defect_jax.prediction.inputs import Input, absolute, open_input
+from defect_jax.prediction.outputs import FIELD, Outputs, Prediction, as_prediction
+from defect_jax.prediction.page import write_page
+from defect_jax.predictor import BATCH_SIZE, Framed, Predictor, load
+from defect_jax.progress import say, track
+from defect_jax.sharding import make_mesh
+
+
+class Read(NamedTuple):
+    """A picture that was read, or why it was not."""
+
+    id: str
+    origin: dict[str, str]  # the file's name and fingerprint
+    image: np.ndarray | None = None
+    framed: Framed | None = None
+    fault: str = ""
+
+
+class Done(NamedTuple):
+    """What is said of a picture: nothing where it cannot be used, or was decided on before."""
+
+    read: Read
+    prediction: Prediction | None
+
+
+def predict(input: str, output: str, workdir: AnyPath, max_megapixels: float, strict: bool) -> None:
+    """Decides on the pictures below `input` and writes everything into the folder `output`.
+
+    A run that was cut off goes on with the same command: pictures that have not changed since are
+    not decided on again.
+
+    Args:
+        workdir: of a trained network.
+        max_megapixels: larger pictures are refused before they are decoded.
+        strict: whether the first picture that cannot be used ends the run.
+
+    Raises:
+        UserError: a path that cannot be used, or, at the end, pictures that could not be used.
+    """
+    raw, inputs = open_input(input)
+    folder = as_path(output)
+    if is_remote(folder):
+        raise UserError(f"{FIELD}: {output} must be a folder of this machine")
+    mesh = make_mesh(data=-1, fsdp=1)
+    predictor = load(workdir, BATCH_SIZE * mesh.size, mesh)
+    classes = list(predictor.config.picture.classes)
+    start = time.monotonic()
+    with Outputs(folder, settings(input, workdir, predictor), len(classes)) as outputs:
+        known = {id: line["sha256"] for id, line in outputs.lines.items() if "fault" not in line}
+        look = partial(read, raw, predictor, known, max_megapixels)
+        decided = decide(predictor, threaded(look, inputs))
+        write = partial(write_files, outputs)
+        for done in track(threaded(write, decided), "deciding", len(inputs)):
+            record(outputs, done, strict)
+        lines = outputs.finish([picture.id for picture in inputs])
+    say_how_many(lines, known, time.monotonic() - start)
+    write_page(folder, raw, lines, predictor.rule)
+    say(f"wrote {folder}")
+    refuse_faults(lines)
+
+
+def settings(input: str, workdir: AnyPath, predictor: Predictor) -> dict[str, Any]:
+    """What the results follow from; those of another run are not mixed with them."""
+    return {
+        "input": absolute(input),
+        "defect_jax": defect_jax.__version__,
+        "workdir": str(workdir),
+        "fingerprint": predictor.config.picture.fingerprint,
+        "decision": dataclasses.asdict(predictor.rule),
+    }
+
+
+def read(
+    raw: RawFiles,
+    predictor: Predictor,
+    known: Mapping[str, str],
+    max_megapixels: float,
+    picture: Input,
+) -> Read:
+    """Reads, checks and frames a picture; what is wrong with it is said, not raised.
+
+    Args:
+        known: id -> fingerprint of the pictures that were decided on before.
+    """
+    origin = {"file": picture.name}
+    try:
+        data = raw.read(picture.name)
+        origin["sha256"] = hashlib.sha256(data).hexdigest()
+        if known.get(picture.id) == origin["sha256"]:
+            return Read(picture.id, origin)
+        _, image = inspect_image(data, max_megapixels)
+        framed = predictor.framed(image, raw.where(picture.name))
+    except (BadImage, OSError) as error:
+        what = getattr(error, "strerror", None) or error
+        return Read(picture.id, origin, fault=f"{raw.where(picture.name)}: {what}")
+    except UserError as error:
+        return Read(picture.id, origin, fault=str(error))
+    return Read(picture.id, origin, image, framed)
+
+
+def decide(predictor: Predictor, pictures: Iterator[Read]) -> Iterator[tuple[Read, Any]]:
+    """Yields each picture with its decision, in order; None where there is nothing to decide."""
+    while batch := list(islice(pictures, predictor.batch_size)):
+        interrupts.boundary()
+        framed = [picture.framed for picture in batch if picture.framed is not None]
+        decisions = iter(predictor.decide(framed))
+        for picture in batch:
+            yield picture, next(decisions) if picture.framed is not None else None
+
+
+def write_files(outputs: Outputs, decided: tuple[Read, Any]) -> Done:
+    """Writes the pictures that belong to a decision."""
+    picture, decision = decided
+    if decision is None:
+        return Done(picture, None)
+    outputs.write_files(picture.id, picture.image, decision.mask)
+    return Done(picture._replace(image=None, framed=None), as_prediction(picture.id, decision))
+
+
+def record(outputs: Outputs, done: Done, strict: bool) -> None:
+    """Adds the line of a picture; says what is wrong with it.
+
+    Raises:
+        UserError: it cannot be used, and `strict` is set.
+    """
+    picture = done.read
+    if picture.fault:
+        if strict:
+            raise UserError(picture.fault)
+        say(picture.fault)
+        outputs.add_fault(picture.id, picture.fault, picture.origin)
+    elif done.prediction is not None:
+        outputs.add(done.prediction, picture.origin)
+
+
+def say_how_many(lines: list[dict[str, Any]], known: Mapping[str, str], seconds: float) -> None:
+    """Says how many pictures were decided on, and how fast."""
+    new = sum("fault" not in line and known.get(line["id"]) != line["sha256"] for line in lines)
+    before = f", {len(known)} were decided on before" if known else ""
+    rate = f"{new / max(seconds, 1e-9):.1f}/s, reading and writing included"
+    say(f"{new} pictures in {seconds:.1f} s: {rate}{before}")
+
+
+def refuse_faults(lines: list[dict[str, Any]]) -> None:
+    """Ends with exit code 2 where pictures were skipped.
+
+    Raises:
+        UserError: with their number.
+    """
+    faults = sum("fault" in line for line in lines)
+    if faults:
+        raise UserError(f"--input: {faults} of {len(lines)} pictures cannot be used, listed above")

@@ -1,0 +1,1 @@
+"""The files of --mode=predict: which pictures come in, and what is written of each."""

@@ -1,0 +1,60 @@
+"""The pictures to decide on: a file, or all pictures of a folder, an archive or a bucket."""
+
+from collections import Counter
+from pathlib import Path
+from typing import NamedTuple
+
+from defect_jax.data.images import SUFFIXES
+from defect_jax.data.raw_files import Folder, RawFiles, open_root
+from defect_jax.errors import UserError
+from defect_jax.paths import as_path, is_remote
+
+FIELD = "--input"
+
+
+class Input(NamedTuple):
+    """One picture: its id in every table, and its name among the raw files."""
+
+    id: str
+    name: str
+
+
+def open_input(path: str) -> tuple[RawFiles, list[Input]]:
+    """Lists the pictures below `path`, in the order of their names.
+
+    A picture's id is its path below the input without suffix; where two differ in that alone, the
+    suffix stays.
+
+    Raises:
+        UserError: there is no such path, or no picture in it.
+    """
+    raw, names = _files(path)
+    names = [name for name in names if name.lower().endswith(SUFFIXES)]
+    if not names:
+        raise UserError(f"{FIELD}: {path} holds no {' '.join(SUFFIXES)} files")
+    stems = {name: name.rpartition(".")[0] for name in names}
+    taken = Counter(stems.values())
+    ids = [stems[name] if taken[stems[name]] == 1 else name for name in names]
+    return raw, [Input(id, name) for id, name in zip(ids, names, strict=True)]
+
+
+def absolute(path: str) -> str:
+    """The same input by a name that does not depend on where the program was started."""
+    local = as_path(path)
+    return path if is_remote(local) else str(local.expanduser().absolute())
+
+
+def _files(path: str) -> tuple[RawFiles, list[str]]:
+    local = as_path(path)
+    if not is_remote(local) and path.lower().endswith(SUFFIXES) and local.is_file():
+        local = local.expanduser().absolute()
+        return OneFile(local), [local.name]
+    raw = open_root(path, FIELD)
+    return raw, raw.names()
+
+
+class OneFile(Folder):
+    """A single file as raw files; its neighbours are not looked at."""
+
+    def __init__(self, path: Path):
+        self._path, self._names = path.parent, [path.name]

@@ -1,0 +1,171 @@
+"""What --mode=predict writes: tables that grow picture by picture, masks, overlays.
+
+A picture's line is written after its files, so that what a killed run leaves is whole; the same
+command then goes on behind it.
+"""
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import UInt, UInt8
+
+from defect_jax import atomic
+from defect_jax.append import LineFile
+from defect_jax.data.images import encode_classes, encode_mask
+from defect_jax.errors import UserError
+from defect_jax.prediction.overlay import overlay
+from defect_jax.predictor import Decision
+
+FIELD = "--output"
+SETTINGS, LINES, TABLE = "run.json", "predictions.jsonl", "predictions.csv"
+
+
+class Prediction(NamedTuple):
+    """A row of predictions.csv."""
+
+    id: str  # path below the input, without suffix
+    probability: float  # of a defect, calibrated
+    score: float  # of the classification head, as it is; without one, the mask's
+    mask_score: float  # highest probability of a pixel
+    decision: int  # 1 = rejected by the score
+    mask_decision: int  # 1 = rejected by the mask
+    predicted_px: int
+    height: int
+    width: int
+
+
+class Outputs:
+    """The folder of one prediction; a context manager that keeps what is finished."""
+
+    def __init__(self, folder: Path, settings: Mapping[str, Any], classes: int):
+        """Takes what the results follow from, and the number of classes of the masks.
+
+        Raises:
+            UserError: the folder holds something else, or results of other settings.
+        """
+        self.folder, self._settings, self._classes = (
+            folder,
+            json.loads(json.dumps(settings)),
+            classes,
+        )
+        self.lines: dict[str, dict[str, Any]] = {}  # by id; of this run and of those before
+        _refuse_others(folder, self._settings)
+
+    def __enter__(self) -> "Outputs":
+        try:
+            atomic.write_text(self.folder / SETTINGS, json.dumps(self._settings, indent=2) + "\n")
+            for line in _read_lines(self.folder / LINES):
+                self.lines[line["id"]] = line
+            kept = list(self.lines.values())
+            self._lines = LineFile(self.folder / LINES, map(json.dumps, kept))
+            self._table = LineFile(self.folder / TABLE, _table(kept))
+        except OSError as error:
+            raise UserError(
+                f"{FIELD}: {self.folder} cannot be written: {error.strerror}"
+            ) from error
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self._lines.close()
+        self._table.close()
+
+    def write_files(
+        self, id: str, image: UInt[np.ndarray, "h w c"], mask: UInt8[np.ndarray, "h w"]
+    ) -> None:
+        """Writes masks/<id>.png, overlays/<id>.jpg and, of several classes, classes/<id>.png.
+
+        May be called from several threads.
+        """
+        files = {f"masks/{id}.png": encode_mask(mask > 0)}
+        files[f"overlays/{id}.jpg"] = overlay(image, mask > 0)
+        if self._classes > 1:
+            files[f"classes/{id}.png"] = encode_classes(mask)
+        for name, data in files.items():
+            path = self.folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(data)
+
+    def add(self, prediction: Prediction, origin: Mapping[str, str]) -> None:
+        """Adds a picture's line; its files are written already."""
+        self._add(prediction._asdict() | dict(origin))
+        self._table.write(_row(prediction))
+
+    def add_fault(self, id: str, fault: str, origin: Mapping[str, str]) -> None:
+        """Adds the line of a picture that cannot be used."""
+        self._add({"id": id, "fault": fault, **origin})
+
+    def _add(self, line: dict[str, Any]) -> None:
+        self.lines[line["id"]] = line
+        self._lines.write(json.dumps(line))
+
+    def finish(self, ids: Iterable[str]) -> list[dict[str, Any]]:
+        """Puts the tables into the order of `ids`, and takes away files without a row."""
+        self.__exit__()
+        lines = [self.lines.pop(id) for id in ids]
+        for id in [*self.lines, *(line["id"] for line in lines if "fault" in line)]:
+            for kind, suffix in (("masks", "png"), ("classes", "png"), ("overlays", "jpg")):
+                (self.folder / kind / f"{id}.{suffix}").unlink(missing_ok=True)
+        atomic.write_text(self.folder / LINES, "".join(f"{json.dumps(line)}\n" for line in lines))
+        atomic.write_text(self.folder / TABLE, "".join(f"{row}\n" for row in _table(lines)))
+        return lines
+
+
+def _refuse_others(folder: Path, settings: Mapping[str, Any]) -> None:
+    try:
+        there = list(folder.iterdir()) if folder.exists() else []
+        before = json.loads((folder / SETTINGS).read_text("utf-8")) if there else settings
+    except FileNotFoundError:
+        raise UserError(f"{FIELD}: {folder} holds other files: name a new folder") from None
+    except (OSError, ValueError) as error:
+        raise UserError(f"{FIELD}: {folder} cannot be read: {error}") from error
+    changed = sorted(name for name in settings if before.get(name) != settings[name])
+    if changed:
+        raise UserError(
+            f"{FIELD}: {folder} holds results of another run ({', '.join(changed)} differs): "
+            "name another folder"
+        )
+
+
+def _read_lines(path: Path) -> list[dict[str, Any]]:
+    """The lines of a run before; one that a kill cut short is left out."""
+    lines = []
+    for text in path.read_text("utf-8").splitlines() if path.exists() else ():
+        try:
+            lines.append(json.loads(text))
+        except ValueError:
+            break
+    return lines
+
+
+def _table(lines: Iterable[Mapping[str, Any]]) -> Iterable[str]:
+    yield ",".join(Prediction._fields)
+    for line in lines:
+        if "fault" not in line:
+            yield _row(Prediction(*(line[name] for name in Prediction._fields)))
+
+
+def _row(prediction: Prediction) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="").writerow(prediction)
+    return text.getvalue()
+
+
+def as_prediction(id: str, decision: Decision) -> Prediction:
+    """The row of a decision."""
+    height, width = decision.mask.shape
+    return Prediction(
+        id=id,
+        probability=decision.probability,
+        score=decision.score,
+        mask_score=decision.mask_score,
+        decision=int(decision.rejected),
+        mask_decision=int(decision.mask_rejected),
+        predicted_px=int(np.count_nonzero(decision.mask)),
+        height=height,
+        width=width,
+    )

@@ -1,0 +1,172 @@
+"""Exported files: whole or not there, and deciding as the trained network does, without it."""
+
+import json
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import onnx
+import pytest
+from tiny_predictor import RULE, surface, tiny_config, tiny_network, tiny_predictor
+
+from defect_jax import export as mode
+from defect_jax.deployed import OUTPUTS, make_deployed
+from defect_jax.errors import UserError
+from defect_jax.exported import parity
+from defect_jax.predictor import Trained
+
+COLOUR = {"picture.channels": 3, "picture.bit_depth": 16}
+CLASSES = {"model.num_classes": 3, "picture.classes": ["a", "b", "c"]}
+FILLED = {"data.max_scale": 3.0, "data.max_stretch": 2.0}
+SIZES = [(32, 48), (20, 30), (100, 60), (1, 50), (300, 1), (33, 47), (200, 400), (5, 5)]
+
+
+def pictures(config):
+    """Noisy surfaces of all sizes, black and white ones."""
+    channels = config.picture.channels
+    dtype = np.uint8 if config.picture.bit_depth == 8 else np.uint16
+    made = [surface(*size, channels, dtype, seed) for seed, size in enumerate(SIZES)]
+    flat = (40, 50) if channels == 1 else (40, 50, channels)
+    return [*made, np.zeros(flat, dtype), np.full(flat, np.iinfo(dtype).max, dtype)]
+
+
+def assert_agree(decision, outputs):
+    assert bool(outputs["rejected"][0]) == decision.rejected
+    for name in parity.PROBABILITIES:
+        assert float(outputs[name][0]) == pytest.approx(getattr(decision, name), abs=2e-5)
+    different = (outputs["mask"][0] != decision.mask).sum()
+    assert different <= max(1, 1e-4 * decision.mask.size)  # at the very threshold
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        COLOUR,
+        CLASSES,
+        FILLED,
+        {"model.classification_head": False},
+        {"evaluation.flips": True},
+        {"model.dtype": "bfloat16"},
+    ],
+)
+def test_the_function_decides_as_the_predictor_does(changes):
+    config = tiny_config(**changes)
+    network, average = tiny_network(config)
+    deployed = jax.jit(make_deployed(network, config, average, RULE))
+    predictor = tiny_predictor(**changes)
+    for image in pictures(config):
+        batch = image.reshape(1, *image.shape[:2], -1)
+        assert_agree(predictor.predict(image), dict(zip(OUTPUTS, deployed(batch), strict=True)))
+
+
+@pytest.fixture(scope="module", params=[{}, COLOUR | CLASSES], ids=["grey", "colour, classes"])
+def made(request, tmp_path_factory):
+    """A folder of exported files and the config of the network in them."""
+    config = tiny_config(**request.param)
+    network, average = tiny_network(config)
+    folder = tmp_path_factory.mktemp("export") / "model"
+    with pytest.MonkeyPatch.context() as patch:
+        trained = Trained(network, config, average, RULE)
+        patch.setattr(mode, "restore", lambda workdir, mesh: trained)
+        mode.export(tmp_path_factory.mktemp("workdir"), str(folder))
+    return folder, config, request.param
+
+
+def test_both_files_decide_as_the_predictor_does(made):
+    folder, config, changes = made
+    predictor = tiny_predictor(**changes)
+    models = [
+        parity.of_stablehlo((folder / mode.STABLEHLO).read_bytes()),
+        parity.of_onnx((folder / mode.ONNX).read_bytes()),
+    ]
+    for image in pictures(config):
+        batch = image.reshape(1, *image.shape[:2], -1)
+        for model in models:
+            assert_agree(predictor.predict(image), model(batch))
+            twice = model(np.concatenate([batch, batch[:, ::-1]]))
+            assert_agree(predictor.predict(image), {k: v[:1] for k, v in twice.items()})
+
+
+WITHOUT_PACKAGE = """
+import sys
+sys.modules["defect_jax"] = sys.modules[{other!r}] = None
+import numpy as np
+images = np.load(sys.argv[2])
+{run}
+np.savez(sys.argv[3], *map(np.asarray, outputs))
+"""
+RUNS = {
+    "onnxruntime": """
+from jax import export
+outputs = export.deserialize(bytearray(open(sys.argv[1], "rb").read())).call(images)
+""",
+    "jax": """
+import onnxruntime
+session = onnxruntime.InferenceSession(sys.argv[1])
+outputs = session.run(None, {"image": images})
+""",
+}
+
+
+@pytest.mark.parametrize(("other", "name"), [("onnxruntime", mode.STABLEHLO), ("jax", mode.ONNX)])
+def test_a_file_runs_without_this_package(made, other, name, tmp_path):
+    folder, config, changes = made
+    image = pictures(config)[2]
+    np.save(tmp_path / "in.npy", image.reshape(1, *image.shape[:2], -1))
+    script = WITHOUT_PACKAGE.format(other=other, run=RUNS[other])
+    paths = [folder / name, tmp_path / "in.npy", tmp_path / "out.npz"]
+    subprocess.run([sys.executable, "-c", script, *map(str, paths)], check=True, timeout=300)
+    with np.load(tmp_path / "out.npz") as arrays:
+        outputs = dict(zip(OUTPUTS, arrays.values(), strict=True))
+    assert_agree(tiny_predictor(**changes).predict(image), outputs)
+
+
+def test_the_card_says_what_goes_in_and_how_it_is_decided(made):
+    folder, config, _ = made
+    card = json.loads((folder / mode.CARD).read_text())
+    assert card["input"]["shape"] == ["b", "h", "w", config.picture.channels]
+    assert card["input"]["dtype"] == f"uint{config.picture.bit_depth}"
+    assert card["classes"] == config.picture.classes
+    assert card["thresholds"]["threshold"] == RULE.threshold
+    assert card["thresholds"]["chosen_on"] == "val"
+    assert card["data"] == {"name": "synthetic", "fingerprint": "f"}
+    assert card["metrics"] is None  # the workdir has no evaluation
+    model = onnx.load(folder / mode.ONNX)
+    assert [output.name for output in model.graph.output] == list(card["outputs"]) == [*OUTPUTS]
+    assert set(card["files"]) == {mode.STABLEHLO, mode.ONNX}
+
+
+@pytest.fixture
+def exported(tmp_path, monkeypatch):
+    """Exports a tiny network below `tmp_path`."""
+    config = tiny_config()
+    network, average = tiny_network(config)
+    trained = Trained(network, config, average, RULE)
+    monkeypatch.setattr(mode, "restore", lambda workdir, mesh: trained)
+    return lambda name: mode.export(tmp_path / "workdir", str(tmp_path / name))
+
+
+def test_models_that_disagree_are_not_written(exported, tmp_path, monkeypatch):
+    monkeypatch.setattr(parity, "MOST_PROBABILITY", -1.0)
+    with pytest.raises(parity.Differs, match="probabilities differ"):
+        exported("out")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_network_judged_in_another_dtype_is_refused(tmp_path, monkeypatch):
+    config = tiny_config(**{"evaluation.dtype": "bfloat16"})
+    trained = Trained(*tiny_network(config)[:1], config, None, RULE)
+    monkeypatch.setattr(mode, "restore", lambda workdir, mesh: trained)
+    with pytest.raises(UserError, match="config.evaluation.dtype is bfloat16"):
+        mode.export(tmp_path, str(tmp_path / "out"))
+
+
+def test_a_folder_that_holds_something_is_left_alone(exported, tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("years of work")
+    for name, says in (("mine", "mine is not empty"), ("mine/thesis.txt/below", "cannot be")):
+        with pytest.raises(UserError, match=f"--output: .*{says}"):
+            exported(name)
+    assert [path.name for path in tmp_path.rglob("*")] == ["mine", "thesis.txt"]

@@ -1,0 +1,718 @@
+"""ONNX graphs under onnxruntime, against the JAX functions that they were written from."""
+
+import collections
+
+import jax
+import jax.numpy as jnp
+import jaxtyping
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from flax.traverse_util import flatten_dict, unflatten_dict
+from jax import lax
+from jax.export import symbolic_shape
+from tiny_networks import QUICKLY, TINY
+
+from defect_jax.models.flips import over_flips, probabilities
+from defect_jax.models.initialise import initial_variables
+from defect_jax.models.network import SegmentationNetwork
+from defect_jax.native import to_native
+from defect_jax.onnx_graph import Unsupported, to_onnx
+from defect_jax.onnx_graph.convert import graph_of
+from defect_jax.predict_step import normalise
+
+ELEMENTWISE, SUMMED = 1e-6, 1e-5  # tolerances, relative
+
+
+def session(model):
+    onnx.checker.check_model(model, full_check=True)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(
+        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
+
+
+def converted(function, *specs, **options):
+    names = {f"input_{place}": spec for place, spec in enumerate(specs)}
+    results = jax.tree.leaves(jax.make_jaxpr(function)(*specs).out_avals)
+    return to_onnx(function, names, [f"output_{n}" for n in range(len(results))], **options)
+
+
+def run(model, *arrays):
+    return session(model).run(None, {f"input_{n}": array for n, array in enumerate(arrays)})
+
+
+def assert_agree(got, wanted, tolerance):
+    """Integers exactly; floats by their own size, and what is summed by that of the largest or 1:
+    a single logit may cancel to nearly nothing."""
+    wanted = [np.asarray(each) for each in jax.tree.leaves(wanted)]
+    assert len(got) == len(wanted)
+    for one, other in zip(got, wanted, strict=True):
+        assert (one.shape, one.dtype) == (other.shape, other.dtype)
+        if not np.issubdtype(other.dtype, np.floating):
+            np.testing.assert_array_equal(one, other)
+            continue
+        largest = np.abs(other, where=np.isfinite(other), out=np.zeros_like(other)).max(initial=1)
+        slack = 0.0 if tolerance == ELEMENTWISE else tolerance * largest
+        np.testing.assert_allclose(one, other, rtol=tolerance, atol=slack)
+
+
+def answers(function, arrays):
+    return jax.jit(function, compiler_options=QUICKLY)(*arrays)
+
+
+def check(function, shapes, cases, tolerance=ELEMENTWISE, wanted=None):
+    """One model for inputs of symbolic `shapes`, run on each of the cases."""
+    specs = [
+        jax.ShapeDtypeStruct(shape, array.dtype)
+        for shape, array in zip(shapes, cases[0], strict=True)
+    ]
+    model = converted(function, *specs)
+    running = session(model)
+    wanted = wanted or [answers(function, arrays) for arrays in cases]
+    for arrays, answer in zip(cases, wanted, strict=True):
+        got = running.run(None, {f"input_{n}": array for n, array in enumerate(arrays)})
+        assert_agree(got, answer, tolerance)
+    return model
+
+
+def check_batches(function, *arrays, tolerance=ELEMENTWISE, each_alone=True):
+    """Two sizes of the first axis through one model; as JAX stores axes, and channels first.
+
+    The second is asked for by transposing the inputs inside: that moves nothing, but from there on
+    the tensors lie otherwise than JAX has them.
+
+    Args:
+        each_alone: whether what comes of one element of a batch is the first row of all results.
+    """
+    (batch,) = symbolic_shape("b")
+    cases = [arrays, tuple(array[:1] for array in arrays)]
+    wanted = [answers(function, arrays)]
+    first = [each[:1] for each in jax.tree.leaves(wanted)] if each_alone else None
+    wanted.append(first or answers(function, cases[1]))
+    shapes = [(batch, *array.shape[1:]) for array in arrays]
+    check(function, shapes, cases, tolerance, wanted)
+    back = [(0, *range(2, array.ndim), 1) if array.ndim > 2 else None for array in arrays]
+
+    def from_channels_first(*moved):
+        pairs = zip(moved, back, strict=True)
+        return function(*(lax.transpose(x, p) if p else x for x, p in pairs))
+
+    if any(back):
+        cases = [[np.moveaxis(x, -1, 1) if x.ndim > 2 else x for x in case] for case in cases]
+        shapes = [(batch, *array.shape[1:]) for array in cases[0]]
+        check(from_channels_first, shapes, cases, tolerance, wanted)
+
+
+def floats(*shape, low=-3.0, high=3.0, seed=0):
+    return np.random.default_rng(seed).uniform(low, high, shape).astype(np.float32)
+
+
+def integers(*shape, low=0, high=256, dtype=np.int32, seed=0):
+    return np.random.default_rng(seed).integers(low, high, shape).astype(dtype)
+
+
+FLOATS = floats(2, 3, 4, 5)
+POSITIVE = floats(2, 3, 4, 5, low=0.01, high=9.0, seed=1)
+OTHERS = floats(2, 3, 4, 5, seed=2)
+HALVES = np.arange(-12, 12, dtype=np.float32).reshape(2, 3, 4) / 4
+TINY_ONES = np.float32(10.0) ** -np.arange(24, dtype=np.float32).reshape(2, 3, 4)
+WIDE = np.linspace(-80, 80, 24, dtype=np.float32).reshape(2, 3, 4)
+ODD_ONES = np.array([[[0.0, np.inf, -np.inf, np.nan, 1.0, -2.0]]] * 2, np.float32)
+INTS = integers(2, 3, 4, low=-50, high=50)
+DIVISORS = integers(2, 3, 4, low=-4, high=5, seed=3)
+BYTES, MORE_BYTES = integers(2, 3, 4, dtype=np.uint8), integers(2, 3, 4, dtype=np.uint8, seed=1)
+WORDS = integers(2, 3, 4, high=2**16, dtype=np.uint16)
+TRUTHS, MORE_TRUTHS = BYTES > 99, MORE_BYTES > 99
+
+ELEMENTS = {
+    "abs neg": (lambda x: (jnp.abs(x), -x), FLOATS),
+    "floor ceil": (lambda x: (jnp.floor(x), jnp.ceil(x)), HALVES),
+    "round to even": (jnp.round, HALVES),
+    "round away": (lambda x: lax.round(x, lax.RoundingMethod.AWAY_FROM_ZERO), HALVES),
+    "round just below a half": (
+        lambda x: lax.round(x, lax.RoundingMethod.AWAY_FROM_ZERO),
+        np.full((2, 1), 0.49999997, np.float32),
+    ),
+    "sign": (jnp.sign, ODD_ONES),
+    "is_finite": (lambda x: (jnp.isfinite(x), jnp.isnan(x)), ODD_ONES),
+    "exp": (jnp.exp, WIDE),
+    "exp2": (jnp.exp2, FLOATS),
+    "log": (jnp.log, POSITIVE),
+    "log1p": (jnp.log1p, np.concatenate([TINY_ONES, -TINY_ONES / 2, POSITIVE[:, 0, :3, :4]], 1)),
+    "log1p at its ends": (jnp.log1p, np.array([[np.inf, -1.0, 0.0]] * 2, np.float32)),
+    "expm1": (jnp.expm1, np.concatenate([TINY_ONES, -TINY_ONES, WIDE], 1)),
+    "logistic": (jax.nn.sigmoid, WIDE),
+    "tanh": (jnp.tanh, FLOATS),
+    "erf": (jax.scipy.special.erf, FLOATS),
+    "sin cos": (lambda x: (jnp.sin(x), jnp.cos(x)), floats(2, 3, 4, low=0.1, high=1.4)),
+    "sqrt rsqrt": (lambda x: (jnp.sqrt(x), lax.rsqrt(x)), POSITIVE),
+    "square cube": (lambda x: (jnp.square(x), x**3, x**7, x**-2), FLOATS),
+    "pow": (jnp.power, POSITIVE, OTHERS),
+    "pow of an integer": (lambda x, y: lax.pow(x, y), POSITIVE[:, 0, :3, :4], DIVISORS),
+    "add sub mul div": (lambda x, y: (x + y, x - y, x * y, x / y), FLOATS, OTHERS),
+    "with scalars": (lambda x: (2 - x, 0.75 * x, x / 3, 3 / x), FLOATS),
+    "with channels": (lambda x: x * np.arange(5, dtype=np.float32)[None, None, None], FLOATS),
+    "with maps": (lambda x, y: x + y[..., :1], FLOATS, OTHERS),
+    "with means": (lambda x, y: x - y[:, :1, :1] * 2, FLOATS, OTHERS),
+    "rem": (lambda x, y: lax.rem(x, y), FLOATS, OTHERS),
+    "max min": (lambda x, y: (jnp.maximum(x, y), jnp.minimum(x, y)), FLOATS, OTHERS),
+    "relu": (lambda x: (jax.nn.relu(x), jnp.maximum(0.0, x)), FLOATS),
+    "max of nan": (lambda x: (jnp.maximum(x, 1.0), jnp.minimum(x, 1.0)), ODD_ONES),
+    "clamp": (lambda x, y: (jnp.clip(x, -1, 2), lax.clamp(y, x, y + 1)), FLOATS, OTHERS),
+    "comparisons": (lambda x, y: (x < y, x <= y, x > y, x >= y, x == y, x != y), HALVES, -HALVES),
+    "select": (lambda x, y: jnp.where(x > y, x, 2 * y), FLOATS, OTHERS),
+    "select of three": (lambda x: lax.select_n(x % 3, x, -x, 2 * x), np.abs(INTS)),
+    "softmax": (lambda x: (jax.nn.softmax(x), jax.nn.log_softmax(x)), FLOATS),
+    "logsumexp": (lambda x: jax.nn.logsumexp(x, axis=(1, 3)), FLOATS),
+    "softplus": (lambda x: (jax.nn.softplus(x), jax.nn.log_sigmoid(x)), WIDE),
+    "int32": (lambda x, y: (x + y, x - y, x * y, -x, abs(x), jnp.sign(x)), INTS, DIVISORS),
+    "int32 divided": (lambda x, y: (lax.div(x, y), lax.rem(x, y)), INTS, DIVISORS),
+    "int32 divided as Python does": (lambda x: (x // 7, x % 7, x // -3), INTS),
+    "int32 max": (
+        lambda x, y: (jnp.maximum(x, y), jnp.maximum(x, 0), jnp.clip(x, 1, 9)),
+        INTS,
+        INTS,
+    ),
+    "int32 power": (lambda x: x**5, INTS),
+    "uint8": (lambda x, y: (x + y, x - y, x * y, jnp.maximum(x, y)), BYTES, MORE_BYTES),
+    "uint8 divided": (lambda x, y: (lax.div(x, y // 99), x > y), BYTES, MORE_BYTES),
+    "uint8 selected": (
+        lambda x, y: (jnp.where(x > y, x, y), jnp.clip(x, 9, 99)),
+        BYTES,
+        MORE_BYTES,
+    ),
+    "uint16": (lambda x: (x + x, x * x, -x, x > 999, jnp.where(x > 999, x, 0)), WORDS),
+    "bits": (lambda x, y: (x & y, x | y, x ^ y, ~x), INTS, DIVISORS),
+    "truths": (lambda x, y: (x & y, x | y, x ^ y, ~x, x == y), TRUTHS, MORE_TRUTHS),
+    "truths selected": (lambda x, y: (jnp.where(x, y, ~y), jnp.maximum(x, y)), TRUTHS, MORE_TRUTHS),
+    "to float": (lambda x: (x.astype(jnp.float32), x / jnp.float32(65535)), WORDS),
+    "to integers": (
+        lambda x: (x.astype(jnp.int32), x.astype(jnp.uint8), x.astype(jnp.int16)),
+        WIDE,
+    ),
+    "to bytes, wrapped": (lambda x: (x.astype(jnp.uint8), x.astype(jnp.int8)), INTS),
+    "to and from truth": (lambda x: ((x > 5).astype(jnp.float32), x.astype(jnp.bool_)), INTS),
+    "unchanged": (lambda x: (lax.stop_gradient(x), jnp.copy(x), lax.optimization_barrier(x)), INTS),
+}
+
+
+@pytest.mark.parametrize("case", ELEMENTS.values(), ids=ELEMENTS)
+def test_elements(case):
+    function, *arrays = case
+    check_batches(function, *arrays)
+
+
+AXES = {
+    "transpose": lambda x: jnp.transpose(x, (0, 3, 2, 1)) * 2,
+    "transpose of a result": lambda x: jnp.transpose(x[:, :, 0] + 1, (0, 2, 1)),
+    "expand": lambda x: (x[:, None], x[..., None], x[:, :, None, :, None]),
+    "squeeze": lambda x: (jnp.squeeze(x[:, :, :1], 2), jnp.squeeze(x[:, :1, :, 2:3], (1, 3))),
+    "broadcast": lambda x: jnp.broadcast_to(x[:, :1], (*x.shape[:1], 7, *x.shape[2:])),
+    "broadcast to a new axis": lambda x: lax.broadcast_in_dim(
+        x, (x.shape[0], 6, 4, 6, 6), (0, 2, 3, 4)
+    ),
+    "broadcast of a constant": lambda x: x + jnp.broadcast_to(jnp.float32(3), x.shape),
+    "tile": lambda x: jnp.tile(x, (1, 2, 1, 3)),
+    "stack": lambda x: (jnp.stack([x, 2 * x], 0)[0], jnp.stack([x, x + 1, x], 2)),
+    "stack with a constant": lambda x: jnp.stack([x[0, 0], np.ones((6, 6), np.float32)], 1)[None],
+    "unstack": lambda x: jnp.unstack(x, axis=2),
+    "repeat as up-sampling does": lambda x: jnp.stack([x, -x], 2).reshape(x.shape[0], 8, 6, 6),
+    "reshape, join": lambda x: (x.reshape(x.shape[0], 24, 6), x.reshape(x.shape[0], 4, 36)),
+    "reshape, all": lambda x: (
+        x.reshape(x.shape[0], -1),
+        x.reshape(-1, 6).reshape(x.shape[0], 24, 6),
+    ),
+    "reshape, split": lambda x: (
+        x.reshape(x.shape[0], 2, 2, 6, 6),
+        x.reshape(x.shape[0], 4, 6, 2, 3),
+    ),
+    "reshape, regroup": lambda x: x.reshape(x.shape[0], 8, 3, 6),
+    "reshape, ones": lambda x: (
+        x.reshape(x.shape[0], 1, 4, 6, 1, 6),
+        x[:, :1].reshape(x.shape[0], 6, 6),
+    ),
+    "iota": lambda x: x + lax.broadcasted_iota(jnp.float32, (1, 4, 6, 6), 2),
+    "large constants": lambda x: x[:, :1, :1] + lax.iota(jnp.float32, 40000)[None, None, :, None],
+}
+
+
+@pytest.mark.parametrize("function", AXES.values(), ids=AXES)
+def test_axes(function):
+    check_batches(function, floats(2, 4, 6, 6))
+
+
+PIECES = {
+    "slice": lambda x: (x[:, 1:3], x[:, :, ::2], x[..., 1:6:3], x[:, -2:, 1:-1]),
+    "one of an axis": lambda x: (x[:, 2], x[..., -1], x[:, 0, 0, 0], x[:, None, 1]),
+    "rev": lambda x: (x[:, ::-1], jnp.flip(x, (1, 2)), lax.rev(x, (3,))),
+    "strided backwards": lambda x: x[:, ::-2],
+    "split": lambda x: jnp.split(x, [1, 4], axis=3),
+    "concatenate": lambda x: (
+        jnp.concatenate([x, x + 1, x[:, :, :1]], 2),
+        jnp.concatenate([x, jnp.ones((x.shape[0], 4, 6, 2))], -1),
+    ),
+    "pad": lambda x: jnp.pad(x, ((0, 0), (1, 2), (0, 3), (0, 0)), constant_values=7.0),
+    "pad by less than nothing": lambda x: lax.pad(
+        x, jnp.float32(0), ((0, 0, 0), (-1, 2, 0), (0, -2, 0), (0, 0, 0))
+    ),
+    "pad, mirrored": lambda x: jnp.pad(x, ((0, 0), (2, 2), (3, 3), (0, 0)), mode="reflect"),
+    "pad, edges": lambda x: jnp.pad(x, ((0, 0), (2, 0), (0, 1), (0, 0)), mode="edge"),
+    "pad a word": lambda x: jnp.pad(x.astype(jnp.uint16), ((0, 0), (1, 1), (0, 0), (0, 0))),
+    "dynamic_slice": lambda x: lax.dynamic_slice(
+        x, (0, x[0, 0, 0, 0].astype(jnp.int32) ** 2, 1, 9), (1, 2, 3, 4)
+    ),
+    "at an index": lambda x: lax.dynamic_index_in_dim(
+        x, jnp.abs(x[0, 0, 0, 0]).astype(jnp.int32), 2
+    ),
+    "gather": lambda x: (x[:, :, np.array([4, 0, 0])], x[:, np.array([[3, 1], [0, 2]])]),
+    "gather of pairs": lambda x: x[:, np.array([1, 3]), np.array([5, 0])],
+    "gather, computed": lambda x: x[:, :, jnp.abs(x[0, 0, :, 0]).astype(jnp.int32)],
+    "gather of parts of lines": lambda x: (
+        x[:, :3, :3, 0]
+        + lax.gather(
+            x[0, 0],
+            jnp.array([[0], [2], [5]]),
+            lax.GatherDimensionNumbers((1,), (0,), (0,)),
+            (1, 3),
+            mode="promise_in_bounds",
+        )[None]
+    ),
+    "gather, clipped": lambda x: x.at[:, :, jnp.array([2, 9])].get(mode="clip"),
+}
+
+
+@pytest.mark.parametrize("function", PIECES.values(), ids=PIECES)
+def test_pieces(function):
+    check_batches(function, floats(2, 4, 6, 6))
+
+
+REDUCTIONS = {
+    "sum": lambda x: (x.sum((1, 2)), x.sum(3, keepdims=True), x.sum(), x.sum(0)),
+    "mean": lambda x: (x.mean((1, 2), keepdims=True), x.mean(), x.std(3)),
+    "max min": lambda x: (x.max((1, 2)), x.min(-1), x.max(), x.min((0, 3))),
+    "prod": lambda x: x[:, :2].prod(1),
+    "argmax": lambda x: (x.argmax(3), x.argmax(1), x.argmin(2), jnp.round(x).argmax(-1)),
+    "all any": lambda x: ((x > 1).any((1, 2)), (x > -2.9).all(3), (x > 5).any()),
+    "counts": lambda x: ((x > 0).sum((1, 2), dtype=jnp.int32), (x > 0).sum()),
+    "of bytes": lambda x: (x.astype(jnp.uint8).sum((1, 2)), x.astype(jnp.uint8).max(3)),
+    "cumsum": lambda x: (jnp.cumsum(x, 1), lax.cumsum(x, 3, reverse=True)),
+    "cumsum of integers": lambda x: jnp.cumsum(x.astype(jnp.int32), 2),
+    "over nothing": lambda x: lax.reduce_sum_p.bind(x, axes=(), out_sharding=None),
+    "dot": lambda x: (
+        (x @ floats(6, 3), jnp.tensordot(x, floats(6, 2), ((1,), (0,)))[..., 0])
+        if x.shape[1] == 6
+        else x @ floats(6, 3)
+    ),
+    "einsum": lambda x: (
+        jnp.einsum("bhwc,nh->bnwc", x, floats(5, 4)),
+        jnp.einsum("bhwc,bhvc->bhwv", x, x),
+        jnp.einsum("bhwc,bhwc->b", x, x),
+        jnp.einsum("bhwc,hw->c", x, floats(4, 6)),
+    ),
+    "products of integers": lambda x: jnp.einsum(
+        "bhwc,c->bhw", (9 * x).astype(jnp.int32), jnp.arange(6)
+    ),
+}
+
+
+@pytest.mark.parametrize("function", REDUCTIONS.values(), ids=REDUCTIONS)
+def test_reductions_and_products(function):
+    check_batches(function, floats(2, 4, 6, 6), tolerance=SUMMED, each_alone=False)
+
+
+def conv(x, kernel, strides=(1, 1), padding="SAME", **more):
+    numbers = ("NHWC", "HWIO", "NHWC")
+    return lax.conv_general_dilated(x, kernel, strides, padding, dimension_numbers=numbers, **more)
+
+
+CONVOLUTIONS = {
+    "same": lambda x: conv(x, floats(3, 3, 6, 5)),
+    "strided": lambda x: conv(x, floats(3, 3, 6, 5), (2, 3)),
+    "valid": lambda x: conv(x, floats(2, 3, 6, 5), padding="VALID"),
+    "padded unevenly": lambda x: conv(x, floats(3, 3, 6, 5), padding=((0, 2), (3, 1))),
+    "dilated": lambda x: conv(x, floats(3, 3, 6, 2), rhs_dilation=(2, 1)),
+    "depthwise": lambda x: conv(x, floats(3, 3, 1, 6), feature_group_count=6),
+    "in groups": lambda x: conv(x, floats(3, 3, 3, 4), feature_group_count=2),
+    "twice": lambda x: conv(jax.nn.relu(conv(x, floats(3, 3, 6, 5))), floats(1, 1, 5, 3)),
+    "one axis": lambda x: lax.conv_general_dilated(
+        x[:, 0], floats(3, 6, 2), (1,), "SAME", dimension_numbers=("NWC", "WIO", "NWC")
+    ),
+    "with a computed kernel": lambda x: conv(x, jnp.abs(x[0, :3, :3, :, None])),
+}
+
+
+@pytest.mark.parametrize("function", CONVOLUTIONS.values(), ids=CONVOLUTIONS)
+def test_convolutions(function):
+    check_batches(function, floats(2, 8, 9, 6), tolerance=SUMMED, each_alone=False)
+
+
+def pooled(start, operation, window, strides, padding):
+    return lambda x: lax.reduce_window(x, start, operation, window, strides, padding)
+
+
+FLAT = ((0, 0),) * 4
+UNEVEN = ((0, 0), (1, 0), (1, 2), (0, 0))
+WINDOWS = {
+    "max": pooled(-np.inf, lax.max, (1, 2, 2, 1), (1, 2, 2, 1), FLAT),
+    "max, padded": pooled(-np.inf, lax.max, (1, 3, 3, 1), (1, 2, 1, 1), UNEVEN),
+    "max, along one axis": pooled(-np.inf, lax.max, (1, 1, 3, 1), (1, 1, 1, 1), FLAT),
+    "max, over channels": pooled(-np.inf, lax.max, (1, 1, 1, 2), (1, 1, 1, 2), FLAT),
+    "min": pooled(np.inf, lax.min, (1, 3, 3, 1), (1, 1, 2, 1), UNEVEN),
+    "sum": pooled(0.0, lax.add, (1, 2, 2, 1), (1, 2, 2, 1), FLAT),
+    "sum, padded": pooled(0.0, lax.add, (1, 3, 3, 1), (1, 1, 2, 1), UNEVEN),
+    "sum, along rows": pooled(0.0, lax.add, (1, 3, 1, 1), (1, 1, 1, 1), FLAT),
+    "everywhere": lambda x: pooled(0.0, lax.add, (2, 2), (1, 1), ((1, 1), (0, 0)))(x[0, :, :, 0]),
+}
+
+
+@pytest.mark.parametrize("function", WINDOWS.values(), ids=WINDOWS)
+def test_windows(function):
+    check_batches(function, floats(2, 8, 9, 6), tolerance=SUMMED, each_alone=False)
+
+
+def sized(x):
+    """Calculates with sizes that are not known when it is traced."""
+    b, h, w = x.shape
+    rows = jnp.arange(2 * h + 1, dtype=jnp.float32)
+    return (
+        jnp.float32(h // 2) + rows,
+        x.reshape(b, h * w).sum(1),
+        x.reshape(b * w, h).sum(1),
+        jnp.broadcast_to(jnp.float32(h * w - 1), (w % 3 + 1, h)),
+        jnp.pad(x, ((0, 0), (0, -h % 4), (1, w // 2))),
+        x[:, 1 : h - 1, : w // 2],
+        x[:, ::2, ::-1],
+        x[:, h // 2 :],
+        jnp.full((h + 3 * w - 1, h**2 // w), 2, jnp.int32),
+        jnp.mean(x, axis=(1, 2)),
+        lax.broadcasted_iota(jnp.int32, (b, h, w), 1)
+        - lax.broadcasted_iota(jnp.int32, (b, h, w), 2),
+        jnp.cumsum(jnp.ones_like(x), 2),
+        jnp.concatenate([x, x[:, :1]], 1),
+        jnp.tile(x[:, :1], (1, h, 1)),
+        jnp.stack([x, 2 * x], 2).reshape(b, 2 * h, w),
+    )
+
+
+def test_symbolic_sizes():
+    shape = symbolic_shape("b, h, w")
+    cases = [(floats(2, 5, 6),), (floats(1, 8, 3),)]
+    model = check(sized, [shape], cases, SUMMED)
+    sizes = [each.dim_param for each in model.graph.input[0].type.tensor_type.shape.dim]
+    assert sizes == ["b", "h", "w"]
+
+
+def test_a_size_read_off_its_multiple():
+    shape = symbolic_shape("4*h, b")
+    cases = [(floats(8, 3),), (floats(16, 1),)]
+    model = check(lambda x: x.reshape(x.shape[0] // 4, 4, x.shape[1]).sum((1, 2)), [shape], cases)
+    assert model.graph.input[0].type.tensor_type.shape.dim[0].dim_param == "4*h"
+
+
+def resized(pictures, height, width):
+    """Bilinear, by one matrix an axis; the sizes may be symbolic."""
+    rows = weights(pictures.shape[1], height)
+    columns = weights(pictures.shape[2], width)
+    return jnp.einsum("nh,bhwc,mw->bnmc", rows, pictures, columns)
+
+
+def weights(before, after):
+    """[after before] shares of each pixel before in each after, half-pixel centres."""
+    centre = (jnp.arange(after) + 0.5) * jnp.float32(before) / jnp.float32(after) - 0.5
+    centre = jnp.clip(centre, 0.0, jnp.float32(before) - 1.0)
+    distance = centre[:, None] - jnp.arange(before, dtype=jnp.float32)[None]
+    return jnp.maximum(1.0 - jnp.abs(distance), 0.0)
+
+
+def variables_of(network, channels=1, seed=0):
+    """Random parameters, and running statistics that a batch norm cannot do without."""
+    flat = flatten_dict(initial_variables(network, (1, 32, 32, channels), seed))
+    rng = np.random.default_rng(seed)
+    drawn = {}
+    for path, value in flat.items():
+        noise = rng.normal(0.0, 0.1, value.shape).astype(np.float32)
+        drawn[path] = value * np.exp(noise) if path[-1] == "var" else value + noise
+    return unflatten_dict(drawn)
+
+
+def tiny(**fields):
+    return SegmentationNetwork(
+        **{"widths": TINY, "decoder": "unet", "localisation_widths": (4, 8)} | fields
+    )
+
+
+NETWORKS = {
+    "unet": tiny(),
+    "unet, scse, group norm": tiny(attention="scse", norm="group", widths=(8, 16)),
+    "unet, gates": tiny(attention="gates"),
+    "unet++": tiny(decoder="unetplusplus"),
+    "unet++, scse": tiny(decoder="unetplusplus", attention="scse", classification_head=False),
+    "unet++, gates, group norm, classes": tiny(
+        decoder="unetplusplus", attention="gates", norm="group", num_classes=3
+    ),
+    "grid": tiny(decoder="grid", localisation="backbone", classification_head=False),
+    "grid on the encoder": tiny(decoder="grid", localisation="encoder", classification_head=False),
+    "learnt confidence": tiny(
+        pixel_confidence="learnt", localisation="encoder", embedding=True, window_px=3
+    ),
+    "learnt confidence, classes": tiny(
+        pixel_confidence="learnt", localisation="backbone", embedding=True, num_classes=3
+    ),
+    "fixed confidence": tiny(pixel_confidence="fixed", window_px=3, localisation="backbone"),
+    "fixed confidence, classes": tiny(
+        pixel_confidence="fixed", num_classes=3, decoder="unetplusplus", classification_head=False
+    ),
+}
+
+
+@pytest.fixture
+def symbolic_sizes_allowed():
+    """No contracts: a symbolic size is not the int that they ask for."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
+
+
+@pytest.mark.parametrize("network", NETWORKS.values(), ids=NETWORKS)
+def test_networks(network, symbolic_sizes_allowed):
+    variables = variables_of(network)
+    shape = (*symbolic_shape("b"), 32, 32, 1)
+    cases = [(floats(2, 32, 32, 1),), (floats(1, 32, 32, 1, seed=1),)]
+
+    def outputs(image):
+        return network.apply(variables, image, train=False)
+
+    model = check(outputs, [shape], cases, SUMMED)
+    assert np.std(run(model, *cases[0])[0]) > 0.01  # one that says nothing would agree with any
+
+
+def test_from_bytes_of_any_size_to_decisions(symbolic_sizes_allowed):
+    network = tiny(pixel_confidence="learnt", window_px=3)
+    variables = variables_of(network)
+
+    def decided(image):
+        picture = normalise(image, 0.4, 0.2)
+        predicted = probabilities(network.apply(variables, resized(picture, 16, 24), train=False))
+        mask = resized(predicted.mask, *image.shape[1:3])[..., 0]
+        marked = mask > 0.2
+        share = marked.sum((1, 2), dtype=jnp.int32) / jnp.int32(mask.shape[1] * mask.shape[2])
+        return mask, marked.astype(jnp.uint8), mask.max((1, 2)), share, predicted.label
+
+    shape = (*symbolic_shape("b, h, w"), 1)
+    cases = [
+        (integers(2, 21, 34, 1, dtype=np.uint8),),
+        (integers(1, 40, 10, 1, dtype=np.uint8, seed=1),),
+    ]
+    model = check(decided, [shape], cases, SUMMED)
+    marked = run(model, *cases[0])[1]
+    assert 0 < marked.mean() < 1
+
+
+def test_a_network_of_any_size():
+    network = tiny()
+    variables = variables_of(network, channels=3)
+    shape = (*symbolic_shape("b, 4*h, 4*w"), 3)
+    cases = [(floats(2, 16, 24, 3),), (floats(1, 32, 8, 3),)]
+    check(lambda image: network.apply(variables, image, train=False), [shape], cases, SUMMED)
+
+
+def flipped_and_placed(network, variables):
+    def predict(image, placement, native_size):
+        def of_view(view):
+            return probabilities(network.apply(variables, view, train=False))
+
+        predicted = over_flips(of_view, normalise(image, 0.4, 0.2))
+        return to_native(predicted.mask[..., 0], placement, native_size, (20, 30)), predicted.label
+
+    return predict
+
+
+def test_mirror_images_and_native_size(symbolic_sizes_allowed):
+    network = tiny(widths=(4, 8))
+    predict = flipped_and_placed(network, variables_of(network))
+    (batch,) = symbolic_shape("b")
+    shapes = [(batch, 16, 16, 1), (batch, 4), (batch, 2)]
+    image = integers(2, 16, 16, 1, dtype=np.uint8)
+    placement = np.array([[0, 2, 16, 12], [1, 0, 8, 16]], np.float32)
+    whole = image, placement, np.array([[20, 15], [10, 30]], np.int32)
+    model = check(predict, shapes, [whole, tuple(each[1:] for each in whole)], SUMMED)
+    kernels = [tensor for tensor in model.graph.initializer if len(tensor.dims) == 4]
+    convolutions = [node for node in model.graph.node if node.op_type == "Conv"]
+    # Four views, and each kernel is in the file once; the maps of four are no kernels.
+    assert len(convolutions) == 4 * len({node.input[1] for node in convolutions})
+    assert len({node.input[1] for node in convolutions}) == len(kernels)
+
+
+def operators(model):
+    return collections.Counter(node.op_type for node in model.graph.node)
+
+
+@pytest.mark.parametrize("channels, transposes", [(1, 0), (3, 1)])
+def test_a_unet_is_transposed_for_its_input_alone(channels, transposes):
+    network = tiny()
+    variables = variables_of(network, channels)
+    spec = jax.ShapeDtypeStruct((*symbolic_shape("b"), 32, 32, channels), jnp.float32)
+    model = converted(lambda image: network.apply(variables, image, train=False), spec)
+    assert operators(model)["Transpose"] == transposes
+    # What was batch norm is in the kernels, so ReLU comes directly behind each of the ten.
+    behind = {node.input[0]: node.op_type for node in model.graph.node if node.op_type == "Relu"}
+    convolutions = [node for node in model.graph.node if node.op_type == "Conv"]
+    assert [node.output[0] in behind for node in convolutions] == [True] * 10 + [False]
+    assert all(len(node.input) == 3 for node in convolutions)
+
+
+def test_folding_keeps_the_numbers():
+    network = tiny()
+    variables = variables_of(network)
+    image = {"input_0": jax.ShapeDtypeStruct((1, 32, 32, 1), jnp.float32)}
+    names = ["output_0", "output_1"]
+    arguments = lambda x: network.apply(variables, x, train=False), image, names
+    plain, folded = graph_of(*arguments).model(18), to_onnx(*arguments)
+    assert operators(plain)["Mul"] - operators(folded)["Mul"] == 10
+    assert operators(plain)["Sub"] - operators(folded)["Sub"] == 10
+    assert operators(plain)["Conv"] == operators(folded)["Conv"]
+    pixels = floats(1, 32, 32, 1)
+    assert_agree(run(folded, pixels), run(plain, pixels), SUMMED)
+
+
+KERNEL = floats(3, 3, 6, 6)
+CHANNELS = floats(1, 1, 1, 6, seed=5)
+FOLDED = {
+    "all four": (lambda x: ((conv(x, KERNEL) - CHANNELS) * CHANNELS + 2) / CHANNELS, 1),
+    "from the other side": (lambda x: 3 + CHANNELS * conv(x, KERNEL), 1),
+    "not what is taken from a number": (lambda x: 1 - conv(x, KERNEL), 2),
+    "not what divides a number": (lambda x: 1 / conv(jnp.abs(x), np.abs(KERNEL)), 2),
+    "not what is used twice": (lambda x: (lambda y: (y + 1) * y)(conv(x, KERNEL)), 3),
+    "not a map": (lambda x: conv(x, KERNEL) + floats(1, 8, 9, 6), 2),
+    "not what makes more channels": (lambda x: conv(x, KERNEL[..., :1]) * CHANNELS, 2),
+    "not beyond an output": (lambda x: [y := conv(x, KERNEL), y + 1], 2),
+    "depthwise": (lambda x: conv(x, KERNEL[:, :, :1], feature_group_count=6) * CHANNELS, 1),
+}
+
+
+@pytest.mark.parametrize("function, calculations", FOLDED.values(), ids=FOLDED)
+def test_what_is_folded(function, calculations):
+    shape = (*symbolic_shape("b"), 8, 9, 6)
+    model = check(function, [shape], [(floats(2, 8, 9, 6),)], SUMMED)
+    counted = operators(model)
+    assert sum(counted[each] for each in ("Conv", "Add", "Sub", "Mul", "Div")) == calculations
+
+
+def test_nested_functions_are_written_in_place():
+    @jax.custom_vjp
+    def doubled(x):
+        return 2 * x
+
+    doubled.defvjp(lambda x: (2 * x, None), lambda _, g: (2 * g,))
+
+    def nested(x):
+        total, rows = lax.scan(lambda sum, row: (sum + row, sum * row), x[0, 0], x[0], reverse=True)
+        return jax.jit(jax.checkpoint(doubled))(x), jax.nn.relu(x), total, rows
+
+    model = check(nested, [symbolic_shape("b, 3, c")], [(floats(2, 3, 4),), (floats(1, 3, 1),)])
+    assert not {"If", "Loop", "Scan"} & set(operators(model))
+
+
+def test_what_is_known_is_calculated_once_and_only_what_is_needed_is_written():
+    table = jnp.asarray(floats(1, 64))
+
+    def wasteful(x):
+        jnp.sort(table) @ table.T
+        jnp.exp(x)
+        return x * jnp.sqrt(jnp.abs(table) + 1), x / 2 * jnp.sqrt(jnp.abs(table) + 1)
+
+    model = check(wasteful, [(*symbolic_shape("b"), 64)], [(floats(2, 64),)])
+    assert operators(model) == {"Mul": 2, "Div": 1, "Identity": 2}
+    assert len(model.graph.initializer) == 2  # the roots, and 2
+
+
+def test_zeros_are_not_stored():
+    model = converted(
+        lambda x: x + jnp.zeros((512, 512)), jax.ShapeDtypeStruct((512, 1), jnp.float32)
+    )
+    assert model.ByteSize() < 4096
+
+
+def test_outputs_that_are_inputs_or_constants():
+    got = check(lambda x: (x, jnp.arange(3), x), [(2,)], [(floats(2),)])
+    assert [each.name for each in got.graph.output] == ["output_0", "output_1", "output_2"]
+
+
+def test_newer_opsets():
+    spec = jax.ShapeDtypeStruct((2, 8, 8, 4), jnp.float32)
+
+    def function(x):
+        y = conv(x, floats(3, 3, 4, 2))
+        pools = [WINDOWS[each](jnp.tile(y, (1, 1, 1, 3))) for each in ("max", "sum, padded")]
+        return [y.reshape(2, -1) @ floats(128, 2), jnp.pad(y, 1), y.max(3), *pools]
+
+    for opset in (18, 21, 23):
+        model = converted(function, spec, opset=opset)
+        assert model.opset_import[0].version == opset
+        x = floats(2, 8, 8, 4)
+        assert_agree(run(model, x), answers(function, [x]), SUMMED)
+
+
+TWO = jax.ShapeDtypeStruct((2, 4, 4, 6), jnp.float32)
+REFUSED = {
+    "primitive sort": lambda x: jnp.sort(x),
+    "primitive while": lambda x: lax.while_loop(lambda y: y.sum() < 9, lambda y: y + 1, x),
+    "primitive scatter": lambda x: x.at[0].set(1.0),
+    "primitive cbrt": lambda x: jax.jit(jnp.cbrt)(x),
+    "convert_element_type: dtype bfloat16": lambda x: x.astype(jnp.bfloat16).sum(),
+    "primitive complex": lambda x: lax.complex(x, x),
+    "pad: padding between": lambda x: lax.pad(x, 0.0, ((0, 0, 0), (0, 0, 1), (0, 0, 0), (0, 0, 0))),
+    "lhs_dilation": lambda x: conv(x, KERNEL, lhs_dilation=(2, 2), padding=((0, 0), (0, 0))),
+    "batch_group_count": lambda x: conv(x, KERNEL[..., :2], batch_group_count=2),
+    "conv_general_dilated: padding": lambda x: conv(x, KERNEL, padding=((-1, 0), (0, 0))),
+    "conv_general_dilated: of int32": lambda x: conv(x.astype(int), KERNEL.astype(int)),
+    'gather: mode "fill"': lambda x: jnp.take(x, x[0, 0, 0].astype(int), axis=1),
+    "gather: windows": lambda x: lax.gather(
+        x[0, 0],
+        jnp.array([[0], [2]]),
+        lax.GatherDimensionNumbers((1, 2), (), (0,)),
+        (2, 6),
+        mode="promise_in_bounds",
+    ),
+    "gather: batched": lambda x: jnp.take_along_axis(x, x.astype(int), 1, mode="clip"),
+    "scan: of length 99": lambda x: lax.fori_loop(0, 99, lambda _, y: y + 1, x),
+    "reduce_window_sum: window_dilation": lambda x: lax.reduce_window(
+        x, 0.0, lax.add, (1, 2, 2, 1), (1, 1, 1, 1), "VALID", window_dilation=(1, 2, 1, 1)
+    ),
+    "reduce_window_max: windows: padding": pooled(
+        -np.inf, lax.max, (1, 2, 2, 1), (1, 1, 1, 1), ((0, 0), (2, 0), (0, 0), (0, 0))
+    ),
+    "reduce_window_max: windows of int32": lambda x: lax.reduce_window(
+        x.astype(int), np.iinfo(np.int32).min, lax.max, (1, 2, 2, 1), (1, 1, 1, 1), "VALID"
+    ),
+    "reduce_or: of int32": lambda x: lax.reduce_or(x.astype(int), (1,)),
+}
+
+
+@pytest.mark.parametrize("message", REFUSED)
+def test_what_is_not_known_is_named(message):
+    with pytest.raises(Unsupported, match=message):
+        converted(REFUSED[message], TWO)
+
+
+def test_a_size_that_no_input_shows():
+    h, w = symbolic_shape("h, w")
+    with pytest.raises(Unsupported, match="size h"):
+        converted(lambda x: x + h, jax.ShapeDtypeStruct((h + w,), jnp.float32))
+
+
+@pytest.mark.parametrize(
+    "outputs, options, message",
+    [
+        (["y", "z"], {}, "the function has 1"),
+        (["x"], {}, "a name is there twice"),
+        (["y"], {"opset": 17}, "opset 17: must be from 18"),
+    ],
+)
+def test_names_and_opset(outputs, options, message):
+    with pytest.raises(ValueError, match=message):
+        to_onnx(lambda x: x + 1, {"x": TWO}, outputs, **options)

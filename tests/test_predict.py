@@ -1,0 +1,224 @@
+"""--mode=predict on folders as they are: bad files among good ones, cut off, and gone on with."""
+
+import errno
+import json
+import shutil
+import zipfile
+
+import cv2
+import numpy as np
+import pytest
+from tiny_predictor import RULE, surface, tiny_predictor
+
+from defect_jax import predict as mode
+from defect_jax.data.images import decode_mask
+from defect_jax.errors import UserError
+from defect_jax.metrics.picture import Picture
+from defect_jax.prediction.inputs import open_input
+from defect_jax.prediction.outputs import Outputs, Prediction
+from defect_jax.prediction.overlay import overlay
+
+MEGAPIXELS = 1.0
+
+
+@pytest.fixture(scope="module")
+def predictor():
+    return tiny_predictor()
+
+
+@pytest.fixture
+def start(predictor, monkeypatch, tmp_path):
+    """Runs the mode on a folder, with a network that needs no training."""
+    monkeypatch.setattr(mode, "load", lambda *given: predictor)
+
+    def run(folder, output=tmp_path / "out", strict=False):
+        mode.predict(str(folder), str(output), tmp_path / "workdir", MEGAPIXELS, strict)
+        return output
+
+    return run
+
+
+def png(image):
+    return cv2.imencode(".png", image)[1].tobytes()
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Nine good pictures of three sizes and formats, two folders deep."""
+    root = tmp_path / "in"
+    (root / "line" / "a").mkdir(parents=True)
+    for number in range(9):
+        size = [(32, 48), (70, 20), (50, 50)][number % 3]
+        suffix = [".png", ".bmp", ".tiff"][number % 3]
+        cv2.imwrite(str(root / "line" / "a" / f"{number}{suffix}"), surface(*size, seed=number))
+    return root
+
+
+def rows(output):
+    header, *lines = (output / "predictions.csv").read_text().splitlines()
+    assert header.split(",") == list(Prediction._fields)
+    return [line.split(",") for line in lines]
+
+
+def entries(output):
+    return [json.loads(line) for line in (output / "predictions.jsonl").read_text().splitlines()]
+
+
+def test_a_folder_becomes_tables_masks_overlays_and_a_page(folder, start, predictor, capsys):
+    output = start(folder)
+    assert [row[0] for row in rows(output)] == [f"line/a/{n}" for n in range(9)]
+    for number, (row, entry) in enumerate(zip(rows(output), entries(output), strict=True)):
+        image = cv2.imread(str(folder / entry["file"]), cv2.IMREAD_UNCHANGED)
+        decision = predictor.predict(image)
+        assert float(row[1]) == pytest.approx(decision.probability, abs=1e-6)
+        assert [int(cell) for cell in row[4:6]] == [decision.rejected, decision.mask_rejected]
+        assert [int(cell) for cell in row[6:]] == [(decision.mask > 0).sum(), *image.shape]
+        assert [str(entry[name]) for name in Prediction._fields] == row
+        mask = decode_mask((output / f"masks/line/a/{number}.png").read_bytes(), 0)
+        np.testing.assert_array_equal(mask, decision.mask > 0)
+        drawn = cv2.imread(str(output / f"overlays/line/a/{number}.jpg"))
+        assert drawn.shape == (*image.shape, 3)
+    page = (output / "gallery.html").read_text()
+    assert page.count('class="card"') == 9 and "line/<wbr>a/<wbr>4" in page
+    assert "://" not in page
+    said = capsys.readouterr().err
+    assert "9 pictures in" in said and "/s, reading and writing included" in said
+
+
+def spoil(folder):
+    (folder / "broken.png").write_bytes(png(surface(32, 48))[:300])
+    (folder / "colour.png").write_bytes(png(surface(20, 20, 3)))
+    (folder / "empty.jpg").write_bytes(b"")
+    (folder / "huge.png").write_bytes(png(np.zeros((1001, 1000), np.uint8)))
+    (folder / "notes.txt").write_text("no picture, and none that claims to be one")
+
+
+def test_bad_files_are_named_counted_and_skipped(folder, start, capsys):
+    good = rows(start(folder, folder.parent / "good"))
+    spoil(folder)
+    with pytest.raises(UserError, match=r"--input: 4 of 13 pictures cannot be used"):
+        start(folder)
+    output = folder.parent / "out"
+    assert rows(output) == good
+    said = capsys.readouterr().err
+    for name, what in (
+        ("broken.png", "is truncated or damaged"),
+        ("colour.png", "has 3 channels"),
+        ("empty.jpg", "is empty"),
+        ("huge.png", "is larger than 1 megapixels"),
+    ):
+        assert f"{folder / name}: {what}" in said
+        assert name in (output / "gallery.html").read_text()
+    assert "notes.txt" not in said
+    faults = {entry["id"] for entry in entries(output) if "fault" in entry}
+    assert faults == {"broken", "colour", "empty", "huge"}
+
+
+def test_strict_ends_at_the_first_bad_file_and_keeps_what_is_finished(folder, start):
+    (folder / "line" / "a" / "5.tiff").write_bytes(b"II*\0")
+    with pytest.raises(UserError, match=r"5\.tiff: "):
+        start(folder, strict=True)
+    assert [row[0] for row in rows(folder.parent / "out")] == [f"line/a/{n}" for n in range(5)]
+
+
+def test_a_run_cut_off_goes_on_and_ends_as_a_whole_one(folder, start, monkeypatch, capsys):
+    whole = start(folder, folder.parent / "whole")
+    write, written = Outputs.write_files, []
+
+    def full(self, id, image, mask):
+        if len(written) == 4:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        written.append(id)
+        write(self, id, image, mask)
+
+    monkeypatch.setattr(Outputs, "write_files", full)
+    with pytest.raises(OSError, match="No space left"):
+        start(folder)
+    output = folder.parent / "out"
+    before = len(rows(output))
+    assert 1 <= before <= 4
+    with (output / "predictions.jsonl").open("a") as file:
+        file.write('{"id": "line/a/8", "prob')  # as a kill may leave it
+    monkeypatch.setattr(Outputs, "write_files", write)
+    start(folder)
+    assert f"{9 - before} pictures in" in capsys.readouterr().err
+    for name in ("predictions.csv", "predictions.jsonl", "gallery.html"):
+        assert (output / name).read_bytes() == (whole / name).read_bytes()
+
+
+def test_only_what_changed_is_decided_anew_and_what_has_gone_goes(folder, start, capsys):
+    output = start(folder)
+    picture = folder / "line" / "a" / "0.png"
+    picture.write_bytes(png(surface(40, 40, seed=77)))
+    (folder / "line" / "a" / "8.tiff").unlink()
+    spoil(folder)
+    (folder / "line" / "a" / "4.bmp").write_bytes(b"")
+    for decided in (1, 0):
+        capsys.readouterr()
+        with pytest.raises(UserError, match="5 of 12"):
+            start(folder)
+        assert f"{decided} pictures in" in capsys.readouterr().err
+    assert [row[0] for row in rows(output)] == [f"line/a/{n}" for n in (0, 1, 2, 3, 5, 6, 7)]
+    masks = sorted(path.stem for path in (output / "masks").rglob("*.png"))
+    assert masks == list("0123567")
+
+
+def test_other_thresholds_and_other_pictures_need_another_folder(folder, start, monkeypatch):
+    start(folder)
+    with pytest.raises(UserError, match=r"out holds results of another run \(input differs"):
+        start(folder / "line")
+    other = tiny_predictor(rule=RULE.__class__(**(vars(RULE) | {"threshold": 0.9})))
+    monkeypatch.setattr(mode, "load", lambda *given: other)
+    with pytest.raises(UserError, match=r"--output: .*out holds results of another run \(decision"):
+        start(folder)
+
+
+def test_a_folder_of_other_files_is_left_alone(folder, start, tmp_path):
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / "thesis.txt").write_text("years of work")
+    with pytest.raises(UserError, match="mine holds other files: name a new folder"):
+        start(folder, mine)
+    assert [path.name for path in mine.iterdir()] == ["thesis.txt"]
+    with pytest.raises(UserError, match="thesis.txt.* cannot be"):
+        start(folder, mine / "thesis.txt" / "below")
+
+
+def test_one_picture_and_an_archive_are_inputs_too(folder, start, tmp_path):
+    alone = start(folder / "line" / "a" / "3.png", tmp_path / "alone")
+    assert [row[0] for row in rows(alone)] == ["3"]
+    archive = tmp_path / "in.zip"
+    with zipfile.ZipFile(archive, "w") as file:
+        for path in folder.rglob("*.*"):
+            file.write(path, path.relative_to(folder))
+    packed = start(archive, tmp_path / "packed")
+    assert rows(packed) == rows(start(folder, tmp_path / "unpacked"))
+
+
+def test_files_that_differ_in_their_suffix_keep_it(folder):
+    shutil.copy(folder / "line" / "a" / "0.png", folder / "line" / "a" / "1.png")
+    ids = [picture.id for picture in open_input(str(folder))[1]]
+    assert ids[:4] == ["line/a/0", "line/a/1.bmp", "line/a/1.png", "line/a/2"]
+
+
+@pytest.mark.parametrize("name", ["nothing", "empty"])
+def test_an_input_without_pictures_is_refused(name, tmp_path, start):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match="--input: "):
+        start(tmp_path / name)
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_outline_runs_around_the_defect_and_hides_none_of_it():
+    image = np.full((40, 40, 1), 128, np.uint8)
+    marked = np.zeros((40, 40), bool)
+    marked[18:22, 15:25] = True
+    drawn = cv2.imdecode(np.frombuffer(overlay(image, marked), np.uint8), cv2.IMREAD_COLOR)
+    changed = np.abs(drawn.astype(int) - 128).max(axis=2) > 40
+    assert changed.any() and not (changed & marked).any()
+    assert changed[11:29, 8:32].sum() == changed.sum()
+
+
+def test_columns_are_named_as_those_of_an_evaluation():
+    shared = set(Prediction._fields) & set(Picture._fields)
+    assert shared == {"id", "score", "mask_score", "decision", "mask_decision", "predicted_px"}

@@ -1,0 +1,147 @@
+"""The Python interface: any picture, alone or among others, from one thread or many."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import special
+from tiny_predictor import RULE, surface, tiny_config, tiny_network, tiny_predictor
+
+from defect_jax.errors import UserError
+from defect_jax.models.network import final_logits
+from defect_jax.predictor import canvas_side_px, load
+from defect_jax.sharding import make_mesh
+
+SIZES = [(32, 48), (20, 30), (100, 60), (1, 50), (300, 1), (33, 47), (64, 96), (5, 5)]
+
+
+@pytest.fixture(scope="module")
+def predictor():
+    return tiny_predictor()
+
+
+@pytest.fixture(scope="module")
+def pictures():
+    plain = [surface(*size, seed=seed) for seed, size in enumerate(SIZES)]
+    return [*plain, np.zeros((40, 40), np.uint8), np.full((40, 40), 255, np.uint8)]
+
+
+def assert_same(one, other):
+    np.testing.assert_array_equal(one.mask, other.mask)
+    assert (one.rejected, one.mask_rejected) == (other.rejected, other.mask_rejected)
+    assert one.probability == pytest.approx(other.probability, abs=1e-6)
+    assert one.score == pytest.approx(other.score, abs=1e-6)
+
+
+def test_a_decision_is_what_the_network_says_and_the_rule_makes_of_it():
+    """A picture of the frame's size, which is neither scaled nor padded, by hand."""
+    image = surface(32, 48, seed=5)
+    network, average = tiny_network(tiny_config())
+    normalised = (image[None, ..., None] / 255 - 0.4) / 0.2
+    outputs = network.apply(average, jnp.asarray(normalised, jnp.float32), train=False)
+    probability = special.expit(np.asarray(final_logits(outputs))[0, ..., 0])
+    logit = float(outputs.label_logits[0])
+    decision = tiny_predictor().predict(image)
+    assert decision.score == pytest.approx(special.expit(logit), abs=1e-5)
+    assert decision.probability == pytest.approx(special.expit(logit / 1.5), abs=1e-5)
+    assert decision.rejected == (special.expit(logit) >= RULE.threshold)
+    assert decision.mask_score == pytest.approx(probability.max(), abs=1e-5)
+    marked = probability >= RULE.pixel_threshold
+    assert marked.any() and not marked.all() and probability.max() >= RULE.mask_threshold
+    np.testing.assert_array_equal(decision.mask, marked)
+
+
+def test_a_picture_is_decided_alone_as_among_others(predictor, pictures):
+    together = predictor.predict(pictures)
+    assert [decision.mask.shape for decision in together] == [image.shape for image in pictures]
+    assert len({decision.rejected for decision in together}) == 2  # or all could be one constant
+    assert any(decision.mask.any() for decision in together)
+    for image, decision in zip(pictures, together, strict=True):
+        assert_same(predictor.predict(image), decision)
+    for decision, reversed_one in zip(
+        together, predictor.predict(pictures[::-1])[::-1], strict=True
+    ):
+        assert_same(decision, reversed_one)
+
+
+def test_the_batch_size_changes_nothing(predictor, pictures):
+    other = tiny_predictor(batch_size=16)
+    assert other.batch_size != predictor.batch_size
+    for one, two in zip(predictor.predict(pictures), other.predict(pictures), strict=True):
+        assert_same(one, two)
+
+
+def test_eight_devices_decide_as_one(predictor, pictures):
+    eight = tiny_predictor(mesh=make_mesh(8, 1))
+    assert (predictor.mesh.size, eight.mesh.size, eight.batch_size) == (1, 8, 8)
+    for one, two in zip(predictor.predict(pictures), eight.predict(pictures), strict=True):
+        assert_same(one, two)
+
+
+def test_threads_share_a_predictor(predictor, pictures):
+    alone = [predictor.predict(image) for image in pictures]
+    with ThreadPoolExecutor(8) as pool:
+        for _ in range(3):
+            for one, two in zip(pool.map(predictor.predict, pictures), alone, strict=True):
+                assert_same(one, two)
+
+
+def test_grey_is_widened_to_what_the_network_knows():
+    colour = tiny_predictor(**{"picture.channels": 3, "picture.bit_depth": 16})
+    grey = surface(40, 50)
+    wide = np.repeat(grey[..., None], 3, axis=2)
+    deep = wide.astype(np.uint16) * 257
+    for image in (grey[..., None], wide, deep):
+        assert_same(colour.predict(image), colour.predict(grey))
+    batch = np.stack([wide, wide[::-1]])
+    for one, two in zip(colour.predict(batch), colour.predict(list(batch)), strict=True):
+        assert_same(one, two)
+    assert colour.predict([]) == []
+
+
+@pytest.mark.parametrize(
+    ("image", "says"),
+    [
+        (np.zeros((4, 4, 2), np.uint8), r"the picture: has shape \[4, 4, 2\]"),
+        (np.zeros(4, np.uint8), r"the picture: has shape \[4\]"),
+        (np.zeros((0, 4), np.uint8), r"the picture: has shape \[0, 4\]"),
+        (np.zeros((4, 4), np.float32), "the picture: holds float32: give uint8 or uint16"),
+        (np.zeros((4, 4, 3), np.uint8), "the picture: has 3 channels of 8 bit"),
+        (np.zeros((4, 4), np.uint16), "the picture: has 1 channels of 16 bit"),
+        ([np.zeros((4, 4), np.uint8), np.zeros(4, np.uint8)], "picture 1: has shape"),
+    ],
+)
+def test_pictures_that_cannot_be_used_are_refused(predictor, image, says):
+    with pytest.raises(UserError, match=says):
+        predictor.predict(image)
+
+
+def test_classes_and_networks_without_a_head():
+    classes = tiny_predictor(**{"model.num_classes": 3, "picture.classes": ["a", "b", "c"]})
+    assert set(np.unique(classes.predict(surface(60, 60)).mask)) <= {0, 1, 2, 3}
+    headless = tiny_predictor(**{"model.classification_head": False})
+    decision = headless.predict(surface(32, 48))
+    assert decision.score == decision.mask_score
+
+
+@given(st.integers(1, 40_000))
+def test_a_canvas_is_a_quarter_longer_at_most(side):
+    canvas = canvas_side_px(side)
+    assert side <= canvas <= max(32, 1.25 * side) and canvas % 8 == 0
+
+
+def test_few_canvases_serve_all_sizes(predictor):
+    assert len({canvas_side_px(side) for side in range(1, 10_001)}) < 40
+    for height in range(81, 96):
+        predictor.predict(surface(height, 90))
+    programs = predictor._judge._cache_size()
+    predictor.predict(surface(88, 83))
+    assert predictor._judge._cache_size() == programs
+
+
+def test_a_folder_without_a_network_is_refused(tmp_path):
+    with pytest.raises(UserError, match=r"config\.json: not there; train first"):
+        load(tmp_path)

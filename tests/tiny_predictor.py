@@ -1,0 +1,73 @@
+"""A predictor of a tiny network with random weights, for tests that need decisions and no skill."""
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+from tiny_networks import shake
+
+from configs import synthetic
+from defect_jax.decision import DecisionRule
+from defect_jax.models.initialise import initial_variables
+from defect_jax.models.network import SegmentationNetwork
+from defect_jax.predictor import Predictor
+from defect_jax.sharding import one_device_mesh
+
+RULE = DecisionRule(  # between the scores of the surfaces below, so that decisions differ
+    threshold=0.94,
+    mask_threshold=0.22,
+    pixel_threshold=0.2,
+    checkpoint_step=8,
+    pictures=10,
+    defective=5,
+    min_area_px=2,
+    temperature=1.5,
+)
+
+
+def tiny_config(**changes):
+    """A resolved config for frames of 32x48 px.
+
+    Args:
+        changes: dotted field -> value.
+    """
+    config = ConfigDict(synthetic.get_config("debug").to_dict())
+    config.model.update(decoder="unet", widths=(4, 8), attention="none")
+    config.data.size = (32, 48)
+    config.picture = {
+        "channels": 1,
+        "bit_depth": 8,
+        "classes": ["defect"],
+        "mean": 0.4,
+        "deviation": 0.2,
+        "fingerprint": "f",
+    }
+    config.update_from_flattened_dict(changes)
+    return config
+
+
+def tiny_network(config):
+    """The network of a config and random variables."""
+    network = SegmentationNetwork(**config.model)
+    shape = (1, *config.data.size, config.picture.channels)
+    variables = initial_variables(network, shape, seed=0)
+    shaken = shake(variables, seed=3)
+    # Logits of the same sign for all pictures would make every decision the same.
+    centred = jax.tree.map(lambda x: x - np.float32(x.mean()) if x.ndim == 4 else x, shaken)
+    return network, {"params": centred["params"], "batch_stats": shaken.get("batch_stats", {})}
+
+
+def tiny_predictor(rule=RULE, batch_size=4, mesh=None, **changes):
+    """A predictor on the first device, or those of `mesh`."""
+    config = tiny_config(**changes)
+    network, average = tiny_network(config)
+    return Predictor(network, config, average, rule, mesh or one_device_mesh(), batch_size)
+
+
+def surface(height, width, channels=1, dtype=np.uint8, seed=0):
+    """A noisy picture with a bright patch; [h w] where it is grey."""
+    rng = np.random.default_rng(seed)
+    image = rng.normal(0.4, 0.1, (height, width, channels))
+    top, left = rng.integers(height), rng.integers(width)
+    image[top : top + 9, left : left + 9] += rng.uniform(-0.4, 0.5)
+    image = (np.clip(image, 0, 1) * np.iinfo(dtype).max).astype(dtype)
+    return image[..., 0] if channels == 1 else image
