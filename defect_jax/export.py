@@ -14,7 +14,7 @@ from defect_jax.exported import card, parity
 from defect_jax.exported.folder import written_whole
 from defect_jax.onnx_graph import to_onnx
 from defect_jax.paths import AnyPath, as_path, is_remote
-from defect_jax.predictor import restore
+from defect_jax.predictor import Trained, restore
 from defect_jax.progress import say
 from defect_jax.sharding import one_device_mesh
 
@@ -43,20 +43,28 @@ def export(workdir: AnyPath, output: str) -> None:
             f"config.evaluation.dtype is {trained.config.evaluation.dtype}: exported files "
             f"calculate in {DTYPE}, and thresholds have to be chosen in it; train with that"
         )
-    deployed = make_deployed(*trained)
-    shape = input_shape(trained.config)
+    with written_whole(folder, FIELD) as partial:
+        files, largest = models(trained)
+        files[CARD] = card.card(trained.config, trained.rule, workdir, files, largest).encode()
+        for name, data in files.items():
+            (partial / name).write_bytes(data)
+    sizes = ", ".join(f"{name} {len(data) / 1e6:.1f} MB" for name, data in files.items())
+    say(f"wrote {folder}: {sizes}; largest difference of a probability {largest:.1e}")
+
+
+def models(trained: Trained) -> tuple[dict[str, bytes], float]:
+    """Both files by name, and by how much a probability of theirs differs at most.
+
+    Raises:
+        parity.Differs: they disagree.
+    """
+    deployed, shape = make_deployed(*trained), input_shape(trained.config)
     say("writing the network as StableHLO …")
     stablehlo = to_stablehlo(deployed, shape)
     say("writing the network as ONNX …")
     onnx = to_onnx(deployed, {INPUT: shape}, OUTPUTS).SerializeToString()
     largest = parity.check(stablehlo, onnx, trained.config)
-    files = {STABLEHLO: stablehlo, ONNX: onnx}
-    text = card.card(trained.config, trained.rule, workdir, files, largest)
-    with written_whole(folder, FIELD) as partial:
-        for name, data in (files | {CARD: text.encode()}).items():
-            (partial / name).write_bytes(data)
-    sizes = ", ".join(f"{name} {len(data) / 1e6:.1f} MB" for name, data in files.items())
-    say(f"wrote {folder}: {sizes}; largest difference of a probability {largest:.1e}")
+    return {STABLEHLO: stablehlo, ONNX: onnx}, largest
 
 
 def input_shape(config: ConfigDict) -> jax.ShapeDtypeStruct:

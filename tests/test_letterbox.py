@@ -89,10 +89,10 @@ def by_hand(mask, placement, size):
     """As it was for bool masks: a pixel is kept by its share of defect."""
     height, width = placement[2:]
     share = mask.astype(np.float32)
-    for target in ((width, mask.shape[0]), (width, height)):  # one axis, then the other
-        shrinks = target[0] < share.shape[1] or target[1] < share.shape[0]
-        method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-        share = cv2.resize(share, target, interpolation=method)
+    smaller = min(width, mask.shape[1]), min(height, mask.shape[0])
+    for target, method in ((smaller, cv2.INTER_AREA), ((width, height), cv2.INTER_LINEAR)):
+        if target != share.shape[::-1]:
+            share = cv2.resize(share, target, interpolation=method)
     framed = np.zeros(size, bool)
     inside = np.s_[placement.top :, placement.left :]
     around = cv2.dilate(share, np.ones((3, 3), np.uint8))
