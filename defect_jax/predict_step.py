@@ -32,7 +32,7 @@ class Judged(NamedTuple):
 
 
 def normalise(
-    image: UInt[Array, "b h w c"], mean: float, deviation: float
+    image: UInt[Array, "b h w c"] | Float[Array, "b h w c"], mean: float, deviation: float
 ) -> Float[Array, "b h w c"]:
     """Brings pictures to about zero mean and unit deviation, all by the same two numbers.
 
@@ -40,12 +40,15 @@ def normalise(
     changes, and on a few hundred training pictures the network then learnt labels by heart sooner.
 
     Args:
+        image: integers, or shares of the full range.
         mean, deviation: of the training pictures (`data.intensity`), as shares of the full range.
 
     >>> normalise(jnp.array([[[[51], [153]]]], jnp.uint8), 0.4, 0.2).round(4).ravel().tolist()
     [-1.0, 1.0]
     """
-    return (image.astype(jnp.float32) / jnp.iinfo(image.dtype).max - mean) / deviation
+    if jnp.issubdtype(image.dtype, jnp.integer):
+        image = image.astype(jnp.float32) / jnp.iinfo(image.dtype).max
+    return (image - mean) / deviation
 
 
 def make_probabilities(

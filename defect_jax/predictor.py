@@ -15,13 +15,13 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 from jax.sharding import Mesh
-from jaxtyping import Shaped, UInt, UInt8
+from jaxtyping import Float32, Shaped, UInt, UInt8
 from ml_collections import ConfigDict
 
 from defect_jax import configuration
 from defect_jax.best_checkpoint import best_average
 from defect_jax.data.letterbox import Placement, letterbox_image, place
-from defect_jax.data.pipeline import Frame, sixteen_bits
+from defect_jax.data.pipeline import Frame, shares
 from defect_jax.decision import DecisionRule
 from defect_jax.errors import UserError
 from defect_jax.metrics.calibration import calibrated
@@ -163,7 +163,7 @@ class Predictor:
         image = frame.common(checked(image, name), name)
         limits = frame.min_scale, frame.max_scale, frame.max_stretch
         placement = place(image.shape[:2], frame.size_px, *limits, name)
-        seen = letterbox_image(sixteen_bits(image), placement, frame.size_px)
+        seen = letterbox_image(shares(image), placement, frame.size_px)
         return Framed(seen, placement, image.shape[:2])
 
     def decide(self, pictures: Sequence["Framed"]) -> list[Decision]:
@@ -177,7 +177,7 @@ class Predictor:
             ]
         return decisions
 
-    def _predict_frames(self, image: UInt[np.ndarray, "b h w c"]) -> Probabilities:
+    def _predict_frames(self, image: Float32[np.ndarray, "b h w c"]) -> Probabilities:
         """A single picture alone, more as a full batch, so that there are two programs at most."""
         count = self.mesh.size if len(image) <= self.mesh.size else self.batch_size
         padded = np.concatenate([image, np.repeat(image[-1:], count - len(image), axis=0)])
@@ -204,7 +204,7 @@ class Predictor:
 class Framed(NamedTuple):
     """A picture as the network sees it, and how to get back."""
 
-    image: UInt[np.ndarray, "h w c"]
+    image: Float32[np.ndarray, "h w c"]  # shares of the full range
     placement: Placement
     native_px: tuple[int, int]
 

@@ -31,7 +31,9 @@ def placed(
 
 
 def framed(
-    image: UInt[Array, "b h w c"], placement: Float[Array, "4"], size_px: tuple[int, int]
+    image: UInt[Array, "b h w c"] | Float[Array, "b h w c"],
+    placement: Float[Array, "4"],
+    size_px: tuple[int, int],
 ) -> Float[Array, "b height width c"]:
     """Scales pictures of one size into the frame, in the unit of their pixels.
 

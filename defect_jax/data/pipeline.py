@@ -2,7 +2,8 @@
 
     plan -> seed -> load -> augment -> rows of this host -> batch -> workers -> device
 
-Pictures travel as uint8 (or uint16) and are normalised on the device: a quarter of the bytes.
+Training pictures travel as uint8 (or uint16) and are normalised on the device: a quarter of the
+bytes. Those that are decided on travel as float32, so that scaling rounds nothing.
 """
 
 import dataclasses
@@ -14,7 +15,7 @@ from typing import Any
 import grain
 import jax
 import numpy as np
-from jaxtyping import UInt8, UInt16
+from jaxtyping import Float32, UInt8, UInt16
 from ml_collections import ConfigDict
 
 from defect_jax import parent
@@ -83,15 +84,20 @@ class Frame:
         return np.minimum(mask, 1) if self.classes == 1 else mask
 
 
-def sixteen_bits(
-    image: UInt8[np.ndarray, "h w c"] | UInt16[np.ndarray, "h w c"],
-) -> UInt16[np.ndarray, "h w c"]:
-    """The same picture in 65536 steps, where scaling rounds too little to change a decision.
+def sixteen_bits(image: UInt8[np.ndarray, "h w c"]) -> UInt16[np.ndarray, "h w c"]:
+    """The same picture in 65536 steps."""
+    return image.astype(np.uint16) * 257  # 255 -> 65535
 
-    Rounded to 256 steps, what OpenCV scales here and what an exported network scales by
-    `size_rule` differ by a step wherever an average lies half way.
+
+def shares(
+    image: UInt8[np.ndarray, "h w c"] | UInt16[np.ndarray, "h w c"],
+) -> Float32[np.ndarray, "h w c"]:
+    """Pixels as shares of the full range, which scaling does not round.
+
+    Rounded to whole steps, what OpenCV scales here and what an exported network scales by
+    `size_rule` differed by half a step, and a probability by up to 5e-4.
     """
-    return image if image.dtype == np.uint16 else image.astype(np.uint16) * 257  # 255 -> 65535
+    return image.astype(np.float32) / np.iinfo(image.dtype).max
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,7 +131,7 @@ class LoadNative(grain.transforms.Map):
 
     def map(self, row: int) -> dict[str, Any]:
         record, image, mask, placement = _decoded(self.split, row, self.frame)
-        element = _framed(record, sixteen_bits(image), mask, placement, self.frame)
+        element = _framed(record, shares(image), mask, placement, self.frame)
         weights, regions = region_weights(mask > 0)
         return element | {
             "row": np.int32(row),
