@@ -22,6 +22,7 @@ from jaxtyping import UInt
 
 from defect_jax.data.images import decode_image
 from defect_jax.deployed import OUTPUTS
+from defect_jax.exported.parity import PROBABILITIES
 from defect_jax.prediction.inputs import open_input
 from defect_jax.predictor import Decision, Predictor, load
 
@@ -31,7 +32,6 @@ INPUT = flags.DEFINE_string("input", None, "Pictures.", required=True)
 PICTURES = flags.DEFINE_integer("pictures", 200, "In all, half of them from --input.")
 JAX_PYTHON = flags.DEFINE_string("jax_python", sys.executable, "With jax, for StableHLO.")
 ONNX_PYTHON = flags.DEFINE_string("onnx_python", sys.executable, "With onnxruntime.")
-PROBABILITIES = ("probability", "score", "mask_score")
 ODD_SIDES_PX = (1, 2, 7, 33, 64, 127, 200, 333)
 
 SCRIPT = """

@@ -70,8 +70,8 @@ def load(
     Raises:
         UserError: there is no trained network, or no decision for its best checkpoint.
     """
-    trained = restore(as_path(workdir), mesh or one_device_mesh())
-    return Predictor(*trained, mesh or one_device_mesh(), batch_size)
+    mesh = mesh or one_device_mesh()
+    return Predictor(*restore(as_path(workdir), mesh), mesh, batch_size)
 
 
 class Trained(NamedTuple):

@@ -48,11 +48,8 @@ class Outputs:
         Raises:
             UserError: the folder holds something else, or results of other settings.
         """
-        self.folder, self._settings, self._classes = (
-            folder,
-            json.loads(json.dumps(settings)),
-            classes,
-        )
+        self.folder, self._classes = folder, classes
+        self._settings = json.loads(json.dumps(settings))  # as it is read back: tuples are lists
         self.lines: dict[str, dict[str, Any]] = {}  # by id; of this run and of those before
         _refuse_others(folder, self._settings)
 
