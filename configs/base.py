@@ -54,6 +54,7 @@ def base() -> ml_collections.ConfigDict:
     model.classification_head = True
     model.dropout = 0.2  # before the classification head's last layer
     model.norm = "batch"  # or group, for batches below about 4 a device
+    model.block = "plain"  # or separable: for edge devices
     model.dtype = "bfloat16"  # of the computation; weights stay float32
     model.num_classes = 1  # of defects that the mask tells apart; 1: defect or not
     model.localisation = "none"  # coarse grid from a light backbone, or from the shared encoder

@@ -34,6 +34,7 @@ FREE_FIELDS = (
 LATER_FIELDS = {
     "data.classes": [],
     "model.num_classes": 1,
+    "model.block": "plain",
     "model.localisation": "none",
     "model.localisation_widths": [16, 32, 64, 128, 128],
     "model.embedding": False,

@@ -11,7 +11,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from defect_jax.models.blocks import ConvBlock, Norm, upsample
+from defect_jax.models.blocks import Norm, upsample
 from defect_jax.models.initialise import he_normal
 
 REDUCTION = 16  # of the channels inside scSE's channel half
@@ -28,12 +28,14 @@ class PlainNode(nn.Module):
     Attributes:
         filters: f_i, output channels.
         row: i, 0 is full resolution.
+        block: See `blocks.BLOCKS`.
         norm: See `blocks.NORMS`.
         dtype: Of the computation.
     """
 
     filters: int
     row: int
+    block: type[nn.Module]
     norm: Norm
     dtype: Any
 
@@ -42,7 +44,7 @@ class PlainNode(nn.Module):
         self, skips: list[Float[Array, "b h w f"]], coarser: Float[Array, "b h2 w2 g"], train: bool
     ) -> Float[Array, "b h w f"]:
         x = jnp.concatenate([*skips, upsample(coarser)], axis=-1)
-        return ConvBlock(self.filters, self.norm, self.dtype, name="block")(x, train)
+        return self.block(self.filters, self.norm, self.dtype, name="block")(x, train)
 
 
 class ScseNode(PlainNode):

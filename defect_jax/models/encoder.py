@@ -6,7 +6,7 @@ from typing import Any
 import flax.linen as nn
 from jaxtyping import Array, Float
 
-from defect_jax.models.blocks import ConvBlock, Norm
+from defect_jax.models.blocks import Norm
 
 
 class Encoder(nn.Module):
@@ -14,6 +14,7 @@ class Encoder(nn.Module):
 
     Attributes:
         widths: Filters of each row, finest first.
+        block: See `blocks.BLOCKS`.
         norm: See `blocks.NORMS`.
         dtype: Of the computation.
 
@@ -22,6 +23,7 @@ class Encoder(nn.Module):
     """
 
     widths: Sequence[int]
+    block: type[nn.Module]
     norm: Norm
     dtype: Any
 
@@ -34,6 +36,9 @@ class Encoder(nn.Module):
         for row, filters in enumerate(self.widths):
             if row > 0:
                 x = nn.max_pool(x, window_shape=(2, 2), strides=(2, 2))
-            x = ConvBlock(filters, self.norm, self.dtype, name=f"x_{row}_0")(x, train)
+            block = self.block(
+                filters, self.norm, self.dtype, sees_image=row == 0, name=f"x_{row}_0"
+            )
+            x = block(x, train)
             features.append(x)
         return features

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from defect_jax.errors import UserError
 from defect_jax.models.attention import NODES
-from defect_jax.models.blocks import NORMS
+from defect_jax.models.blocks import BLOCKS, NORMS
 from defect_jax.models.confidence import CONFIDENCES
 from defect_jax.models.localisation import LOCALISATIONS
 from defect_jax.models.unet import UNet
@@ -22,6 +22,7 @@ NAMES = {
     "decoder": (*DECODERS, NO_DECODER),
     "attention": tuple(NODES),
     "norm": tuple(NORMS),
+    "block": tuple(BLOCKS),
     "dtype": tuple(DTYPES),
     "localisation": (NONE, *LOCALISATIONS),
     "pixel_confidence": (NONE, *CONFIDENCES),

@@ -26,17 +26,19 @@ class Backbone(nn.Module):
 
     Attributes:
         widths: Filters of each row, finest first; a cell has `2 ** (len(widths) - 1)` px.
+        block: See `blocks.BLOCKS`.
         norm: See `blocks.NORMS`.
         dtype: Of the computation.
     """
 
     widths: Sequence[int]
+    block: type[nn.Module]
     norm: Norm
     dtype: Any
     reads_encoder: ClassVar[bool] = False
 
     def setup(self) -> None:
-        self.backbone = Encoder(self.widths, self.norm, self.dtype)
+        self.backbone = Encoder(self.widths, self.block, self.norm, self.dtype)
         self.grid = Grid()
 
     def __call__(
@@ -54,6 +56,7 @@ class OnEncoder(nn.Module):
     """
 
     widths: Sequence[int]
+    block: type[nn.Module]
     norm: Norm
     dtype: Any
     reads_encoder: ClassVar[bool] = True

@@ -7,7 +7,7 @@ import flax.linen as nn
 from jaxtyping import Array, Float, Float32
 
 from defect_jax.models.attention import NODES
-from defect_jax.models.blocks import NORMS
+from defect_jax.models.blocks import BLOCKS, NORMS
 from defect_jax.models.class_maps import joined
 from defect_jax.models.confidence import CONFIDENCES
 from defect_jax.models.encoder import Encoder
@@ -50,6 +50,7 @@ class SegmentationNetwork(nn.Module):
         classification_head: Whether there is a label logit.
         dropout: Share of the classification head's inputs dropped in training.
         norm: Name in `blocks.NORMS`.
+        block: Name in `blocks.BLOCKS`.
         dtype: Of the computation, name in `fields.DTYPES`; params and logits are always float32.
         num_classes: Of defects that the mask tells apart; 1: defect or not.
         localisation: "none", or a name in `localisation.LOCALISATIONS`.
@@ -71,6 +72,7 @@ class SegmentationNetwork(nn.Module):
     classification_head: bool = True
     dropout: float = 0.2
     norm: str = "batch"
+    block: str = "plain"
     dtype: str = "float32"
     num_classes: int = 1
     localisation: str = "none"
@@ -87,15 +89,15 @@ class SegmentationNetwork(nn.Module):
         super().__post_init__()
 
     def setup(self) -> None:
-        norm, dtype = NORMS[self.norm], DTYPES[self.dtype]
-        self.encoder = Encoder(self.widths, norm, dtype)
+        layers = BLOCKS[self.block], NORMS[self.norm], DTYPES[self.dtype]
+        self.encoder = Encoder(self.widths, *layers)
         if self.localisation != NONE:
             localiser = LOCALISATIONS[self.localisation]
-            self.localiser = localiser(self.localisation_widths, norm, dtype)
+            self.localiser = localiser(self.localisation_widths, *layers)
         if self.embedding:
             self.embedder = Embedding()
         if self.decoder != NO_DECODER:
-            self.nodes = DECODERS[self.decoder](NODES[self.attention], self.widths, norm, dtype)
+            self.nodes = DECODERS[self.decoder](NODES[self.attention], self.widths, *layers)
             self.mask_heads = MaskHeads(self.num_classes)
         if self.pixel_confidence != NONE:
             self.refiner = CONFIDENCES[self.pixel_confidence](self.window_px)

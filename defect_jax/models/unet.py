@@ -15,12 +15,14 @@ class UNet(nn.Module):
     Attributes:
         node: Module class of a node, see `attention.NODES`.
         widths: Filters of each row, finest first.
+        block: See `blocks.BLOCKS`.
         norm: See `blocks.NORMS`.
         dtype: Of the computation.
     """
 
     node: type[nn.Module]
     widths: Sequence[int]
+    block: type[nn.Module]
     norm: Norm
     dtype: Any
 
@@ -33,7 +35,12 @@ class UNet(nn.Module):
         x = features[depth]
         for row in reversed(range(depth)):
             node = self.node(
-                self.widths[row], row, self.norm, self.dtype, name=f"x_{row}_{depth - row}"
+                self.widths[row],
+                row,
+                self.block,
+                self.norm,
+                self.dtype,
+                name=f"x_{row}_{depth - row}",
             )
             x = node([features[row]], x, train)
         return [x]

@@ -15,12 +15,14 @@ class UNetPlusPlus(nn.Module):
     Attributes:
         node: Module class of a node, see `attention.NODES`.
         widths: Filters of each row, finest first.
+        block: See `blocks.BLOCKS`.
         norm: See `blocks.NORMS`.
         dtype: Of the computation.
     """
 
     node: type[nn.Module]
     widths: Sequence[int]
+    block: type[nn.Module]
     norm: Norm
     dtype: Any
 
@@ -34,7 +36,12 @@ class UNetPlusPlus(nn.Module):
         for column in range(1, depth + 1):
             for row in range(depth + 1 - column):
                 node = self.node(
-                    self.widths[row], row, self.norm, self.dtype, name=f"x_{row}_{column}"
+                    self.widths[row],
+                    row,
+                    self.block,
+                    self.norm,
+                    self.dtype,
+                    name=f"x_{row}_{column}",
                 )
                 rows[row].append(node(rows[row], rows[row + 1][column - 1], train))
         return rows[0][1:]
