@@ -33,6 +33,7 @@ FREE_FIELDS = (
 )
 LATER_FIELDS = {
     "data.classes": [],
+    "data.tile_overlap_px": 0,
     "model.num_classes": 1,
     "model.block": "plain",
     "model.localisation": "none",
