@@ -1,6 +1,6 @@
 """Defaults that every config starts from; a data set's own file changes what it needs.
 
-Full size is for an accelerator. `cpu` and `debug` shrink a config in place.
+Full size is for an accelerator. `cpu` and `debug` shrink a config in place, `lite` its model alone.
 """
 
 import ml_collections
@@ -52,6 +52,7 @@ def base() -> ml_collections.ConfigDict:
     )  # channels of each level; one level more halves once more
     model.attention = "scse"  # or none, gates
     model.deep_supervision = True
+    model.prune = 0  # j: masks of X(0,j) alone, without what only the rest needs; 0: all of it
     model.classification_head = True
     model.dropout = 0.2  # before the classification head's last layer
     model.norm = "batch"  # or group, for batches below about 4 a device
@@ -167,10 +168,26 @@ def lpcnet(config: ml_collections.ConfigDict, variant: str) -> None:
     config.train.localisation_steps = steps // 2 if variant == "debug" else steps // 4
 
 
+def lite(config: ml_collections.ConfigDict) -> None:
+    """A network for edge devices, trained as the whole one: separable, a row less, half as wide."""
+    config.model.block = "separable"
+    config.model.widths = (16, 32, 64, 128)
+
+
+def lite_small(config: ml_collections.ConfigDict) -> None:
+    """The same, half as wide again."""
+    lite(config)
+    config.model.widths = (8, 16, 32, 64)
+
+
 def choose(
     config: ml_collections.ConfigDict, variant: str, **variants
 ) -> ml_collections.ConfigDict:
-    """Applies the function of the chosen variant; the empty one leaves the config at full size."""
+    """Applies the function of the chosen variant; the empty one leaves the config at full size.
+
+    Every config has the variants `lite` and `lite_small`.
+    """
+    variants |= {"lite": lite, "lite_small": lite_small}
     if variant:
         if variant not in variants:
             raise ValueError(f"--config: no variant {variant!r}; there are {', '.join(variants)}")

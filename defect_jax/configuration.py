@@ -36,6 +36,7 @@ LATER_FIELDS = {
     "data.tile_overlap_px": 0,
     "model.num_classes": 1,
     "model.block": "plain",
+    "model.prune": 0,
     "model.localisation": "none",
     "model.localisation_widths": [16, 32, 64, 128, 128],
     "model.embedding": False,
@@ -50,7 +51,8 @@ LATER_FIELDS = {
     "picture.classes": [DEFECT],
     "balance.fixed.weights.localisation": 0.5,
 }
-FREE_GROUP = "decision."  # comes after training, and may be made anew
+# What comes after training, and may be chosen anew: what decides, and of which head.
+CHOSEN_AFTER = ("decision.", "model.prune")
 
 
 def check(config: ConfigDict) -> None:
@@ -201,17 +203,22 @@ def of_workdir(workdir: AnyPath, asked: ConfigDict | None) -> ConfigDict:
     refuse_differences(kept, asked, workdir / "config.json")
     kept.update_from_flattened_dict({field: _flat(asked)[field] for field in FREE_FIELDS})
     kept.decision = ConfigDict(asked.decision.to_dict())
+    kept.model.prune = asked.model.prune
     return kept
 
 
 def keep_decision(workdir: AnyPath, config: ConfigDict) -> None:
-    """Writes `config.decision` into config.json: the wish that decision.json now fulfils."""
+    """Writes what was chosen after training into config.json: the wish that decision.json fulfils.
+
+    That is `config.decision` and `config.model.prune`.
+    """
     kept = load(workdir)
-    if kept.to_dict().get("decision") != config.decision.to_dict():
-        kept.decision = config.decision
+    before = kept.to_dict()
+    kept.decision, kept.model.prune = config.decision, config.model.prune
+    if kept.to_dict() != before:
         text = json.dumps(kept.to_dict(), indent=2, sort_keys=True)
         atomic.write_text(workdir / "config.json", text + "\n")
 
 
 def _is_free(field: str) -> bool:
-    return field in FREE_FIELDS or field.startswith(FREE_GROUP)
+    return field in FREE_FIELDS or field.startswith(CHOSEN_AFTER)

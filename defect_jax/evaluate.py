@@ -66,7 +66,7 @@ def evaluate(config: ConfigDict, workdir: AnyPath, split: str = "test") -> Metri
         judgement = judge(judged, scores, made, config, prepared.info.leaking)
         results.write_tables(judgement)
     report = Report(
-        title=f"{config.data.name}, step {step}",
+        title=f"{config.data.name}, step {step}{pruned(config)}",
         split=split,
         decision=made,
         **judgement._asdict(),
@@ -86,6 +86,11 @@ def class_pixels(scores: Scores, classes: Sequence[str]) -> ClassPixels | None:
     if scores.classes is None:
         return None
     return ClassPixels([BACKGROUND, *classes], scores.classes.confusion())
+
+
+def pruned(config: ConfigDict) -> str:
+    """What a pruned network is called behind its step; nothing for a whole one."""
+    return f", pruned to X(0,{config.model.prune})" if config.model.prune else ""
 
 
 def shown(made: DecisionRule) -> str:

@@ -10,7 +10,8 @@ from ml_collections import ConfigDict
 
 from defect_jax.deployed import OUTPUTS, make_deployed
 from defect_jax.errors import UserError
-from defect_jax.exported import card, parity
+from defect_jax.exported import card, int8, parity
+from defect_jax.exported.calibration import Calibration
 from defect_jax.exported.folder import written_whole
 from defect_jax.onnx_graph import to_onnx
 from defect_jax.paths import AnyPath, as_path, is_remote
@@ -21,17 +22,23 @@ from defect_jax.sharding import one_device_mesh
 FIELD = "--output"
 INPUT = "image"
 STABLEHLO, ONNX, CARD = "model.stablehlo", "model.onnx", "model.json"
+INT8 = "model.int8.onnx"
 DTYPE = "float32"  # the one that every runtime has
 PLATFORMS = ("cpu", "cuda", "tpu")
 
 
-def export(workdir: AnyPath, output: str) -> None:
+def export(workdir: AnyPath, output: str, input: str | None = None) -> None:
     """Writes model.stablehlo, model.onnx and model.json into a new folder, or nothing at all.
 
     Both models are run, on pictures of several sizes, before the folder appears.
 
+    Args:
+        input: pictures on which the scales of eight bits are chosen; model.int8.onnx is written
+            where they are given.
+
     Raises:
-        UserError: there is no trained network, or the folder cannot be written or is not empty.
+        UserError: there is no trained network, or the folder cannot be written or is not empty, or
+            pictures cannot be used, or the network not be written in eight bits.
         parity.Differs: the two models disagree.
     """
     folder = as_path(output)
@@ -43,13 +50,22 @@ def export(workdir: AnyPath, output: str) -> None:
             f"config.evaluation.dtype is {trained.config.evaluation.dtype}: exported files "
             f"calculate in {DTYPE}, and thresholds have to be chosen in it; train with that"
         )
+    pictures = None if input is None else Calibration(input, trained.config)
     with written_whole(folder, FIELD) as partial:
         files, largest = models(trained)
-        files[CARD] = card.card(trained.config, trained.rule, workdir, files, largest).encode()
+        change = None
+        if pictures is not None:
+            say("writing the ONNX file in eight bits …")
+            files[INT8] = int8.quantised(files[ONNX], pictures)
+            change = int8.change(files[ONNX], files[INT8], pictures)
+        written = card.card(trained.config, trained.rule, workdir, files, largest, change)
+        files[CARD] = written.encode()
         for name, data in files.items():
             (partial / name).write_bytes(data)
     sizes = ", ".join(f"{name} {len(data) / 1e6:.1f} MB" for name, data in files.items())
     say(f"wrote {folder}: {sizes}; largest difference of a probability {largest:.1e}")
+    if change is not None:
+        say("in eight bits: " + ", ".join(f"{name} {value:.4g}" for name, value in change.items()))
 
 
 def models(trained: Trained) -> tuple[dict[str, bytes], float]:

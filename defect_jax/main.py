@@ -21,7 +21,9 @@ PROCESS = flags.DEFINE_integer("process_id", None, "Of this one, from 0.", lower
 HOST_TIMEOUT_S = flags.DEFINE_integer(
     "host_timeout_s", 60, "A host silent for this long ends the run on all.", lower_bound=5
 )
-INPUT = flags.DEFINE_string("input", None, "Of --mode=predict: a picture, folder, .tar or .zip.")
+INPUT = flags.DEFINE_string(
+    "input", None, "A picture, folder, .tar or .zip, to predict; of export, to write int8 with."
+)
 OUTPUT = flags.DEFINE_string("output", None, "Folder that --mode=predict and export write into.")
 STRICT = flags.DEFINE_bool("strict", False, "End at the first picture that cannot be used.")
 WORKDIRS = flags.DEFINE_list("workdirs", [], "Of --mode=compare: the first is the reference.")
@@ -75,12 +77,15 @@ def predict() -> None:
 
 
 def export() -> None:
-    """Writes the best checkpoint of a workdir as files that need no defect_jax."""
+    """Writes the best checkpoint of a workdir as files that need no defect_jax.
+
+    With --input, in eight bits too.
+    """
     workdir = chosen_workdir()
     require("output", OUTPUT.value)
     from defect_jax.export import export
 
-    export(workdir, OUTPUT.value)
+    export(workdir, OUTPUT.value, INPUT.value)
 
 
 def require(flag: str, value: str | None) -> None:

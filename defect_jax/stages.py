@@ -39,6 +39,7 @@ def first_stage(config: ConfigDict) -> ConfigDict:
         embedding=False,
         pixel_confidence=NONE,
         num_classes=1,
+        prune=0,
     )
     if "picture" in stage:
         stage.picture.classes = [DEFECT]

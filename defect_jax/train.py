@@ -110,8 +110,9 @@ def check_batch_size(config: ConfigDict, mesh: Mesh) -> None:
 
 
 def make_network(config: ConfigDict) -> SegmentationNetwork:
-    """The network of this config, as its training needs it."""
-    return SegmentationNetwork(**config.model, localisation_frozen=is_frozen(config))
+    """The network of this config, as its training needs it: whole, whatever is pruned later."""
+    network = SegmentationNetwork(**config.model, localisation_frozen=is_frozen(config))
+    return network.clone(prune=0)
 
 
 def initial_state(

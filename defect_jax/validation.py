@@ -50,7 +50,7 @@ def selection_scores(history: Sequence[Mapping[str, Any]]) -> dict[int, float]:
 
 
 def decided_before(workdir: AnyPath, step: int, config: ConfigDict) -> DecisionRule | None:
-    """The decision that the workdir has for this checkpoint and this wish, or None."""
+    """The decision that the workdir has for this checkpoint, pruned so, and this wish, or None."""
     path = workdir / "decision.json"
     fields = hosts.from_first(
         lambda: dataclasses.asdict(DecisionRule.from_json(path)) if path.exists() else None
@@ -58,8 +58,8 @@ def decided_before(workdir: AnyPath, step: int, config: ConfigDict) -> DecisionR
     if fields is None:
         return None
     made = DecisionRule.from_fields(path, fields)
-    fits = made.checkpoint_step == step and made.options == config.decision.to_dict()
-    return made if fits else None
+    wanted = step, config.model.prune, config.decision.to_dict()
+    return made if (made.checkpoint_step, made.prune, made.options) == wanted else None
 
 
 def decide(
@@ -93,7 +93,8 @@ def decide(
         mask_score=scores.pictures["mask_score"],
         area_px=marked.pictures["predicted_px"],
     )
-    return choose(pictures, pixel_threshold, config.decision.to_dict(), step, compared)
+    made = choose(pictures, pixel_threshold, config.decision.to_dict(), step, compared)
+    return dataclasses.replace(made, prune=config.model.prune)
 
 
 def refuse_empty_promise(config: ConfigDict, val: Split) -> None:

@@ -106,6 +106,7 @@ class DecisionRule:
       temperature: that the score's logit is divided by before it becomes a probability.
       ece_before, ece_after: expected calibration error of the score without and with it.
       rule: how the thresholds were chosen.
+      prune: `config.model.prune` of that network; another one needs another decision.
       options: of the rule, `config.decision`; another wish needs another decision.
       chosen_on: the split they were chosen on.
       f1: of the head at its threshold on that split; None where the rule could not be applied.
@@ -129,6 +130,7 @@ class DecisionRule:
     ece_after: float | None = None
     rule: str = "best_f1"
     options: dict = dataclasses.field(default_factory=dict)
+    prune: int = 0
     chosen_on: str = "val"
     f1: float | None = None
     mask_f1: float | None = None

@@ -37,13 +37,15 @@ def card(
     workdir: AnyPath,
     files: Mapping[str, bytes],
     largest_difference: float,
+    in_eight_bits: Mapping[str, int | float] | None = None,
 ) -> str:
     """The card as JSON.
 
     Args:
         config: resolved, of the network.
         files: the models' names and bytes.
-        largest_difference: of a probability between them, on made-up pictures.
+        largest_difference: of a probability between the first two, on made-up pictures.
+        in_eight_bits: what `int8.change` says, where there is such a file.
     """
     fields = {
         "made_by": {"defect_jax": defect_jax.__version__} | _versions(),
@@ -58,6 +60,8 @@ def card(
         "model": config.model.to_dict(),
         "largest_difference_of_a_probability": largest_difference,
     }
+    if in_eight_bits is not None:
+        fields["int8"] = dict(in_eight_bits)
     return json.dumps(fields, indent=2) + "\n"
 
 

@@ -29,11 +29,12 @@ class Encoder(nn.Module):
 
     @nn.compact
     def __call__(
-        self, image: Float[Array, "b h w c"], train: bool
+        self, image: Float[Array, "b h w c"], train: bool, rows: int | None = None
     ) -> list[Float[Array, "b _ _ _"]]:
+        """Features of the finest `rows` rows; of all if not given."""
         features = []
         x = image
-        for row, filters in enumerate(self.widths):
+        for row, filters in enumerate(self.widths[:rows]):
             if row > 0:
                 x = nn.max_pool(x, window_shape=(2, 2), strides=(2, 2))
             block = self.block(

@@ -48,8 +48,24 @@ def check_fields(fields: Mapping[str, Any]) -> None:
         raise UserError(f"config.model.window_px is {fields['window_px']}: must be odd, 3 or more")
     if fields["localisation"] == NONE and fields["embedding"]:
         raise UserError("config.model.embedding is True: it needs a config.model.localisation")
+    if fields["prune"]:
+        _check_pruned(fields)
     if fields["decoder"] == NO_DECODER:
         _check_without_decoder(fields)
+
+
+def _check_pruned(fields: Mapping[str, Any]) -> None:
+    depth = len(fields["widths"]) - 1
+    if not 1 <= fields["prune"] <= depth:
+        raise UserError(
+            f"config.model.prune is {fields['prune']}: must be 0, for the whole network, or the "
+            f"column of one of its heads, 1 to {depth}"
+        )
+    if fields["decoder"] != "unetplusplus" or not fields["deep_supervision"]:
+        raise UserError(
+            f"config.model.prune is {fields['prune']}: only the decoder unetplusplus with "
+            "deep_supervision=True has heads that can do without the others"
+        )
 
 
 def _check_without_decoder(fields: Mapping[str, Any]) -> None:

@@ -29,7 +29,10 @@ class MaskHeads(nn.Module):
     num_classes: int = 1
 
     @nn.compact
-    def __call__(self, features: list[Float[Array, "b h w _"]]) -> Float32[Array, "heads b h w c"]:
+    def __call__(
+        self, features: list[Float[Array, "b h w _"]], first: int = 0
+    ) -> Float32[Array, "heads b h w c"]:
+        """Logits of heads with consecutive numbers, the first of which has the number `first`."""
         channels = 1 if self.num_classes == 1 else 1 + self.num_classes
         logits = [
             nn.Conv(
@@ -40,7 +43,7 @@ class MaskHeads(nn.Module):
                 bias_init=prior_logits,
                 name=f"logits_{head}",
             )(x)
-            for head, x in enumerate(features)
+            for head, x in enumerate(features, first)
         ]
         return jnp.stack(logits)
 

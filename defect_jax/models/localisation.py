@@ -72,7 +72,8 @@ class OnEncoder(nn.Module):
         return self.grid(features[min(DEEPEST_ROW, len(features) - 1)])
 
 
-LOCALISATIONS: dict[str, type[nn.Module]] = {"backbone": Backbone, "encoder": OnEncoder}
+ON_ENCODER = "encoder"
+LOCALISATIONS: dict[str, type[nn.Module]] = {"backbone": Backbone, ON_ENCODER: OnEncoder}
 
 
 class Grid(nn.Module):
@@ -103,15 +104,25 @@ class Embedding(nn.Module):
         self,
         features: list[Float[Array, "b _ _ _"]],
         cell_logits: Float32[Array, "b rows columns 1"],
+        first: int,
     ) -> list[Float[Array, "b _ _ _"]]:
+        """The features, with the grid in those of row `first` and below."""
         found = jax.lax.stop_gradient(nn.sigmoid(cell_logits))
-        first = max(0, len(features) - EMBEDDED_ROWS)
         written = []
         for row, feature in enumerate(features[first:], first):
             resized = fitted(found, feature.shape[1])
             gain = ZeroGain(feature.shape[-1], name=f"gain_{row}")(resized)
             written.append(feature * (1.0 + gain).astype(feature.dtype))
         return [*features[:first], *written]
+
+
+def first_embedded_row(rows: int) -> int:
+    """The finest row that the grid is written into, of so many.
+
+    >>> first_embedded_row(5), first_embedded_row(2)
+    (2, 0)
+    """
+    return max(0, rows - EMBEDDED_ROWS)
 
 
 class HighestCell(nn.Module):

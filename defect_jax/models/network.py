@@ -21,7 +21,14 @@ from defect_jax.models.fields import (
     checked_widths,
 )
 from defect_jax.models.heads import ClassificationHead, MaskHeads
-from defect_jax.models.localisation import LOCALISATIONS, Embedding, HighestCell, fitted
+from defect_jax.models.localisation import (
+    LOCALISATIONS,
+    ON_ENCODER,
+    Embedding,
+    HighestCell,
+    first_embedded_row,
+    fitted,
+)
 
 
 class Outputs(NamedTuple):
@@ -47,6 +54,9 @@ class SegmentationNetwork(nn.Module):
         attention: Name in `attention.NODES`.
         deep_supervision: Mask logits from every X(0,j) instead of the last alone (UNet++ only; the
             U-Net has one).
+        prune: j ≥ 1: out of training the masks are those of X(0,j) alone, and nothing is computed
+            that only the other heads read (UNet++, Zhou et al. 2019, arXiv 1912.05074, section on
+            pruning). The parameters stay those of the whole network. 0: all heads.
         classification_head: Whether there is a label logit.
         dropout: Share of the classification head's inputs dropped in training.
         norm: Name in `blocks.NORMS`.
@@ -69,6 +79,7 @@ class SegmentationNetwork(nn.Module):
     widths: Sequence[Any] = (32, 64, 128, 256, 512)
     attention: str = "none"
     deep_supervision: bool = True
+    prune: int = 0
     classification_head: bool = True
     dropout: float = 0.2
     norm: str = "batch"
@@ -118,7 +129,7 @@ class SegmentationNetwork(nn.Module):
         features = self.encode(image, train)
         cells = self.cell_logits(image, features, train)
         if self.embedding:
-            features = self.embedder(features, cells)
+            features = self.embedder(features, cells, first_embedded_row(len(self.widths)))
         mask_logits = self.mask_logits(features, train)
         refined = None if self.pixel_confidence == NONE else self.refiner(joined(mask_logits))
         label_logits = self.label_logits(features, train)
@@ -127,9 +138,18 @@ class SegmentationNetwork(nn.Module):
         return Outputs(mask_logits, label_logits, cells, refined)
 
     def encode(self, image: Float[Array, "b h w c"], train: bool) -> list[Float[Array, "b _ _ _"]]:
-        """Encoder features, finest first: all that the two tasks share."""
+        """Encoder features, finest first: all that the two tasks share.
+
+        In a pruned network, where nothing else reads the deepest rows, without those.
+        """
         check_size(image.shape[1], image.shape[2], len(self.widths) - 1)
-        return self.encoder(image, train)
+        on_deepest = self.classification_head or self.localisation == ON_ENCODER
+        only_masks = self.is_pruned(train) and not on_deepest
+        return self.encoder(image, train, self.prune + 1 if only_masks else len(self.widths))
+
+    def is_pruned(self, train: bool) -> bool:
+        """Whether this call leaves anything out: training does not, nor does initialisation."""
+        return self.prune > 0 and not train and not self.is_initializing()
 
     def cell_logits(
         self, image: Float[Array, "b h w c"], features: list[Float[Array, "b _ _ _"]], train: bool
@@ -144,7 +164,10 @@ class SegmentationNetwork(nn.Module):
     def mask_logits(
         self, features: list[Float[Array, "b _ _ _"]], train: bool
     ) -> Float32[Array, "heads b h w c"]:
-        """Mask logits of every head from the encoder features."""
+        """Mask logits of every head from the encoder features; pruned, of one."""
+        if self.is_pruned(train):
+            finest = self.nodes(features[: self.prune + 1], train)
+            return self.mask_heads(finest[-1:], first=self.prune - 1)
         finest = self.nodes(features, train)
         return self.mask_heads(finest if self.deep_supervision else finest[-1:])
 

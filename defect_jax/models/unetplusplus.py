@@ -30,8 +30,8 @@ class UNetPlusPlus(nn.Module):
     def __call__(
         self, features: list[Float[Array, "b _ _ _"]], train: bool
     ) -> list[Float[Array, "b h w f"]]:
-        """Returns the full-resolution features X(0,1) … X(0,depth)."""
-        depth = len(self.widths) - 1
+        """Returns the full-resolution features X(0,1) … X(0,d) of the d + 1 rows given."""
+        depth = len(features) - 1
         rows = [[feature] for feature in features]
         for column in range(1, depth + 1):
             for row in range(depth + 1 - column):

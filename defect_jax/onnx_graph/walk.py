@@ -7,6 +7,7 @@ import numpy as np
 from jax.export import is_symbolic_dim
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Var
 
+from defect_jax.onnx_graph import branches
 from defect_jax.onnx_graph.dtypes import tensor_type
 from defect_jax.onnx_graph.graph import Graph
 from defect_jax.onnx_graph.loops import unrolled
@@ -59,6 +60,8 @@ def _results(graph: Graph, equation: JaxprEqn, inputs: Sequence[Value]) -> list[
     name = equation.primitive.name
     if name in CALLS:
         return written(graph, equation.params[CALLS[name]], inputs)
+    if name == "platform_index":
+        return [branches.platform(equation)]
     if all(isinstance(value, Known) for value in inputs) and _is_small(equation):
         return calculated(equation, [value.array for value in inputs])
     try:
@@ -71,6 +74,8 @@ def _written(graph: Graph, equation: JaxprEqn, inputs: Sequence[Value]) -> list[
     name = equation.primitive.name
     if name == "scan":
         return unrolled(written, graph, equation, inputs)
+    if name == "cond":
+        return branches.chosen(written, graph, equation, inputs)
     if name not in WRITERS:
         raise Unsupported(f"primitive {name}: the converter does not know it")
     for variable in equation.outvars:

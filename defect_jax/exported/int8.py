@@ -1,0 +1,129 @@
+"""model.int8.onnx: convolutions in eight bits, for processors that are faster at these."""
+
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+import onnx
+from jaxtyping import UInt
+
+from defect_jax.errors import UserError
+from defect_jax.exported import parity
+
+FIELD = "--input"
+Pictures = Iterable[UInt[np.ndarray, "1 h w c"]]
+
+
+def quantised(model: bytes, pictures: Pictures) -> bytes:
+    """The model with weights, and what goes into and comes out of convolutions, in eight bits.
+
+    By onnxruntime's static quantiser: a scale a channel of the weights, and for each tensor the one
+    that holds all it was on the pictures. All else, from the size rule to the thresholds, stays
+    float32.
+
+    Raises:
+        UserError: there is no convolution that it could reach.
+    """
+    from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
+
+    whole = onnx.load_from_string(model)
+    # To the quantiser: there is nothing left to fold, so say nothing about it.
+    whole.metadata_props.add(key="onnx.quant.pre_process", value="onnxruntime.quant")
+    names = nodes_of_blocks(whole.graph)
+    with tempfile.TemporaryDirectory(prefix="defect_jax-int8-") as name:
+        before, after = Path(name) / "float32.onnx", Path(name) / "int8.onnx"
+        onnx.save(whole, before)
+        quantize_static(
+            before,
+            after,
+            _Reader(pictures),
+            quant_format=QuantFormat.QDQ,
+            op_types_to_quantize=["Conv", "Relu"],
+            nodes_to_quantize=names,
+            per_channel=True,
+            # Processors without VNNI add two products in 16 bits: of weights of seven bits those
+            # cannot overflow, so that the file decides alike everywhere.
+            reduce_range=True,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+        )
+        result = onnx.load(after)
+    del result.metadata_props[:]
+    return result.SerializeToString()
+
+
+class _Reader:
+    """Pictures as the quantiser takes them."""
+
+    def __init__(self, pictures: Pictures):
+        self._left = iter(pictures)
+
+    def get_next(self) -> dict[str, np.ndarray] | None:
+        """The next one; None behind the last."""
+        image = next(self._left, None)
+        return None if image is None else {"image": image}
+
+
+def nodes_of_blocks(graph: onnx.GraphProto) -> list[str]:
+    """Names of the convolutions to write in eight bits, and of the ReLUs that they then contain.
+
+    Those of the blocks, which end in a ReLU, or have no bias because a norm or another convolution
+    follows. What ends in a bias is read as it is, as logits or attention, and stays float32: in 256
+    steps a map of logits would have steps of a tenth.
+
+    Raises:
+        UserError: there are none, or some lie in a loop, which the quantiser leaves out.
+    """
+    readers: dict[str, list[onnx.NodeProto]] = {}
+    for node in graph.node:
+        for name in node.input:
+            readers.setdefault(name, []).append(node)
+    found = []
+    for node in graph.node:
+        if node.op_type == "Conv":
+            relus = [each for each in readers[node.output[0]] if each.op_type == "Relu"]
+            if relus or len(node.input) == 2:
+                found += [node.name, *(relu.name for relu in relus)]
+    if not found or any(_has_convolution(body) for body in _bodies(graph)):
+        raise UserError(
+            f"{FIELD}: this network cannot be written in eight bits, because its convolutions lie "
+            "in a loop over the picture's tiles; export it without --input"
+        )
+    return found
+
+
+def _bodies(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.type == onnx.AttributeProto.GRAPH:
+                yield attribute.g
+
+
+def _has_convolution(graph: onnx.GraphProto) -> bool:
+    return any(node.op_type == "Conv" for node in graph.node) or any(
+        _has_convolution(body) for body in _bodies(graph)
+    )
+
+
+def change(model: bytes, in_eight_bits: bytes, pictures: Pictures) -> dict[str, int | float]:
+    """What eight bits change on pictures, for the card; both decide by the same thresholds.
+
+    Returns:
+        Number of pictures; largest and mean difference of a probability (calibrated, of the head
+        and of the mask); shares of pictures decided otherwise, by score or mask, and of pixels.
+    """
+    one, other = parity.of_onnx(model), parity.of_onnx(in_eight_bits)
+    probabilities, decisions, pixels = [], [], np.zeros(2, np.int64)
+    for image in pictures:
+        a, b = one(image), other(image)
+        probabilities.append([abs(float(a[k][0] - b[k][0])) for k in parity.PROBABILITIES])
+        decisions.append(any(a[k][0] != b[k][0] for k in ("rejected", "mask_rejected")))
+        pixels += np.count_nonzero(a["mask"] != b["mask"]), a["mask"].size
+    return {
+        "pictures": len(decisions),
+        "largest_difference_of_a_probability": float(np.max(probabilities)),
+        "mean_difference_of_a_probability": float(np.mean(probabilities)),
+        "share_of_decisions_that_differ": float(np.mean(decisions)),
+        "share_of_mask_pixels_that_differ": float(pixels[0] / pixels[1]),
+    }
