@@ -1,0 +1,47 @@
+"""What separable blocks, narrower and shallower networks lose on Magnetic Tile.
+
+    launch/ablation.sh --config=configs/lite_ablation.py:cpu \
+        --config.base.data.root=magnetic_tile.tar
+
+`:cpu` has three pairs of fold and seed: twelve networks. What they cost, and what pruning and eight
+bits change, is for benchmarks/lite.py, which takes their workdirs.
+"""
+
+import ml_collections
+
+from configs import magnetic_tile
+from defect_jax.ablation import Row
+
+
+def get_config(variant: str = "") -> ml_collections.ConfigDict:
+    config = ml_collections.ConfigDict()
+    config.base = magnetic_tile.get_config(variant)
+    config.base.unlock()
+    config.base.model.decoder = "unetplusplus"  # with heads that pruning can keep
+    if variant == "cpu":
+        _shorten(config)
+    widths = tuple(config.base.model.widths)
+    config.rows = (
+        Row("plain", "plain blocks", {}),
+        _separable("separable", "separable blocks", widths),
+        _separable("narrow", "separable, half as wide", tuple(width // 2 for width in widths)),
+        _separable("shallow", "separable, a row less", widths[:-1]),
+    )
+    config.folds = (0, 1, 2, 3, 4)
+    config.seeds = (0, 1, 2)
+    config.metrics = (
+        *("seg_miou", "seg_recall", "seg_fpr", "pixel_ap", "image_ap", "image_auroc"),
+        "mask_image_auroc",
+    )
+    return config.lock()
+
+
+def _separable(name: str, title: str, widths: tuple[int, ...]) -> Row:
+    return Row(name, title, {"model": {"block": "separable", "widths": widths}})
+
+
+def _shorten(config: ml_collections.ConfigDict) -> None:
+    """About four minutes a network on two CPU cores."""
+    config.pairs = ((0, 0), (1, 1), (2, 2))
+    config.base.model.widths = (8, 16, 32, 64)
+    config.base.balance.measure_every_steps = 25
