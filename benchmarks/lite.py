@@ -21,7 +21,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 import onnxruntime
-from absl import app, flags
+from absl import app, flags, logging
 from jax import export as jax_export
 from jaxtyping import UInt, UInt8
 
@@ -57,6 +57,7 @@ class File(NamedTuple):
 
 def main(_: Sequence[str]) -> None:
     """Prints the table."""
+    logging.set_verbosity(logging.WARNING)  # the quantiser tells of every bias
     files, timed = [], {}
     for name in WORKDIRS.value:
         trained = restore(as_path(name), one_device_mesh())

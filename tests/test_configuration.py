@@ -18,7 +18,9 @@ from configs import (
     synthetic_gaps,
 )
 from defect_jax import configuration, runtime
+from defect_jax.decision import DecisionRule
 from defect_jax.errors import UserError
+from defect_jax.validation import decided_before
 
 VARIANTS = ("", "cpu", "debug")
 BEFORE = [  # those that were there before there were classes and localisation
@@ -31,6 +33,11 @@ ALL = BEFORE + [
     for module in (synthetic_gaps, lpcnet_magnetic_tile, lpcnet_folder)
     for variant in VARIANTS
 ]
+ALL += [
+    (module, variant)
+    for module in (synthetic, magnetic_tile, ksdd2, folder)
+    for variant in ("lite", "lite_small")
+]
 
 
 @pytest.mark.parametrize(("module", "variant"), ALL)
@@ -40,6 +47,12 @@ def test_shipped_configs_are_valid_and_survive_json(module, variant, tmp_path):
     configuration.claim(tmp_path, config)
     configuration.claim(tmp_path, config)  # the same again is welcome
     assert json.loads(json.dumps(config.to_dict())) == configuration.load(tmp_path).to_dict()
+
+
+def test_lite_changes_the_model_alone():
+    whole, lite = (configuration.decisive(ksdd2.get_config(variant)) for variant in ("", "lite"))
+    changed = {field for field in whole if whole[field] != lite[field]}
+    assert changed == {"model.block", "model.widths"}
 
 
 def test_an_unknown_variant_lists_the_known_ones():
@@ -178,6 +191,51 @@ def test_where_the_data_are_and_how_they_are_read_may_change(tmp_path):
     used = configuration.of_workdir(tmp_path, other)
     assert (used.data.data_dir, used.data.threads, used.mesh.fsdp) == ("elsewhere", 7, 2)
     assert configuration.of_workdir(tmp_path, None).data.threads == 2
+
+
+def test_what_is_pruned_may_change_and_is_kept_with_the_decision(tmp_path):
+    configuration.claim(tmp_path, synthetic.get_config("debug"))
+    other = synthetic.get_config("debug")
+    other.model.prune, other.decision.rule = 2, "target_recall"
+    configuration.claim(tmp_path, other)
+    assert configuration.load(tmp_path).model.prune == 0  # nothing is decided yet
+    used = configuration.of_workdir(tmp_path, other)
+    assert (used.model.prune, used.decision.rule) == (2, "target_recall")
+    configuration.keep_decision(tmp_path, used)
+    kept = configuration.load(tmp_path)
+    assert (kept.model.prune, kept.decision.rule) == (2, "target_recall")
+    other.model.block = "separable"
+    with pytest.raises(UserError, match="model.block was plain, is separable"):
+        configuration.of_workdir(tmp_path, other)
+
+
+@pytest.mark.parametrize(
+    ("step", "prune", "rule", "fits"),
+    [
+        (8, 2, "best_f1", True),
+        (4, 2, "best_f1", False),
+        (8, 0, "best_f1", False),
+        (8, 1, "best_f1", False),
+        (8, 2, "target_recall", False),
+    ],
+)
+def test_a_decision_holds_for_one_checkpoint_pruned_so_and_one_wish(
+    step, prune, rule, fits, tmp_path
+):
+    config = synthetic.get_config("debug")
+    made = DecisionRule(0.5, 0.4, 0.3, 8, 10, 5, prune=2, options=config.decision.to_dict())
+    made.to_json(tmp_path / "decision.json")
+    config.model.prune, config.decision.rule = prune, rule
+    assert decided_before(tmp_path, step, config) == (made if fits else None)
+
+
+def test_a_decision_of_before_pruning_is_of_the_whole_network(tmp_path):
+    path, config = tmp_path / "decision.json", synthetic.get_config("debug")
+    DecisionRule(0.5, 0.4, 0.3, 8, 10, 5, options=config.decision.to_dict()).to_json(path)
+    fields = json.loads(path.read_text())
+    del fields["prune"]
+    path.write_text(json.dumps(fields))
+    assert decided_before(tmp_path, 8, config).prune == 0
 
 
 def test_a_missing_or_damaged_workdir_names_the_file(tmp_path):

@@ -198,15 +198,18 @@ def test_another_rule_decides_anew_and_another_split_leaves_the_test_alone(train
     shutil.copytree(workdir, copy)
     before = (copy / "eval/report.html").read_bytes()
     wish = ["--config.decision.rule=target_recall", "--config.decision.recall=1.0"]
+    wish.append("--config.model.prune=1")
     told = run(CONFIG, *data, *wish, "--mode=evaluate", "--split=val", f"--workdir={copy}")
     assert told.returncode == 0, told.stderr
     decision = json.loads((copy / "decision.json").read_text())
     assert decision["rule"] == "target_recall" and decision["options"]["recall"] == 1.0
+    assert decision["prune"] == configuration.load(copy).model.prune == 1
     metrics = json.loads((copy / "eval/val/metrics.json").read_text())
     assert metrics["recall"] == metrics["part_recall"] == 1.0  # on the pictures it was chosen on
     assert metrics["images"] == decision["pictures"]
     assert (copy / "eval/report.html").read_bytes() == before
-    assert "chosen on these very pictures" in (copy / "eval/val/report.html").read_text()
+    report = (copy / "eval/val/report.html").read_text()
+    assert "chosen on these very pictures" in report and "pruned to X(0,1)" in report
     again = run("--mode=evaluate", f"--workdir={copy}")  # the wish stays
     assert again.returncode == 0, again.stderr
     assert json.loads((copy / "decision.json").read_text()) == decision

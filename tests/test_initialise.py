@@ -31,7 +31,7 @@ def test_initial_variables_are_what_flax_would_draw(attention):
             assert stats.ks_2samp(actual.ravel(), np.ravel(expected)).pvalue > 1e-3, path
 
 
-@pytest.mark.parametrize("shape", [(3, 3, 64, 64), (1, 1, 256, 128), (1024, 32)])
+@pytest.mark.parametrize("shape", [(3, 3, 64, 64), (1, 1, 256, 128), (1024, 32), (3, 3, 1, 4096)])
 def test_kernels_are_truncated_he_normal(shape):
     values = FanInNormal(2.0).draw(np.random.default_rng(0), shape)
     stddev = math.sqrt(2 / math.prod(shape[:-1]))

@@ -99,16 +99,15 @@ def test_the_embedding_multiplies_the_three_deepest_rows(dtype, rtol):
     features = [images(2, side, side, c, seed=side).astype(dtype) for side, c in sizes]
     cells = 2.0 * images(2, 4, 4, 1)
     module = Embedding()
-    start = module.init(jax.random.key(0), features, cells)["params"]
+    start = module.init(jax.random.key(0), features, cells, first=2)["params"]
     assert {name: row["gain"].tolist() for name, row in start.items()} == {
         f"gain_{row}": [0.0] * sizes[row][1] for row in (2, 3, 4)
     }
-    for before, after in zip(
-        features, module.apply({"params": start}, features, cells), strict=True
-    ):
+    unwritten = module.apply({"params": start}, features, cells, first=2)
+    for before, after in zip(features, unwritten, strict=True):
         np.testing.assert_array_equal(after, before)
     params = shake(start)
-    written = module.apply({"params": params}, features, cells)
+    written = module.apply({"params": params}, features, cells, first=2)
     found = special.expit(np.float64(cells))
     for row, (before, after) in enumerate(zip(features, written, strict=True)):
         assert after.dtype == before.dtype

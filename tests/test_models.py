@@ -1,5 +1,6 @@
 """The network: sizes, gradients, parameter counts, heads and errors."""
 
+import itertools
 import math
 
 import jax
@@ -46,21 +47,21 @@ def test_shapes_and_types(decoder, attention, norm, deep_supervision):
 
 # Every pair of values occurs in one of these rows.
 LEARNING = [
-    ("unetplusplus", "none", "batch", True, "float32"),
-    ("unetplusplus", "scse", "group", False, "bfloat16"),
-    ("unetplusplus", "gates", "batch", False, "float32"),
-    ("unet", "none", "group", False, "bfloat16"),
-    ("unet", "scse", "batch", True, "float32"),
-    ("unet", "gates", "group", True, "float32"),
-    ("unetplusplus", "gates", "batch", True, "bfloat16"),
+    ("unetplusplus", "none", "batch", True, "float32", "separable"),
+    ("unetplusplus", "scse", "group", False, "bfloat16", "separable"),
+    ("unetplusplus", "gates", "batch", False, "float32", "plain"),
+    ("unet", "none", "group", False, "bfloat16", "plain"),
+    ("unet", "scse", "batch", True, "float32", "plain"),
+    ("unet", "gates", "group", True, "float32", "separable"),
+    ("unetplusplus", "gates", "batch", True, "bfloat16", "plain"),
 ]
 
 
-@pytest.mark.parametrize("decoder, attention, norm, deep_supervision, dtype", LEARNING)
-def test_every_parameter_learns(decoder, attention, norm, deep_supervision, dtype):
+@pytest.mark.parametrize("decoder, attention, norm, deep_supervision, dtype, block", LEARNING)
+def test_every_parameter_learns(decoder, attention, norm, deep_supervision, dtype, block):
     widths = TINY if decoder == "unetplusplus" else (4, 8)
     model = SegmentationNetwork(
-        decoder, widths, attention, deep_supervision, norm=norm, dtype=dtype
+        decoder, widths, attention, deep_supervision, norm=norm, dtype=dtype, block=block
     )
     variables = shake(initial_variables(model, (1, 8, 8, 3), 0))
     image = images(2, 8, 8, 3)
@@ -105,12 +106,19 @@ def block_parameters(inputs, filters):
     return 9 * filters * (inputs + filters) + 4 * filters
 
 
-def network_parameters(widths, channels, columns):
+def separable_parameters(inputs, filters):
+    """The same with 3x3 convolutions of one channel each, and 1x1 ones."""
+    return (9 + filters) * (inputs + filters) + 4 * filters
+
+
+def network_parameters(widths, channels, columns, of_block=block_parameters):
     """Encoder plus nodes X(i,j) of j f_i + f_{i+1} inputs, plus 1x1 mask heads."""
     depth = len(widths) - 1
-    encoder = sum(block_parameters(i, o) for i, o in zip((channels, *widths), widths, strict=False))
+    first = 9 * channels * widths[0]  # on the image it is never separable
+    first += of_block(0, widths[0])
+    encoder = first + sum(of_block(i, o) for i, o in itertools.pairwise(widths))
     nodes = sum(
-        block_parameters(skips * widths[row] + widths[row + 1], widths[row])
+        of_block(skips * widths[row] + widths[row + 1], widths[row])
         for row, skips in columns(depth)
     )
     return encoder + nodes
@@ -135,6 +143,14 @@ def test_parameter_count_is_the_analytic_one(widths, decoder, columns, channels)
     expected = network_parameters(widths, channels, columns)
     expected += heads * (widths[0] + 1) + 2 * widths[-1] + 1
     assert count(shapes) == expected
+
+
+def test_parameter_count_of_separable_blocks_is_the_analytic_one():
+    model = SegmentationNetwork(widths=TINY, block="separable")
+    image = jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.float32)
+    shapes = jax.eval_shape(lambda x: model.init(jax.random.key(0), x, train=False), image)
+    expected = network_parameters(TINY, 3, nested, separable_parameters)
+    assert count(shapes) == expected + 2 * (TINY[0] + 1) + 2 * TINY[-1] + 1
 
 
 @pytest.mark.parametrize("classes, channels", [(1, 1), (5, 6)])
@@ -173,6 +189,7 @@ def test_parameter_count_of_the_papers_widths():
     widths = (32, 64, 128, 256, 512)
     assert round(network_parameters(widths, 3, nested) / 1e6, 2) == 9.16
     assert round(network_parameters(widths, 3, plain) / 1e6, 2) == 7.85
+    assert round(network_parameters(widths, 3, nested, separable_parameters) / 1e6, 2) == 1.08
 
 
 def test_dropout_needs_a_key_and_only_touches_the_label():
@@ -222,6 +239,11 @@ def test_batch_norm_is_global_over_a_sharded_batch():
             {"attention": "cbam"},
             "config.model.attention is 'cbam': must be one of none, scse, gates",
         ),
+        ({"block": "ghost"}, "config.model.block is 'ghost': must be one of plain, separable"),
+        ({"prune": 5}, "config.model.prune is 5: must be 0, for the whole network, or .* 1 to 4"),
+        ({"prune": -1}, "config.model.prune is -1: must be 0"),
+        ({"prune": 1, "decoder": "unet"}, "config.model.prune is 1: only the decoder unetplusplus"),
+        ({"prune": 1, "deep_supervision": False}, "is 1: only .* with deep_supervision=True"),
         ({"norm": "layer"}, "config.model.norm is 'layer': must be one of batch, group"),
         ({"dtype": "float16"}, "config.model.dtype is 'float16': must be one of float32, bfloat16"),
         ({"dtype": "half float"}, "config.model.dtype is 'half float': must be one of float32"),

@@ -450,6 +450,7 @@ NETWORKS = {
     "unet, scse, group norm": tiny(attention="scse", norm="group", widths=(8, 16)),
     "unet, gates": tiny(attention="gates"),
     "unet++": tiny(decoder="unetplusplus"),
+    "unet++, separable, pruned": tiny(decoder="unetplusplus", block="separable", prune=1),
     "unet++, scse": tiny(decoder="unetplusplus", attention="scse", classification_head=False),
     "unet++, gates, group norm, classes": tiny(
         decoder="unetplusplus", attention="gates", norm="group", num_classes=3
@@ -630,6 +631,15 @@ def test_what_is_known_is_calculated_once_and_only_what_is_needed_is_written():
     assert len(model.graph.initializer) == 2  # the roots, and 2
 
 
+def test_what_depends_on_the_platform_is_written_as_for_none_of_jaxs():
+    def function(x):
+        y = lax.platform_dependent(x, cpu=lambda x: (x + x) + x, default=lambda x: 3.0 * x)
+        return lax.switch(9, [jnp.exp, jnp.negative], y)  # the last one, as there is no tenth
+
+    model = check(function, [(*symbolic_shape("b"), 4)], [(floats(2, 4),)])
+    assert operators(model) == {"Mul": 1, "Neg": 1, "Identity": 1}
+
+
 def test_zeros_are_not_stored():
     model = converted(
         lambda x: x + jnp.zeros((512, 512)), jax.ShapeDtypeStruct((512, 1), jnp.float32)
@@ -661,6 +671,10 @@ TWO = jax.ShapeDtypeStruct((2, 4, 4, 6), jnp.float32)
 REFUSED = {
     "primitive sort": lambda x: jnp.sort(x),
     "primitive while": lambda x: lax.while_loop(lambda y: y.sum() < 9, lambda y: y + 1, x),
+    "cond: its branch": lambda x: lax.cond(x.sum() > 0, jnp.exp, jnp.sin, x),
+    "platform_index: of .*cpu.*, without a default": lambda x: lax.platform_dependent(
+        x, cpu=jnp.exp
+    ),
     "primitive scatter": lambda x: x.at[0].set(1.0),
     "primitive cbrt": lambda x: jax.jit(jnp.cbrt)(x),
     "convert_element_type: dtype bfloat16": lambda x: x.astype(jnp.bfloat16).sum(),
