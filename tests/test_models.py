@@ -189,7 +189,7 @@ def test_parameter_count_of_the_papers_widths():
     widths = (32, 64, 128, 256, 512)
     assert round(network_parameters(widths, 3, nested) / 1e6, 2) == 9.16
     assert round(network_parameters(widths, 3, plain) / 1e6, 2) == 7.85
-    assert round(network_parameters(widths, 3, nested, separable_parameters) / 1e6, 2) == 1.08
+    assert round(network_parameters(widths, 3, nested, separable_parameters) / 1e6, 2) == 1.07
 
 
 def test_dropout_needs_a_key_and_only_touches_the_label():
