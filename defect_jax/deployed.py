@@ -78,12 +78,13 @@ def _in_one_frame(network: SegmentationNetwork, config: ConfigDict, average: Any
     of_frames = make_probabilities(network, config)
 
     def predict(image: UInt[Array, "b h w c"]) -> tuple[ClassMaps, Float[Array, " b"] | None]:
-        count, *native_px, _ = image.shape
-        placement = size_rule.placed(tuple(native_px), size_px, data.max_scale, data.max_stretch)
+        count, height, width, _ = image.shape
+        native_px = height, width
+        placement = size_rule.placed(native_px, size_px, data.max_scale, data.max_stretch)
         frame = size_rule.framed(image, placement, size_px) / jnp.iinfo(image.dtype).max
         predicted = of_frames(average, normalise(frame, picture.mean, picture.deviation))
-        places = size_rule.on_canvas(placement, count, tuple(native_px))
-        return native_maps(predicted.mask, *places, tuple(native_px)), predicted.label
+        places = size_rule.on_canvas(placement, count, native_px)
+        return native_maps(predicted.mask, *places, native_px), predicted.label
 
     return predict
 
