@@ -3,7 +3,7 @@
 import hashlib
 import itertools
 from collections import ChainMap
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ class Graph:
     """Nodes in the order of execution, initializers, inputs and outputs.
 
     The body of a loop is a graph of its own. Its nodes read the tensors of the graph that it lies
-    in, but nothing outside reads theirs. All arrays are the outermost graph's, and stored once.
+    in, but nothing outside reads theirs. All graphs of a model share their arrays.
 
     Attributes:
         inputs, outputs: as ONNX declares them.
@@ -88,23 +88,41 @@ class Graph:
 
     def model(self, opset: int) -> onnx.ModelProto:
         """The graph as a model, with the oldest file format that has the opset."""
-        graph = self._proto("defect_jax")
-        graph.initializer.extend(
-            onnx.numpy_helper.from_array(a, n) for n, a in self.initializers.items()
-        )
         opsets = [helper.make_opsetid("", opset)]
         return helper.make_model(
-            graph,
+            self._proto("defect_jax", self._places()),
             opset_imports=opsets,
             ir_version=helper.find_min_ir_version_for(opsets),
             producer_name="defect_jax",
         )
 
-    def _proto(self, name: str) -> onnx.GraphProto:
-        """The graph without arrays, loops with their bodies."""
-        graph = helper.make_graph(self.nodes, name, self.inputs, self.outputs)
+    def _places(self) -> dict[str, "Graph"]:
+        """The graph that each array is stored in: the only one that reads it, or the outermost.
+
+        onnxruntime does not choose its fastest layout for kernels that lie outside a loop.
+        """
+        places: dict[str, Graph] = {}
+        for graph in self._with_bodies():
+            for name in {name for node in graph.nodes for name in node.input}:
+                places[name] = self if name in places else graph
+        return places
+
+    def _with_bodies(self) -> Iterator["Graph"]:
+        """Yields the graph, and those of all loops in it."""
+        yield self
+        for body in self.bodies.values():
+            yield from body._with_bodies()
+
+    def _proto(self, name: str, places: Mapping[str, "Graph"]) -> onnx.GraphProto:
+        """The graph with the arrays that are stored in it, and its loops with their bodies."""
+        arrays = [
+            onnx.numpy_helper.from_array(array, name)
+            for name, array in self.initializers.items()
+            if places[name] is self
+        ]
+        graph = helper.make_graph(self.nodes, name, self.inputs, self.outputs, arrays)
         for node in graph.node:
             if node.name in self.bodies:
-                body = self.bodies[node.name]._proto(f"{node.name}_body")
+                body = self.bodies[node.name]._proto(f"{node.name}_body", places)
                 node.attribute.append(helper.make_attribute("body", body))
         return graph
