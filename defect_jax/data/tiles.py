@@ -9,7 +9,7 @@ import dataclasses
 from collections.abc import Iterator
 
 import numpy as np
-from jaxtyping import Float32, Int, UInt
+from jaxtyping import Float32, Int, Shaped
 from ml_collections import ConfigDict
 
 
@@ -72,7 +72,7 @@ def later_share(overlap_px: int) -> Float32[np.ndarray, " overlap_px"]:
     [0.0, 0.0, 0.125, 0.375, 0.625, 0.875, 1.0, 1.0]
     """
     centre = np.arange(overlap_px) + 0.5
-    share = (centre - overlap_px / 4) / max(overlap_px / 2, 1)
+    share = (4 * centre - overlap_px) / (2 * max(overlap_px, 1))
     return np.clip(share, 0.0, 1.0).astype(np.float32)
 
 
@@ -89,7 +89,7 @@ class Grid:
         sides = zip(native_px, config.data.size, strict=True)
         return cls(*(Side(native, tile, config.data.tile_overlap_px) for native, tile in sides))
 
-    def cut(self, image: UInt[np.ndarray, "h w c"]) -> Iterator[UInt[np.ndarray, "th tw c"]]:
+    def cut(self, image: Shaped[np.ndarray, "h w c"]) -> Iterator[Shaped[np.ndarray, "th tw c"]]:
         """Yields the tiles of a picture; no more than a row of them is held."""
         columns = [self.columns.picture_positions(tile) for tile in range(self.columns.tiles)]
         for row in range(self.rows.tiles):
