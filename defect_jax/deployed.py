@@ -18,15 +18,9 @@ from defect_jax.decision import DecisionRule
 from defect_jax.metrics.calibration import NEAREST
 from defect_jax.models.flips import Probabilities
 from defect_jax.models.network import SegmentationNetwork
-from defect_jax.predict_step import (
-    ClassMaps,
-    Thresholds,
-    judge_maps,
-    make_probabilities,
-    native_maps,
-    normalise,
-)
+from defect_jax.predict_step import ClassMaps, Thresholds, judge_maps, native_maps
 from defect_jax.tile_rule import through_tiles
+from defect_jax.tile_steps import make_frames_step
 
 OUTPUTS = ("probability", "rejected", "mask", "score", "mask_score", "mask_rejected")
 
@@ -73,16 +67,15 @@ def make_deployed(
 
 def _in_one_frame(network: SegmentationNetwork, config: ConfigDict, average: Any) -> Predict:
     """Of pictures that are scaled into one frame."""
-    data, picture = config.data, config.picture
-    size_px = tuple(data.size)
-    of_frames = make_probabilities(network, config)
+    data, size_px = config.data, tuple(config.data.size)
+    of_frames = make_frames_step(network, config)
 
     def predict(image: UInt[Array, "b h w c"]) -> tuple[ClassMaps, Float[Array, " b"] | None]:
         count, height, width, _ = image.shape
         native_px = height, width
         placement = size_rule.placed(native_px, size_px, data.max_scale, data.max_stretch)
         frame = size_rule.framed(image, placement, size_px) / jnp.iinfo(image.dtype).max
-        predicted = of_frames(average, normalise(frame, picture.mean, picture.deviation))
+        predicted = of_frames(average, frame)
         places = size_rule.on_canvas(placement, count, native_px)
         return native_maps(predicted.mask, *places, native_px), predicted.label
 
@@ -90,16 +83,16 @@ def _in_one_frame(network: SegmentationNetwork, config: ConfigDict, average: Any
 
 
 def _through_tiles(network: SegmentationNetwork, config: ConfigDict, average: Any) -> Predict:
-    """Of pictures that are looked at at their own size."""
-    data, picture = config.data, config.picture
-    of_frames = make_probabilities(network, config)
+    """Of pictures that are looked at tile by tile."""
+    data, classes = config.data, config.model.num_classes
+    of_frames = make_frames_step(network, config)
 
     def of_tiles(tile: UInt[Array, "b th tw c"]) -> Probabilities:
-        return of_frames(average, normalise(tile, picture.mean, picture.deviation))
+        return of_frames(average, tile.astype(jnp.float32) / jnp.iinfo(tile.dtype).max)
 
     def predict(image: UInt[Array, "b h w c"]) -> tuple[ClassMaps, Float[Array, " b"] | None]:
-        overlap_px, classes = data.tile_overlap_px, config.model.num_classes
-        predicted = through_tiles(of_tiles, image, tuple(data.size), overlap_px, classes)
+        size_px = tuple(data.size)
+        predicted = through_tiles(of_tiles, image, size_px, data.tile_overlap_px, classes)
         return jnp.moveaxis(predicted.mask, -1, 1), predicted.label
 
     return predict

@@ -2,7 +2,7 @@
 
 import hashlib
 import itertools
-from collections import ChainMap
+from collections import ChainMap, Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -101,11 +101,14 @@ class Graph:
 
         onnxruntime does not choose its fastest layout for kernels that lie outside a loop.
         """
-        places: dict[str, Graph] = {}
-        for graph in self._with_bodies():
-            for name in {name for node in graph.nodes for name in node.input}:
-                places[name] = self if name in places else graph
-        return places
+        reads = [
+            (name, graph)
+            for graph in self._with_bodies()
+            for name in {name for node in graph.nodes for name in node.input}
+        ]
+        readers = Counter(name for name, _ in reads)
+        alone = {name: graph for name, graph in reads if readers[name] == 1}
+        return dict.fromkeys(self.initializers, self) | alone
 
     def _with_bodies(self) -> Iterator["Graph"]:
         """Yields the graph, and those of all loops in it."""

@@ -134,7 +134,8 @@ def _input(body: Graph, dtype: np.dtype, shape: Shape) -> Stored:
 def _output(body: Graph, value: Stored, order: Order) -> None:
     """Declares a tensor that each step hands to the loop; it must be of a node of the body."""
     name = body.node("Identity", in_order(body, value, order))
-    body.outputs.append(tensor_info(name, value.dtype, [value.shape[axis] for axis in order]))
+    shape = tuple(value.shape[axis] for axis in order)
+    body.outputs.append(tensor_info(name, value.dtype, shape))
 
 
 def _turned(graph: Graph, value: Stored, reverse: bool) -> Stored:
