@@ -5,24 +5,16 @@ strips, and what its mask marks is known only after the last one.
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int32, UInt8
+from jaxtyping import Array, Bool, Float, UInt8
 from ml_collections import ConfigDict
 
 from defect_jax.metrics.accumulated import Accumulated
 from defect_jax.models.flips import Probabilities
 from defect_jax.models.network import SegmentationNetwork
 from defect_jax.predict_step import make_probabilities, normalise
-
-
-class Seen(NamedTuple):
-    """What one strip says of its picture."""
-
-    highest: Float[Array, ""]  # probability of a pixel
-    area_px: Int32[Array, ""]  # pixels above the pixel threshold
-    classes: UInt8[Array, "1 h w"]  # of those pixels, 0 = background
 
 
 def make_frames_step(
@@ -42,19 +34,13 @@ def see_strip(
     maps: Float[Array, "1 h w classes"],
     valid: Bool[Array, "1 h w"],
     truth: dict[str, Any],
-    pixel: Float[Array, ""],
-) -> tuple[Accumulated, Seen]:
-    """Adds a strip's probabilities; what its mask marks is added by `count_strip`.
+) -> Accumulated:
+    """Adds a strip's probabilities.
 
     Args:
         truth: `native_mask`, `region_weight` and `regions`, the last with the first strip alone.
-        pixel: threshold.
     """
-    probability = jnp.where(valid, maps.sum(axis=-1), 0.0)
-    marked = (probability >= pixel) & valid
-    classes = jnp.where(marked, 1 + jnp.argmax(maps, axis=-1), 0).astype(jnp.uint8)
-    seen = Seen(probability.max(), marked.sum(dtype=jnp.int32), classes)
-    return accumulated.seen(probability, valid, truth), seen
+    return accumulated.seen(jnp.where(valid, maps.sum(axis=-1), 0.0), valid, truth)
 
 
 def count_strip(

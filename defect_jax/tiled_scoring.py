@@ -22,11 +22,12 @@ from defect_jax.metrics.accumulated import Accumulated
 from defect_jax.metrics.regions import region_weights
 from defect_jax.models.flips import Probabilities
 from defect_jax.models.network import SegmentationNetwork
+from defect_jax.predict_step import Thresholds
 from defect_jax.progress import track
 from defect_jax.scoring import PER_PICTURE, OnMask, Scores
 from defect_jax.sharding import place_state, replicated, rows_of_process, to_global
 from defect_jax.tile_steps import count_strip, make_frames_step, see_strip
-from defect_jax.tiling import look
+from defect_jax.tiling import Strip, TiledDecision, decide, look
 
 WAITING = 2  # pictures read ahead; each may be large
 
@@ -67,18 +68,15 @@ class TiledScorer:
             interrupts.Stopped: a signal came.
         """
         accumulated, outputs = self._empty(), []
-        threshold = self._placed(np.float32(pixel))
+        thresholds = Thresholds(np.float32(mask), np.float32(pixel), area_px)
         rows = range(len(self._split.rows))
         pictures = threaded(partial(_whole, self._split, Frame.of(self._config)), rows, WAITING)
         follow = track(pictures, "evaluating", len(rows)) if on_mask else pictures
         with contextlib.closing(follow):
             for row, picture in enumerate(follow):
                 interrupts.boundary()
-                accumulated, seen = self._seen(accumulated, average, picture, threshold)
-                score, highest, marked_px, classes = seen
-                if highest < np.float32(mask) or marked_px < area_px:
-                    classes[:] = 0
-                accumulated = self._counted(accumulated, classes, picture)
+                accumulated, decision = self._judged(accumulated, average, picture, thresholds)
+                score, highest, classes = decision
                 outputs.append((score, highest, *_overlap(classes, picture.truth["native_mask"])))
                 if on_mask:
                     on_mask(row, classes)
@@ -86,24 +84,32 @@ class TiledScorer:
         arrays = {name: np.array(values) for name, values in columns}
         return Scores(arrays, *jax.device_get(accumulated))
 
-    def _seen(self, accumulated: Accumulated, average: Any, picture: Whole, pixel: Any):
-        """Adds the probabilities of a picture; returns also its scores and what is marked."""
-        grid = Grid.of(self._config, picture.image.shape[:2])
-        classes = np.zeros(picture.image.shape[:2], np.uint8)
-        label, highest, area_px, first = None, np.float32(0.0), 0, 0
-        for strip in look(picture.image, grid, self._start(average), self._tiles_at_once):
-            interrupts.while_waiting()
-            maps, label = strip
-            inside = slice(first, first + len(maps))
-            truth = {name: self._block(plane[inside]) for name, plane in picture.truth.items()}
-            truth["regions"] = np.array([0 if first else picture.regions], np.int32)
-            arguments = (self._block(maps), self._valid(maps), truth)
-            accumulated, seen = self._see(accumulated, *self._placed(arguments), pixel)
-            seen = jax.device_get(seen)
-            classes[inside] = seen.classes[0, : len(maps), : maps.shape[1]]
-            highest, area_px = max(highest, seen.highest), area_px + int(seen.area_px)
-            first += len(maps)
-        return accumulated, (highest if label is None else label, highest, area_px, classes)
+    def _judged(
+        self, accumulated: Accumulated, average: Any, picture: Whole, thresholds: Thresholds
+    ) -> tuple[Accumulated, TiledDecision]:
+        """Decides on a picture, and adds its pixels."""
+        native_px = picture.image.shape[:2]
+        grid = Grid.of(self._config, native_px)
+
+        def seen() -> Iterator[Strip]:
+            nonlocal accumulated
+            first = 0
+            for strip in look(picture.image, grid, self._start(average), self._tiles_at_once):
+                interrupts.while_waiting()
+                blocks = self._strip_blocks(strip.maps, picture, first)
+                accumulated = self._see(accumulated, *self._placed(blocks))
+                first += len(strip.maps)
+                yield strip
+
+        decision = decide(seen(), native_px, thresholds)
+        return self._counted(accumulated, decision.classes, picture), decision
+
+    def _strip_blocks(self, maps: np.ndarray, picture: Whole, first: int) -> tuple[Any, ...]:
+        """A strip's map, where it is valid, and the truth of it; arguments of `see_strip`."""
+        inside = slice(first, first + len(maps))
+        truth = {name: self._block(plane[inside]) for name, plane in picture.truth.items()}
+        truth["regions"] = np.array([0 if first else picture.regions], np.int32)
+        return self._block(maps), self._valid(maps), truth
 
     def _counted(
         self, accumulated: Accumulated, classes: np.ndarray, picture: Whole

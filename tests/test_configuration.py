@@ -9,6 +9,7 @@ from ml_collections import ConfigDict
 
 from configs import (
     base,
+    bsdata,
     folder,
     ksdd2,
     lpcnet_folder,
@@ -38,6 +39,7 @@ ALL += [
     for module in (synthetic, magnetic_tile, ksdd2, folder)
     for variant in ("lite", "lite_small")
 ]
+ALL += [(bsdata, variant) for variant in (*VARIANTS, "cpu_scaled")]
 
 
 @pytest.mark.parametrize(("module", "variant"), ALL)

@@ -10,7 +10,7 @@ from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Var
 from defect_jax.onnx_graph import branches
 from defect_jax.onnx_graph.dtypes import tensor_type
 from defect_jax.onnx_graph.graph import Graph
-from defect_jax.onnx_graph.loops import unrolled
+from defect_jax.onnx_graph.loops import scan
 from defect_jax.onnx_graph.table import WRITERS
 from defect_jax.onnx_graph.unsupported import Unsupported
 from defect_jax.onnx_graph.values import Known, Value
@@ -73,7 +73,7 @@ def _results(graph: Graph, equation: JaxprEqn, inputs: Sequence[Value]) -> list[
 def _written(graph: Graph, equation: JaxprEqn, inputs: Sequence[Value]) -> list[Value]:
     name = equation.primitive.name
     if name == "scan":
-        return unrolled(written, graph, equation, inputs)
+        return scan(written, graph, equation, inputs)
     if name == "cond":
         return branches.chosen(written, graph, equation, inputs)
     if name not in WRITERS:
