@@ -46,7 +46,11 @@ def as_one(
     depthwise: Float[Array, "3 3 1 c"],
     pointwise: Float[Array, "1 1 c f"],
 ) -> Float[Array, "b h w f"]:
-    """With the product kernel: XLA computes depthwise convolutions on a CPU ten times slower."""
+    """With the product kernel: on a CPU.
+
+    XLA takes 11 times as long there for a depthwise convolution of 8 channels of 128x128 px as for
+    a plain one.
+    """
     kernel = (jnp.swapaxes(depthwise, 2, 3) * pointwise).astype(x.dtype)
     return lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=LAYOUT)
 
