@@ -41,7 +41,12 @@ def _separable(name: str, title: str, widths: tuple[int, ...]) -> Row:
 
 
 def _shorten(config: ml_collections.ConfigDict) -> None:
-    """About four minutes a network on two CPU cores."""
+    """About four minutes a network on two CPU cores, as a step of UNet++ takes; small pictures."""
     config.pairs = ((0, 0), (1, 1), (2, 2))
-    config.base.model.widths = (8, 16, 32, 64)
-    config.base.balance.measure_every_steps = 25
+    base = config.base
+    base.model.widths = (8, 16, 32, 64)
+    base.data.size = (96, 96)
+    base.balance.measure_every_steps = 25
+    base.balance.fixed.weights.update(segmentation=0.8, classification=0.2)
+    base.optimizer.learning_rate = 3e-3
+    base.train.steps = base.train.eval_every_steps = 300

@@ -14,7 +14,12 @@ import pytest
 import tiny_ablation
 from scipy import stats
 
-from configs import lpcnet_ablation, magnetic_tile_ablation, synthetic_gaps_ablation
+from configs import (
+    lite_ablation,
+    lpcnet_ablation,
+    magnetic_tile_ablation,
+    synthetic_gaps_ablation,
+)
 from defect_jax import configuration
 from defect_jax.ablation import Row, grid, run, table
 from defect_jax.errors import UserError
@@ -42,7 +47,7 @@ def figures(ablation):
 
 
 @pytest.mark.parametrize("variant", ["", "cpu", "debug"])
-@pytest.mark.parametrize("module", [lpcnet_ablation, synthetic_gaps_ablation])
+@pytest.mark.parametrize("module", [lite_ablation, lpcnet_ablation, synthetic_gaps_ablation])
 def test_every_shipped_row_of_the_two_stages_fits_its_base_config(module, variant):
     ablation = module.get_config(variant)
     cells = grid.all_cells(ablation)
