@@ -19,6 +19,7 @@ from defect_jax.predictor import Trained
 
 COLOUR = {"picture.channels": 3, "picture.bit_depth": 16}
 CLASSES = {"model.num_classes": 3, "picture.classes": ["a", "b", "c"]}
+RICH = COLOUR | CLASSES | {"model.block": "separable"}
 FILLED = {"data.max_scale": 3.0, "data.max_stretch": 2.0}
 SIZES = [(32, 48), (20, 30), (100, 61), (300, 1)]
 
@@ -63,7 +64,7 @@ def test_the_function_decides_as_the_predictor_does(changes):
         assert_agree(predictor.predict(image), dict(zip(OUTPUTS, deployed(batch), strict=True)))
 
 
-@pytest.fixture(scope="module", params=[{}, COLOUR | CLASSES], ids=["grey", "colour, classes"])
+@pytest.fixture(scope="module", params=[{}, RICH], ids=["grey", "colour, classes, separable"])
 def made(request, tmp_path_factory):
     """A folder of exported files and the config of the network in them."""
     config = tiny_config(**request.param)
