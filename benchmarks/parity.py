@@ -7,7 +7,11 @@
         --jax_python=only_jax/bin/python --onnx_python=only_onnx/bin/python
 
 Takes pictures of `--input` and as many made-up ones of odd sizes, black, white and one pixel wide,
-and compares every decision, probability and pixel of the masks.
+and compares every decision, probability and pixel of the masks. Without a workdir it exports and
+compares networks of random weights, for grey, RGB and 16-bit pictures, scaled and through tiles:
+
+    launch/module.sh benchmarks.parity --pictures=40 \
+        --jax_python=only_jax/bin/python --onnx_python=only_onnx/bin/python
 """
 
 import pathlib
@@ -19,17 +23,22 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from absl import app, flags
 from jaxtyping import UInt
+from ml_collections import ConfigDict
 
+from benchmarks.random_networks import random_networks, with_thresholds
 from defect_jax.data.images import decode_image
 from defect_jax.deployed import OUTPUTS
+from defect_jax.export import ONNX, STABLEHLO, models
 from defect_jax.exported.parity import PROBABILITIES
 from defect_jax.prediction.inputs import open_input
 from defect_jax.predictor import Decision, Predictor, load
+from defect_jax.progress import say
+from defect_jax.sharding import one_device_mesh
 
-WORKDIR = flags.DEFINE_string("workdir", None, "Of the trained network.", required=True)
-EXPORTED = flags.DEFINE_string("exported", None, "Folder of --mode=export.", required=True)
-INPUT = flags.DEFINE_string("input", None, "Pictures.", required=True)
-PICTURES = flags.DEFINE_integer("pictures", 200, "In all, half of them from --input.")
+WORKDIR = flags.DEFINE_string("workdir", None, "Of the trained network; else random ones.")
+EXPORTED = flags.DEFINE_string("exported", None, "Folder of --mode=export, with --workdir.")
+INPUT = flags.DEFINE_string("input", None, "Pictures; else all are made up.")
+PICTURES = flags.DEFINE_integer("pictures", 200, "In all, at most half of them from --input.")
 JAX_PYTHON = flags.DEFINE_string("jax_python", sys.executable, "With jax, for StableHLO.")
 ONNX_PYTHON = flags.DEFINE_string("onnx_python", sys.executable, "With onnxruntime.")
 ODD_SIDES_PX = (1, 2, 7, 33, 64, 127, 200, 333)
@@ -43,11 +52,11 @@ model, folder = sys.argv[1:]
 for path in sorted(pathlib.Path(folder).glob("*.in.npy")):
     np.savez(str(path)[:-7] + ".{name}.npz", *map(np.asarray, call(np.load(path))))
 """
-STABLEHLO = """
+LOAD_STABLEHLO = """
 from jax import export
 call = export.deserialize(bytearray(open(model, "rb").read())).call
 """
-ONNX = """
+LOAD_ONNX = """
 sys.modules["jax"] = None
 import onnxruntime
 session = onnxruntime.InferenceSession(model)
@@ -56,43 +65,70 @@ call = lambda images: session.run(None, {"image": images})
 
 
 def main(_: Sequence[str]) -> None:
-    """Prints one line for each exported file."""
-    predictor = load(WORKDIR.value)
-    images = [*real(predictor), *made_up(predictor)]
-    decisions = [predictor.predict(image) for image in images]
-    rejected = sum(decision.rejected for decision in decisions)
-    marked = sum(decision.mask_rejected for decision in decisions)
-    print(f"{len(images)} pictures: {rejected} rejected by the score, {marked} by the mask")
-    print("| file | decisions that differ | largest difference of a probability | mask pixels |")
-    print("| --- | --- | --- | --- |")
+    """Prints one line for each exported file of each network."""
+    print("| network | file | decisions that differ | probability, at most | mask pixels |")
+    print("| --- | --- | --- | --- | --- |")
+    if WORKDIR.value:
+        predictor = load(WORKDIR.value)
+        compare("trained", predictor, pathlib.Path(EXPORTED.value), pictures(predictor.config))
+        return
+    for name, trained in random_networks():
+        images = pictures(trained.config)
+        trained = with_thresholds(trained, images)
+        with tempfile.TemporaryDirectory() as folder:
+            for file, data in models(trained)[0].items():
+                (pathlib.Path(folder) / file).write_bytes(data)
+            predictor = Predictor(*trained, one_device_mesh())
+            compare(name, predictor, pathlib.Path(folder), images)
+
+
+def compare(
+    network: str,
+    predictor: Predictor,
+    exported: pathlib.Path,
+    images: Sequence[UInt[np.ndarray, "h w c"]],
+) -> None:
+    """Runs both files of a network in Pythons of their own, and prints what differs."""
+    decisions = predictor.predict(list(images))
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
         for number, image in enumerate(images):
             np.save(folder / f"{number:04}.in.npy", image[None])
         for name, script, python in (
-            ("model.stablehlo", STABLEHLO, JAX_PYTHON.value),
-            ("model.onnx", ONNX, ONNX_PYTHON.value),
+            (STABLEHLO, LOAD_STABLEHLO, JAX_PYTHON.value),
+            (ONNX, LOAD_ONNX, ONNX_PYTHON.value),
         ):
             source = SCRIPT.format(load=script, name=name)
-            model = pathlib.Path(EXPORTED.value) / name
-            subprocess.run([python, "-c", source, str(model), str(folder)], check=True)
-            print(compared(name, folder, decisions), flush=True)
+            subprocess.run([python, "-c", source, str(exported / name), str(folder)], check=True)
+            print(f"| {network} {compared(name, folder, decisions)}", flush=True)
+    rejected = sum(decision.rejected for decision in decisions)
+    marked = sum(decision.mask_rejected for decision in decisions)
+    say(f"{len(images)} pictures: {rejected} rejected by the score, {marked} by the mask")
 
 
-def real(predictor: Predictor) -> Iterator[UInt[np.ndarray, "h w c"]]:
-    """Pictures of --input, evenly over it."""
+def pictures(config: ConfigDict) -> list[UInt[np.ndarray, "h w c"]]:
+    """Those of --input that a network takes, and made-up ones."""
+    images = list(real(config)) if INPUT.value else []
+    return [*images, *made_up(config, PICTURES.value - len(images))]
+
+
+def real(config: ConfigDict) -> Iterator[UInt[np.ndarray, "h w c"]]:
+    """Pictures of --input, evenly over it, without those of too many channels or bits."""
     raw, inputs = open_input(INPUT.value)
     wanted = min(PICTURES.value // 2, len(inputs))
     for place in np.linspace(0, len(inputs) - 1, wanted).astype(int):
-        yield widened(decode_image(raw.read(inputs[place].name)), predictor)
+        image = decode_image(raw.read(inputs[place].name))
+        fits = image.shape[2] <= config.picture.channels
+        if fits and image.itemsize * 8 <= config.picture.bit_depth:
+            yield widened(image, config)
 
 
-def made_up(predictor: Predictor) -> Iterator[UInt[np.ndarray, "h w c"]]:
+def made_up(config: ConfigDict, count: int) -> Iterator[UInt[np.ndarray, "h w c"]]:
     """Noise with a patch at odd sizes, black, white, and one pixel wide."""
     rng = np.random.default_rng(0)
-    picture = predictor.config.picture
+    picture = config.picture
     dtype = np.uint8 if picture.bit_depth == 8 else np.uint16
-    for number in range(PICTURES.value - PICTURES.value // 2):
+    for number in range(count):
         height, width = rng.choice(ODD_SIDES_PX, 2)
         image = rng.normal(picture.mean, picture.deviation, (height, width, picture.channels))
         image[height // 3 : height // 2, width // 3 : width // 2] += rng.uniform(-0.5, 0.5)
@@ -101,15 +137,15 @@ def made_up(predictor: Predictor) -> Iterator[UInt[np.ndarray, "h w c"]]:
         yield (np.clip(image, 0.0, 1.0) * np.iinfo(dtype).max).astype(dtype)
 
 
-def widened(image: UInt[np.ndarray, "h w c"], predictor: Predictor) -> UInt[np.ndarray, "h w c"]:
+def widened(image: UInt[np.ndarray, "h w c"], config: ConfigDict) -> UInt[np.ndarray, "h w c"]:
     """Channels and depth that an exported file takes; `Predictor.predict` widens by itself."""
-    picture = predictor.config.picture
+    picture = config.picture
     image = np.repeat(image, picture.channels // image.shape[2], axis=2)
     return image.astype(np.uint16) * 257 if image.itemsize * 8 < picture.bit_depth else image
 
 
 def compared(name: str, folder: pathlib.Path, decisions: Sequence[Decision]) -> str:
-    """The line of a file."""
+    """The line of a file, but for its network."""
     different, largest, pixels, of = 0, 0.0, 0, 0
     for number, decision in enumerate(decisions):
         with np.load(folder / f"{number:04}.{name}.npz") as arrays:

@@ -647,6 +647,15 @@ def nested_loops(x):
     return total, means, rows, jnp.float32(h // 2) + conv(x, floats(3, 3, 3, 2)), moved.sum(3)
 
 
+def convolved(x):
+    """Inside the loop the convolution as it is, outside what is added to it: not to be folded."""
+    y = conv(x, floats(3, 3, 3, 2))
+    total, _ = lax.scan(
+        lambda total, row: (total + row.sum() * y, None), 0 * x[..., :2], x[0, :, 0]
+    )
+    return total, y + 1.0
+
+
 LOOPS = {
     "no step, one, many": (lambda x: running_means(x[1:]), "n, w", [(5, 4), (2, 7), (1, 3)]),
     "backwards": (lambda x: running_means(x, reverse=True), "n, w", [(5, 4), (1, 7)]),
@@ -656,6 +665,7 @@ LOOPS = {
         "n",
         [(3,)],
     ),
+    "of a convolution": (convolved, "b, h, w, 3", [(2, 5, 4, 3), (1, 1, 7, 3)]),
     "in a loop": (nested_loops, "b, h, w, 3", [(2, 5, 4, 3), (1, 1, 1, 3)]),
 }
 
