@@ -10,6 +10,7 @@ from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Var
 from defect_jax.onnx_graph.dtypes import tensor_type
 from defect_jax.onnx_graph.graph import Graph
 from defect_jax.onnx_graph.loops import unrolled
+from defect_jax.onnx_graph.named import writer_of
 from defect_jax.onnx_graph.table import WRITERS
 from defect_jax.onnx_graph.unsupported import Unsupported
 from defect_jax.onnx_graph.values import Known, Value
@@ -58,6 +59,8 @@ def _value(variable: Var | Literal, values: dict[Var, Value]) -> Value:
 def _results(graph: Graph, equation: JaxprEqn, inputs: Sequence[Value]) -> list[Value]:
     name = equation.primitive.name
     if name in CALLS:
+        if writer := writer_of(equation, inputs):
+            return writer(graph, equation, inputs)
         return written(graph, equation.params[CALLS[name]], inputs)
     if all(isinstance(value, Known) for value in inputs) and _is_small(equation):
         return calculated(equation, [value.array for value in inputs])
