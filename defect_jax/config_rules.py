@@ -59,6 +59,11 @@ def _data_rules(config: ConfigDict) -> Rules:
             "above 0 and not below data.min_scale",
         ),
         "data.max_stretch": (lambda factor: factor >= 1.0, "at least 1"),
+        "data.tile_overlap_px": (
+            lambda overlap: overlap % unit == 0 and 0 <= overlap <= min(config.data.size) // 2,
+            f"0, or at most half of the smaller data.size and divisible by {unit}, so that all "
+            "tiles are halved alike",
+        ),
     }
 
 

@@ -33,6 +33,7 @@ FREE_FIELDS = (
 )
 LATER_FIELDS = {
     "data.classes": [],
+    "data.tile_overlap_px": 0,
     "model.num_classes": 1,
     "model.localisation": "none",
     "model.localisation_widths": [16, 32, 64, 128, 128],

@@ -16,7 +16,8 @@ from defect_jax.paths import AnyPath
 from defect_jax.progress import say
 from defect_jax.report.page import Report, write_report
 from defect_jax.results import Results, picture_loader
-from defect_jax.scoring import Scorer, Scores
+from defect_jax.scorers import make_scorer
+from defect_jax.scoring import Scores
 from defect_jax.sharding import make_mesh
 from defect_jax.validation import decide, decided_before, selection_scores
 from defect_jax.writers import read_history
@@ -51,7 +52,7 @@ def evaluate(config: ConfigDict, workdir: AnyPath, split: str = "test") -> Metri
             made.to_json(workdir / "decision.json")
             configuration.keep_decision(workdir, config)
     judged = prepared.splits[split]
-    scorer = Scorer(network, judged, config, mesh)
+    scorer = make_scorer(network, judged, config, mesh)
     given = (made.mask_threshold, made.pixel_threshold, made.min_area_px)
     say(f"{split}: step {step}, thresholds from {made.chosen_on}: {shown(made)}")
     if not hosts.is_first():

@@ -18,7 +18,7 @@ from defect_jax.models.network import SegmentationNetwork
 from defect_jax.paths import AnyPath
 from defect_jax.profile import Profile
 from defect_jax.progress import say, track
-from defect_jax.scoring import Scorer
+from defect_jax.scorers import make_scorer
 from defect_jax.sharding import rows_of_process, to_global
 from defect_jax.steps import TrainState
 from defect_jax.training_log import TrainingLog
@@ -51,7 +51,7 @@ class Loop:
         self.config, self.workdir, self.mesh = config, workdir, mesh
         self.train_split, self.val_split = prepared.splits["train"], prepared.splits["val"]
         self.checkpointer, self.history, self.scores = checkpointer, history, scores
-        self.score_val = Scorer(network, self.val_split, config, mesh)
+        self.score_val = make_scorer(network, self.val_split, config, mesh)
 
     def to_the_end(self, restored: checkpoints.Restored, step_fns: Mapping[str, Step]) -> None:
         """Trains to `config.train.steps` from where the restored state is.

@@ -15,14 +15,17 @@ from defect_jax import interrupts
 from defect_jax.data.images import BadImage, inspect_image
 from defect_jax.data.raw_files import RawFiles
 from defect_jax.data.reading import threaded
+from defect_jax.data.tiles import is_tiled
 from defect_jax.errors import UserError
 from defect_jax.paths import AnyPath, as_path, is_remote
 from defect_jax.prediction.inputs import Input, absolute, open_input
 from defect_jax.prediction.outputs import FIELD, Outputs, Prediction, as_prediction
 from defect_jax.prediction.page import write_page
-from defect_jax.predictor import BATCH_SIZE, Framed, Predictor, load
+from defect_jax.predictor import BATCH_SIZE, Predictor, Ready, load
 from defect_jax.progress import say, track
 from defect_jax.sharding import make_mesh
+
+MOST_LARGE = 1  # pictures waiting to be decided on, and to be written, where they may be large
 
 
 class Read(NamedTuple):
@@ -31,7 +34,7 @@ class Read(NamedTuple):
     id: str
     origin: dict[str, str]  # the file's name and fingerprint
     image: np.ndarray | None = None
-    framed: Framed | None = None
+    framed: Ready | None = None
     fault: str = ""
 
 
@@ -67,9 +70,10 @@ def predict(input: str, output: str, workdir: AnyPath, max_megapixels: float, st
     with Outputs(folder, settings(input, workdir, predictor), len(classes)) as outputs:
         known = {id: line["sha256"] for id, line in outputs.lines.items() if "fault" not in line}
         look = partial(read, raw, predictor, known, max_megapixels)
-        decided = decide(predictor, threaded(look, inputs))
+        waiting_most = MOST_LARGE if is_tiled(predictor.config) else None
+        decided = decide(predictor, threaded(look, inputs, waiting_most), waiting_most)
         write = partial(write_files, outputs)
-        for done in track(threaded(write, decided), "deciding", len(inputs)):
+        for done in track(threaded(write, decided, waiting_most), "deciding", len(inputs)):
             record(outputs, done, strict)
         lines = outputs.finish([picture.id for picture in inputs])
     say_how_many(lines, known, time.monotonic() - start)
@@ -117,9 +121,15 @@ def read(
     return Read(picture.id, origin, image, framed)
 
 
-def decide(predictor: Predictor, pictures: Iterator[Read]) -> Iterator[tuple[Read, Any]]:
-    """Yields each picture with its decision, in order; None where there is nothing to decide."""
-    while batch := list(islice(pictures, predictor.batch_size)):
+def decide(
+    predictor: Predictor, pictures: Iterator[Read], most: int | None
+) -> Iterator[tuple[Read, Any]]:
+    """Yields each picture with its decision, in order; None where there is nothing to decide.
+
+    Args:
+        most: pictures taken at once; a batch if not given.
+    """
+    while batch := list(islice(pictures, most or predictor.batch_size)):
         interrupts.boundary()
         framed = [picture.framed for picture in batch if picture.framed is not None]
         decisions = iter(predictor.decide(framed))

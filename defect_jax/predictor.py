@@ -18,10 +18,11 @@ from jax.sharding import Mesh
 from jaxtyping import Float32, Shaped, UInt, UInt8
 from ml_collections import ConfigDict
 
-from defect_jax import configuration
+from defect_jax import configuration, tiling
 from defect_jax.best_checkpoint import best_average
+from defect_jax.data.frame import Frame, shares
 from defect_jax.data.letterbox import Placement, letterbox_image, place
-from defect_jax.data.pipeline import Frame, shares
+from defect_jax.data.tiles import Grid, is_tiled
 from defect_jax.decision import DecisionRule
 from defect_jax.errors import UserError
 from defect_jax.metrics.calibration import calibrated
@@ -33,11 +34,10 @@ from defect_jax.predict_step import (
     Thresholds,
     inside,
     judge_maps,
-    make_probabilities,
     native_maps,
-    normalise,
 )
 from defect_jax.sharding import batch_sharding, one_device_mesh, replicated
+from defect_jax.tile_steps import make_frames_step
 from defect_jax.validation import decided_before, selection_scores
 from defect_jax.writers import read_history
 
@@ -122,12 +122,8 @@ class Predictor:
         self.batch_size = -(-batch_size // mesh.size) * mesh.size
         self._frame = Frame.of(config)
         self._average = jax.device_put(average, replicated(mesh))
-        probabilities, picture = make_probabilities(network, config), config.picture
         self._probabilities = jax.jit(
-            lambda average, image: probabilities(
-                average, normalise(image, picture.mean, picture.deviation)
-            ),
-            out_shardings=replicated(mesh),
+            make_frames_step(network, config), out_shardings=replicated(mesh)
         )
         self._judge = jax.jit(_judge, static_argnames="canvas_px")
         self._thresholds = Thresholds(
@@ -153,21 +149,27 @@ class Predictor:
             return self.decide([self.framed(images)])[0]
         return self.decide([self.framed(image, f"picture {n}") for n, image in enumerate(images)])
 
-    def framed(self, image: Shaped[np.ndarray, "..."], name: str = "the picture") -> "Framed":
+    def framed(self, image: Shaped[np.ndarray, "..."], name: str = "the picture") -> "Ready":
         """Checks a picture and brings it into the network's frame: the part to do in threads.
+
+        One that is looked at through tiles stays as it is.
 
         Raises:
             UserError: it cannot be used; `name` is named.
         """
         frame = self._frame
         image = frame.common(checked(image, name), name)
+        if is_tiled(self.config):
+            return Whole(image)
         limits = frame.min_scale, frame.max_scale, frame.max_stretch
         placement = place(image.shape[:2], frame.size_px, *limits, name)
         seen = letterbox_image(shares(image), placement, frame.size_px)
         return Framed(seen, placement, image.shape[:2])
 
-    def decide(self, pictures: Sequence["Framed"]) -> list[Decision]:
-        """Decides on framed pictures, a batch after the other."""
+    def decide(self, pictures: Sequence["Ready"]) -> list[Decision]:
+        """Decides on framed pictures, a batch after the other; on large ones one by one."""
+        if is_tiled(self.config):
+            return [self._through_tiles(picture.image) for picture in pictures]
         size, decisions = self.batch_size, []
         for start in range(0, len(pictures), size):
             batch = pictures[start : start + size]
@@ -190,15 +192,29 @@ class Predictor:
         judged = self._judge(predicted, placement, native, self._thresholds, canvas_px=canvas)
         score, mask_score, mask = jax.device_get((judged.score, judged.mask_score, judged.classes))
         mask = np.ascontiguousarray(mask[0, : native[0], : native[1]])
-        score = float(score[0])
+        return self._ruled(float(score[0]), float(mask_score[0]), mask)
+
+    def _through_tiles(self, image: UInt[np.ndarray, "h w c"]) -> Decision:
+        native_px = image.shape[:2]
+        grid = Grid.of(self.config, native_px)
+        strips = tiling.look(image, grid, self._predict_frames, self.batch_size)
+        return self._ruled(*tiling.decide(strips, native_px, self._thresholds))
+
+    def _ruled(self, score: float, mask_score: float, mask: UInt8[np.ndarray, "h w"]) -> Decision:
         return Decision(
             probability=float(calibrated([score], self.rule.temperature)[0]),
             rejected=score >= self.rule.threshold,
             mask=mask,
             score=score,
-            mask_score=float(mask_score[0]),
+            mask_score=mask_score,
             mask_rejected=bool(mask.any()),
         )
+
+
+class Whole(NamedTuple):
+    """A picture as it is, to be looked at through tiles."""
+
+    image: UInt[np.ndarray, "h w c"]
 
 
 class Framed(NamedTuple):
@@ -207,6 +223,9 @@ class Framed(NamedTuple):
     image: Float32[np.ndarray, "h w c"]  # shares of the full range
     placement: Placement
     native_px: tuple[int, int]
+
+
+Ready = Framed | Whole
 
 
 def checked(image: Shaped[np.ndarray, "..."], name: str) -> UInt[np.ndarray, "h w c"]:

@@ -19,7 +19,8 @@ from defect_jax.judging import LEAKING
 from defect_jax.metrics import ranking
 from defect_jax.models.network import SegmentationNetwork
 from defect_jax.paths import AnyPath
-from defect_jax.scoring import Scorer, Scores
+from defect_jax.scorers import make_scorer
+from defect_jax.scoring import Scores
 
 SELECTION = "selection"  # the number by which checkpoints are compared
 NO_MASK = 2.0  # a mask threshold that no probability reaches: nothing is decided yet
@@ -79,7 +80,7 @@ def decide(
         step: of the checkpoint that `average` comes from.
         compared: checkpoints that were compared on this split before.
     """
-    score_val = Scorer(network, val, config, mesh)
+    score_val = make_scorer(network, val, config, mesh)
     scores = score_val(average, mask=NO_MASK, pixel=NO_MASK, area_px=1)
     pixel_threshold = scores.histogram.best_f1_threshold()
     pixel = NO_MASK if pixel_threshold is None else pixel_threshold

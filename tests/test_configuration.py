@@ -9,6 +9,7 @@ from ml_collections import ConfigDict
 
 from configs import (
     base,
+    bsdata,
     folder,
     ksdd2,
     lpcnet_folder,
@@ -31,6 +32,7 @@ ALL = BEFORE + [
     for module in (synthetic_gaps, lpcnet_magnetic_tile, lpcnet_folder)
     for variant in VARIANTS
 ]
+ALL += [(bsdata, variant) for variant in (*VARIANTS, "cpu_scaled")]
 
 
 @pytest.mark.parametrize(("module", "variant"), ALL)

@@ -13,7 +13,8 @@ from tiny_predictor import RULE, surface, tiny_config, tiny_network, tiny_predic
 from defect_jax import export as mode
 from defect_jax.deployed import OUTPUTS, make_deployed
 from defect_jax.errors import UserError
-from defect_jax.exported import parity
+from defect_jax.exported import card, parity
+from defect_jax.onnx_graph import to_onnx
 from defect_jax.predictor import Trained
 
 COLOUR = {"picture.channels": 3, "picture.bit_depth": 16}
@@ -31,10 +32,11 @@ def pictures(config):
     return [*made, np.zeros(flat, dtype), np.full(flat, np.iinfo(dtype).max, dtype)]
 
 
-def assert_agree(decision, outputs):
+def assert_agree(decision, outputs, tolerance=2e-5):
     assert bool(outputs["rejected"][0]) == decision.rejected
+    assert bool(outputs["mask_rejected"][0]) == decision.mask_rejected
     for name in parity.PROBABILITIES:
-        assert float(outputs[name][0]) == pytest.approx(getattr(decision, name), abs=2e-5)
+        assert float(outputs[name][0]) == pytest.approx(getattr(decision, name), abs=tolerance)
     different = (outputs["mask"][0] != decision.mask).sum()
     assert different <= max(1, 1e-4 * decision.mask.size)  # at the very threshold
 
@@ -146,6 +148,48 @@ def exported(tmp_path, monkeypatch):
     trained = Trained(network, config, average, RULE)
     monkeypatch.setattr(mode, "restore", lambda workdir, mesh: trained)
     return lambda name: mode.export(tmp_path / "workdir", str(tmp_path / name))
+
+
+TILED = {"data.tile_overlap_px": 16}
+EVERYTHING = TILED | COLOUR | CLASSES | {"evaluation.flips": True}
+
+
+@pytest.mark.parametrize("changes", [TILED, EVERYTHING], ids=["grey", "everything"])
+def test_the_onnx_file_decides_through_tiles_as_the_predictor_does(changes):
+    config = tiny_config(**changes)
+    deployed, shape = make_deployed(*tiled_network(config)), mode.input_shape(config)
+    model = parity.of_onnx(to_onnx(deployed, {"image": shape}, OUTPUTS).SerializeToString())
+    predictor = tiny_predictor(**changes)
+    dtype = np.dtype(f"uint{config.picture.bit_depth}")
+    for seed, size in enumerate([*SIZES, (33, 49), (1, 60)]):
+        image = surface(*size, config.picture.channels, dtype, seed)
+        batch = image.reshape(1, *size, -1)
+        outputs = model(np.concatenate([batch, batch[:, ::-1]]))
+        first = {name: array[:1] for name, array in outputs.items()}
+        assert_agree(predictor.predict(image), first, 1e-5)
+
+
+def test_the_stablehlo_file_decides_through_tiles_as_the_predictor_does():
+    config = tiny_config(**TILED)
+    deployed, shape = make_deployed(*tiled_network(config)), mode.input_shape(config)
+    model = parity.of_stablehlo(mode.to_stablehlo(deployed, shape))
+    image = surface(100, 61)
+    assert_agree(tiny_predictor(**TILED).predict(image), model(image[None, ..., None]), 1e-5)
+
+
+def tiled_network(config):
+    network, average = tiny_network(config)
+    return network, config, average, RULE
+
+
+def test_the_card_and_the_pictures_of_a_network_that_sees_tiles(tmp_path):
+    config = tiny_config(**TILED, **{"data.min_scale": 0.9})
+    rule = json.loads(card.card(config, RULE, tmp_path, {}, 0.0))["input"]["size_rule"]
+    assert (rule["tile_px"], rule["overlap_px"], rule["scale"]) == ([32, 48], 16, 1.0)
+    sizes = [images.shape[1:3] for images in parity.pictures(config)]
+    assert (67, 95) in sizes  # several tiles along both sides: nothing is scaled, nor refused
+    scaled = parity.pictures(tiny_config(**{"data.min_scale": 0.9}))
+    assert (67, 25) not in [images.shape[1:3] for images in scaled] and (67, 25) in sizes
 
 
 def test_models_that_disagree_are_not_written(exported, tmp_path, monkeypatch):

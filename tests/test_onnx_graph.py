@@ -617,6 +617,80 @@ def test_nested_functions_are_written_in_place():
     assert not {"If", "Loop", "Scan"} & set(operators(model))
 
 
+def running_means(x, reverse=False):
+    """Carries two values through the rows of `x` and collects three things of each step."""
+    kernel, offset = floats(3, 3), jnp.abs(x).sum() + 1
+
+    def step(carried, row):
+        total, count = carried
+        total = total / 2 + kernel @ (row.sum() * jnp.arange(3.0)) / offset
+        return (total, count + 1), (row + count, total.sum(), jnp.stack([row, 2 * row], 1))
+
+    return lax.scan(step, (jnp.ones(3), 2), x, reverse=reverse)
+
+
+def nested_loops(x):
+    """In the inner loop what both outer ones and the whole know; sizes and orders asked twice."""
+    b, h, w, _ = x.shape
+    moved = jnp.transpose(x, (0, 3, 1, 2)) * 2
+
+    def of_column(row, column):
+        lines = lax.dynamic_slice_in_dim(moved, column, 1, 3) + jnp.float32(h // 2)
+        return lines.sum(3) * row + moved[..., 0], moved.mean(2)
+
+    def of_row(total, row):
+        last, means = lax.scan(lambda _, i: of_column(row, i), moved[..., 0] * 0, jnp.arange(w))
+        return total + last, (means.sum(0), row)
+
+    total, (means, rows) = lax.scan(of_row, jnp.zeros((b, 3, h)), jnp.arange(h, dtype=jnp.float32))
+    return total, means, rows, jnp.float32(h // 2) + conv(x, floats(3, 3, 3, 2)), moved.sum(3)
+
+
+LOOPS = {
+    "no step, one, many": (lambda x: running_means(x[1:]), "n, w", [(5, 4), (2, 7), (1, 3)]),
+    "backwards": (lambda x: running_means(x, reverse=True), "n, w", [(5, 4), (1, 7)]),
+    "no step": (lambda x: lax.scan(lambda c, e: (c + e, e * 2), x[0], x[:0]), "3, w", [(3, 2)]),
+    "a known number": (
+        lambda x: lax.fori_loop(0, 99, lambda i, y: y + 1 / (i + 1), x),
+        "n",
+        [(3,)],
+    ),
+    "in a loop": (nested_loops, "b, h, w, 3", [(2, 5, 4, 3), (1, 1, 1, 3)]),
+}
+
+
+@pytest.mark.parametrize("function, shape, sizes", LOOPS.values(), ids=LOOPS)
+def test_loops(function, shape, sizes):
+    model = check(function, [symbolic_shape(shape)], [(floats(*size),) for size in sizes], SUMMED)
+    assert "Loop" in operators(model)
+
+
+def test_a_body_is_written_once_folded_and_holds_what_it_alone_reads(symbolic_sizes_allowed):
+    network = tiny(classification_head=False)
+    variables = variables_of(network)
+
+    def each(images):
+        last, logits = lax.scan(
+            lambda last, image: (image, network.apply(variables, image, train=False)),
+            images[0],
+            images,
+        )
+        return logits.mask_logits.sum(0), last, conv(images[-1], floats(3, 3, 1, 2))
+
+    shape = (*symbolic_shape("n, b"), 16, 16, 1)
+    cases = [(floats(3, 1, 16, 16, 1),), (floats(1, 2, 16, 16, 1),)]
+    model = check(each, [shape], cases, SUMMED)
+    (loop,) = (node for node in model.graph.node if node.op_type == "Loop")
+    body = onnx.helper.get_node_attr_value(loop, "body")
+    convolutions = [node for node in body.node if node.op_type == "Conv"]
+    assert len(convolutions) == 11 and all(len(node.input) == 3 for node in convolutions)
+    kernels = {node.input[1] for node in convolutions}
+    inside, outside = ({each.name for each in g.initializer} for g in (body, model.graph))
+    assert kernels <= inside and not inside & outside
+    written = [name for node in (*model.graph.node, *body.node) for name in node.output]
+    assert len(written) == len(set(written))
+
+
 def test_what_is_known_is_calculated_once_and_only_what_is_needed_is_written():
     table = jnp.asarray(floats(1, 64))
 
@@ -679,7 +753,6 @@ REFUSED = {
         mode="promise_in_bounds",
     ),
     "gather: batched": lambda x: jnp.take_along_axis(x, x.astype(int), 1, mode="clip"),
-    "scan: of length 99": lambda x: lax.fori_loop(0, 99, lambda _, y: y + 1, x),
     "reduce_window_sum: window_dilation": lambda x: lax.reduce_window(
         x, 0.0, lax.add, (1, 2, 2, 1), (1, 1, 1, 1), "VALID", window_dilation=(1, 2, 1, 1)
     ),

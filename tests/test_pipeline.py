@@ -8,11 +8,11 @@ from ml_collections import ConfigDict
 
 from configs import folder, synthetic
 from defect_jax.configuration import resolve
+from defect_jax.data.frame import Frame
 from defect_jax.data.images import decode_image, encode_classes
 from defect_jax.data.intensity import MOST_PICTURES, intensity
+from defect_jax.data.loading import LoadNative
 from defect_jax.data.pipeline import (
-    Frame,
-    LoadNative,
     canvas_px,
     evaluation_batches,
     evaluation_steps,

@@ -1,5 +1,6 @@
 """--mode=predict on folders as they are: bad files among good ones, cut off, and gone on with."""
 
+import dataclasses
 import errno
 import json
 import shutil
@@ -222,3 +223,22 @@ def test_an_outline_runs_around_the_defect_and_hides_none_of_it():
 def test_columns_are_named_as_those_of_an_evaluation():
     shared = set(Prediction._fields) & set(Picture._fields)
     assert shared == {"id", "score", "mask_score", "decision", "mask_decision", "predicted_px"}
+
+
+def test_large_pictures_are_looked_at_through_tiles_and_a_placeholder_is_called_so(
+    folder, tmp_path, monkeypatch
+):
+    rule = dataclasses.replace(RULE, note="no threshold could be chosen")
+    tiled = tiny_predictor(rule=rule, **{"data.tile_overlap_px": 16})
+    monkeypatch.setattr(mode, "load", lambda *given: tiled)
+    (folder / "torn.png").write_bytes(png(surface(90, 200))[:500])
+    with pytest.raises(UserError, match="1 of 10 pictures cannot be used"):
+        mode.predict(str(folder), str(tmp_path / "out"), tmp_path / "workdir", MEGAPIXELS, False)
+    for row, number in zip(rows(tmp_path / "out"), range(9), strict=True):
+        image = surface(*[(32, 48), (70, 20), (50, 50)][number % 3], seed=number)
+        decision = tiled.predict(image)
+        assert float(row[2]) == pytest.approx(decision.score, abs=1e-6)
+        mask = decode_mask((tmp_path / "out" / "masks" / f"{row[0]}.png").read_bytes(), 0)
+        np.testing.assert_array_equal(mask, decision.mask > 0)
+    page = (tmp_path / "out" / "gallery.html").read_text()
+    assert "no threshold could be chosen" in page and "chosen on" not in page

@@ -14,6 +14,8 @@ from defect_jax import interrupts
 from defect_jax.compilation import Peeked, compile_ahead
 from defect_jax.data.pipeline import canvas_px, evaluation_batches, evaluation_steps
 from defect_jax.data.prepare import Split
+from defect_jax.data.tiles import is_tiled
+from defect_jax.errors import UserError
 from defect_jax.models.network import SegmentationNetwork
 from defect_jax.predict_step import make_predict
 from defect_jax.progress import track
@@ -43,7 +45,10 @@ def native_maps(
 
     Raises:
         interrupts.Stopped: a signal came.
+        UserError: the network looks at tiles.
     """
+    if is_tiled(config):
+        raise UserError("config.data.tile_overlap_px: must be 0 where a row is a control")
     step = make_predict(network, config, canvas_px(split))
     predict = jax.jit(step, out_shardings=replicated(mesh))
     place, compiled = to_global(mesh), None

@@ -15,137 +15,21 @@ from typing import Any
 import grain
 import jax
 import numpy as np
-from jaxtyping import Float32, UInt8, UInt16
 from ml_collections import ConfigDict
 
 from defect_jax import parent
 from defect_jax.data.augment import Augment
-from defect_jax.data.images import decode_classes, decode_image
-from defect_jax.data.letterbox import (
-    Placement,
-    jitter,
-    letterbox_image,
-    letterbox_mask,
-    place,
-    valid_area,
-)
+from defect_jax.data.frame import Frame
+from defect_jax.data.loading import Load, LoadNative, LoadTile
 from defect_jax.data.prepare import Split
 from defect_jax.data.sampling import SamplingPlan
+from defect_jax.data.tile_windows import TilePlan
+from defect_jax.data.tiles import is_tiled
 from defect_jax.errors import UserError
-from defect_jax.metrics.regions import region_weights
 
 Batch = dict[str, Any]
 HOST_BATCHES = 4  # decoded batches kept ready; grain's default of 500 elements took 8 GB
 DEVICE_BATCHES = 2
-
-
-@dataclasses.dataclass(frozen=True)
-class Frame:
-    """What every picture is brought to: size and scale limits, common channels, depth, classes."""
-
-    size_px: tuple[int, int]
-    min_scale: float
-    max_scale: float
-    max_stretch: float
-    channels: int
-    bit_depth: int
-    classes: int
-
-    @classmethod
-    def of(cls, config: ConfigDict) -> "Frame":
-        data, picture = config.data, config.picture
-        return cls(
-            tuple(data.size),
-            data.min_scale,
-            data.max_scale,
-            data.max_stretch,
-            picture.channels,
-            picture.bit_depth,
-            config.model.num_classes,
-        )
-
-    def common(self, image: np.ndarray, name: str) -> np.ndarray:
-        """Gives `image` [h w c] the set's channels and depth; only ever widens.
-
-        Raises:
-            UserError: colour or 16 bit where the network was trained on grey or 8 bit.
-        """
-        if image.shape[-1] > self.channels or image.itemsize * 8 > self.bit_depth:
-            raise UserError(
-                f"{name}: has {image.shape[-1]} channels of {image.itemsize * 8} bit, but the "
-                f"network was trained on {self.channels} of {self.bit_depth} bit"
-            )
-        if image.itemsize * 8 < self.bit_depth:
-            image = sixteen_bits(image)
-        return np.repeat(image, self.channels // image.shape[-1], axis=-1)
-
-    def known(self, mask: UInt8[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w"]:
-        """Gives a mask the classes that the network tells apart: all are 1 where it knows one."""
-        return np.minimum(mask, 1) if self.classes == 1 else mask
-
-
-def sixteen_bits(image: UInt8[np.ndarray, "h w c"]) -> UInt16[np.ndarray, "h w c"]:
-    """The same picture in 65536 steps."""
-    return image.astype(np.uint16) * 257  # 255 -> 65535
-
-
-def shares(
-    image: UInt8[np.ndarray, "h w c"] | UInt16[np.ndarray, "h w c"],
-) -> Float32[np.ndarray, "h w c"]:
-    """Pixels as shares of the full range, which scaling does not round.
-
-    Rounded to whole steps, what OpenCV scales here and what an exported network scales by
-    `size_rule` differed by half a step, and a probability by up to 5e-4.
-    """
-    return image.astype(np.float32) / np.iinfo(image.dtype).max
-
-
-@dataclasses.dataclass(frozen=True)
-class Load(grain.transforms.RandomMap):
-    """Row number -> one training element: image, mask, valid in the network's frame, label.
-
-    The mask is uint8 class ids, 0 for background; the label is 1.0 for a part with any defect.
-
-    The place in the frame is random, see `letterbox.jitter`.
-    """
-
-    split: Split
-    frame: Frame
-    shrink: float
-    stretch: float
-
-    def random_map(self, row: int, rng: np.random.Generator) -> dict[str, Any]:
-        record, image, mask, placement = _decoded(self.split, row, self.frame)
-        if self.shrink or self.stretch:
-            placement = jitter(placement, self.frame.size_px, self.shrink, self.stretch, rng)
-        return _framed(record, image, mask, placement, self.frame)
-
-
-@dataclasses.dataclass(frozen=True)
-class LoadNative(grain.transforms.Map):
-    """As `Load`, and the truth at native size on a canvas that holds every picture of the split."""
-
-    split: Split
-    frame: Frame
-    canvas_px: tuple[int, int]
-
-    def map(self, row: int) -> dict[str, Any]:
-        record, image, mask, placement = _decoded(self.split, row, self.frame)
-        element = _framed(record, shares(image), mask, placement, self.frame)
-        weights, regions = region_weights(mask > 0)
-        return element | {
-            "row": np.int32(row),
-            "placement": np.asarray(placement, np.float32),
-            "native_size": np.asarray(mask.shape, np.int32),
-            "native_mask": self._on_canvas(mask),
-            "region_weight": self._on_canvas(weights),
-            "regions": np.int32(regions),
-        }
-
-    def _on_canvas(self, plane: np.ndarray) -> np.ndarray:
-        canvas = np.zeros(self.canvas_px, plane.dtype)
-        canvas[: plane.shape[0], : plane.shape[1]] = plane
-        return canvas
 
 
 @dataclasses.dataclass(frozen=True)
@@ -183,26 +67,37 @@ def training_batches(
         UserError: pictures of one kind are asked for that the split does not have.
     """
     data, batch_size = config.data, config.train.batch_size
-    labels = tuple(row.label for row in split.rows)
-    if data.positive_fraction is not None and len(set(labels)) < 2:
-        kind = "good" if labels[0] else "defective"
-        raise UserError(
-            f"config.data.positive_fraction is {data.positive_fraction}: must be None in the "
-            f"config file, since no training picture is {kind}"
-        )
-    plan = SamplingPlan(
-        labels, config.train.steps * batch_size, data.positive_fraction, config.seed
-    )
-    stream = (
-        grain.MapDataset.source(plan)
-        .seed(config.seed)
-        .random_map(Load(split, Frame.of(config), data.augment.shrink, data.augment.stretch))
-        .random_map(Augment(**data.augment.changes))
-    )
+    stream = _elements(split, config).random_map(Augment(**data.augment.changes))
     if len(rows) < batch_size:
         stream = grain.MapDataset.source(_RowsOfBatches(stream, tuple(rows), batch_size))
     dataset = stream.batch(len(rows), drop_remainder=True)
     return iter(_stream(dataset.slice(slice(first_step, None)), data, to_device))
+
+
+def _elements(split: Split, config: ConfigDict) -> grain.MapDataset:
+    """Every training element of a run, in order; each is computed where it is asked for."""
+    data, length = config.data, config.train.steps * config.train.batch_size
+    labels = tuple(row.label for row in split.rows)
+    tiled = is_tiled(config)
+    if data.positive_fraction is not None:
+        _refuse_one_kind(labels, data.positive_fraction, tiled)
+    plan = SamplingPlan(labels, length, data.positive_fraction, config.seed)
+    frame, jitter = Frame.of(config), (data.augment.shrink, data.augment.stretch)
+    if tiled:
+        load = LoadTile(split, frame, data.tile_overlap_px, *jitter)
+        return grain.MapDataset.source(TilePlan(plan)).seed(config.seed).random_map(load)
+    load = Load(split, frame, *jitter)
+    return grain.MapDataset.source(plan).seed(config.seed).random_map(load)
+
+
+def _refuse_one_kind(labels: Sequence[int], positive_fraction: float, tiled: bool) -> None:
+    """Refuses to mix kinds where one is missing; good tiles are in defective pictures, too."""
+    missing = "good" if 0 not in labels and not tiled else "defective" if 1 not in labels else ""
+    if missing:
+        raise UserError(
+            f"config.data.positive_fraction is {positive_fraction}: must be None in the "
+            f"config file, since no training picture is {missing}"
+        )
 
 
 def evaluation_batches(
@@ -250,33 +145,6 @@ class _PaddedRows:
             return self.load.map(position)
         blank = jax.tree.map(np.zeros_like, self.load.map(0))
         return blank | {"row": np.int32(-1), "placement": np.ones(4, np.float32)}
-
-
-def _decoded(
-    split: Split, row: int, frame: Frame
-) -> tuple[dict[str, Any], np.ndarray, np.ndarray, Placement]:
-    record = split.source[int(row)]
-    name = record["id"].decode()
-    image = frame.common(decode_image(record["image"]), name)
-    mask = frame.known(decode_classes(record["mask"]))
-    limits = frame.min_scale, frame.max_scale, frame.max_stretch
-    placement = place(mask.shape, frame.size_px, *limits, name)
-    return record, image, mask, placement
-
-
-def _framed(
-    record: dict[str, Any],
-    image: np.ndarray,
-    mask: np.ndarray,
-    placement: Placement,
-    frame: Frame,
-) -> dict[str, Any]:
-    return {
-        "image": letterbox_image(image, placement, frame.size_px),
-        "mask": letterbox_mask(mask, placement, frame.size_px),
-        "valid": valid_area(placement, frame.size_px),
-        "label": np.float32(record["label"]),
-    }
 
 
 def _stream(

@@ -25,17 +25,23 @@ def in_threads(function: Callable[[T], R], items: Sequence[T], description: str)
     return track(threaded(function, items), description, total=len(items))
 
 
-def threaded(function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
+def threaded(
+    function: Callable[[T], R], items: Iterable[T], waiting_most: int | None = None
+) -> Iterator[R]:
     """Applies `function` to every item, several at a time, and yields the results in order.
 
     Threads are enough, since both decoders release Python's lock. No more than a few results wait
     to be taken: Executor.map would hold all of them, and with them a whole data set.
+
+    Args:
+        waiting_most: results under way or ready; two a thread if not given.
     """
     threads = min(MOST_THREADS, os.cpu_count() or 1)
     pool = ThreadPoolExecutor(threads)
     todo = iter(items)
     try:
-        waiting = deque(pool.submit(function, item) for item in islice(todo, 2 * threads))
+        at_first = islice(todo, waiting_most or 2 * threads)
+        waiting = deque(pool.submit(function, item) for item in at_first)
         while waiting:
             yield waiting.popleft().result()
             waiting.extend(pool.submit(function, item) for item in islice(todo, 1))

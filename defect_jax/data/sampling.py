@@ -34,15 +34,27 @@ class SamplingPlan:
         return self.length
 
     def __getitem__(self, position: int) -> int:
+        return self.row(*self.turn(position))
+
+    def turn(self, position: int) -> tuple[int | None, int]:
+        """Which kind comes at a position, and how many of that kind came before.
+
+        The kind is a label, or None where there is no `positive_fraction`.
+        """
         if not 0 <= position < self.length:
             raise IndexError(f"position {position} of a plan of {self.length} pictures")
         if self.positive_fraction is None:
-            return self._take(self._rows[2], position, stream=0)
+            return None, position
         before = int(np.floor(position * self.positive_fraction + 1e-9))
         after = int(np.floor((position + 1) * self.positive_fraction + 1e-9))
         wanted = int(after > before)
-        turn = before if wanted else position - before
-        return self._take(self._rows[wanted], turn, stream=1 + wanted)
+        return wanted, before if wanted else position - before
+
+    def row(self, kind: int | None, turn: int) -> int:
+        """The picture of a kind, or of all, that comes after `turn` of them."""
+        if kind is None:
+            return self._take(self._rows[2], turn, stream=0)
+        return self._take(self._rows[kind], turn, stream=1 + kind)
 
     @cached_property
     def _rows(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

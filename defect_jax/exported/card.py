@@ -10,6 +10,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 import defect_jax
+from defect_jax.data.tiles import is_tiled
 from defect_jax.decision import DecisionRule
 from defect_jax.paths import AnyPath, read_text
 
@@ -66,19 +67,33 @@ def _versions() -> dict[str, str]:
 
 
 def _input(config: ConfigDict) -> dict[str, Any]:
-    data, picture = config.data, config.picture
+    picture, seen = config.picture, "cut into tiles" if is_tiled(config) else "scaled, padded"
     return {
         "name": "image",
         "dtype": f"uint{picture.bit_depth}",
         "shape": ["b", "h", "w", picture.channels],
         "channels": "grey" if picture.channels == 1 else "red, green, blue",
-        "sizes": "any, all pictures of a call alike; scaled, padded and normalised inside",
-        "size_rule": {
-            "size_px": list(data.size),
-            "max_scale": data.max_scale,
-            "max_stretch": data.max_stretch,
-            "smallest_scale_seen": data.min_scale,
-        },
+        "sizes": f"any, all pictures of a call alike; {seen} and normalised inside",
+        "size_rule": _tiles(config.data) if is_tiled(config) else _one_frame(config.data),
+    }
+
+
+def _one_frame(data: ConfigDict) -> dict[str, Any]:
+    return {
+        "size_px": list(data.size),
+        "max_scale": data.max_scale,
+        "max_stretch": data.max_stretch,
+        "smallest_scale_seen": data.min_scale,
+    }
+
+
+def _tiles(data: ConfigDict) -> dict[str, Any]:
+    return {
+        "tile_px": list(data.size),
+        "overlap_px": data.tile_overlap_px,
+        "scale": 1.0,
+        "beyond_the_picture": "half on each side, mirrored",
+        "score": "highest of the tiles",
     }
 
 

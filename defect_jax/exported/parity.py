@@ -1,12 +1,13 @@
 """Whether the two exported models say the same, before anybody relies on one of them."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import numpy as np
 from jax import export as jax_export
 from jaxtyping import UInt
 from ml_collections import ConfigDict
 
+from defect_jax.data.tiles import is_tiled
 from defect_jax.deployed import OUTPUTS
 
 PROBABILITIES = ("probability", "score", "mask_score")
@@ -61,21 +62,25 @@ def of_onnx(data: bytes):
 
 def pictures(config: ConfigDict) -> Iterator[UInt[np.ndarray, "b h w c"]]:
     """Noise of the frame's size, larger, smaller, one pixel wide; black and white."""
-    height, width = config.data.size
-    dtype = np.uint8 if config.picture.bit_depth == 8 else np.uint16
+    picture, dtype = config.picture, np.uint8 if config.picture.bit_depth == 8 else np.uint16
     rng = np.random.default_rng(0)
-    sizes: Sequence[tuple[int, int, int]] = (
+    for size in _sizes(config):
+        noise = rng.normal(picture.mean, picture.deviation, (*size, picture.channels))
+        yield (np.clip(noise, 0.0, 1.0) * np.iinfo(dtype).max).astype(dtype)
+    for value in (0, np.iinfo(dtype).max):
+        yield np.full((1, *config.data.size, picture.channels), value, dtype)
+
+
+def _sizes(config: ConfigDict) -> list[tuple[int, int, int]]:
+    """How many pictures, and their height and width."""
+    height, width = config.data.size
+    sizes = [
         (2, height, width),
         (1, height * 2 + 3, width // 2 + 1),
         (1, 7, width + 5),
         (1, height, 1),
-    )
-    smallest = config.data.min_scale
-    for count, rows, columns in sizes:
-        if min(height / rows, width / columns) < smallest:
-            continue  # the program refuses such pictures
-        shape = (count, rows, columns, config.picture.channels)
-        noise = rng.normal(config.picture.mean, config.picture.deviation, shape)
-        yield (np.clip(noise, 0.0, 1.0) * np.iinfo(dtype).max).astype(dtype)
-    for value in (0, np.iinfo(dtype).max):
-        yield np.full((1, height, width, config.picture.channels), value, dtype)
+    ]
+    if is_tiled(config):
+        return [*sizes, (1, height * 2 + 3, width * 2 - 1)]  # several tiles along both sides
+    smallest = config.data.min_scale  # smaller ones are refused
+    return [size for size in sizes if min(height / size[1], width / size[2]) >= smallest]

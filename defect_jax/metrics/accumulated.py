@@ -37,9 +37,27 @@ class Accumulated(NamedTuple):
             valid: False where the pixel is padding.
             truth: `native_mask` (class of each pixel), `region_weight` and `regions` of a batch.
         """
-        mask = truth["native_mask"]
+        seen = self.seen(probability, valid, truth)
+        return seen.counted(decided, valid, truth["native_mask"])
+
+    def seen(
+        self,
+        probability: Float[Array, "b h w"],
+        valid: Bool[Array, "b h w"],
+        truth: dict[str, Any],
+    ) -> "Accumulated":
+        """Adds the probabilities of a batch alone, as `update` does."""
         regions = truth["region_weight"], truth["regions"]
-        histogram = self.histogram.update(probability, mask > 0, valid, *regions)
+        mask = truth["native_mask"] > 0
+        return self._replace(histogram=self.histogram.update(probability, mask, valid, *regions))
+
+    def counted(
+        self,
+        decided: UInt8[Array, "b h w"],
+        valid: Bool[Array, "b h w"],
+        mask: UInt8[Array, "b h w"],
+    ) -> "Accumulated":
+        """Adds what was decided in a batch alone; `mask` has the true class of each pixel."""
         counts = self.counts.update(decided > 0, mask > 0, valid)
         classes = None if self.classes is None else self.classes.update(decided, mask, valid)
-        return Accumulated(histogram, counts, classes)
+        return self._replace(counts=counts, classes=classes)

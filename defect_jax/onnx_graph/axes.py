@@ -85,9 +85,13 @@ def unstack(graph: Graph, equation: JaxprEqn, inputs: Sequence[Value]) -> list[V
 
 def layer(graph: Graph, value: Value, axis: int, number: int) -> Stored:
     """What lies at place `number` of an axis, without that axis."""
+    return layer_at(graph, value, axis, graph.initializer(np.asarray(number, np.int64)))
+
+
+def layer_at(graph: Graph, value: Value, axis: int, number: str) -> Stored:
+    """The same at the place that a tensor holds, an int64 scalar."""
     value = stored(graph, value)
-    wanted = graph.initializer(np.asarray(number, np.int64))
-    name = graph.node("Gather", value.name, wanted, axis=value.place(axis))
+    name = graph.node("Gather", value.name, number, axis=value.place(axis))
     shape = tuple(each for other, each in enumerate(value.shape) if other != axis)
     return Stored(name, shape, value.dtype, without(value.order, [axis]))
 

@@ -5,17 +5,15 @@ from typing import Any
 
 import jax
 import onnx
-from jax.export import is_symbolic_dim
-from onnx import helper
 
 from defect_jax.onnx_graph.dimensions import declare
-from defect_jax.onnx_graph.dtypes import tensor_type
+from defect_jax.onnx_graph.dtypes import tensor_info
 from defect_jax.onnx_graph.fold import fold_convolutions
 from defect_jax.onnx_graph.graph import Graph
 from defect_jax.onnx_graph.layout import as_jax, in_order
 from defect_jax.onnx_graph.prune import prune
 from defect_jax.onnx_graph.unsupported import Unsupported
-from defect_jax.onnx_graph.values import Shape, Stored
+from defect_jax.onnx_graph.values import Stored
 from defect_jax.onnx_graph.walk import written
 
 OPSET = 18  # the oldest that has all we write: reductions take their axes as an input
@@ -75,15 +73,10 @@ def graph_of(
     graph = Graph()
     inputs = []
     for name, spec in zip(arguments, traced.in_avals, strict=True):
-        graph.inputs.append(_declared(name, spec.dtype, spec.shape))
+        graph.inputs.append(tensor_info(name, spec.dtype, spec.shape))
         inputs.append(Stored(name, spec.shape, spec.dtype, as_jax(len(spec.shape))))
     declare(graph, arguments)
     for name, value in zip(outputs, written(graph, traced, inputs), strict=True):
         graph.copy(in_order(graph, value, as_jax(len(value.shape))), name)
-        graph.outputs.append(_declared(name, value.dtype, value.shape))
+        graph.outputs.append(tensor_info(name, value.dtype, value.shape))
     return graph
-
-
-def _declared(name: str, dtype: Any, shape: Shape) -> onnx.ValueInfoProto:
-    sizes = [str(each) if is_symbolic_dim(each) else int(each) for each in shape]
-    return helper.make_tensor_value_info(name, tensor_type(dtype), sizes)

@@ -3,10 +3,12 @@
 from typing import Any
 
 import numpy as np
-from onnx import TensorProto
+from jax.export import is_symbolic_dim
+from onnx import TensorProto, ValueInfoProto, helper
 
 from defect_jax.onnx_graph.graph import Graph
 from defect_jax.onnx_graph.unsupported import Unsupported
+from defect_jax.onnx_graph.values import Shape
 
 TENSOR_TYPES: dict[np.dtype, int] = {
     np.dtype(np.bool_): TensorProto.BOOL,
@@ -43,6 +45,12 @@ def tensor_type(dtype: Any) -> int:
     except (KeyError, TypeError):
         known = ", ".join(str(each) for each in TENSOR_TYPES)
         raise Unsupported(f"dtype {dtype}: must be one of {known}") from None
+
+
+def tensor_info(name: str, dtype: Any, shape: Shape) -> ValueInfoProto:
+    """An input or output of a graph as ONNX declares it, symbolic sizes by their names."""
+    sizes = [str(each) if is_symbolic_dim(each) else int(each) for each in shape]
+    return helper.make_tensor_value_info(name, tensor_type(dtype), sizes)
 
 
 def calculated_as(dtype: np.dtype) -> np.dtype:

@@ -27,9 +27,10 @@ def fold_convolutions(graph: Graph) -> None:
 
     It is calculated in float64 and rounded once.
     """
-    users = Counter(name for node in graph.nodes for name in node.input)
-    users.update(output.name for output in graph.outputs)
-    reader = {name: node for node in graph.nodes for name in node.input}
+    for body in graph.bodies.values():
+        fold_convolutions(body)
+    users = Counter(graph.all_read())
+    reader = {name: node for node in graph.nodes for name in graph.reads(node)}
     gone: set[str] = set()
     for node in graph.nodes:
         if node.op_type == "Conv" and node.input[1] in graph.initializers:

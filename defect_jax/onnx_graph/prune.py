@@ -5,11 +5,19 @@ from defect_jax.onnx_graph.graph import Graph
 
 def prune(graph: Graph) -> None:
     """Takes away, in place, nodes and initializers that lead to no output."""
+    _prune_nodes(graph)
+    needed = set(graph.all_read())
+    for name in graph.initializers.keys() - needed:
+        del graph.initializers[name]
+
+
+def _prune_nodes(graph: Graph) -> None:
     needed = {output.name for output in graph.outputs}
     kept = []
     for node in reversed(graph.nodes):
         if needed.intersection(node.output):
+            if node.name in graph.bodies:
+                _prune_nodes(graph.bodies[node.name])
             kept.append(node)
-            needed.update(node.input)
+            needed.update(graph.reads(node))
     graph.nodes = kept[::-1]
-    graph.initializers = {n: array for n, array in graph.initializers.items() if n in needed}

@@ -9,7 +9,7 @@ from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Var
 
 from defect_jax.onnx_graph.dtypes import tensor_type
 from defect_jax.onnx_graph.graph import Graph
-from defect_jax.onnx_graph.loops import unrolled
+from defect_jax.onnx_graph.loops import scan
 from defect_jax.onnx_graph.named import writer_of
 from defect_jax.onnx_graph.table import WRITERS
 from defect_jax.onnx_graph.unsupported import Unsupported
@@ -73,7 +73,7 @@ def _results(graph: Graph, equation: JaxprEqn, inputs: Sequence[Value]) -> list[
 def _written(graph: Graph, equation: JaxprEqn, inputs: Sequence[Value]) -> list[Value]:
     name = equation.primitive.name
     if name == "scan":
-        return unrolled(written, graph, equation, inputs)
+        return scan(written, graph, equation, inputs)
     if name not in WRITERS:
         raise Unsupported(f"primitive {name}: the converter does not know it")
     for variable in equation.outvars:

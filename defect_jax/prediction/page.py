@@ -44,13 +44,14 @@ def write_page(folder: Path, raw: RawFiles, lines: Sequence[Line], rule: Decisio
     telling = [bool(picture["decision"]) for picture in shown]
     cards = dict(zip((p["id"] for p in shown), budget.share_out(telling, 0, show), strict=True))
     body = Template(FILES.joinpath("prediction.html").read_text("utf-8")).substitute(
-        faults=_faults([line["fault"] for line in lines if "fault" in line]),
+        faults=(warnings([rule.note]) if rule.note else "")
+        + _faults([line["fault"] for line in lines if "fault" in line]),
         counts=_counts(pictures, len(lines)),
         rule=escape(_rule(rule)),
         sections="\n".join(_section(*section, cards) for section in sections),
     )
     styles = ("page.css", "tables.css", "controls.css", "gallery.css")
-    title = f"{len(pictures):,} pictures, {len(rejected):,} rejected"
+    title = f"{len(pictures):,} {_pictures(len(pictures))}, {len(rejected):,} rejected"
     atomic.write_text(folder / PAGE, document(title, body, ("viewer.js",), styles))
 
 
@@ -74,9 +75,14 @@ def _counts(pictures: Sequence[Line], files: int) -> str:
 def _rule(rule: DecisionRule) -> str:
     return (
         f"A picture is rejected by its score from {rule.threshold:.4f} on, and by its mask when a "
-        f"pixel reaches {rule.mask_threshold:.4f} and at least {rule.min_area_px} pixels reach "
-        f"{rule.pixel_threshold:.4f}; chosen on the {rule.chosen_on} split ({rule.rule})."
+        f"pixel reaches {rule.mask_threshold:.4f} and at least {rule.min_area_px} px reach "
+        f"{rule.pixel_threshold:.4f}"
+        + ("." if rule.note else f"; chosen on the {rule.chosen_on} split ({rule.rule}).")
     )
+
+
+def _pictures(count: int) -> str:
+    return "picture" if count == 1 else "pictures"
 
 
 def _faults(faults: Sequence[str]) -> str:

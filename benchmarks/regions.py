@@ -1,0 +1,159 @@
+"""Which defects are found, by their size, at equal numbers of false ones: tiles or one frame?
+
+    launch/local.sh --config=configs/bsdata.py:cpu --config.data.root=BSData.zip
+    launch/local.sh --config=configs/bsdata.py:cpu_scaled --config.data.root=BSData.zip
+    launch/module.sh benchmarks.regions --workdirs=runs/bsdata-cpu,runs/bsdata-cpu_scaled
+
+A defect is a connected region of the true mask, at the picture's own size, and is found if the
+mask has a pixel in it. A false one is a region of the mask that touches no defect. The pixel
+threshold of each network is the lowest on the validation split with at most `--false_per_picture`
+false regions a picture; then it is applied to the test split.
+"""
+
+import contextlib
+import pathlib
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import cv2
+import jax
+import numpy as np
+from absl import app, flags
+from jax.sharding import Mesh
+from jaxtyping import Bool, Float32
+from ml_collections import ConfigDict
+from scipy import special
+
+from defect_jax import configuration, tiling
+from defect_jax.ablation.native_maps import native_maps
+from defect_jax.best_checkpoint import best_average
+from defect_jax.data.frame import Frame
+from defect_jax.data.loading import decoded
+from defect_jax.data.prepare import Split, prepare
+from defect_jax.data.tiles import Grid, is_tiled
+from defect_jax.metrics.intervals import rate_interval
+from defect_jax.models.network import SegmentationNetwork
+from defect_jax.progress import track
+from defect_jax.sharding import batch_sharding, one_device_mesh, replicated
+from defect_jax.tile_steps import make_frames_step
+from defect_jax.validation import selection_scores
+from defect_jax.writers import read_history
+
+WORKDIRS = flags.DEFINE_list("workdirs", ["runs/bsdata-cpu", "runs/bsdata-cpu_scaled"], "Trained.")
+FALSE = flags.DEFINE_list("false_per_picture", ["0.5", "1", "2"], "Allowed on validation.")
+EDGES_PX = (100, 500, 2000, 10000)
+THRESHOLDS = special.expit(np.linspace(-4.0, 8.0, 49)).astype(np.float32)
+
+
+class Regions(NamedTuple):
+    """The defects of one picture, and what each threshold makes of it."""
+
+    group: str
+    size_px: np.ndarray  # [defects]
+    found: np.ndarray  # [defects thresholds], bool
+    false: np.ndarray  # [thresholds], false regions
+
+
+def main(_: Sequence[str]) -> None:
+    """Prints a line for each workdir and number of false regions."""
+    names = [f"{low} to {high} px" for low, high in bins()]
+    print("| workdir | threshold | false a picture, val | test | all | " + " | ".join(names) + " |")
+    print("| --- " * (len(names) + 5) + "|")
+    for workdir in map(pathlib.Path, WORKDIRS.value):
+        val, test = of_workdir(workdir)
+        for allowed in map(float, FALSE.value):
+            false = np.mean([picture.false for picture in val], axis=0)
+            place = int(np.argmax(false <= allowed))
+            print(line(workdir.name, place, float(false[place]), test), flush=True)
+
+
+def line(name: str, place: int, false: float, test: Sequence[Regions]) -> str:
+    """One row: recall of all defects and of each size, with 95 % intervals over groups."""
+    sizes = np.concatenate([picture.size_px for picture in test])
+    found = np.concatenate([picture.found[:, place] for picture in test])
+    groups = np.repeat([p.group for p in test], [len(p.size_px) for p in test])
+    cells = [np.ones(len(sizes), bool), *((sizes >= a) & (sizes < b) for a, b in bins())]
+    on_test = np.mean([picture.false[place] for picture in test])
+    shown = [recall(found[cell], groups[cell]) for cell in cells]
+    first = f"| {name} | {THRESHOLDS[place]:.3f} | {false:.2f} | {on_test:.2f} | "
+    return first + " | ".join(shown) + " |"
+
+
+def bins() -> list[tuple[int, float]]:
+    """Smallest and next smallest size of each bin."""
+    return list(zip((1, *EDGES_PX), (*EDGES_PX, np.inf), strict=True))
+
+
+def recall(found: Bool[np.ndarray, " n"], groups: np.ndarray) -> str:
+    """Share, count and interval in a few characters."""
+    if not len(found):
+        return "none"
+    low, high = rate_interval(found, groups.tolist())
+    return f"{found.mean():.2f} ({low:.2f} to {high:.2f}), {found.sum()}/{len(found)}"
+
+
+def of_workdir(workdir: pathlib.Path) -> tuple[list[Regions], list[Regions]]:
+    """All pictures of the validation and of the test split."""
+    config, mesh = configuration.load(workdir), one_device_mesh()
+    network = SegmentationNetwork(**config.model)
+    scores = selection_scores(read_history(workdir))
+    _, average = best_average(network, config, workdir, scores, mesh)
+    splits = prepare(config.data, needed={"val", "test"}).splits
+    maps = tile_maps if is_tiled(config) else frame_maps
+    return tuple(
+        [
+            regions(row.group, mask, probability)
+            for row, (mask, probability) in zip(
+                splits[split].rows, maps(network, average, splits[split], config, mesh), strict=True
+            )
+        ]
+        for split in ("val", "test")
+    )
+
+
+def frame_maps(
+    network: SegmentationNetwork, average, split: Split, config: ConfigDict, mesh: Mesh
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """True mask and probability of pictures that are scaled into one frame."""
+    for picture in native_maps(network, average, split, config, mesh):
+        yield picture.truth > 0, picture.maps.sum(axis=0)
+
+
+def tile_maps(
+    network: SegmentationNetwork, average, split: Split, config: ConfigDict, mesh: Mesh
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """The same of pictures that are looked at through tiles."""
+    step = jax.jit(make_frames_step(network, config), out_shardings=replicated(mesh))
+    size = config.train.batch_size
+
+    def start(frames):
+        padded = np.concatenate([frames, np.repeat(frames[-1:], size - len(frames), axis=0)])
+        return step(average, jax.device_put(padded, batch_sharding(mesh)))
+
+    with contextlib.closing(track(range(len(split.rows)), "predicting", len(split.rows))) as rows:
+        for row in rows:
+            image, mask = decoded(split, row, Frame.of(config))
+            strips = tiling.look(image, Grid.of(config, mask.shape), start, size)
+            yield mask > 0, np.concatenate([strip.maps.sum(axis=-1) for strip in strips])
+
+
+def regions(
+    group: str, mask: Bool[np.ndarray, "h w"], probability: Float32[np.ndarray, "h w"]
+) -> Regions:
+    """Looks at one picture with every threshold."""
+    count, labelled = cv2.connectedComponents(mask.astype(np.uint8), connectivity=8)
+    highest = np.zeros(count, np.float32)
+    np.maximum.at(highest, labelled[mask], probability[mask])
+    size_px = np.bincount(labelled.ravel(), minlength=count)[1:]
+    false = [false_regions(mask, probability >= threshold) for threshold in THRESHOLDS]
+    return Regions(group, size_px, highest[1:, None] >= THRESHOLDS, np.array(false))
+
+
+def false_regions(mask: Bool[np.ndarray, "h w"], marked: Bool[np.ndarray, "h w"]) -> int:
+    """Number of marked regions that touch no defect."""
+    count, labelled = cv2.connectedComponents(marked.astype(np.uint8), connectivity=8)
+    return count - 1 - len(np.setdiff1d(labelled[mask], [0]))
+
+
+if __name__ == "__main__":
+    app.run(main)

@@ -1,0 +1,56 @@
+"""BSData (Schlagenhauf, Landwehr 2021): pitting on ball screws, from 18 px on, in large pictures.
+
+    python -m defect_jax.main --config=configs/bsdata.py --config.data.root=BSData.zip
+
+394 colour pictures, most of 1130x460 and 1540x645 px, some 2700 wide, and not a good one among
+them. They are looked at through tiles at their own size, since a pit of 18 px would vanish in a
+picture made smaller. The pictures of one turn of the thread, or one section, are never split.
+
+Without good pictures no threshold of the decision can be chosen (they are all 0.5): what can be
+judged is where the pitting is. The full size has not been run yet.
+"""
+
+import ml_collections
+
+from configs import base
+
+
+def get_config(variant: str = "") -> ml_collections.ConfigDict:
+    config = base.base()
+    config.data.name = "bsdata"
+    config.data.size = (512, 512)
+    config.data.tile_overlap_px = 128
+    return base.choose(config, variant, cpu=cpu, cpu_scaled=cpu_scaled, debug=debug)
+
+
+def cpu(config: ml_collections.ConfigDict) -> None:
+    """Small tiles, and a network of four rows."""
+    base.cpu(config)
+    config.data.size = (160, 160)
+    config.data.tile_overlap_px = 32
+    config.model.decoder = "unet"
+    config.model.widths = (8, 16, 32, 64)
+    config.balance.measure_every_steps = 25
+    config.balance.fixed.weights.update(segmentation=0.8, classification=0.2)
+    config.train.batch_size = 16
+    config.train.steps = 1200
+    config.train.eval_every_steps = 600
+
+
+def cpu_scaled(config: ml_collections.ConfigDict) -> None:
+    """As `cpu`, but each picture is scaled into one frame of as many pixels: to compare with."""
+    cpu(config)
+    config.data.size = (96, 256)
+    config.data.tile_overlap_px = 0
+    config.data.positive_fraction = None  # no picture is good
+
+
+def debug(config: ml_collections.ConfigDict) -> None:
+    """The least network there is: the pictures stay as large as they are."""
+    base.debug(config)
+    config.data.size = (128, 128)
+    config.data.tile_overlap_px = 16
+    config.model.decoder = "unet"
+    config.model.widths = (4, 8)
+    config.model.attention = "none"
+    config.train.eval_every_steps = 8

@@ -1,0 +1,103 @@
+"""Large pictures as overlapping tiles on a regular grid, each as large as the network's frame.
+
+A picture that fits one frame has one tile, which is the frame that `letterbox` makes of it at its
+own size. A larger one has as many as it takes, their overlap fixed; what the grid reaches beyond
+the picture is shared out between both ends and mirrors the picture, as the frame's padding does.
+"""
+
+import dataclasses
+from collections.abc import Iterator
+
+import numpy as np
+from jaxtyping import Float32, Int, Shaped
+from ml_collections import ConfigDict
+
+
+@dataclasses.dataclass(frozen=True)
+class Side:
+    """The tiles along one side of a picture.
+
+    Attributes:
+        picture_px: length of the side.
+        tile_px: of a tile.
+        overlap_px: that two neighbours share, at most half a tile.
+
+    >>> side = Side(picture_px=300, tile_px=128, overlap_px=32)
+    >>> side.stride_px, side.tiles, side.before_px, side.picture_positions(0)[:3].tolist()
+    (96, 3, 10, [9, 8, 7])
+    """
+
+    picture_px: int
+    tile_px: int
+    overlap_px: int
+
+    @property
+    def stride_px(self) -> int:
+        """From one tile to the next."""
+        return self.tile_px - self.overlap_px
+
+    @property
+    def tiles(self) -> int:
+        """How many it takes."""
+        return max(1, -(-(self.picture_px - self.overlap_px) // self.stride_px))
+
+    @property
+    def before_px(self) -> int:
+        """Padding in front of the picture; the rest lies behind it."""
+        covered_px = (self.tiles - 1) * self.stride_px + self.tile_px
+        return (covered_px - self.picture_px) // 2
+
+    def picture_positions(self, tile: int) -> Int[np.ndarray, " tile_px"]:
+        """Which pixel of the picture each pixel of a tile shows."""
+        first = tile * self.stride_px - self.before_px
+        return mirrored(first + np.arange(self.tile_px), self.picture_px)
+
+
+def mirrored(position: Int[np.ndarray, " n"], length: int) -> Int[np.ndarray, " n"]:
+    """Positions beyond the ends as those inside that they mirror: -1 is 0, -2 is 1.
+
+    >>> mirrored(np.arange(-3, 5), 2).tolist()
+    [1, 1, 0, 0, 1, 1, 0, 0]
+    """
+    turned = position % (2 * length)
+    return np.minimum(turned, 2 * length - 1 - turned)
+
+
+def later_share(overlap_px: int) -> Float32[np.ndarray, " overlap_px"]:
+    """How far the later of two tiles counts in their overlap; the earlier one has the rest.
+
+    The quarters at the tiles' edges count for nothing: the network sees least round them.
+
+    >>> later_share(8).tolist()
+    [0.0, 0.0, 0.125, 0.375, 0.625, 0.875, 1.0, 1.0]
+    """
+    centre = np.arange(overlap_px) + 0.5
+    share = (4 * centre - overlap_px) / (2 * max(overlap_px, 1))
+    return np.clip(share, 0.0, 1.0).astype(np.float32)
+
+
+@dataclasses.dataclass(frozen=True)
+class Grid:
+    """The tiles of one picture, row after row."""
+
+    rows: Side
+    columns: Side
+
+    @classmethod
+    def of(cls, config: ConfigDict, native_px: tuple[int, int]) -> "Grid":
+        """The grid of a picture of this height and width, as `config.data` wants it."""
+        sides = zip(native_px, config.data.size, strict=True)
+        return cls(*(Side(native, tile, config.data.tile_overlap_px) for native, tile in sides))
+
+    def cut(self, image: Shaped[np.ndarray, "h w c"]) -> Iterator[Shaped[np.ndarray, "th tw c"]]:
+        """Yields the tiles of a picture; no more than a row of them is held."""
+        columns = [self.columns.picture_positions(tile) for tile in range(self.columns.tiles)]
+        for row in range(self.rows.tiles):
+            band = image[self.rows.picture_positions(row)]
+            for positions in columns:
+                yield band[:, positions]
+
+
+def is_tiled(config: ConfigDict) -> bool:
+    """Whether pictures are looked at through tiles, and not scaled into one frame."""
+    return config.data.tile_overlap_px > 0

@@ -1,0 +1,131 @@
+"""The tiles of `data.tiles` and the maps of `stitching` inside the network's program, for export.
+
+An exported network takes pictures of any size, so the program cannot know how many tiles there will
+be. It goes over them in a loop over rows in which there is one over columns: a large picture takes
+no more code than a small one, and besides its own arrays no more memory than a row of tiles.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax.numpy as jnp
+from jax import core, lax
+from jaxtyping import Array, Float32, Int, UInt
+
+from defect_jax import native
+from defect_jax.data.tiles import later_share
+from defect_jax.models.flips import Probabilities
+
+
+class Side(NamedTuple):
+    """`tiles.Side` of a picture whose size may not be known.
+
+    >>> side = Side(picture_px=300, tile_px=128, overlap_px=32)
+    >>> side.stride_px, side.tiles, side.before_px, side.picture_positions(0)[:3].tolist()
+    (96, 3, 10, [9, 8, 7])
+    """
+
+    picture_px: native.Side
+    tile_px: int
+    overlap_px: int
+
+    @property
+    def stride_px(self) -> int:
+        """From one tile to the next."""
+        return self.tile_px - self.overlap_px
+
+    @property
+    def tiles(self) -> native.Side:
+        """How many it takes."""
+        return core.max_dim(1, -(-(self.picture_px - self.overlap_px) // self.stride_px))
+
+    @property
+    def covered_px(self) -> native.Side:
+        """From the start of the first tile to the end of the last."""
+        return self.tiles * self.stride_px + self.overlap_px
+
+    @property
+    def before_px(self) -> native.Side:
+        """Padding in front of the picture."""
+        return (self.covered_px - self.picture_px) // 2
+
+    def picture_positions(self, tile: int | Int[Array, ""]) -> Int[Array, " tile_px"]:
+        """Which pixel of the picture each pixel of a tile shows."""
+        first = tile * self.stride_px - self.before_px
+        turned = (first + jnp.arange(self.tile_px)) % (2 * self.picture_px)
+        return jnp.minimum(turned, 2 * self.picture_px - 1 - turned)
+
+
+def through_tiles(
+    predict: Callable[[UInt[Array, "b th tw c"]], Probabilities],
+    image: UInt[Array, "b h w c"],
+    size_px: tuple[int, int],
+    overlap_px: int,
+    classes: int,
+) -> Probabilities:
+    """What a network says of pictures of one size that it looks at tile by tile.
+
+    Args:
+        predict: what it says of tiles, one of each picture.
+        size_px: of a tile.
+        classes: of defect.
+
+    Returns:
+        The map at the pictures' own size, and the highest label probability of a tile.
+    """
+    count, height, width, _ = image.shape
+    rows, columns = Side(height, size_px[0], overlap_px), Side(width, size_px[1], overlap_px)
+
+    def of_row(row: Int[Array, ""]) -> Probabilities:
+        band = jnp.take(image, rows.picture_positions(row), axis=1, mode="clip")
+
+        def of_tile(column: Int[Array, ""]) -> Probabilities:
+            return predict(jnp.take(band, columns.picture_positions(column), axis=2, mode="clip"))
+
+        return joined(of_tile, columns, (count, rows.tile_px, overlap_px, classes), axis=2)
+
+    return joined(of_row, rows, (count, overlap_px, width, classes), axis=1)
+
+
+def joined(
+    piece: Callable[[Int[Array, ""]], Probabilities],
+    side: Side,
+    shared_shape: tuple[native.Side, ...],
+    axis: int,
+) -> Probabilities:
+    """Pieces in a row as one, without what lies beside the picture.
+
+    Args:
+        piece: what is said of the piece of each number.
+        side: along which they lie.
+        shared_shape: of the part of a map that two neighbours share.
+        axis: of the maps along that side.
+    """
+    share = jnp.expand_dims(
+        later_share(side.overlap_px), [each for each in range(4) if each != axis]
+    )
+    lengths = side.overlap_px, side.stride_px - side.overlap_px, side.overlap_px
+
+    def step(earlier: Float32[Array, "..."], number: Int[Array, ""]):
+        mask, label = piece(number)
+        head, middle, tail = lax.split(mask, lengths, axis)
+        head = jnp.where(number > 0, earlier + share * (head - earlier), head)
+        return tail, (jnp.concatenate([head, middle], axis), label)
+
+    last, (strips, label) = lax.scan(step, jnp.zeros(shared_shape), jnp.arange(side.tiles))
+    strips = lax.collapse(jnp.moveaxis(strips, 0, axis), axis, axis + 2)
+    mask = inside(jnp.concatenate([strips, last], axis), side, axis)
+    return Probabilities(mask, None if label is None else label.max(axis=0))
+
+
+def inside(
+    covered: Float32[Array, "b h w classes"], side: Side, axis: int
+) -> Float32[Array, "..."]:
+    """The part of the tiles that is the picture's.
+
+    By less than no padding: a slice would have to be known to lie inside.
+    """
+    behind_px = side.covered_px - side.before_px - side.picture_px
+    widths = [(0, 0, 0)] * covered.ndim
+    widths[axis] = (-side.before_px, -behind_px, 0)
+    return lax.pad(covered, jnp.float32(0.0), widths)

@@ -1,0 +1,160 @@
+"""One pass of the network over a split whose pictures are looked at through tiles."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+
+from defect_jax import interrupts
+from defect_jax.compilation import compile_ahead
+from defect_jax.data.frame import Frame
+from defect_jax.data.loading import decoded
+from defect_jax.data.pipeline import canvas_px
+from defect_jax.data.prepare import Split
+from defect_jax.data.reading import threaded
+from defect_jax.data.tiles import Grid
+from defect_jax.metrics.accumulated import Accumulated
+from defect_jax.metrics.regions import region_weights
+from defect_jax.models.flips import Probabilities
+from defect_jax.models.network import SegmentationNetwork
+from defect_jax.predict_step import Thresholds
+from defect_jax.progress import track
+from defect_jax.scoring import PER_PICTURE, OnMask, Scores
+from defect_jax.sharding import place_state, replicated, rows_of_process, to_global
+from defect_jax.tile_steps import count_strip, make_frames_step, see_strip
+from defect_jax.tiling import Strip, TiledDecision, decide, look
+
+WAITING = 2  # pictures read ahead; each may be large
+
+
+class Whole(NamedTuple):
+    """A picture at its own size, and the truth of it."""
+
+    image: np.ndarray
+    truth: dict[str, np.ndarray]  # native_mask and region_weight, [h w]
+    regions: int
+
+
+class TiledScorer:
+    """As `scoring.Scorer`: scores one split, and may be called often.
+
+    Pictures come one after the other, and their tiles are shared out over all devices of all hosts.
+    Every host reads every picture and puts it together, so that no picture waits for another host.
+    """
+
+    def __init__(self, network: SegmentationNetwork, split: Split, config: ConfigDict, mesh: Mesh):
+        self._split, self._config, self._mesh = split, config, mesh
+        self._tiles_at_once = config.train.batch_size
+        self._rows = rows_of_process(mesh, self._tiles_at_once)
+        self._block_px = config.data.size[0], canvas_px(split)[1]
+        everywhere = {"out_shardings": replicated(mesh)}
+        self._frames = jax.jit(make_frames_step(network, config), **everywhere)
+        self._compiled: Any = None
+        self._see = jax.jit(see_strip, donate_argnums=0, **everywhere)
+        self._count = jax.jit(count_strip, donate_argnums=0, **everywhere)
+        self._empty = jax.jit(partial(Accumulated.empty, config.model.num_classes), **everywhere)
+
+    def __call__(
+        self, average: Any, mask: float, pixel: float, area_px: int, on_mask: OnMask | None = None
+    ) -> Scores:
+        """Scores every picture exactly once; arguments as those of `Scorer`.
+
+        Raises:
+            interrupts.Stopped: a signal came.
+        """
+        accumulated, outputs = self._empty(), []
+        thresholds = Thresholds(np.float32(mask), np.float32(pixel), area_px)
+        rows = range(len(self._split.rows))
+        pictures = threaded(partial(_whole, self._split, Frame.of(self._config)), rows, WAITING)
+        follow = track(pictures, "evaluating", len(rows)) if on_mask else pictures
+        with contextlib.closing(follow):
+            for row, picture in enumerate(follow):
+                interrupts.boundary()
+                accumulated, decision = self._judged(accumulated, average, picture, thresholds)
+                score, highest, classes = decision
+                outputs.append((score, highest, *_overlap(classes, picture.truth["native_mask"])))
+                if on_mask:
+                    on_mask(row, classes)
+        columns = zip(PER_PICTURE, zip(*outputs, strict=True), strict=True)
+        arrays = {name: np.array(values) for name, values in columns}
+        return Scores(arrays, *jax.device_get(accumulated))
+
+    def _judged(
+        self, accumulated: Accumulated, average: Any, picture: Whole, thresholds: Thresholds
+    ) -> tuple[Accumulated, TiledDecision]:
+        """Decides on a picture, and adds its pixels."""
+        native_px = picture.image.shape[:2]
+        grid = Grid.of(self._config, native_px)
+
+        def seen() -> Iterator[Strip]:
+            nonlocal accumulated
+            first = 0
+            for strip in look(picture.image, grid, self._start(average), self._tiles_at_once):
+                interrupts.while_waiting()
+                blocks = self._strip_blocks(strip.maps, picture, first)
+                accumulated = self._see(accumulated, *self._placed(blocks))
+                first += len(strip.maps)
+                yield strip
+
+        decision = decide(seen(), native_px, thresholds)
+        return self._counted(accumulated, decision.classes, picture), decision
+
+    def _strip_blocks(self, maps: np.ndarray, picture: Whole, first: int) -> tuple[Any, ...]:
+        """A strip's map, where it is valid, and the truth of it; arguments of `see_strip`."""
+        inside = slice(first, first + len(maps))
+        truth = {name: self._block(plane[inside]) for name, plane in picture.truth.items()}
+        truth["regions"] = np.array([0 if first else picture.regions], np.int32)
+        return self._block(maps), self._valid(maps), truth
+
+    def _counted(
+        self, accumulated: Accumulated, classes: np.ndarray, picture: Whole
+    ) -> Accumulated:
+        mask, height = picture.truth["native_mask"], self._block_px[0]
+        for first in range(0, len(classes), height):
+            decided, true = classes[first : first + height], mask[first : first + height]
+            blocks = self._block(decided), self._valid(decided), self._block(true)
+            accumulated = self._count(accumulated, *self._placed(blocks))
+        return accumulated
+
+    def _start(self, average: Any) -> Callable[[np.ndarray], Probabilities]:
+        """Each host gives the frames of its devices, and gets the answers of all."""
+
+        def start(frames: np.ndarray) -> Probabilities:
+            missing = self._tiles_at_once - len(frames)
+            padded = np.concatenate([frames, np.repeat(frames[-1:], missing, axis=0)])
+            placed = to_global(self._mesh)(padded[self._rows])
+            if self._compiled is None:
+                name = "evaluation step"
+                self._compiled = compile_ahead(name, self._frames, average, placed)
+            return self._compiled(average, placed)
+
+        return start
+
+    def _block(self, plane: np.ndarray) -> np.ndarray:
+        """Rows of a picture in the one shape that the programs are compiled for."""
+        block = np.zeros((1, *self._block_px, *plane.shape[2:]), plane.dtype)
+        block[0, : plane.shape[0], : plane.shape[1]] = plane
+        return block
+
+    def _valid(self, plane: np.ndarray) -> np.ndarray:
+        return self._block(np.ones(plane.shape[:2], bool))
+
+    def _placed(self, arrays: Any) -> Any:
+        return place_state(arrays, jax.tree.map(lambda _: replicated(self._mesh), arrays))
+
+
+def _whole(split: Split, frame: Frame, row: int) -> Whole:
+    image, mask = decoded(split, row, frame)
+    weights, regions = region_weights(mask > 0)
+    return Whole(image, {"native_mask": mask, "region_weight": weights}, regions)
+
+
+def _overlap(decided: np.ndarray, mask: np.ndarray) -> Iterator[int]:
+    """`intersection_px`, `true_px` and `predicted_px` of a picture."""
+    for cell in ((decided > 0) & (mask > 0), mask > 0, decided > 0):
+        yield np.count_nonzero(cell)

@@ -1,0 +1,140 @@
+"""A split judged through tiles: the predictor's numbers, and the same on one and eight devices."""
+
+import jax
+import numpy as np
+import pytest
+from ml_collections import ConfigDict
+from sklearn.metrics import average_precision_score
+from tiny_predictor import tiny_network
+
+from configs import synthetic
+from defect_jax import tiling
+from defect_jax.configuration import check, resolve
+from defect_jax.data.images import decode_classes, decode_image
+from defect_jax.data.pipeline import training_batches
+from defect_jax.data.prepare import Split, prepare
+from defect_jax.data.tiles import Grid
+from defect_jax.decision import DecisionRule
+from defect_jax.errors import UserError
+from defect_jax.metrics.picture import read_predictions
+from defect_jax.predictor import Predictor, load
+from defect_jax.scorers import make_scorer
+from defect_jax.sharding import make_mesh, one_device_mesh, replicated
+from defect_jax.train import train
+
+PICTURES = 5
+
+
+def tiled(folder):
+    """A config of tiny tiles: nine make a picture."""
+    config = ConfigDict(synthetic.get_config("debug").to_dict())
+    config.data.update(size=(32, 32), tile_overlap_px=12, data_dir=str(folder))
+    config.model.update(decoder="unet", widths=(4, 8), attention="none")
+    config.train.update(steps=2, eval_every_steps=2)
+    config.data.augment.update(shrink=0.2, stretch=0.2)
+    return config
+
+
+@pytest.fixture(scope="module")
+def ready(tmp_path_factory):
+    config = tiled(tmp_path_factory.mktemp("data"))
+    prepared = prepare(config.data)
+    split = prepared.splits["val"]
+    defective_first = sorted(range(len(split.rows)), key=lambda row: -split.rows[row].label)
+    chosen = [*defective_first[:1], *defective_first[1 - PICTURES :]]
+    few = Split([split.source[row] for row in chosen], [split.rows[row] for row in chosen])
+    assert sum(row.label for row in few.rows) == 1
+    config = resolve(config, prepared)
+    return config, *tiny_network(config), few, prepared.splits["train"]
+
+
+def scored(ready, mesh, **thresholds):
+    config, network, average, split, _ = ready
+    masks = {}
+    placed = jax.device_put(average, replicated(mesh))
+    score = make_scorer(network, split, config, mesh)
+    return score(placed, on_mask=masks.__setitem__, **thresholds), masks
+
+
+@pytest.fixture(scope="module")
+def expected(ready):
+    """Every picture's map by the predictor's own way; and thresholds that split the pictures."""
+    config, network, average, split, _ = ready
+    mesh = one_device_mesh()
+    rule = DecisionRule(0.5, 0.5, 0.5, 0, PICTURES, 1)
+    predictor = Predictor(network, config, average, rule, mesh)
+    maps = []
+    for record in split.source:
+        image = decode_image(record["image"])
+        grid = Grid.of(config, image.shape[:2])
+        assert grid.rows.tiles == grid.columns.tiles == 3
+        strips = tiling.look(image, grid, predictor._predict_frames, 8)
+        maps.append(np.concatenate([strip.maps[..., 0] for strip in strips]))
+    highest = np.array([one.max() for one in maps])
+    thresholds = {"mask": float(np.median(highest)), "pixel": float(np.quantile(maps, 0.9))}
+    return maps, highest, thresholds | {"area_px": 3}
+
+
+@pytest.mark.parametrize("devices", [1, 8])
+def test_a_split_is_judged_as_its_maps_are(ready, expected, devices):
+    mesh = one_device_mesh() if devices == 1 else make_mesh(data=4, fsdp=2)
+    maps, highest, thresholds = expected
+    scores, masks = scored(ready, mesh, **thresholds)
+    np.testing.assert_allclose(scores.pictures["mask_score"], highest, atol=1e-6)
+    truth = np.stack([decode_classes(record["mask"]) for record in ready[3].source]) > 0
+    decided = np.stack([masks[row] for row in range(PICTURES)]) > 0
+    by_hand = np.stack(maps) >= thresholds["pixel"]
+    by_hand &= (highest >= thresholds["mask"])[:, None, None]
+    assert 0 < (decided != by_hand).sum() + by_hand.any(axis=(1, 2)).sum() < PICTURES
+    assert (decided != by_hand).sum() <= 2  # pixels at the very threshold
+    pixel_ap = scores.histogram.compute()["pixel_ap"]
+    exact = average_precision_score(truth.ravel(), np.stack(maps).ravel())
+    assert pixel_ap == pytest.approx(exact, abs=1e-3)
+    assert scores.histogram.positives.to_numpy().sum() == truth.sum()
+    assert scores.histogram.negatives.to_numpy().sum() == (~truth).sum()
+    cells = (~decided & ~truth, decided & ~truth, ~decided & truth, decided & truth)
+    counts = scores.counts.confusion.to_numpy().tolist()
+    assert counts == [np.count_nonzero(cell) for cell in cells]
+    by_picture = scores.pictures["intersection_px"], scores.pictures["true_px"]
+    np.testing.assert_array_equal(by_picture[0], (decided & truth).sum(axis=(1, 2)))
+    np.testing.assert_array_equal(by_picture[1], truth.sum(axis=(1, 2)))
+
+
+def test_training_sees_tiles_of_both_kinds_and_goes_on_where_it_stopped(ready):
+    config, *_, train_split = ready
+    config = ConfigDict(config.to_dict())
+    config.train.steps = 6
+
+    def take(first, count):
+        batches = training_batches(train_split, config, range(8), lambda batch: batch, first)
+        return [next(batches) for _ in range(count)]
+
+    batches = take(0, 4)
+    for batch in batches:
+        assert batch["image"].shape == (8, 32, 32, 1)
+        assert batch["label"].tolist().count(1.0) == 4
+        np.testing.assert_array_equal(batch["mask"].any(axis=(1, 2)), batch["label"] > 0)
+    for one, two in zip(batches[2:], take(2, 2), strict=True):
+        jax.tree.map(np.testing.assert_array_equal, one, two)
+
+
+def test_a_run_through_tiles_decides_as_the_predictor_of_its_workdir(tmp_path):
+    config = tiled(tmp_path / "data")
+    train(config, tmp_path / "run")
+    predictor = load(tmp_path / "run")
+    rows = read_predictions(tmp_path / "run/eval/test/predictions.csv")
+    split = prepare(config.data).splits["test"]
+    assert len(rows) == len(split.rows)
+    for row, record in list(zip(rows, split.source, strict=True))[:4]:
+        decision = predictor.predict(decode_image(record["image"]))
+        assert decision.score == pytest.approx(row.score, abs=1e-5)
+        assert decision.mask_score == pytest.approx(row.mask_score, abs=1e-5)
+        assert np.count_nonzero(decision.mask) == pytest.approx(row.predicted_px, abs=2)
+
+
+@pytest.mark.parametrize("overlap_px", [-2, 3, 18])
+def test_an_overlap_that_does_not_fit_is_refused(tmp_path, overlap_px):
+    config = tiled(tmp_path)
+    config.data.tile_overlap_px = overlap_px
+    with pytest.raises(UserError, match=r"tile_overlap_px is .*at most half .* divisible by 2"):
+        check(config)
