@@ -1,7 +1,7 @@
 """Networks for `benchmarks.predict`, in a folder that every contender reads: ours and the rivals.
 
-    config.json, decision.json, weights.npz    what the network is
-    model.stablehlo, model.onnx                as `--mode=export` writes them
+config.json, decision.json, weights.npz    what the network is
+model.stablehlo, model.onnx                as `--mode=export` writes them
 """
 
 import json

@@ -17,7 +17,11 @@ CASES = json.loads(
 SHAPE = (2, 8, 12, 3)
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: " ".join(map(str, case["fields"].values())))
+def words(case):
+    return " ".join(map(str, case["fields"].values()))
+
+
+@pytest.mark.parametrize("case", CASES, ids=words)
 def test_as_pytorch_has_it(case):
     network = SegmentationNetwork(**case["fields"])
     variables = lively(initial_variables(network, SHAPE, seed=0))

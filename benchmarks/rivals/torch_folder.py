@@ -1,6 +1,6 @@
 """The PyTorch network of a folder that `benchmarks.predict_networks` wrote; its ONNX file.
 
-    rivals/bin/python -m benchmarks.rivals.torch_folder FOLDER
+rivals/bin/python -m benchmarks.rivals.torch_folder FOLDER
 """
 
 import json
