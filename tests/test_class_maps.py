@@ -8,7 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import special
 
-from defect_jax.models.class_maps import joined, log_probabilities, probabilities_of
+from defect_jax.models.class_maps import (
+    joined,
+    log_probabilities,
+    mean_probabilities,
+    probabilities_of,
+)
 from defect_jax.models.heads import MaskHeads, prior_logits
 from defect_jax.models.initialise import initial_variables
 
@@ -19,7 +24,8 @@ samples = given(
     scale=st.sampled_from([0.0, 1.0, 10.0, 80.0, 1e4]),
     seed=st.integers(0, 2**32 - 1),
 )
-compiled = {f.__name__: jax.jit(f) for f in (joined, log_probabilities, probabilities_of)}
+functions = joined, log_probabilities, mean_probabilities, probabilities_of
+compiled = {f.__name__: jax.jit(f) for f in functions}
 
 
 def sample(channels, scale, seed):
@@ -61,6 +67,8 @@ def test_heads_are_joined_by_the_mean_of_their_probabilities(channels, scale, se
     actual = compiled["joined"](logits)
     assert actual.shape == (*SHAPE, channels)
     np.testing.assert_allclose(logarithms(actual), mean, rtol=1e-5, atol=2e-6)
+    direct = compiled["mean_probabilities"](logits)
+    np.testing.assert_allclose(direct, np.exp(mean[..., 1:]), rtol=1e-5, atol=1e-30)
 
 
 @pytest.mark.parametrize("channels", [1, 6])

@@ -14,10 +14,10 @@ from tiny_networks import TINY, images, shake
 from defect_jax.errors import UserError
 from defect_jax.losses.classification import classification_loss
 from defect_jax.losses.segmentation import segmentation_loss
-from defect_jax.models.class_maps import probabilities_of
 from defect_jax.models.fields import check_size
+from defect_jax.models.flips import probabilities
 from defect_jax.models.initialise import initial_variables
-from defect_jax.models.network import Outputs, SegmentationNetwork, final_logits
+from defect_jax.models.network import Outputs, SegmentationNetwork
 
 GRID = {"decoder": "grid", "localisation": "encoder", "classification_head": False}
 
@@ -209,7 +209,7 @@ def test_dropout_needs_a_key_and_only_touches_the_label():
 def test_mask_probability_is_the_mean_of_probabilities():
     logits = jnp.array([-2.0, 4.0]).reshape(2, 1, 1, 1, 1)
     expected = np.mean([1 / (1 + math.exp(2)), 1 / (1 + math.exp(-4))])
-    actual = probabilities_of(final_logits(Outputs(logits, None)))
+    actual = probabilities(Outputs(logits, None)).mask
     assert actual.shape == (1, 1, 1, 1)
     np.testing.assert_allclose(actual.item(), expected, rtol=1e-6)
 

@@ -11,7 +11,6 @@ from scipy import special
 from tiny_predictor import RULE, surface, tiny_config, tiny_network, tiny_predictor
 
 from defect_jax.errors import UserError
-from defect_jax.models.network import final_logits
 from defect_jax.predictor import canvas_side_px, load
 from defect_jax.sharding import make_mesh
 
@@ -42,7 +41,7 @@ def test_a_decision_is_what_the_network_says_and_the_rule_makes_of_it():
     network, average = tiny_network(tiny_config())
     normalised = (image[None, ..., None] / 255 - 0.4) / 0.2
     outputs = network.apply(average, jnp.asarray(normalised, jnp.float32), train=False)
-    probability = special.expit(np.asarray(final_logits(outputs))[0, ..., 0])
+    probability = special.expit(outputs.mask_logits).mean(0)[0, ..., 0]
     logit = float(outputs.label_logits[0])
     decision = tiny_predictor().predict(image)
     assert decision.score == pytest.approx(special.expit(logit), abs=1e-5)

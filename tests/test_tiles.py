@@ -11,7 +11,7 @@ from tiny_predictor import RULE, surface, tiny_config, tiny_network, tiny_predic
 
 from defect_jax.data.letterbox import letterbox_image, place
 from defect_jax.data.tiles import Grid, Side, later_share, mirrored
-from defect_jax.models.network import final_logits
+from defect_jax.models.flips import probabilities
 from defect_jax.stitching import strips
 
 TILED = {"data.tile_overlap_px": 16}
@@ -114,7 +114,7 @@ def whole():
 
     @jax.jit
     def probability(image):
-        return jax.nn.sigmoid(final_logits(network.apply(average, image, train=False)))
+        return probabilities(network.apply(average, image, train=False)).mask
 
     image = np.random.default_rng(0).normal(size=(200, 250, 1)).astype(np.float32)
     return probability, image
@@ -164,12 +164,10 @@ def test_a_decision_through_tiles_is_what_the_network_says_of_each(changes):
         for tile in grid.cut(image):
             seen = (np.float32(tile) / np.iinfo(dtype).max - 0.4) / 0.2
             outputs = apply(jnp.asarray(seen[None], jnp.float32))
-            logits = np.float64(final_logits(outputs)[0])
-            maps.append(
-                special.softmax(logits, -1)[..., 1:]
-                if "picture.classes" in changes
-                else special.expit(logits)
-            )
+            logits = np.float64(outputs.mask_logits[:, 0])
+            classes = "picture.classes" in changes
+            heads = special.softmax(logits, -1)[..., 1:] if classes else special.expit(logits)
+            maps.append(heads.mean(0))
             labels += [] if outputs.label_logits is None else [float(outputs.label_logits[0])]
         expected = naive(maps, grid)
         probability = expected.sum(-1)

@@ -1,9 +1,8 @@
 """A predictor of a tiny network with random weights, for tests that need decisions and no skill."""
 
-import jax
 import numpy as np
 from ml_collections import ConfigDict
-from tiny_networks import shake
+from tiny_networks import lively
 
 from configs import synthetic
 from defect_jax.decision import DecisionRule
@@ -50,10 +49,8 @@ def tiny_network(config):
     network = SegmentationNetwork(**config.model)
     shape = (1, *config.data.size, config.picture.channels)
     variables = initial_variables(network, shape, seed=0)
-    shaken = shake(variables, seed=3)
-    # Logits of the same sign for all pictures would make every decision the same.
-    centred = jax.tree.map(lambda x: x - np.float32(x.mean()) if x.ndim == 4 else x, shaken)
-    return network, {"params": centred["params"], "batch_stats": shaken.get("batch_stats", {})}
+    average = lively(variables, seed=3)  # logits of one sign would make every decision the same
+    return network, {"params": average["params"], "batch_stats": average.get("batch_stats", {})}
 
 
 def tiny_predictor(rule=RULE, batch_size=4, mesh=None, **changes):

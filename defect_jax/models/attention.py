@@ -79,7 +79,7 @@ class GatedNode(PlainNode):
 class Scse(nn.Module):
     """Concurrent spatial and channel squeeze and excitation (Roy et al. 2018, arXiv 1803.02579).
 
-    `x σ(W₂ ReLU(W₁ mean(x))) + x σ(w·x)`. The layers in front of the sigmoids start at zero, so
+    `x (σ(W₂ ReLU(W₁ mean(x))) + σ(w·x))`. The layers in front of the sigmoids start at zero, so
     each half starts as x/2 and the sum as x: an untrained network is the one without attention.
     """
 
@@ -99,7 +99,7 @@ class Scse(nn.Module):
             nn.relu(reduced)
         )
         spatial = nn.Conv(1, (1, 1), dtype=self.dtype, kernel_init=zeros, name="spatial")(x)
-        return x * nn.sigmoid(channel) + x * nn.sigmoid(spatial)
+        return x * (nn.sigmoid(channel) + nn.sigmoid(spatial))
 
 
 class AttentionGate(nn.Module):

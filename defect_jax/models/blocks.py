@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
@@ -97,12 +98,14 @@ class SeparableBlock(ConvBlock):
 BLOCKS: dict[str, type[nn.Module]] = {"plain": ConvBlock, "separable": SeparableBlock}
 
 
+@jax.jit
 def upsample(x: Float[Array, "b h w c"]) -> Float[Array, "b 2*h 2*w c"]:
     """Doubles height and width, bilinear with half-pixel centres and clamped edges.
 
     Each output pixel lies a quarter of an input pixel beside an input pixel, so it is .75 of that
     and .25 of the neighbour. Written as sums of shifted copies because `jax.image.resize` is slower
-    and cannot be exported with a dynamic batch.
+    and cannot be exported with a dynamic batch. Jitted so that it has a name in a trace: exported
+    as ONNX it is one node (`onnx_graph.named`).
     """
     return _double(_double(x, 1), 2)
 

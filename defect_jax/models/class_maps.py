@@ -45,7 +45,7 @@ def joined(mask_logits: Float32[Array, "heads b h w c"]) -> Float32[Array, "b h 
     return mean[..., 1:] - mean[..., :1] if mask_logits.shape[-1] == 1 else mean
 
 
-def probabilities_of(logits: Float[Array, "b h w c"]) -> Float32[Array, "b h w classes"]:
+def probabilities_of(logits: Float[Array, "*shape c"]) -> Float32[Array, "*shape classes"]:
     """Probability of each class of defect at each pixel, without background.
 
     >>> probabilities_of(jnp.zeros((1, 1, 1, 4))).tolist()
@@ -54,3 +54,15 @@ def probabilities_of(logits: Float[Array, "b h w c"]) -> Float32[Array, "b h w c
     if logits.shape[-1] > 1:
         return nn.softmax(logits.astype(jnp.float32))[..., 1:]
     return nn.sigmoid(logits.astype(jnp.float32))
+
+
+def mean_probabilities(
+    mask_logits: Float32[Array, "heads b h w c"],
+) -> Float32[Array, "b h w classes"]:
+    """`probabilities_of(joined(mask_logits))` without the way there and back through logarithms.
+
+    >>> logits = jnp.array([-2.0, 4.0]).reshape(2, 1, 1, 1, 1)
+    >>> print(f"{mean_probabilities(logits).item():.4f}")  # of 0.1192 and 0.9820
+    0.5506
+    """
+    return probabilities_of(mask_logits).mean(axis=0)

@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Float32
 
-from defect_jax.models.class_maps import probabilities_of
-from defect_jax.models.network import Outputs, final_logits
+from defect_jax.models.class_maps import mean_probabilities, probabilities_of
+from defect_jax.models.network import Outputs
 
 
 class Probabilities(NamedTuple):
@@ -20,9 +20,13 @@ class Probabilities(NamedTuple):
 
 
 def probabilities(outputs: Outputs) -> Probabilities:
-    """Turns logits into probabilities, those of the mask heads into one map a class."""
-    label = None if outputs.label_logits is None else nn.sigmoid(outputs.label_logits)
-    return Probabilities(probabilities_of(final_logits(outputs)), label)
+    """Turns logits into probabilities: of the refined map of logits, else the mean of the heads'."""
+    refined, label = outputs.refined_logits, outputs.label_logits
+    if refined is None:
+        mask = mean_probabilities(outputs.mask_logits)
+    else:
+        mask = probabilities_of(refined)
+    return Probabilities(mask, None if label is None else nn.sigmoid(label))
 
 
 def over_flips(

@@ -176,10 +176,3 @@ class SegmentationNetwork(nn.Module):
     ) -> Float32[Array, " b"] | None:
         """Label logits from the encoder features, None without classification head."""
         return self.label_head(features[-1], train) if self.classification_head else None
-
-
-def final_logits(outputs: Outputs) -> Float32[Array, "b h w c"]:
-    """The one map of logits that decides: the refined one, else the heads joined."""
-    if outputs.refined_logits is not None:
-        return outputs.refined_logits
-    return joined(outputs.mask_logits)

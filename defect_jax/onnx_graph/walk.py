@@ -11,6 +11,7 @@ from defect_jax.onnx_graph import branches
 from defect_jax.onnx_graph.dtypes import tensor_type
 from defect_jax.onnx_graph.graph import Graph
 from defect_jax.onnx_graph.loops import scan
+from defect_jax.onnx_graph.named import writer_of
 from defect_jax.onnx_graph.table import WRITERS
 from defect_jax.onnx_graph.unsupported import Unsupported
 from defect_jax.onnx_graph.values import Known, Value
@@ -59,6 +60,8 @@ def _value(variable: Var | Literal, values: dict[Var, Value]) -> Value:
 def _results(graph: Graph, equation: JaxprEqn, inputs: Sequence[Value]) -> list[Value]:
     name = equation.primitive.name
     if name in CALLS:
+        if writer := writer_of(equation, inputs):
+            return writer(graph, equation, inputs)
         return written(graph, equation.params[CALLS[name]], inputs)
     if name == "platform_index":
         return [branches.platform(equation)]

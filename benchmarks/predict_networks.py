@@ -1,0 +1,114 @@
+"""Networks for `benchmarks.predict`, in a folder that every contender reads: ours and the rivals.
+
+config.json, decision.json, weights.npz    what the network is
+model.stablehlo, model.onnx                as `--mode=export` writes them
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
+from jaxtyping import UInt8
+from ml_collections import ConfigDict
+
+from configs.base import base
+from defect_jax import configuration
+from defect_jax.decision import DecisionRule
+from defect_jax.deployed import OUTPUTS, make_deployed
+from defect_jax.errors import UserError
+from defect_jax.export import INPUT, ONNX, STABLEHLO, input_shape, to_stablehlo
+from defect_jax.models.initialise import initial_variables
+from defect_jax.models.network import SegmentationNetwork
+from defect_jax.onnx_graph import to_onnx
+from defect_jax.paths import as_path
+from defect_jax.predictor import Trained, restore
+from defect_jax.sharding import one_device_mesh
+
+CONFIG, RULE, WEIGHTS = "config.json", "decision.json", "weights.npz"
+SIZE_PX = (640, 256)
+# What benchmarks/rivals has: field -> the values that it knows.
+KNOWN = {
+    "model.decoder": ("unet", "unetplusplus"),
+    "model.attention": ("none", "scse"),
+    "model.norm": ("batch",),
+    "model.num_classes": (1,),
+    "model.localisation": ("none",),
+    "model.pixel_confidence": ("none",),
+    "evaluation.dtype": ("float32",),
+    "evaluation.flips": (False,),
+    "data.tile_overlap_px": (0,),
+    "picture.bit_depth": (8,),
+}
+
+
+def random(widths: Sequence[int]) -> Trained:
+    """A U-Net++ that has learnt nothing: that changes no time. Half of the pixels are marked."""
+    config = ConfigDict(base().to_dict())
+    config.model.widths, config.data.size = tuple(widths), SIZE_PX
+    config.data.min_scale = config.data.max_scale = 1.0  # no picture is ever scaled
+    config.picture = {"channels": 1, "bit_depth": 8, "classes": ["defect"]}
+    config.picture.update({"mean": 0.4, "deviation": 0.2, "fingerprint": "random"})
+    network = SegmentationNetwork(**config.model)
+    flat = flatten_dict(initial_variables(network, (1, *SIZE_PX, 1), seed=0))
+    rng = np.random.default_rng(0)
+    average = unflatten_dict({path: moved(path[-1], array, rng) for path, array in flat.items()})
+    score, pixel = 0.5, 0.12  # the mask's probabilities start about σ(-2) = 0.119
+    rule = DecisionRule(score, pixel, pixel, checkpoint_step=0, pictures=0, defective=0)
+    return Trained(network, config, average, rule)
+
+
+def moved(name: str, array: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """An initial array off the zeros and ones that a wrong program would not show."""
+    if name == "kernel":
+        drawn = rng.normal(0.0, np.prod(array.shape[:-1]) ** -0.5, array.shape)
+        return array if array.any() else drawn.astype(np.float32)
+    noise = rng.normal(0.0, 0.1, array.shape)
+    factor, summand = (np.exp(noise), 0.0) if name in ("scale", "var") else (1.0, noise)
+    return (array * factor + summand).astype(np.float32)
+
+
+def trained(workdir: str) -> Trained:
+    """That of a workdir.
+
+    Raises:
+        UserError: it has a part that the rivals lack.
+    """
+    found = restore(as_path(workdir), one_device_mesh())
+    for field, known in KNOWN.items():
+        group, name = field.split(".")
+        if found.config[group][name] not in known:
+            raise UserError(
+                f"{workdir}: config.{field} is {found.config[group][name]!r}: this benchmark "
+                f"knows {', '.join(map(repr, known))}"
+            )
+    return found
+
+
+def write(found: Trained, folder: Path) -> None:
+    """Fills the folder."""
+    (folder / CONFIG).write_text(json.dumps(found.config.to_dict()))
+    found.rule.to_json(folder / RULE)
+    np.savez(folder / WEIGHTS, **flatten_dict(found.average, sep="/"))
+    deployed, shape = make_deployed(*found), input_shape(found.config)
+    (folder / STABLEHLO).write_bytes(to_stablehlo(deployed, shape))
+    onnx = to_onnx(deployed, {INPUT: shape}, OUTPUTS)
+    (folder / ONNX).write_bytes(onnx.SerializeToString())
+
+
+def read(folder: Path) -> Trained:
+    """What `write` was given."""
+    config = configuration.load(folder)
+    with np.load(folder / WEIGHTS) as arrays:
+        average = unflatten_dict(dict(arrays), sep="/")
+    rule = DecisionRule.from_json(folder / RULE)
+    return Trained(SegmentationNetwork(**config.model), config, average, rule)
+
+
+def pictures(config: ConfigDict, count: int) -> UInt8[np.ndarray, "b h w c"]:
+    """Noise of the size that the network sees, and of the training pictures' intensity."""
+    shape = (count, *config.data.size, config.picture.channels)
+    rng = np.random.default_rng(1)
+    noise = rng.normal(config.picture.mean, config.picture.deviation, shape)
+    return (np.clip(noise, 0.0, 1.0) * 255).astype(np.uint8)

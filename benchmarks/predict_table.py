@@ -1,0 +1,73 @@
+"""What `benchmarks.predict` prints of the seconds that it measured."""
+
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from benchmarks.predict_contenders import OURS
+
+ENOUGH = 100  # calls for a 99th percentile; of fewer it is the highest
+Cell = Mapping[str, Mapping[str, Any]]
+
+
+def summary(turns: Mapping[str, Sequence[Sequence[float]]], batch: int) -> dict[str, Any]:
+    """Of each contender: its figures, and its time over that of PyTorch's fastest.
+
+    The ratio is that of the medians of the same round's turns, of all rounds the median.
+    """
+    rounds = {
+        name: [statistics.median(turn) for turn in own_turns] for name, own_turns in turns.items()
+    }
+    rivals = [name for name in turns if name not in OURS] or list(turns)
+    fastest = min(rivals, key=lambda name: statistics.median(rounds[name]))
+    cell = {}
+    for name, own_turns in turns.items():
+        seconds = [second for turn in own_turns for second in turn]
+        median = statistics.median(seconds)
+        ratios = [own / other for own, other in zip(rounds[name], rounds[fastest], strict=True)]
+        cell[name] = {
+            "pictures_per_second": batch / median,
+            "p50_ms": 1000 * median,
+            "p99_ms": 1000 * float(np.percentile(seconds, 99)) if len(seconds) >= ENOUGH else None,
+            "highest_ms": 1000 * max(seconds),
+            "calls": len(seconds),
+            "rounds": len(ratios),
+            "over": fastest,
+            "ratio": statistics.median(ratios),
+            "ratio_lowest": min(ratios),
+            "ratio_highest": max(ratios),
+        }
+    return cell
+
+
+def table(cell: Cell) -> str:
+    """Markdown."""
+    over = next(iter(cell.values()))["over"]
+    lines = [
+        f"| | pictures/s | p50, ms | p99, ms | calls | time over that of {over} |",
+        "| --- | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for name, row in cell.items():
+        p99 = row["p99_ms"]
+        words = f"highest: {row['highest_ms']:.1f}" if p99 is None else f"{p99:.1f}"
+        lines.append(
+            f"| {name} | {row['pictures_per_second']:.2f} | {row['p50_ms']:.1f} | {words} | "
+            f"{row['calls']} | {ratio(row)} |"
+        )
+    return "\n".join(lines)
+
+
+def ratio(row: Mapping[str, Any]) -> str:
+    """The ratio with its lowest and highest of all rounds."""
+    if row["rounds"] == 1:
+        return f"{row['ratio']:.2f} (one round)"
+    return f"{row['ratio']:.2f} ({row['ratio_lowest']:.2f} to {row['ratio_highest']:.2f})"
+
+
+def verdict(cell: Cell) -> str:
+    """Our fastest over PyTorch's fastest."""
+    ours = min((name for name in cell if name in OURS), key=lambda name: cell[name]["ratio"])
+    row = cell[ours]
+    return f"Ours at best ({ours}) takes {ratio(row)} of the time of {row['over']}."

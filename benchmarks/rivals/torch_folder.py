@@ -1,0 +1,51 @@
+"""The PyTorch network of a folder that `benchmarks.predict_networks` wrote; its ONNX file.
+
+rivals/bin/python -m benchmarks.rivals.torch_folder FOLDER
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from benchmarks.rivals.torch_deployed import Deployed
+from benchmarks.rivals.torch_network import SegmentationNetwork
+from benchmarks.rivals.torch_weights import copy_weights
+
+ONNX = "torch.onnx"
+FIELDS = ("decoder", "widths", "attention", "deep_supervision", "classification_head", "dropout")
+OUTPUTS = ("probability", "rejected", "mask", "score", "mask_score", "mask_rejected")
+
+
+def deployed(folder: Path) -> Deployed:
+    """From pictures of the network's own size to decisions, with our weights and our rule."""
+    config = json.loads((folder / "config.json").read_text())
+    model, picture = config["model"], config["picture"]
+    fields = {name: model[name] for name in FIELDS}
+    network = SegmentationNetwork(**fields, channels=picture["channels"])
+    with np.load(folder / "weights.npz") as arrays:
+        copy_weights(network, dict(arrays))
+    rule = json.loads((folder / "decision.json").read_text())
+    return Deployed(network, rule, picture["mean"], picture["deviation"]).eval()
+
+
+def export(folder: Path) -> None:
+    """Writes torch.onnx beside our file, for any number of pictures of that size."""
+    config = json.loads((folder / "config.json").read_text())
+    shape = (2, *config["data"]["size"], config["picture"]["channels"])
+    torch.onnx.export(
+        deployed(folder),
+        (torch.zeros(shape, dtype=torch.uint8),),
+        folder / ONNX,
+        input_names=["image"],
+        output_names=list(OUTPUTS),
+        dynamic_shapes={"image": {0: torch.export.Dim("b")}},
+        dynamo=True,
+        external_data=False,
+    )
+
+
+if __name__ == "__main__":
+    export(Path(sys.argv[1]))

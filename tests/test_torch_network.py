@@ -1,0 +1,41 @@
+"""Our networks, against the PyTorch networks that benchmarks/ measures them beside."""
+
+import json
+import pathlib
+
+import jax
+import numpy as np
+import pytest
+from tiny_networks import QUICKLY, images, lively
+
+from defect_jax.models.initialise import initial_variables
+from defect_jax.models.network import SegmentationNetwork
+
+CASES = json.loads(
+    pathlib.Path(__file__).with_name("references").joinpath("torch_network.json").read_text()
+)
+SHAPE = (2, 8, 12, 3)
+
+
+def words(case):
+    return " ".join(map(str, case["fields"].values()))
+
+
+@pytest.mark.parametrize("case", CASES, ids=words)
+def test_as_pytorch_has_it(case):
+    network = SegmentationNetwork(**case["fields"])
+    variables = lively(initial_variables(network, SHAPE, seed=0))
+    assert sum(each.size for each in jax.tree.leaves(variables["params"])) == case["parameters"]
+    function = jax.jit(
+        lambda average, image: network.apply(average, image, train=False),
+        compiler_options=QUICKLY,
+    )
+    outputs = function(variables, images(*SHAPE))
+    for name in ("mask_logits", "label_logits"):
+        got, wanted = getattr(outputs, name), case[name]
+        if wanted is None:
+            assert got is None
+            continue
+        wanted = np.array(wanted, np.float32)
+        assert np.std(wanted) > 0.05  # one that says nothing would agree with any
+        np.testing.assert_allclose(got, wanted, rtol=0, atol=1e-5 * np.abs(wanted).max())
