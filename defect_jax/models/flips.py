@@ -20,7 +20,7 @@ class Probabilities(NamedTuple):
 
 
 def probabilities(outputs: Outputs) -> Probabilities:
-    """Turns logits into probabilities: of the refined map of logits, else the mean of the heads'."""
+    """Probabilities from logits: of the refined map of them, else the mean of the heads'."""
     refined, label = outputs.refined_logits, outputs.label_logits
     if refined is None:
         mask = mean_probabilities(outputs.mask_logits)
