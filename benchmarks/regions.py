@@ -42,7 +42,7 @@ from defect_jax.writers import read_history
 WORKDIRS = flags.DEFINE_list("workdirs", ["runs/bsdata-cpu", "runs/bsdata-cpu_scaled"], "Trained.")
 FALSE = flags.DEFINE_list("false_per_picture", ["0.5", "1", "2"], "Allowed on validation.")
 EDGES_PX = (100, 500, 2000, 10000)
-THRESHOLDS = special.expit(np.linspace(-4.0, 8.0, 49)).astype(np.float32)
+THRESHOLDS = special.expit(np.linspace(-4.0, 15.0, 77)).astype(np.float32)
 
 
 class Regions(NamedTuple):
@@ -63,6 +63,11 @@ def main(_: Sequence[str]) -> None:
         val, test = of_workdir(workdir)
         for allowed in map(float, FALSE.value):
             false = np.mean([picture.false for picture in val], axis=0)
+            if not (false <= allowed).any():
+                print(
+                    f"| {workdir.name} | none has at most {allowed:g}, at least {false.min():.2f} |"
+                )
+                continue
             place = int(np.argmax(false <= allowed))
             print(line(workdir.name, place, float(false[place]), test), flush=True)
 

@@ -7,7 +7,8 @@ them. They are looked at through tiles at their own size, since a pit of 18 px w
 picture made smaller. The pictures of one turn of the thread, or one section, are never split.
 
 Without good pictures no threshold of the decision can be chosen (they are all 0.5): what can be
-judged is where the pitting is. The full size has not been run yet.
+judged is where the pitting is. Expected of `:cpu` (seed 0): test pixel_ap 0.63, and of
+`:cpu_scaled` 0.82, in about 40 minutes on two busy cores. The full size has not been run yet.
 """
 
 import ml_collections
