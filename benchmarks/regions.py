@@ -24,20 +24,18 @@ from jaxtyping import Bool, Float32
 from ml_collections import ConfigDict
 from scipy import special
 
-from defect_jax import configuration, tiling
+from defect_jax import tiling
 from defect_jax.ablation.native_maps import native_maps
-from defect_jax.best_checkpoint import best_average
-from defect_jax.data.frame import Frame
+from defect_jax.data.frame import Frame, filled_up
 from defect_jax.data.loading import decoded
 from defect_jax.data.prepare import Split, prepare
 from defect_jax.data.tiles import Grid, is_tiled
 from defect_jax.metrics.intervals import rate_interval
 from defect_jax.models.network import SegmentationNetwork
+from defect_jax.predict_step import make_probabilities
+from defect_jax.predictor import restore
 from defect_jax.progress import track
 from defect_jax.sharding import batch_sharding, one_device_mesh, replicated
-from defect_jax.tile_steps import make_frames_step
-from defect_jax.validation import selection_scores
-from defect_jax.writers import read_history
 
 WORKDIRS = flags.DEFINE_list("workdirs", ["runs/bsdata-cpu", "runs/bsdata-cpu_scaled"], "Trained.")
 FALSE = flags.DEFINE_list("false_per_picture", ["0.5", "1", "2"], "Allowed on validation.")
@@ -99,10 +97,8 @@ def recall(found: Bool[np.ndarray, " n"], groups: np.ndarray) -> str:
 
 def of_workdir(workdir: pathlib.Path) -> tuple[list[Regions], list[Regions]]:
     """All pictures of the validation and of the test split."""
-    config, mesh = configuration.load(workdir), one_device_mesh()
-    network = SegmentationNetwork(**config.model)
-    scores = selection_scores(read_history(workdir))
-    _, average = best_average(network, config, workdir, scores, mesh)
+    mesh = one_device_mesh()
+    network, config, average, _ = restore(workdir, mesh)
     splits = prepare(config.data, needed={"val", "test"}).splits
     maps = tile_maps if is_tiled(config) else frame_maps
     return tuple(
@@ -128,12 +124,11 @@ def tile_maps(
     network: SegmentationNetwork, average, split: Split, config: ConfigDict, mesh: Mesh
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """The same of pictures that are looked at through tiles."""
-    step = jax.jit(make_frames_step(network, config), out_shardings=replicated(mesh))
+    step = jax.jit(make_probabilities(network, config), out_shardings=replicated(mesh))
     size = config.train.batch_size
 
     def start(frames):
-        padded = np.concatenate([frames, np.repeat(frames[-1:], size - len(frames), axis=0)])
-        return step(average, jax.device_put(padded, batch_sharding(mesh)))
+        return step(average, jax.device_put(filled_up(frames, size), batch_sharding(mesh)))
 
     with contextlib.closing(track(range(len(split.rows)), "predicting", len(split.rows))) as rows:
         for row in rows:

@@ -5,6 +5,7 @@ whoever runs it cannot forget one, and `predictor.Predictor` decides alike.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax.numpy as jnp
@@ -16,11 +17,15 @@ from defect_jax import size_rule
 from defect_jax.data.tiles import is_tiled
 from defect_jax.decision import DecisionRule
 from defect_jax.metrics.calibration import NEAREST
-from defect_jax.models.flips import Probabilities
 from defect_jax.models.network import SegmentationNetwork
-from defect_jax.predict_step import ClassMaps, Thresholds, judge_maps, native_maps
+from defect_jax.predict_step import (
+    ClassMaps,
+    Thresholds,
+    judge_maps,
+    make_probabilities,
+    native_maps,
+)
 from defect_jax.tile_rule import through_tiles
-from defect_jax.tile_steps import make_frames_step
 
 OUTPUTS = ("probability", "rejected", "mask", "score", "mask_score", "mask_rejected")
 
@@ -68,7 +73,7 @@ def make_deployed(
 def _in_one_frame(network: SegmentationNetwork, config: ConfigDict, average: Any) -> Predict:
     """Of pictures that are scaled into one frame."""
     data, size_px = config.data, tuple(config.data.size)
-    of_frames = make_frames_step(network, config)
+    of_frames = make_probabilities(network, config)
 
     def predict(image: UInt[Array, "b h w c"]) -> tuple[ClassMaps, Float[Array, " b"] | None]:
         count, height, width, _ = image.shape
@@ -85,10 +90,8 @@ def _in_one_frame(network: SegmentationNetwork, config: ConfigDict, average: Any
 def _through_tiles(network: SegmentationNetwork, config: ConfigDict, average: Any) -> Predict:
     """Of pictures that are looked at tile by tile."""
     data, classes = config.data, config.model.num_classes
-    of_frames = make_frames_step(network, config)
-
-    def of_tiles(tile: UInt[Array, "b th tw c"]) -> Probabilities:
-        return of_frames(average, tile.astype(jnp.float32) / jnp.iinfo(tile.dtype).max)
+    of_frames = make_probabilities(network, config)
+    of_tiles = partial(of_frames, average)
 
     def predict(image: UInt[Array, "b h w c"]) -> tuple[ClassMaps, Float[Array, " b"] | None]:
         size_px = tuple(data.size)

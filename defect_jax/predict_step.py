@@ -53,14 +53,19 @@ def normalise(
 
 def make_probabilities(
     network: SegmentationNetwork, config: ConfigDict
-) -> Callable[[Any, Float[Array, "b h w c"]], Probabilities]:
-    """Returns `probabilities(average, image)` of normalised frames, over mirror images if asked.
+) -> Callable[[Any, UInt[Array, "b h w c"] | Float[Array, "b h w c"]], Probabilities]:
+    """Returns `probabilities(average, image)` of frames, over mirror images if asked.
 
-    In `config.evaluation.dtype`, whatever the network was trained in.
+    Frames are integers or shares of the full range, as `normalise` takes them. In
+    `config.evaluation.dtype`, whatever the network was trained in.
     """
-    network = network.clone(dtype=config.evaluation.dtype)
+    network, picture = network.clone(dtype=config.evaluation.dtype), config.picture
 
-    def of_frames(average: Any, image: Float[Array, "b h w c"]) -> Probabilities:
+    def of_frames(
+        average: Any, image: UInt[Array, "b h w c"] | Float[Array, "b h w c"]
+    ) -> Probabilities:
+        image = normalise(image, picture.mean, picture.deviation)
+
         def of_view(view: Float[Array, "b h w c"]) -> Probabilities:
             return probabilities(network.apply(average, view, train=False))
 
@@ -88,8 +93,7 @@ def make_predict(
     of_frames = make_probabilities(network, config)
 
     def predict(average: Any, batch: dict[str, Any]):
-        image = normalise(batch["image"], config.picture.mean, config.picture.deviation)
-        predicted = of_frames(average, image)
+        predicted = of_frames(average, batch["image"])
         maps = native_maps(predicted.mask, batch["placement"], batch["native_size"], canvas_px)
         return maps, predicted.label
 

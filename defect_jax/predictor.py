@@ -20,7 +20,7 @@ from ml_collections import ConfigDict
 
 from defect_jax import configuration, tiling
 from defect_jax.best_checkpoint import best_average
-from defect_jax.data.frame import Frame, shares
+from defect_jax.data.frame import Frame, filled_up, shares
 from defect_jax.data.letterbox import Placement, letterbox_image, place
 from defect_jax.data.tiles import Grid, is_tiled
 from defect_jax.decision import DecisionRule
@@ -34,10 +34,10 @@ from defect_jax.predict_step import (
     Thresholds,
     inside,
     judge_maps,
+    make_probabilities,
     native_maps,
 )
 from defect_jax.sharding import batch_sharding, one_device_mesh, replicated
-from defect_jax.tile_steps import make_frames_step
 from defect_jax.validation import decided_before, selection_scores
 from defect_jax.writers import read_history
 
@@ -123,7 +123,7 @@ class Predictor:
         self._frame = Frame.of(config)
         self._average = jax.device_put(average, replicated(mesh))
         self._probabilities = jax.jit(
-            make_frames_step(network, config), out_shardings=replicated(mesh)
+            make_probabilities(network, config), out_shardings=replicated(mesh)
         )
         self._judge = jax.jit(_judge, static_argnames="canvas_px")
         self._thresholds = Thresholds(
@@ -160,7 +160,7 @@ class Predictor:
         frame = self._frame
         image = frame.common(checked(image, name), name)
         if is_tiled(self.config):
-            return Whole(image)
+            return image
         limits = frame.min_scale, frame.max_scale, frame.max_stretch
         placement = place(image.shape[:2], frame.size_px, *limits, name)
         seen = letterbox_image(shares(image), placement, frame.size_px)
@@ -169,7 +169,7 @@ class Predictor:
     def decide(self, pictures: Sequence["Ready"]) -> list[Decision]:
         """Decides on framed pictures, a batch after the other; on large ones one by one."""
         if is_tiled(self.config):
-            return [self._through_tiles(picture.image) for picture in pictures]
+            return [self._through_tiles(picture) for picture in pictures]
         size, decisions = self.batch_size, []
         for start in range(0, len(pictures), size):
             batch = pictures[start : start + size]
@@ -182,8 +182,8 @@ class Predictor:
     def _predict_frames(self, image: Float32[np.ndarray, "b h w c"]) -> Probabilities:
         """A single picture alone, more as a full batch, so that there are two programs at most."""
         count = self.mesh.size if len(image) <= self.mesh.size else self.batch_size
-        padded = np.concatenate([image, np.repeat(image[-1:], count - len(image), axis=0)])
-        return self._probabilities(self._average, jax.device_put(padded, batch_sharding(self.mesh)))
+        filled = jax.device_put(filled_up(image, count), batch_sharding(self.mesh))
+        return self._probabilities(self._average, filled)
 
     def _decision(self, predicted: Probabilities, picture: "Framed") -> Decision:
         native = np.int32(picture.native_px)
@@ -211,12 +211,6 @@ class Predictor:
         )
 
 
-class Whole(NamedTuple):
-    """A picture as it is, to be looked at through tiles."""
-
-    image: UInt[np.ndarray, "h w c"]
-
-
 class Framed(NamedTuple):
     """A picture as the network sees it, and how to get back."""
 
@@ -225,7 +219,7 @@ class Framed(NamedTuple):
     native_px: tuple[int, int]
 
 
-Ready = Framed | Whole
+Ready = Framed | UInt[np.ndarray, "h w c"]  # the latter to be looked at through tiles
 
 
 def checked(image: Shaped[np.ndarray, "..."], name: str) -> UInt[np.ndarray, "h w c"]:

@@ -13,8 +13,6 @@ from jaxtyping import Float32
 
 from defect_jax.data.tiles import Grid, later_share
 
-Strip = Float32[np.ndarray, "rows w classes"]
-
 
 def strips(
     tiles: Iterable[Float32[np.ndarray, "th tw classes"]], grid: Grid

@@ -8,11 +8,12 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 from jax.sharding import Mesh
+from jaxtyping import Array, Bool, Float
 from ml_collections import ConfigDict
 
 from defect_jax import interrupts
 from defect_jax.compilation import compile_ahead
-from defect_jax.data.frame import Frame
+from defect_jax.data.frame import Frame, filled_up
 from defect_jax.data.loading import decoded
 from defect_jax.data.pipeline import canvas_px
 from defect_jax.data.prepare import Split
@@ -22,18 +23,17 @@ from defect_jax.metrics.accumulated import Accumulated
 from defect_jax.metrics.regions import region_weights
 from defect_jax.models.flips import Probabilities
 from defect_jax.models.network import SegmentationNetwork
-from defect_jax.predict_step import Thresholds
+from defect_jax.predict_step import Thresholds, make_probabilities
 from defect_jax.progress import track
 from defect_jax.scoring import PER_PICTURE, OnMask, Scores
 from defect_jax.sharding import place_state, replicated, rows_of_process, to_global
-from defect_jax.tile_steps import count_strip, make_frames_step, see_strip
 from defect_jax.tiling import Strip, TiledDecision, decide, look
 
 WAITING = 2  # pictures read ahead; each may be large
 
 
-class Whole(NamedTuple):
-    """A picture at its own size, and the truth of it."""
+class WithTruth(NamedTuple):
+    """A picture at its own size, and what is true of it."""
 
     image: np.ndarray
     truth: dict[str, np.ndarray]  # native_mask and region_weight, [h w]
@@ -53,10 +53,10 @@ class TiledScorer:
         self._rows = rows_of_process(mesh, self._tiles_at_once)
         self._block_px = config.data.size[0], canvas_px(split)[1]
         everywhere = {"out_shardings": replicated(mesh)}
-        self._frames = jax.jit(make_frames_step(network, config), **everywhere)
+        self._frames = jax.jit(make_probabilities(network, config), **everywhere)
         self._compiled: Any = None
-        self._see = jax.jit(see_strip, donate_argnums=0, **everywhere)
-        self._count = jax.jit(count_strip, donate_argnums=0, **everywhere)
+        self._see = jax.jit(_see, donate_argnums=0, **everywhere)
+        self._count = jax.jit(Accumulated.counted, donate_argnums=0, **everywhere)
         self._empty = jax.jit(partial(Accumulated.empty, config.model.num_classes), **everywhere)
 
     def __call__(
@@ -70,7 +70,9 @@ class TiledScorer:
         accumulated, outputs = self._empty(), []
         thresholds = Thresholds(np.float32(mask), np.float32(pixel), area_px)
         rows = range(len(self._split.rows))
-        pictures = threaded(partial(_whole, self._split, Frame.of(self._config)), rows, WAITING)
+        pictures = threaded(
+            partial(_with_truth, self._split, Frame.of(self._config)), rows, WAITING
+        )
         follow = track(pictures, "evaluating", len(rows)) if on_mask else pictures
         with contextlib.closing(follow):
             for row, picture in enumerate(follow):
@@ -85,7 +87,7 @@ class TiledScorer:
         return Scores(arrays, *jax.device_get(accumulated))
 
     def _judged(
-        self, accumulated: Accumulated, average: Any, picture: Whole, thresholds: Thresholds
+        self, accumulated: Accumulated, average: Any, picture: WithTruth, thresholds: Thresholds
     ) -> tuple[Accumulated, TiledDecision]:
         """Decides on a picture, and adds its pixels."""
         native_px = picture.image.shape[:2]
@@ -104,15 +106,15 @@ class TiledScorer:
         decision = decide(seen(), native_px, thresholds)
         return self._counted(accumulated, decision.classes, picture), decision
 
-    def _strip_blocks(self, maps: np.ndarray, picture: Whole, first: int) -> tuple[Any, ...]:
-        """A strip's map, where it is valid, and the truth of it; arguments of `see_strip`."""
+    def _strip_blocks(self, maps: np.ndarray, picture: WithTruth, first: int) -> tuple[Any, ...]:
+        """A strip's map, where it is valid, and the truth of it; arguments of `_see`."""
         inside = slice(first, first + len(maps))
         truth = {name: self._block(plane[inside]) for name, plane in picture.truth.items()}
         truth["regions"] = np.array([0 if first else picture.regions], np.int32)
         return self._block(maps), self._valid(maps), truth
 
     def _counted(
-        self, accumulated: Accumulated, classes: np.ndarray, picture: Whole
+        self, accumulated: Accumulated, classes: np.ndarray, picture: WithTruth
     ) -> Accumulated:
         mask, height = picture.truth["native_mask"], self._block_px[0]
         for first in range(0, len(classes), height):
@@ -125,9 +127,8 @@ class TiledScorer:
         """Each host gives the frames of its devices, and gets the answers of all."""
 
         def start(frames: np.ndarray) -> Probabilities:
-            missing = self._tiles_at_once - len(frames)
-            padded = np.concatenate([frames, np.repeat(frames[-1:], missing, axis=0)])
-            placed = to_global(self._mesh)(padded[self._rows])
+            filled = filled_up(frames, self._tiles_at_once)
+            placed = to_global(self._mesh)(filled[self._rows])
             if self._compiled is None:
                 name = "evaluation step"
                 self._compiled = compile_ahead(name, self._frames, average, placed)
@@ -148,10 +149,24 @@ class TiledScorer:
         return place_state(arrays, jax.tree.map(lambda _: replicated(self._mesh), arrays))
 
 
-def _whole(split: Split, frame: Frame, row: int) -> Whole:
+def _with_truth(split: Split, frame: Frame, row: int) -> WithTruth:
     image, mask = decoded(split, row, frame)
     weights, regions = region_weights(mask > 0)
-    return Whole(image, {"native_mask": mask, "region_weight": weights}, regions)
+    return WithTruth(image, {"native_mask": mask, "region_weight": weights}, regions)
+
+
+def _see(
+    accumulated: Accumulated,
+    maps: Float[Array, "1 h w classes"],
+    valid: Bool[Array, "1 h w"],
+    truth: dict[str, Any],
+) -> Accumulated:
+    """Adds the probabilities of a strip; what is decided is known only after the last one.
+
+    Args:
+        truth: `native_mask`, `region_weight` and `regions`, the last with the first strip alone.
+    """
+    return accumulated.seen(maps.sum(axis=-1), valid, truth)
 
 
 def _overlap(decided: np.ndarray, mask: np.ndarray) -> Iterator[int]:

@@ -3,7 +3,7 @@
 import dataclasses
 
 import numpy as np
-from jaxtyping import Float32, UInt8, UInt16
+from jaxtyping import Float32, Shaped, UInt8, UInt16
 from ml_collections import ConfigDict
 
 from defect_jax.errors import UserError
@@ -68,3 +68,14 @@ def shares(
     `size_rule` differed by half a step, and a probability by up to 5e-4.
     """
     return image.astype(np.float32) / np.iinfo(image.dtype).max
+
+
+def filled_up(
+    frames: Shaped[np.ndarray, "n h w c"], count: int
+) -> Shaped[np.ndarray, "count h w c"]:
+    """The frames as the batch that a program is compiled for: the last one fills it up.
+
+    >>> filled_up(np.arange(2).reshape(2, 1, 1, 1), 4).ravel().tolist()
+    [0, 1, 1, 1]
+    """
+    return np.concatenate([frames, np.repeat(frames[-1:], count - len(frames), axis=0)])

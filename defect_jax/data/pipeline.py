@@ -78,15 +78,13 @@ def _elements(split: Split, config: ConfigDict) -> grain.MapDataset:
     """Every training element of a run, in order; each is computed where it is asked for."""
     data, length = config.data, config.train.steps * config.train.batch_size
     labels = tuple(row.label for row in split.rows)
-    tiled = is_tiled(config)
     if data.positive_fraction is not None:
-        _refuse_one_kind(labels, data.positive_fraction, tiled)
+        _refuse_one_kind(labels, data.positive_fraction, is_tiled(config))
     plan = SamplingPlan(labels, length, data.positive_fraction, config.seed)
     frame, jitter = Frame.of(config), (data.augment.shrink, data.augment.stretch)
-    if tiled:
-        load = LoadTile(split, frame, data.tile_overlap_px, *jitter)
-        return grain.MapDataset.source(TilePlan(plan)).seed(config.seed).random_map(load)
     load = Load(split, frame, *jitter)
+    if is_tiled(config):
+        plan, load = TilePlan(plan), LoadTile(split, frame, data.tile_overlap_px, *jitter)
     return grain.MapDataset.source(plan).seed(config.seed).random_map(load)
 
 
