@@ -491,6 +491,18 @@ def test_networks(network, symbolic_sizes_allowed):
     assert np.std(run(model, *cases[0])[0]) > 0.01  # one that says nothing would agree with any
 
 
+def test_what_attention_multiplies_is_resized_in_blocks_of_channels(symbolic_sizes_allowed):
+    network = tiny(decoder="unetplusplus", attention="scse", classification_head=False)
+    variables = variables_of(network)
+    image = {"image": jax.ShapeDtypeStruct((*symbolic_shape("b"), 32, 32, 1), "float32")}
+    model = to_onnx(lambda image: network.apply(variables, image, train=False)[0], image, ["mask"])
+    makers = {node.output[0]: node for node in model.graph.node}
+    resized = [makers[node.input[0]] for node in model.graph.node if node.op_type == "Resize"]
+    assert {node.op_type for node in resized} == {"MaxPool", "Relu"}  # a Relu behind a convolution
+    pooled = [makers[node.input[0]] for node in resized if node.op_type == "MaxPool"]
+    assert {node.op_type for node in pooled} == {"Mul"}
+
+
 def test_from_bytes_of_any_size_to_decisions(symbolic_sizes_allowed):
     network = tiny(pixel_confidence="learnt", window_px=3)
     variables = variables_of(network)

@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import onnx
 
+from defect_jax.onnx_graph.channel_blocks import keep_in_blocks
 from defect_jax.onnx_graph.dimensions import declare
 from defect_jax.onnx_graph.dtypes import tensor_info
 from defect_jax.onnx_graph.fold import fold_convolutions
@@ -55,6 +56,7 @@ def to_onnx(
     graph = graph_of(function, arguments, outputs)
     fold_convolutions(graph)
     prune(graph)
+    keep_in_blocks(graph)
     return graph.model(opset)
 
 
