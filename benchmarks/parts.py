@@ -17,6 +17,7 @@ import numpy as np
 from absl import app, flags
 from ml_collections import ConfigDict
 
+from benchmarks.random_batch import random_batch
 from configs import lpcnet_magnetic_tile
 from defect_jax.models.flips import probabilities
 from defect_jax.models.initialise import initial_variables
@@ -90,16 +91,6 @@ def compiled(config: ConfigDict) -> Any:
         (predict, (state.average, batch["image"].astype(np.float32))),
     ):
         yield jax.jit(function).lower(*arguments).compile(), arguments
-
-
-def random_batch(config: ConfigDict) -> dict[str, np.ndarray]:
-    """Noise with a square of class 1 in every other picture."""
-    rng, (height, width) = np.random.default_rng(0), config.data.size
-    image = rng.integers(0, 256, (config.train.batch_size, height, width, 1), np.uint8)
-    mask = np.zeros(image.shape[:3], np.uint8)
-    mask[::2, : height // 4, : width // 4] = 1
-    label = mask.any(axis=(1, 2)).astype(np.float32)
-    return {"image": image, "mask": mask, "valid": np.ones_like(mask, bool), "label": label}
 
 
 def print_table(seconds: dict[str, list[list[float]]], batch_size: int) -> None:

@@ -23,20 +23,20 @@ torch.compile needs a C++ compiler, and minutes. Leave the machine alone meanwhi
 import argparse
 import json
 import os
-import platform
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from benchmarks import predict_networks as networks
-from benchmarks.predict_contenders import CONTENDERS, IN_RIVALS_PYTHON, OUTPUTS
-from benchmarks.predict_table import summary, table, verdict
+from benchmarks.machine import joined, machine
+from benchmarks.predict_contenders import CONTENDERS, IN_RIVALS_PYTHON, OURS, OUTPUTS
 from benchmarks.turns import Failed, Program
+from benchmarks.turns_table import summary, table, verdict
 
 WIDTHS = "32,64,128,256,512 8,16,32,64,128"
 ROUNDS = 4
@@ -151,22 +151,6 @@ def benches(given: argparse.Namespace, folder: Path) -> Iterator[tuple[str, Benc
         yield f"{found.config.model.decoder} {widths}; {height}x{width} px", Bench(inside, given)
 
 
-def machine(given: argparse.Namespace) -> dict[str, Any]:
-    """What the figures depend on."""
-    cpu = platform.processor() or platform.machine()
-    if (info := Path("/proc/cpuinfo")).exists():
-        names = [line for line in info.read_text().splitlines() if line.startswith("model name")]
-        cpu = names[0].partition(":")[2].strip() if names else cpu
-    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
-    return {
-        "cpu": cpu,
-        "processors": os.cpu_count(),
-        "threads": given.threads,
-        "system": platform.platform(),
-        "load_before": load,
-    }
-
-
 def arguments() -> argparse.Namespace:
     raw = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
@@ -183,7 +167,7 @@ def main() -> None:
     # As launch/module.sh does, and for all alike.
     os.environ.setdefault("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1")
     given = arguments()
-    report: dict[str, Any] = {"machine": machine(given), "networks": {}}
+    report: dict[str, Any] = {"machine": machine(given.threads), "networks": {}}
     print(json.dumps(report["machine"]), flush=True)
     with tempfile.TemporaryDirectory() as folder:
         for name, bench in benches(given, Path(folder)):
@@ -191,17 +175,10 @@ def main() -> None:
             for batch in map(int, given.batches.split(",")):
                 print(f"\n{name}, batch {batch}", flush=True)
                 turns = bench.measure(batch)
-                cells[batch] = summary(turns, batch)
-                print(f"\n{table(cells[batch])}\n\n{verdict(cells[batch])}", flush=True)
+                cells[batch] = summary(turns, batch, OURS)
+                print(f"\n{table(cells[batch])}\n\n{verdict(cells[batch], OURS)}", flush=True)
             report["machine"]["versions"] = joined(bench.versions)
     print(f"\n{json.dumps(report)}")
-
-
-def joined(versions: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
-    """Versions of packages, with both where two contenders differ."""
-    packages = sorted({package for each in versions.values() for package in each})
-    found = {p: {each[p] for each in versions.values() if p in each} for p in packages}
-    return {package: ", ".join(sorted(values)) for package, values in found.items()}
 
 
 if __name__ == "__main__":

@@ -6,14 +6,17 @@ import pathlib
 import jax
 import numpy as np
 import pytest
-from tiny_networks import QUICKLY, images, lively
+from tiny_networks import QUICKLY, images, lively, training_config
 
+from benchmarks.random_batch import random_batch
 from defect_jax.models.initialise import initial_variables
 from defect_jax.models.network import SegmentationNetwork
+from defect_jax.optimizer import make_tx
+from defect_jax.steps import create_state, make_train_step
 
-CASES = json.loads(
-    pathlib.Path(__file__).with_name("references").joinpath("torch_network.json").read_text()
-)
+REFERENCES = pathlib.Path(__file__).with_name("references")
+CASES = json.loads((REFERENCES / "torch_network.json").read_text())
+TRAINING = json.loads((REFERENCES / "torch_training.json").read_text())
 SHAPE = (2, 8, 12, 3)
 
 
@@ -39,3 +42,16 @@ def test_as_pytorch_has_it(case):
         wanted = np.array(wanted, np.float32)
         assert np.std(wanted) > 0.05  # one that says nothing would agree with any
         np.testing.assert_allclose(got, wanted, rtol=0, atol=1e-5 * np.abs(wanted).max())
+
+
+def test_trains_as_pytorch_does():
+    config = training_config()
+    network, tx = SegmentationNetwork(**config.model), make_tx(config)
+    variables = lively(initial_variables(network, (1, *config.data.size, 1), seed=0))
+    state, batch = create_state(variables, tx), random_batch(config)
+    step = jax.jit(make_train_step(network, tx, config, measure=False))
+    for wanted in TRAINING:
+        state, metrics = step(state, batch)
+        for name in ("loss", "loss_segmentation", "loss_classification", "gradient_norm"):
+            assert float(metrics[name]) == pytest.approx(wanted[name], rel=1e-4), name
+    assert TRAINING[-1]["loss"] < 0.95 * TRAINING[0]["loss"]

@@ -77,3 +77,16 @@ def class_batch(size=8, classes=3, seed=0):
     valid = np.ones(mask.shape, bool)
     valid[:, :2] = False
     return {"image": image.astype(np.uint8), "mask": mask, "valid": valid, "label": label}
+
+
+def training_config():
+    """A config whose training is written in PyTorch too: benchmarks/rivals/torch_training.py."""
+    config = ConfigDict(synthetic.get_config("debug").to_dict())
+    config.model.update(widths=(4, 8), dropout=0.0)
+    config.data.size = (16, 16)
+    config.train.batch_size = 4
+    config.balance.method = "fixed"
+    config.balance.fixed.weights.update(segmentation=0.7, classification=0.3)
+    config.optimizer.update(learning_rate=0.01, warmup_steps=2, clip_norm=0.5)
+    config.picture = {"channels": 1, "mean": 0.4, "deviation": 0.2}
+    return config

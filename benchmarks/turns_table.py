@@ -1,26 +1,26 @@
-"""What `benchmarks.predict` prints of the seconds that it measured."""
+"""Seconds of contenders that ran in turn (`benchmarks.turns`) as figures, ratios and a table."""
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-
-from benchmarks.predict_contenders import OURS
 
 ENOUGH = 100  # calls for a 99th percentile; of fewer it is the highest
 Cell = Mapping[str, Mapping[str, Any]]
 
 
-def summary(turns: Mapping[str, Sequence[Sequence[float]]], batch: int) -> dict[str, Any]:
-    """Of each contender: its figures, and its time over that of PyTorch's fastest.
+def summary(
+    turns: Mapping[str, Sequence[Sequence[float]]], batch: int, ours: Collection[str]
+) -> dict[str, Any]:
+    """Of each contender: its figures, and its time over that of the fastest one that is not ours.
 
     The ratio is that of the medians of the same round's turns, of all rounds the median.
     """
     rounds = {
         name: [statistics.median(turn) for turn in own_turns] for name, own_turns in turns.items()
     }
-    rivals = [name for name in turns if name not in OURS] or list(turns)
+    rivals = [name for name in turns if name not in ours] or list(turns)
     fastest = min(rivals, key=lambda name: statistics.median(rounds[name]))
     cell = {}
     for name, own_turns in turns.items():
@@ -66,8 +66,8 @@ def ratio(row: Mapping[str, Any]) -> str:
     return f"{row['ratio']:.2f} ({row['ratio_lowest']:.2f} to {row['ratio_highest']:.2f})"
 
 
-def verdict(cell: Cell) -> str:
-    """Our fastest over PyTorch's fastest."""
-    ours = min((name for name in cell if name in OURS), key=lambda name: cell[name]["ratio"])
-    row = cell[ours]
-    return f"Ours at best ({ours}) takes {ratio(row)} of the time of {row['over']}."
+def verdict(cell: Cell, ours: Collection[str]) -> str:
+    """Our fastest over the fastest rival."""
+    best = min((name for name in cell if name in ours), key=lambda name: cell[name]["ratio"])
+    row = cell[best]
+    return f"Ours at best ({best}) takes {ratio(row)} of the time of {row['over']}."

@@ -1,0 +1,100 @@
+"""A training step of `benchmarks.rivals.torch_network`, as `defect_jax.steps` has it.
+
+Fixed weights of the losses, clipping, AdamW with decay of the kernels alone, warm-up and cosine,
+averaged weights. All in float32; the network must be without dropout, whose draws would differ.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+Batch = Mapping[str, Tensor]  # image [b h w c], mask [b h w], valid [b h w], label [b]
+SMOOTH = 1.0  # of the Dice loss, px
+
+
+class Losses(nn.Module):
+    """From a batch of bytes to the loss of each task."""
+
+    def __init__(self, network: nn.Module, config: Mapping[str, Any]):
+        super().__init__()
+        self.network, self.loss, self.picture = network, config["loss"], config["picture"]
+
+    def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Of segmentation and of classification, each shape=()."""
+        # The same bytes seen channels first: they lie as PyTorch's channels_last has them.
+        image = batch["image"].permute(0, 3, 1, 2).float() / 255
+        outputs = self.network((image - self.picture["mean"]) / self.picture["deviation"])
+        valid = batch["valid"].float()[None, :, None]
+        mask = (batch["mask"] > 0).float()[None, :, None].expand_as(outputs.mask_logits)
+        entropy = functional.binary_cross_entropy_with_logits(
+            outputs.mask_logits, mask, valid, reduction="sum"
+        )
+        entropy = entropy / (valid.sum() * outputs.mask_logits.shape[0])
+        segmentation = self.loss["bce_weight"] * entropy
+        segmentation = segmentation + self.loss["dice_weight"] * _dice(outputs, mask, valid)
+        label = functional.binary_cross_entropy_with_logits(outputs.label_logits, batch["label"])
+        return segmentation, label
+
+
+def _dice(outputs: Any, mask: Tensor, valid: Tensor) -> Tensor:
+    """Mean over the heads of the mean over the defective pictures."""
+    score, mask = torch.sigmoid(outputs.mask_logits) * valid, mask * valid
+    pixels = (2, 3, 4)
+    overlap, area = (score * mask).sum(pixels), mask.sum(pixels)
+    losses = 1 - (2 * overlap + SMOOTH) / (score.sum(pixels) + area + SMOOTH)
+    defective = area > 0
+    return (losses * defective).sum() / defective.sum().clamp(min=1)
+
+
+class Training:
+    """The state of a run, and its step."""
+
+    def __init__(self, network: nn.Module, config: Mapping[str, Any], compiled: bool):
+        self.config, self.network = config, network.train()
+        losses = Losses(network, config)
+        self.losses = torch.compile(losses, dynamic=False) if compiled else losses
+        kernels = [each for each in network.parameters() if each.ndim > 1]
+        others = [each for each in network.parameters() if each.ndim <= 1]
+        decay = config["optimizer"]["weight_decay"]
+        groups = [{"params": kernels, "weight_decay": decay}, {"params": others, "weight_decay": 0}]
+        self.optimizer = torch.optim.AdamW(groups, eps=1e-8, fused=True)
+        self.parameters = [*kernels, *others]
+        self.averaged = [
+            *self.parameters,
+            *(b for b in network.buffers() if b.dtype.is_floating_point),
+        ]
+        self.average = [each.detach().clone() for each in self.averaged]
+        self.step = 0
+
+    def __call__(self, batch: Batch) -> dict[str, float]:
+        """Takes a step; returns the losses before it, and the norm of the gradient."""
+        optimizer, weights = self.config["optimizer"], self.config["balance"]["fixed"]["weights"]
+        segmentation, label = self.losses(batch)
+        total = weights["segmentation"] * segmentation + weights["classification"] * label
+        self.optimizer.zero_grad(set_to_none=True)
+        total.backward()
+        norm = nn.utils.clip_grad_norm_(self.parameters, optimizer["clip_norm"])
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(self.step, optimizer, self.config["train"]["steps"])
+        self.optimizer.step()
+        decay = min(optimizer["average_decay"], (1 + self.step) / (10 + self.step))
+        with torch.no_grad():
+            torch._foreach_lerp_(self.average, self.averaged, 1 - decay)
+        self.step += 1
+        tasks = {"loss_segmentation": segmentation, "loss_classification": label}
+        named = tasks | {"loss": total, "gradient_norm": norm}
+        return {name: value.item() for name, value in named.items()}
+
+
+def learning_rate(step: int, optimizer: Mapping[str, Any], steps: int) -> float:
+    """Linear warm-up from a hundredth of the peak, then a cosine back to it."""
+    peak, warmup = optimizer["learning_rate"], min(optimizer["warmup_steps"], steps - 1)
+    low = peak / 100
+    if step < warmup:
+        return low + (peak - low) * step / warmup
+    turned = min(1.0, (step - warmup) / (steps - warmup))
+    return low + (peak - low) * 0.5 * (1 + math.cos(math.pi * turned))

@@ -1,0 +1,147 @@
+"""Seconds and memory of a training step, beside the same step in PyTorch.
+
+    launch/module.sh benchmarks.step --rival-python=rivals/bin/python
+
+with the rivals' environment of `benchmarks.predict`. U-Net++ with scSE, four mask heads and a
+classification head; losses, clipping, AdamW and averaged weights are those of `defect_jax.steps`,
+written in plain PyTorch in benchmarks/rivals. All begin with the same weights, see the same batch,
+and must have the same losses for `--alike` steps before anything is timed. Without dropout, whose
+draws would differ, and in float32.
+
+Contenders run in turn, round by round, each in a process of its own that is idle meanwhile, so that
+a machine that slows down slows down all of them; ratios are of the same round. Memory is that of
+the whole process, its libraries and the compiler included. The last line is all of it as JSON.
+"""
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from flax.traverse_util import flatten_dict
+from ml_collections import ConfigDict
+
+from benchmarks.machine import joined, machine
+from benchmarks.random_batch import random_batch
+from benchmarks.step_contenders import BATCH, CONFIG, CONTENDERS, OURS, WEIGHTS
+from benchmarks.turns import Failed, Program
+from benchmarks.turns_table import summary, table, verdict
+from configs.base import base
+from defect_jax.models.initialise import initial_variables
+from defect_jax.models.network import SegmentationNetwork
+
+LOSSES = ("loss", "loss_segmentation", "loss_classification")
+MOST_DIFFERENCE = 1e-4  # of a loss, as a share of it
+
+
+def config_of(given: argparse.Namespace) -> ConfigDict:
+    """The network and its batch."""
+    config = ConfigDict(base().to_dict())
+    config.model.widths = tuple(map(int, given.widths.split(",")))
+    config.model.update(dropout=0.0, dtype="float32")
+    config.data.size = tuple(map(int, given.size.split("x")))
+    config.train.batch_size = given.batch
+    config.picture = {"channels": 1, "bit_depth": 8, "classes": ["defect"]}
+    config.picture.update({"mean": 0.5, "deviation": 0.29, "fingerprint": "random"})
+    return config
+
+
+def write(config: ConfigDict, folder: Path) -> None:
+    """What all contenders read."""
+    (folder / CONFIG).write_text(json.dumps(config.to_dict()))
+    variables = initial_variables(SegmentationNetwork(**config.model), (1, *config.data.size, 1), 0)
+    np.savez(folder / WEIGHTS, **flatten_dict(variables, sep="/"))
+    np.savez(folder / BATCH, **random_batch(config))
+
+
+def check_alike(histories: dict[str, list[dict[str, float]]], steps: int) -> None:
+    """Prints by how much the losses of the first steps differ.
+
+    Raises:
+        SystemExit: by too much.
+    """
+    first, *others = histories.values()
+    largest = 0.0
+    for other in others:
+        for mine, theirs in zip(first[:steps], other[:steps], strict=True):
+            largest = max(largest, *(abs(mine[name] / theirs[name] - 1) for name in LOSSES))
+    print(f"losses of the first {steps} steps differ by {largest:.1e} of them", flush=True)
+    if largest > MOST_DIFFERENCE:
+        for name, history in histories.items():
+            print(name, *history[:steps], sep="\n  ", file=sys.stderr)
+        sys.exit("the contenders do not compute the same")
+
+
+def measure(folder: Path, given: argparse.Namespace) -> dict[str, Any]:
+    """Turns of all contenders, their memory and their versions."""
+    names = [name for name in CONTENDERS if name in OURS or given.rival_python]
+    programs, ready_s = {}, {}
+    for name in names:
+        python = sys.executable if name in OURS else given.rival_python
+        arguments = [name, str(folder), str(given.threads)]
+        programs[name] = Program(python, "benchmarks.step_contenders", arguments)
+        ready_s[name] = programs[name].ask("ready")
+        programs[name].ask("run", calls=given.alike - 1)
+        print(f"{name}: first step after {ready_s[name]:.1f} s", flush=True)
+    check_alike({name: each.ask("losses") for name, each in programs.items()}, given.alike)
+    turns: dict[str, list[list[float]]] = {name: [] for name in programs}
+    for _ in range(given.rounds):
+        for name, program in programs.items():
+            turns[name].append(program.ask("run", calls=given.calls))
+    memory = {name: program.ask("memory_mb") for name, program in programs.items()}
+    versions = {name: program.ask("versions") for name, program in programs.items()}
+    for program in programs.values():
+        program.close()
+    return {"turns": turns, "memory_mb": memory, "ready_s": ready_s, "versions": versions}
+
+
+def memory_table(found: dict[str, Any]) -> str:
+    """Markdown."""
+    lines = [
+        "| | memory now, MB | at most, MB | first step after, s |",
+        "| --- | ---: | ---: | ---: |",
+    ]
+    for name, memory in found["memory_mb"].items():
+        cells = f"{memory['now']:.0f} | {memory['highest']:.0f} | {found['ready_s'][name]:.1f}"
+        lines.append(f"| {name} | {cells} |")
+    return "\n".join(lines)
+
+
+def arguments() -> argparse.Namespace:
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
+    parser.add_argument("--rival-python", help="python of the rivals' environment")
+    parser.add_argument("--widths", default="32,64,128,256,512", help="channels of each row")
+    parser.add_argument("--size", default="256x256", help="height and width, px")
+    parser.add_argument("--batch", type=int, default=4, help="pictures a step")
+    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="of every contender")
+    parser.add_argument("--alike", type=int, default=3, help="steps whose losses are compared")
+    parser.add_argument("--rounds", type=int, default=4)
+    parser.add_argument("--calls", type=int, default=2, help="steps of each in each round")
+    return parser.parse_args()
+
+
+def main() -> None:
+    # As launch/module.sh does, and for all alike.
+    os.environ.setdefault("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1")
+    given = arguments()
+    report: dict[str, Any] = {"machine": machine(given.threads), "arguments": vars(given)}
+    print(json.dumps(report["machine"]), flush=True)
+    with tempfile.TemporaryDirectory() as name:
+        write(config_of(given), Path(name))
+        found = measure(Path(name), given)
+    cell = summary(found["turns"], given.batch, OURS)
+    print(f"\n{table(cell)}\n\n{memory_table(found)}\n\n{verdict(cell, OURS)}")
+    report["machine"]["versions"] = joined(found.pop("versions"))
+    print(f"\n{json.dumps(report | {'summary': cell} | found)}")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except Failed as failed:
+        sys.exit(f"a contender failed: {failed}")
