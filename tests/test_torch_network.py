@@ -6,9 +6,8 @@ import pathlib
 import jax
 import numpy as np
 import pytest
-from tiny_networks import QUICKLY, images, lively, training_config
+from tiny_networks import QUICKLY, class_batch, images, lively, training_config
 
-from benchmarks.random_batch import random_batch
 from defect_jax.models.initialise import initial_variables
 from defect_jax.models.network import SegmentationNetwork
 from defect_jax.optimizer import make_tx
@@ -48,7 +47,7 @@ def test_trains_as_pytorch_does():
     config = training_config()
     network, tx = SegmentationNetwork(**config.model), make_tx(config)
     variables = lively(initial_variables(network, (1, *config.data.size, 1), seed=0))
-    state, batch = create_state(variables, tx), random_batch(config)
+    state, batch = create_state(variables, tx), class_batch(classes=1)
     step = jax.jit(make_train_step(network, tx, config, measure=False))
     for wanted in TRAINING:
         state, metrics = step(state, batch)

@@ -84,7 +84,6 @@ def training_config():
     config = ConfigDict(synthetic.get_config("debug").to_dict())
     config.model.update(widths=(4, 8), dropout=0.0)
     config.data.size = (16, 16)
-    config.train.batch_size = 4
     config.balance.method = "fixed"
     config.balance.fixed.weights.update(segmentation=0.7, classification=0.3)
     config.optimizer.update(learning_rate=0.01, warmup_steps=2, clip_norm=0.5)

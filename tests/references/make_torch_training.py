@@ -14,9 +14,8 @@ import numpy as np
 import torch
 from flax.traverse_util import flatten_dict
 from ml_collections import ConfigDict
-from tiny_networks import lively, training_config
+from tiny_networks import class_batch, lively, training_config
 
-from benchmarks.random_batch import random_batch
 from benchmarks.rivals.torch_network import SegmentationNetwork
 from benchmarks.rivals.torch_training import Training
 from benchmarks.rivals.torch_weights import copy_weights
@@ -35,7 +34,7 @@ def history(config: ConfigDict) -> list[dict[str, float]]:
     copy_weights(network, flatten_dict(variables, sep="/"))
     training = Training(network, config.to_dict(), compiled=False)
     batch = {
-        name: torch.from_numpy(np.array(array)) for name, array in random_batch(config).items()
+        name: torch.from_numpy(np.array(array)) for name, array in class_batch(classes=1).items()
     }
     return [training(batch) for _ in range(STEPS)]
 
