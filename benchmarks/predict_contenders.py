@@ -4,7 +4,6 @@ The packages are imported by the function that needs them: the rivals' environme
 """
 
 import importlib.metadata
-import os
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -13,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.turns import serve
+from benchmarks.turns import serve, use_processors
 
 OUTPUTS = ("probability", "rejected", "mask", "score", "mask_score", "mask_rejected")
 Call = Callable[[], Sequence[Any]]  # decides on the pictures; arrays in the order of OUTPUTS
@@ -165,8 +164,7 @@ def versions() -> dict[str, str]:
 
 def main() -> None:
     name, folder, threads = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
-    if hasattr(os, "sched_setaffinity"):  # else XLA takes all processors
-        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
+    use_processors(threads)
     contender = Contender(name, folder, threads)
     functions = {name: getattr(contender, name) for name in ("ready", "run", "save")}
     serve(functions | {"versions": versions})

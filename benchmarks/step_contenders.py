@@ -4,7 +4,6 @@ The packages are imported by the function that needs them: the rivals' environme
 """
 
 import json
-import os
 import resource
 import sys
 import time
@@ -14,11 +13,10 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.predict_contenders import versions
-from benchmarks.turns import serve
+from benchmarks.turns import serve, use_processors
 
 CONFIG, WEIGHTS, BATCH = "config.json", "weights.npz", "batch.npz"
 Step = Callable[[], dict[str, float]]  # losses before it, and the gradient's norm
-FIELDS = ("decoder", "widths", "attention", "deep_supervision", "classification_head", "dropout")
 
 
 def ours(measure: bool) -> Callable[[Path, int], Step]:
@@ -60,17 +58,12 @@ def torch(compiled: bool) -> Callable[[Path, int], Step]:
     def contender(folder: Path, threads: int) -> Step:
         import torch
 
-        from benchmarks.rivals.torch_network import SegmentationNetwork
+        from benchmarks.rivals.torch_folder import network_of
         from benchmarks.rivals.torch_training import Training
-        from benchmarks.rivals.torch_weights import copy_weights
 
         torch.set_num_threads(threads)
         config = json.loads((folder / CONFIG).read_text())
-        fields = {name: config["model"][name] for name in FIELDS}
-        network = SegmentationNetwork(**fields, channels=config["picture"]["channels"])
-        with np.load(folder / WEIGHTS) as arrays:
-            copy_weights(network, dict(arrays))
-        network = network.to(memory_format=torch.channels_last)
+        network = network_of(folder).to(memory_format=torch.channels_last)
         batch = {name: torch.from_numpy(array) for name, array in np.load(folder / BATCH).items()}
         training = Training(network, config, compiled)
         return lambda: training(batch)
@@ -125,8 +118,7 @@ def memory_mb() -> dict[str, float]:
 
 def main() -> None:
     name, folder, threads = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
-    if hasattr(os, "sched_setaffinity"):  # else XLA takes all processors
-        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
+    use_processors(threads)
     contender = Contender(name, folder, threads)
     functions = {name: getattr(contender, name) for name in ("ready", "run", "losses")}
     serve(functions | {"versions": versions, "memory_mb": memory_mb})

@@ -33,7 +33,7 @@ def start(home, workdir, processes, *arguments):
     started = []
     for number in range(processes):
         command = [sys.executable, "-m", "defect_jax.main", "--config=configs/synthetic.py:debug"]
-        command += [f"--workdir={workdir}", f"--config.data.data_dir={home / 'data'}"]
+        command += [f"--workdir={workdir}", f"--config.data.data_dir={home / 'data'}", *arguments]
         if processes > 1:
             command += [f"--coordinator_address=127.0.0.1:{port}", f"--num_processes={processes}"]
             command += [f"--process_id={number}", f"--host_timeout_s={HOST_TIMEOUT_S}"]

@@ -19,16 +19,21 @@ FIELDS = ("decoder", "widths", "attention", "deep_supervision", "classification_
 OUTPUTS = ("probability", "rejected", "mask", "score", "mask_score", "mask_rejected")
 
 
-def deployed(folder: Path) -> Deployed:
-    """From pictures of the network's own size to decisions, with our weights and our rule."""
+def network_of(folder: Path) -> SegmentationNetwork:
+    """The network of its config, with our weights."""
     config = json.loads((folder / "config.json").read_text())
-    model, picture = config["model"], config["picture"]
-    fields = {name: model[name] for name in FIELDS}
-    network = SegmentationNetwork(**fields, channels=picture["channels"])
+    fields = {name: config["model"][name] for name in FIELDS}
+    network = SegmentationNetwork(**fields, channels=config["picture"]["channels"])
     with np.load(folder / "weights.npz") as arrays:
         copy_weights(network, dict(arrays))
+    return network
+
+
+def deployed(folder: Path) -> Deployed:
+    """From pictures of the network's own size to decisions, with our weights and our rule."""
+    picture = json.loads((folder / "config.json").read_text())["picture"]
     rule = json.loads((folder / "decision.json").read_text())
-    return Deployed(network, rule, picture["mean"], picture["deviation"]).eval()
+    return Deployed(network_of(folder), rule, picture["mean"], picture["deviation"]).eval()
 
 
 def export(folder: Path) -> None:

@@ -16,10 +16,10 @@ from flax.traverse_util import flatten_dict
 from ml_collections import ConfigDict
 from tiny_networks import class_batch, lively, training_config
 
+from benchmarks.rivals.torch_folder import FIELDS
 from benchmarks.rivals.torch_network import SegmentationNetwork
 from benchmarks.rivals.torch_training import Training
 from benchmarks.rivals.torch_weights import copy_weights
-from benchmarks.step_contenders import FIELDS
 from defect_jax.models import network as ours
 from defect_jax.models.initialise import initial_variables
 
