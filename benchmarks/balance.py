@@ -19,6 +19,7 @@ import optax
 from absl import app, flags
 
 from defect_jax import balance
+from defect_jax.compiler_options import compiler_options
 from defect_jax.losses.classification import classification_loss
 from defect_jax.losses.segmentation import segmentation_loss
 from defect_jax.models.initialise import initial_variables
@@ -47,7 +48,10 @@ def main(argv: list[str]) -> None:
         if name != "plain sum" and FLAGS.only and name not in FLAGS.only.split(","):
             continue
         began = time.monotonic()
-        programs[name] = (jax.jit(step).lower(*start).compile(), start)
+        programs[name] = (
+            jax.jit(step, compiler_options=compiler_options()).lower(*start).compile(),
+            start,
+        )
         print(f"compiled {name} in {time.monotonic() - began:.1f} s", flush=True)
     seconds = {name: [] for name in programs}
     for number in range(FLAGS.rounds + 1):

@@ -19,6 +19,7 @@ from ml_collections import ConfigDict
 
 from benchmarks.random_batch import random_batch
 from configs import lpcnet_magnetic_tile
+from defect_jax.compiler_options import compiler_options
 from defect_jax.models.flips import probabilities
 from defect_jax.models.initialise import initial_variables
 from defect_jax.models.network import SegmentationNetwork
@@ -90,7 +91,8 @@ def compiled(config: ConfigDict) -> Any:
         (make_train_step(network, tx, config, measure=False), (state, batch)),
         (predict, (state.average, batch["image"].astype(np.float32))),
     ):
-        yield jax.jit(function).lower(*arguments).compile(), arguments
+        jitted = jax.jit(function, compiler_options=compiler_options())
+        yield jitted.lower(*arguments).compile(), arguments
 
 
 def print_table(seconds: dict[str, list[list[float]]], batch_size: int) -> None:

@@ -44,11 +44,14 @@ def stablehlo(folder: Path, threads: int) -> Ready:
     import jax
     from jax import export
 
+    from defect_jax.compiler_options import compiler_options
+
     del threads
     model = export.deserialize(bytearray((folder / "model.stablehlo").read_bytes()))
 
     def ready(images: np.ndarray) -> Call:
-        compiled = jax.jit(model.call).lower(images).compile()
+        jitted = jax.jit(model.call, compiler_options=compiler_options())
+        compiled = jitted.lower(images).compile()
         return lambda: [np.asarray(each) for each in compiled(images)]
 
     return ready

@@ -26,6 +26,7 @@ from scipy import special
 
 from defect_jax import tiling
 from defect_jax.ablation.native_maps import native_maps
+from defect_jax.compiler_options import compiler_options
 from defect_jax.data.frame import Frame, filled_up
 from defect_jax.data.loading import decoded
 from defect_jax.data.prepare import Split, prepare
@@ -124,7 +125,9 @@ def tile_maps(
     network: SegmentationNetwork, average, split: Split, config: ConfigDict, mesh: Mesh
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """The same of pictures that are looked at through tiles."""
-    step = jax.jit(make_probabilities(network, config), out_shardings=replicated(mesh))
+    placement = {"out_shardings": replicated(mesh)}
+    frames = make_probabilities(network, config)
+    step = jax.jit(frames, compiler_options=compiler_options(), **placement)
     size = config.train.batch_size
 
     def start(frames):

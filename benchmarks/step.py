@@ -27,7 +27,7 @@ from ml_collections import ConfigDict
 
 from benchmarks.machine import joined, machine
 from benchmarks.random_batch import random_batch
-from benchmarks.step_contenders import BATCH, CONFIG, CONTENDERS, OURS, WEIGHTS
+from benchmarks.step_contenders import BATCH, CONFIG, CONTENDERS, OURS, UNLIKE, WEIGHTS
 from benchmarks.turns import Failed, Program
 from benchmarks.turns_table import summary, table, verdict
 from configs.base import base
@@ -78,16 +78,25 @@ def check_alike(histories: dict[str, list[dict[str, float]]], steps: int) -> Non
 
 def measure(folder: Path, given: argparse.Namespace) -> dict[str, Any]:
     """Turns of all contenders, their memory and their versions."""
-    names = [name for name in CONTENDERS if name in OURS or given.rival_python]
+    wanted = given.only.split(";") if given.only else CONTENDERS
+    names = [name for name in wanted if name in OURS or given.rival_python]
     programs, ready_s = {}, {}
     for name in names:
         python = sys.executable if name in OURS else given.rival_python
         arguments = [name, str(folder), str(given.threads)]
-        programs[name] = Program(python, "benchmarks.step_contenders", arguments)
-        ready_s[name] = programs[name].ask("ready")
-        programs[name].ask("run", calls=given.alike - 1)
+        program = Program(python, "benchmarks.step_contenders", arguments)
+        try:
+            ready_s[name] = program.ask("ready")
+        except Failed as failed:
+            if name not in UNLIKE:
+                raise
+            print(f"{name}: left out ({failed})", flush=True)
+            continue
+        programs[name] = program
+        program.ask("run", calls=given.alike - 1)
         print(f"{name}: first step after {ready_s[name]:.1f} s", flush=True)
-    check_alike({name: each.ask("losses") for name, each in programs.items()}, given.alike)
+    alike = {name: each for name, each in programs.items() if name not in UNLIKE}
+    check_alike({name: each.ask("losses") for name, each in alike.items()}, given.alike)
     turns: dict[str, list[list[float]]] = {name: [] for name in programs}
     for _ in range(given.rounds):
         for name, program in programs.items():
@@ -115,6 +124,7 @@ def arguments() -> argparse.Namespace:
     raw = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
     parser.add_argument("--rival-python", help="python of the rivals' environment")
+    parser.add_argument("--only", help="contenders, with a semicolon between two")
     parser.add_argument("--widths", default="32,64,128,256,512", help="channels of each row")
     parser.add_argument("--size", default="256x256", help="height and width, px")
     parser.add_argument("--batch", type=int, default=4, help="pictures a step")
@@ -134,7 +144,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         write(config_of(given), Path(name))
         found = measure(Path(name), given)
-    cell = summary(found["turns"], given.batch, OURS)
+    cell = summary(found["turns"], given.batch, (*OURS, *UNLIKE))
     print(f"\n{table(cell)}\n\n{memory_table(found)}\n\n{verdict(cell, OURS)}")
     report["machine"]["versions"] = joined(found.pop("versions"))
     print(f"\n{json.dumps(report | {'summary': cell} | found)}")

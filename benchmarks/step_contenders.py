@@ -3,12 +3,14 @@
 The packages are imported by the function that needs them: the rivals' environment lacks ours.
 """
 
+import importlib
 import json
 import resource
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -16,17 +18,24 @@ from benchmarks.predict_contenders import versions
 from benchmarks.turns import serve, use_processors
 
 CONFIG, WEIGHTS, BATCH = "config.json", "weights.npz", "batch.npz"
-Step = Callable[[], dict[str, float]]  # losses before it, and the gradient's norm
+Step = Callable[[], Mapping[str, Any]]  # losses before it, and the gradient's norm: on the device
 
 
-def ours(measure: bool) -> Callable[[Path, int], Step]:
-    """The program's own step, jitted as `train.py` does; `measure`: also the gradients' norms."""
+def ours(measure: bool, told: bool = True) -> Callable[[Path, int], Step]:
+    """The program's own step, jitted as `train.py` does.
+
+    Args:
+        measure: also the gradients' norms.
+        told: with `compiler_options`.
+    """
 
     def contender(folder: Path, threads: int) -> Step:
         import jax
         from flax.traverse_util import unflatten_dict
 
         from defect_jax import configuration
+        from defect_jax.compilation import compile_ahead
+        from defect_jax.compiler_options import compiler_options
         from defect_jax.models.network import SegmentationNetwork
         from defect_jax.optimizer import make_tx
         from defect_jax.steps import create_state, make_train_step
@@ -37,47 +46,61 @@ def ours(measure: bool) -> Callable[[Path, int], Step]:
             variables = unflatten_dict(dict(arrays), sep="/")
         network, tx = SegmentationNetwork(**config.model), make_tx(config)
         batch = jax.device_put(dict(np.load(folder / BATCH)))
-        step = jax.jit(make_train_step(network, tx, config, measure), donate_argnums=0)
+        options = compiler_options() if told else {}
+        step = make_train_step(network, tx, config, measure)
+        step = jax.jit(step, donate_argnums=0, compiler_options=options)
         state = jax.device_put(create_state(variables, tx))
-        compiled = step.lower(state, batch).compile()
+        compiled = compile_ahead("training step", step, state, batch)
         held = [state]
         del state, variables
 
-        def call() -> dict[str, float]:
+        def call() -> dict[str, Any]:
             held[0], metrics = compiled(held[0], batch)
-            return {name: float(value) for name, value in metrics.items()}
+            return metrics
 
         return call
 
     return contender
 
 
-def torch(compiled: bool) -> Callable[[Path, int], Step]:
-    """PyTorch, channels last; `compiled`: by torch.compile."""
+def torch(compiled: bool, package: str = "torch_folder") -> Callable[[Path, int], Step]:
+    """PyTorch, channels last, on a GPU where there is one.
+
+    Args:
+        compiled: by torch.compile.
+        package: module of `rivals` that makes the network.
+    """
 
     def contender(folder: Path, threads: int) -> Step:
         import torch
 
-        from benchmarks.rivals.torch_folder import network_of
         from benchmarks.rivals.torch_training import Training
 
         torch.set_num_threads(threads)
-        config = json.loads((folder / CONFIG).read_text())
-        network = network_of(folder).to(memory_format=torch.channels_last)
+        torch.backends.cudnn.benchmark = True
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        network = importlib.import_module(f"benchmarks.rivals.{package}").network_of(folder)
+        network = network.to(device, memory_format=torch.channels_last)
         batch = {name: torch.from_numpy(array) for name, array in np.load(folder / BATCH).items()}
+        batch = {name: array.to(device) for name, array in batch.items()}
+        config = json.loads((folder / CONFIG).read_text())
         training = Training(network, config, compiled)
         return lambda: training(batch)
 
     return contender
 
 
+PLAIN, MEASURING = "JAX", "JAX, measuring step"
 CONTENDERS: dict[str, Callable[[Path, int], Step]] = {
-    "JAX": ours(measure=False),
-    "JAX, measuring step": ours(measure=True),
+    PLAIN: ours(measure=False),
+    MEASURING: ours(measure=True),
+    "JAX, compiler not told": ours(measure=False, told=False),
     "PyTorch, eager": torch(compiled=False),
     "PyTorch, torch.compile": torch(compiled=True),
+    "segmentation_models.pytorch": torch(compiled=False, package="smp_network"),
 }
-OURS = ("JAX", "JAX, measuring step")
+OURS = (PLAIN, MEASURING, "JAX, compiler not told")
+UNLIKE = ("segmentation_models.pytorch",)  # another network: its losses are its own
 
 
 class Contender:
@@ -92,7 +115,7 @@ class Contender:
         """Compiles, and takes the first step; returns seconds."""
         began = time.perf_counter()
         self.step = self.make()
-        self.history.append(self.step())
+        self.history.append(_read(self.step()))
         return time.perf_counter() - began
 
     def run(self, calls: int) -> list[float]:
@@ -100,13 +123,39 @@ class Contender:
         seconds = []
         for _ in range(calls):
             began = time.perf_counter()
-            self.history.append(self.step())
+            self.history.append(_read(self.step()))
             seconds.append(time.perf_counter() - began)
         return seconds
+
+    def stream(self, calls: int) -> float:
+        """Seconds of a step where only the last one's losses are waited for, as in a run."""
+        began = time.perf_counter()
+        for _ in range(calls):
+            metrics = self.step()
+        self.history.append(_read(metrics))
+        return (time.perf_counter() - began) / calls
 
     def losses(self) -> list[dict[str, float]]:
         """Of all steps so far."""
         return self.history
+
+
+def _read(metrics: Mapping[str, Any]) -> dict[str, float]:
+    """Waits for them."""
+    return {name: float(value) for name, value in metrics.items()}
+
+
+def device_memory_mb() -> float | None:
+    """Most memory of a GPU that this process's arrays have held; None on a CPU."""
+    if "torch" in sys.modules:
+        import torch
+
+        return torch.cuda.max_memory_allocated() / 1e6 if torch.cuda.is_available() else None
+    import jax
+
+    statistics = jax.local_devices()[0].memory_stats() or {}
+    highest = statistics.get("peak_bytes_in_use")
+    return None if highest is None else highest / 1e6
 
 
 def memory_mb() -> dict[str, float]:
@@ -120,7 +169,8 @@ def main() -> None:
     name, folder, threads = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
     use_processors(threads)
     contender = Contender(name, folder, threads)
-    functions = {name: getattr(contender, name) for name in ("ready", "run", "losses")}
+    functions = {name: getattr(contender, name) for name in ("ready", "run", "stream", "losses")}
+    functions["device_memory_mb"] = device_memory_mb
     serve(functions | {"versions": versions, "memory_mb": memory_mb})
 
 

@@ -28,6 +28,7 @@ def base() -> ml_collections.ConfigDict:
     data.positive_fraction = 0.5
     data.threads = 2  # that load pictures
     data.workers = 0  # processes that load pictures, beside the threads
+    data.cache_mb = 2000  # most memory of a process for pictures that it has decoded, 10^6 bytes
     data.augment = augment = ml_collections.ConfigDict()
     augment.shrink = 0.3  # pictures are placed up to this share smaller, anywhere in the frame
     augment.stretch = 0.3  # and one side up to exp(this) longer against the other

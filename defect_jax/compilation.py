@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from defect_jax import interrupts
+from defect_jax import interrupts, memory
 from defect_jax.progress import say
 
 LOOK_FOR_SIGNALS_EVERY_S = 0.2
@@ -36,7 +36,9 @@ def compile_all_ahead(jitted: Mapping[str, Any], *arguments: Any) -> dict[str, C
     while not all(future.done() for future in futures.values()):
         interrupts.while_waiting()
         concurrent.futures.wait(futures.values(), LOOK_FOR_SIGNALS_EVERY_S)
-    return {name: future.result() for name, future in futures.items()}
+    ready = {name: future.result() for name, future in futures.items()}
+    memory.give_back()
+    return ready
 
 
 def _compile(name: str, jitted: Any, *arguments: Any) -> Callable[..., Any]:

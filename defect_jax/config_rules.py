@@ -54,6 +54,7 @@ def _data_rules(config: ConfigDict) -> Rules:
         ),
         "data.threads": (lambda threads: threads >= 0, "0 or more"),
         "data.workers": (lambda workers: workers >= 0, "0 or more"),
+        "data.cache_mb": (lambda megabytes: megabytes >= 0, "0 or more"),
         "data.max_scale": (
             lambda scale: 0.0 <= config.data.min_scale <= scale and scale > 0.0,
             "above 0 and not below data.min_scale",

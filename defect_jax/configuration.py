@@ -25,6 +25,7 @@ FREE_FIELDS = (
     "data.data_dir",
     "data.threads",
     "data.workers",
+    "data.cache_mb",
     "data.max_megapixels",
     "mesh.data",
     "mesh.fsdp",
@@ -34,6 +35,7 @@ FREE_FIELDS = (
 LATER_FIELDS = {
     "data.classes": [],
     "data.tile_overlap_px": 0,
+    "data.cache_mb": 2000,
     "model.num_classes": 1,
     "model.block": "plain",
     "model.prune": 0,

@@ -20,6 +20,7 @@ from ml_collections import ConfigDict
 
 from defect_jax import configuration, tiling
 from defect_jax.best_checkpoint import best_average
+from defect_jax.compiler_options import compiler_options
 from defect_jax.data.frame import Frame, filled_up, shares
 from defect_jax.data.letterbox import Placement, letterbox_image, place
 from defect_jax.data.tiles import Grid, is_tiled
@@ -123,7 +124,9 @@ class Predictor:
         self._frame = Frame.of(config)
         self._average = jax.device_put(average, replicated(mesh))
         self._probabilities = jax.jit(
-            make_probabilities(network, config), out_shardings=replicated(mesh)
+            make_probabilities(network, config),
+            out_shardings=replicated(mesh),
+            compiler_options=compiler_options(),
         )
         self._judge = jax.jit(_judge, static_argnames="canvas_px")
         self._thresholds = Thresholds(

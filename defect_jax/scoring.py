@@ -12,6 +12,7 @@ from ml_collections import ConfigDict
 
 from defect_jax import interrupts
 from defect_jax.compilation import Peeked, compile_ahead
+from defect_jax.compiler_options import compiler_options
 from defect_jax.data.pipeline import canvas_px, evaluation_batches, evaluation_steps
 from defect_jax.data.prepare import Split
 from defect_jax.metrics.accumulated import Accumulated
@@ -44,7 +45,12 @@ class Scorer:
         self._split, self._config, self._mesh = split, config, mesh
         step = make_eval_step(network, config, canvas_px(split))
         # Replicated outputs: every host may look at every picture's score.
-        self._step = jax.jit(step, donate_argnums=3, out_shardings=replicated(mesh))
+        self._step = jax.jit(
+            step,
+            donate_argnums=3,
+            out_shardings=replicated(mesh),
+            compiler_options=compiler_options(),
+        )
         self._compiled: Any = None
         nothing = partial(Accumulated.empty, config.model.num_classes)
         self._empty = jax.jit(nothing, out_shardings=replicated(mesh))

@@ -13,6 +13,7 @@ from ml_collections import ConfigDict
 
 from defect_jax import interrupts
 from defect_jax.compilation import compile_ahead
+from defect_jax.compiler_options import compiler_options
 from defect_jax.data.frame import Frame, filled_up
 from defect_jax.data.loading import decoded
 from defect_jax.data.pipeline import canvas_px
@@ -53,7 +54,8 @@ class TiledScorer:
         self._rows = rows_of_process(mesh, self._tiles_at_once)
         self._block_px = config.data.size[0], canvas_px(split)[1]
         everywhere = {"out_shardings": replicated(mesh)}
-        self._frames = jax.jit(make_probabilities(network, config), **everywhere)
+        frames = make_probabilities(network, config)
+        self._frames = jax.jit(frames, compiler_options=compiler_options(), **everywhere)
         self._compiled: Any = None
         self._see = jax.jit(_see, donate_argnums=0, **everywhere)
         self._count = jax.jit(Accumulated.counted, donate_argnums=0, **everywhere)

@@ -11,6 +11,8 @@ from ml_collections import ConfigDict
 from defect_jax import checkpoints, configuration, hosts
 from defect_jax.balance_choice import measured_every_steps
 from defect_jax.best_checkpoint import best_average
+from defect_jax.compiler_options import compiler_options
+from defect_jax.data.decoded import with_kept
 from defect_jax.data.prepare import Prepared, prepare
 from defect_jax.errors import UserError
 from defect_jax.evaluate import evaluate
@@ -53,7 +55,7 @@ def train(config: ConfigDict, workdir: AnyPath, must_resume: bool = False) -> No
     mesh = make_mesh(config.mesh.data, config.mesh.fsdp)
     check_batch_size(config, mesh)
     make_network(config), make_tx(config)  # what cannot be built is refused before data are read
-    prepared = prepare(config.data)
+    prepared = with_kept(prepare(config.data), config.data, ("train", "val"))
     refuse_empty_promise(config, prepared.splits["val"])
     config = configuration.resolve(config, prepared)
     hosts.refuse_disagreement("the config or the data", configuration.decisive(config))
@@ -160,6 +162,7 @@ def make_steps(
     The state stays where it is, its buffers are used again.
     """
     placement = {"donate_argnums": 0, "out_shardings": (shardings, replicated(mesh))}
+    placement["compiler_options"] = compiler_options()
     measuring = {MEASURING_STEP: True} | ({STEP: False} if measured_every_steps(config) > 1 else {})
     return {
         name: jax.jit(make_train_step(network, tx, config, measure), **placement)

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from defect_jax.data.augment import Augment
+from defect_jax.data.augment import Augment, _noise, _shift
 
 OFF = {
     "flip_horizontal": False,
@@ -91,5 +91,50 @@ def test_each_change_of_tones_acts_within_its_limit(change):
 def test_golden_values_of_a_fixed_picture():
     """These change what every run sees: a new NumPy or OpenCV that changes them must be noticed."""
     after = Augment(**(ALL | {"blur_px": 0.0})).random_map(element(5), np.random.default_rng(7))
-    assert after["image"][4, 4:10, 0].tolist() == [85, 78, 164, 141, 82, 9]
-    assert int(after["image"].sum()) == 17424
+    assert after["image"][4, 4:10, 0].tolist() == [69, 71, 159, 148, 74, 9]
+    assert int(after["image"].sum()) == 17521
+
+
+@pytest.mark.parametrize(("dtype", "strength"), [(np.uint8, 0.01), (np.uint16, 0.2)])
+def test_noise_is_gaussian_and_fresh_for_each_picture(dtype, strength):
+    top = np.iinfo(dtype).max
+    image = np.full((256, 256, 3), top // 2, dtype)
+    found = []
+    for seed in range(2):
+        noisy = _noise(image, strength, np.random.default_rng(seed))
+        values = (noisy[..., 0].astype(float) - top // 2) / top
+        np.testing.assert_array_equal(noisy[..., 1:], np.repeat(noisy[..., :1], 2, axis=-1))
+        expected = np.random.default_rng(seed).uniform(0.0, strength)
+        rounding = 1.0 / 12.0 / top**2
+        assert values.std() ** 2 == pytest.approx(expected**2 + rounding, rel=0.02)
+        assert abs(values.mean()) < 4 * expected / 256
+        shares = (values / values.std()).ravel()
+        np.testing.assert_allclose((shares**4).mean(), 3.0, atol=0.15)
+        for axis in (0, 1):  # neighbours know nothing of each other
+            assert abs((values * np.roll(values, 1, axis)).mean()) < 0.02 * values.std() ** 2
+        found.append(shares)
+    assert abs(np.mean(found[0] * found[1])) < 0.02
+
+
+def test_noise_stops_at_black_and_white():
+    for value in (0, 255):
+        noisy = _noise(np.full((64, 64, 1), value, np.uint8), 0.1, np.random.default_rng(0))
+        assert set(np.unique(np.abs(noisy.astype(int) - value))) <= set(range(100))
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_shift_repeats_the_border(dtype, channels):
+    before = element(2, (12, 16, channels), dtype)
+    before["mask"][:] = 0
+    planes = {name: before[name] for name in ("image", "mask", "valid")}
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        down, right = (int(rng.integers(-4, 5)) for _ in range(2))
+        after = _shift(planes, 4, np.random.default_rng(seed))
+        rows = (np.arange(12) - down).clip(0, 11)[:, None]
+        columns = (np.arange(16) - right).clip(0, 15)
+        np.testing.assert_array_equal(after["image"], before["image"][rows, columns])
+        from_rows, from_columns = np.arange(12)[:, None] - down, np.arange(16) - right
+        inside = (from_rows == rows) & (from_columns == columns)
+        np.testing.assert_array_equal(after["valid"], before["valid"][rows, columns] & inside)

@@ -1,7 +1,8 @@
 """A training step of `benchmarks.rivals.torch_network`, as `defect_jax.steps` has it.
 
 Fixed weights of the losses, clipping, AdamW with decay of the kernels alone, warm-up and cosine,
-averaged weights. All in float32; the network must be without dropout, whose draws would differ.
+averaged weights. Weights and losses are float32, and the network what `model.dtype` says: bfloat16
+by autocast. It must be without dropout, whose draws would differ.
 """
 
 import math
@@ -22,27 +23,30 @@ class Losses(nn.Module):
     def __init__(self, network: nn.Module, config: Mapping[str, Any]):
         super().__init__()
         self.network, self.loss, self.picture = network, config["loss"], config["picture"]
+        self.rounds = config["model"]["dtype"] == "bfloat16"
 
     def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Of segmentation and of classification, each shape=()."""
         # The same bytes seen channels first: they lie as PyTorch's channels_last has them.
         image = batch["image"].permute(0, 3, 1, 2).float() / 255
-        outputs = self.network((image - self.picture["mean"]) / self.picture["deviation"])
+        image = (image - self.picture["mean"]) / self.picture["deviation"]
+        with torch.autocast(image.device.type, torch.bfloat16, enabled=self.rounds):
+            outputs = self.network(image)
+        logits = outputs.mask_logits.float()
         valid = batch["valid"].float()[None, :, None]
-        mask = (batch["mask"] > 0).float()[None, :, None].expand_as(outputs.mask_logits)
-        entropy = functional.binary_cross_entropy_with_logits(
-            outputs.mask_logits, mask, valid, reduction="sum"
-        )
-        entropy = entropy / (valid.sum() * outputs.mask_logits.shape[0])
+        mask = (batch["mask"] > 0).float()[None, :, None].expand_as(logits)
+        entropy = functional.binary_cross_entropy_with_logits(logits, mask, valid, reduction="sum")
+        entropy = entropy / (valid.sum() * logits.shape[0])
         segmentation = self.loss["bce_weight"] * entropy
-        segmentation = segmentation + self.loss["dice_weight"] * _dice(outputs, mask, valid)
-        label = functional.binary_cross_entropy_with_logits(outputs.label_logits, batch["label"])
+        segmentation = segmentation + self.loss["dice_weight"] * _dice(logits, mask, valid)
+        label = outputs.label_logits.float()
+        label = functional.binary_cross_entropy_with_logits(label, batch["label"])
         return segmentation, label
 
 
-def _dice(outputs: Any, mask: Tensor, valid: Tensor) -> Tensor:
+def _dice(logits: Tensor, mask: Tensor, valid: Tensor) -> Tensor:
     """Mean over the heads of the mean over the defective pictures."""
-    score, mask = torch.sigmoid(outputs.mask_logits) * valid, mask * valid
+    score, mask = torch.sigmoid(logits) * valid, mask * valid
     pixels = (2, 3, 4)
     overlap, area = (score * mask).sum(pixels), mask.sum(pixels)
     losses = 1 - (2 * overlap + SMOOTH) / (score.sum(pixels) + area + SMOOTH)
@@ -70,7 +74,7 @@ class Training:
         self.average = [each.detach().clone() for each in self.averaged]
         self.step = 0
 
-    def __call__(self, batch: Batch) -> dict[str, float]:
+    def __call__(self, batch: Batch) -> dict[str, Tensor]:
         """Takes a step; returns the losses before it, and the norm of the gradient."""
         optimizer, weights = self.config["optimizer"], self.config["balance"]["fixed"]["weights"]
         segmentation, label = self.losses(batch)
@@ -87,7 +91,7 @@ class Training:
         self.step += 1
         tasks = {"loss_segmentation": segmentation, "loss_classification": label}
         named = tasks | {"loss": total, "gradient_norm": norm}
-        return {name: value.item() for name, value in named.items()}
+        return {name: value.detach() for name, value in named.items()}
 
 
 def learning_rate(step: int, optimizer: Mapping[str, Any], steps: int) -> float:

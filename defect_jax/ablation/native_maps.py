@@ -12,6 +12,7 @@ from ml_collections import ConfigDict
 
 from defect_jax import interrupts
 from defect_jax.compilation import Peeked, compile_ahead
+from defect_jax.compiler_options import compiler_options
 from defect_jax.data.pipeline import canvas_px, evaluation_batches, evaluation_steps
 from defect_jax.data.prepare import Split
 from defect_jax.data.tiles import is_tiled
@@ -50,7 +51,8 @@ def native_maps(
     if is_tiled(config):
         raise UserError("config.data.tile_overlap_px: must be 0 where a row is a control")
     step = make_predict(network, config, canvas_px(split))
-    predict = jax.jit(step, out_shardings=replicated(mesh))
+    placement = {"out_shardings": replicated(mesh)}
+    predict = jax.jit(step, compiler_options=compiler_options(), **placement)
     place, compiled = to_global(mesh), None
     due = 0
     batches = Peeked(evaluation_batches(split, config, lambda batch: batch))

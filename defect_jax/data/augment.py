@@ -5,11 +5,16 @@ defect's own bounding box.
 """
 
 import dataclasses
+import statistics
+from functools import cache
 from typing import Any
 
 import cv2
 import grain
 import numpy as np
+
+# OpenCV's name of a picture's depth, and integers that hold every change of it.
+_DEPTHS = {np.uint8: (cv2.CV_8U, np.int16), np.uint16: (cv2.CV_16U, np.int32)}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,41 +43,54 @@ class Augment(grain.transforms.RandomMap):
     def random_map(self, element: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
         planes = {name: element[name] for name in ("image", "mask", "valid")}
         if self.flip_horizontal and rng.random() < 0.5:
-            planes = {name: plane[:, ::-1] for name, plane in planes.items()}
+            planes = _flip(planes, axis=1)
         if self.flip_vertical and rng.random() < 0.5:
-            planes = {name: plane[::-1] for name, plane in planes.items()}
+            planes = _flip(planes, axis=0)
         if self.shift_px:
             planes = _shift(planes, self.shift_px, rng)
-        image = np.ascontiguousarray(planes["image"])
-        image = _tones(image, self.brightness, self.contrast, self.gamma, rng)
+        image = _tones(planes["image"], self.brightness, self.contrast, self.gamma, rng)
         image = _blur(image, self.blur_px, rng)
         image = _noise(image, self.noise, rng)
         return element | planes | {"image": image}
+
+
+def _flip(planes: dict[str, np.ndarray], axis: int) -> dict[str, np.ndarray]:
+    """Whole rows at a time, which NumPy does not do where it reads backwards."""
+    return {
+        name: cv2.flip(plane, 1 - axis).reshape(plane.shape)  # OpenCV drops an axis of one channel
+        for name, plane in planes.items()
+    }
 
 
 def _shift(
     planes: dict[str, np.ndarray], shift_px: int, rng: np.random.Generator
 ) -> dict[str, np.ndarray]:
     """Moves every plane by the same whole number of px, border repeated, padding not valid."""
-    rows, columns = (np.flatnonzero(planes["mask"].any(axis=axis)) for axis in (1, 0))
     height, width = planes["mask"].shape
-    down = _limited(int(rng.integers(-shift_px, shift_px + 1)), rows, height)
-    right = _limited(int(rng.integers(-shift_px, shift_px + 1)), columns, width)
-    from_row = np.arange(height) - down
-    from_column = np.arange(width) - right
-    inside = ((from_row >= 0) & (from_row < height))[:, None] & (
-        (from_column >= 0) & (from_column < width)
-    )
-    index = np.ix_(from_row.clip(0, height - 1), from_column.clip(0, width - 1))
-    moved = {name: plane[index] for name, plane in planes.items()}
-    return moved | {"mask": moved["mask"] * inside, "valid": moved["valid"] & inside}
+    left, top, columns, rows = cv2.boundingRect(planes["mask"])
+    down = _limited(int(rng.integers(-shift_px, shift_px + 1)), top, rows, height)
+    right = _limited(int(rng.integers(-shift_px, shift_px + 1)), left, columns, width)
+    borders = {"image": cv2.BORDER_REPLICATE}
+    return {
+        name: _moved(plane, down, right, borders.get(name, cv2.BORDER_CONSTANT))
+        for name, plane in planes.items()
+    }
 
 
-def _limited(shift_px: int, occupied: np.ndarray, length: int) -> int:
-    """Cuts a shift so that the defect, which spans `occupied`, stays inside 0 … length - 1."""
-    if occupied.size == 0:
-        return shift_px
-    return int(np.clip(shift_px, -occupied[0], length - 1 - occupied[-1]))
+def _moved(plane: np.ndarray, down: int, right: int, border: int) -> np.ndarray:
+    """The part of a plane that stays in the frame, and a border where it came from."""
+    height, width = plane.shape[:2]
+    above, before = max(down, 0), max(right, 0)
+    below, behind = max(-down, 0), max(-right, 0)
+    stays = plane[below : height - above, behind : width - before]
+    return cv2.copyMakeBorder(stays, above, below, before, behind, border).reshape(plane.shape)
+
+
+def _limited(shift_px: int, first: int, occupied: int, length: int) -> int:
+    """Cuts a shift so that the defect, `occupied` px from `first` on, stays in 0 … length - 1."""
+    if occupied == 0:  # something of the picture stays
+        return min(max(shift_px, 1 - length), length - 1)
+    return min(max(shift_px, -first), length - first - occupied)
 
 
 def _tones(
@@ -82,11 +100,11 @@ def _tones(
     top = np.iinfo(image.dtype).max
     offset = rng.uniform(-brightness, brightness)
     gain = 1.0 + rng.uniform(-contrast, contrast)
-    exponent = np.exp(rng.uniform(-gamma, gamma))
-    values = np.linspace(0.0, 1.0, top + 1) ** exponent
+    exponent = float(np.exp(rng.uniform(-gamma, gamma)))
+    values = np.linspace(0.0, 1.0, top + 1, dtype=np.float32) ** exponent
     values = (values - 0.5) * gain + 0.5 + offset
     table = np.rint(values.clip(0.0, 1.0) * top).astype(image.dtype)
-    return table[image]
+    return cv2.LUT(image, table).reshape(image.shape)
 
 
 def _blur(image: np.ndarray, blur_px: float, rng: np.random.Generator) -> np.ndarray:
@@ -101,7 +119,28 @@ def _noise(image: np.ndarray, noise: float, rng: np.random.Generator) -> np.ndar
     """Adds Gaussian noise of a random strength, equal in all channels."""
     if noise == 0.0:
         return image
-    top = np.iinfo(image.dtype).max
-    grain_ = rng.standard_normal(image.shape[:2], np.float32)[..., None]
-    noisy = image + rng.uniform(0.0, noise) * top * grain_
-    return np.rint(noisy.clip(0, top)).astype(image.dtype)
+    depth, whole = _DEPTHS[image.dtype.type]
+    strength = rng.uniform(0.0, noise) * np.iinfo(image.dtype).max
+    steps = np.rint(strength * _normal_quantiles()).astype(whole)
+    grain_ = cv2.LUT(_sixteen_bits(image.shape[:2], rng), steps)
+    noisy = cv2.add(image, cv2.merge([grain_] * image.shape[2]), dtype=depth)
+    return noisy.reshape(image.shape)
+
+
+def _sixteen_bits(shape: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
+    """Independent random values, uint16 [h w], by the quickest generator that NumPy has."""
+    quick = np.random.Generator(np.random.SFC64(int(rng.integers(2**63))))
+    pixels = shape[0] * shape[1]
+    draws = quick.integers(2**64 - 1, size=-(-pixels // 4), dtype=np.uint64, endpoint=True)
+    return draws.view(np.uint16)[:pixels].reshape(shape)
+
+
+@cache
+def _normal_quantiles() -> np.ndarray:
+    """Standard normal values at the middles of 2^16 equally likely intervals, float32.
+
+    One of them a pixel, chosen by 16 random bits, is Gaussian to 4.3 standard deviations, and much
+    less work than `Generator.standard_normal`, which took a third of a picture's time.
+    """
+    inverse = statistics.NormalDist().inv_cdf
+    return np.array([inverse((place + 0.5) / 2**16) for place in range(2**16)], np.float32)

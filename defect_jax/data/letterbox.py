@@ -124,7 +124,7 @@ def letterbox_mask(
     share = _share(mask > 0, placement)
     around = cv2.dilate(share, np.ones((3, 3), np.uint8))
     kept = (share >= 0.5 * around) & (share > 0.0)
-    framed[_inside(placement)] = np.where(kept, _largest_classes(mask, placement), 0)
+    framed[_inside(placement)] = kept * _largest_classes(mask, placement)
     return framed
 
 

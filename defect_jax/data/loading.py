@@ -7,6 +7,7 @@ import grain
 import numpy as np
 
 from defect_jax.data import tile_windows
+from defect_jax.data.decoded import Decoded
 from defect_jax.data.frame import Frame, shares
 from defect_jax.data.images import decode_classes, decode_image
 from defect_jax.data.letterbox import (
@@ -97,11 +98,20 @@ class LoadNative(grain.transforms.Map):
         return canvas
 
 
-def decoded(split: Split, row: int, frame: Frame) -> tuple[np.ndarray, np.ndarray]:
-    """Image [h w c] and class ids [h w] of a row, in the network's channels, depth and classes."""
-    record = split.source[int(row)]
-    image = frame.common(decode_image(record["image"]), record["id"].decode())
-    return image, frame.known(decode_classes(record["mask"]))
+def decoded(split: Split, row: int, frame: Frame) -> Decoded:
+    """Image [h w c] and class ids [h w] of a row, in the network's channels, depth and classes.
+
+    Where the split keeps them they are not to be written into, and of one frame.
+    """
+
+    def decode() -> Decoded:
+        record = split.source[int(row)]
+        image = frame.common(decode_image(record["image"]), record["id"].decode())
+        if not split.rows[int(row)].label:  # decoding nothing takes a third as long as a picture
+            return image, np.zeros(image.shape[:2], np.uint8)
+        return image, frame.known(decode_classes(record["mask"]))
+
+    return decode() if split.kept is None else split.kept.get(int(row), decode)
 
 
 def framed(

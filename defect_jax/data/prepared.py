@@ -47,10 +47,12 @@ class Split:
             (bytes), label, height and width (integers), image (the raw file's bytes) and mask (an
             8-bit PNG of one channel with class ids, 0 for background, all 0 for a good part).
         rows: one for each element of `source`, in the same order.
+        kept: decoded pictures (`data.decoded.Kept`); None: each is decoded anew.
     """
 
     source: Any
     rows: list[Row]
+    kept: Any = None
 
 
 @dataclass(frozen=True)

@@ -43,8 +43,8 @@ class PlainNode(nn.Module):
     def __call__(
         self, skips: list[Float[Array, "b h w f"]], coarser: Float[Array, "b h2 w2 g"], train: bool
     ) -> Float[Array, "b h w f"]:
-        x = jnp.concatenate([*skips, upsample(coarser)], axis=-1)
-        return self.block(self.filters, self.norm, self.dtype, name="block")(x, train)
+        parts = [*skips, upsample(coarser)]
+        return self.block(self.filters, self.norm, self.dtype, name="block")(parts, train)
 
 
 class ScseNode(PlainNode):

@@ -1,6 +1,6 @@
 """The pieces every part of the network is made of: norms, convolution blocks, up-sampling."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -63,11 +63,18 @@ class ConvBlock(nn.Module):
     sees_image: bool = False
 
     @nn.compact
-    def __call__(self, x: Float[Array, "b h w c"], train: bool) -> Float[Array, "b h w f"]:
-        for layer in (1, 2):
-            x = self.convolution(layer)(x)
-            x = nn.relu(self.norm(self.filters, train, self.dtype, f"norm_{layer}")(x))
-        return x
+    def __call__(
+        self, parts: Sequence[Float[Array, "b h w _"]], train: bool
+    ) -> Float[Array, "b h w f"]:
+        first = nn.remat(ConvBlock.on_joined) if train and len(parts) > 1 else ConvBlock.on_joined
+        x = first(self, parts)
+        x = nn.relu(self.norm(self.filters, train, self.dtype, "norm_1")(x))
+        x = self.convolution(2)(x)
+        return nn.relu(self.norm(self.filters, train, self.dtype, "norm_2")(x))
+
+    def on_joined(self, parts: Sequence[Float[Array, "b h w _"]]) -> Float[Array, "b h w f"]:
+        x = parts[0] if len(parts) == 1 else jnp.concatenate(parts, axis=-1)
+        return self.convolution(1)(x)
 
     def convolution(self, layer: int) -> nn.Module:
         """The first or the second one."""

@@ -40,6 +40,6 @@ class Encoder(nn.Module):
             block = self.block(
                 filters, self.norm, self.dtype, sees_image=row == 0, name=f"x_{row}_0"
             )
-            x = block(x, train)
+            x = block([x], train)
             features.append(x)
         return features

@@ -36,7 +36,8 @@ def history(config: ConfigDict) -> list[dict[str, float]]:
     batch = {
         name: torch.from_numpy(np.array(array)) for name, array in class_batch(classes=1).items()
     }
-    return [training(batch) for _ in range(STEPS)]
+    steps = (training(batch) for _ in range(STEPS))
+    return [{name: value.item() for name, value in step.items()} for step in steps]
 
 
 if __name__ == "__main__":

@@ -1,0 +1,68 @@
+"""Decoded pictures that stay in memory: each is decoded once in a run, as far as they fit."""
+
+import dataclasses
+import threading
+from collections.abc import Callable, Collection
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from defect_jax.data.prepared import DataInfo, Prepared, Row
+
+Decoded = tuple[np.ndarray, np.ndarray]  # image [h w c], class ids [h w]
+
+
+class Kept:
+    """The first pictures that are asked for, as many as fit; the others are decoded each time.
+
+    Which are kept changes no number. May be used from several threads; a copy in another process
+    begins empty. Nobody may write into the arrays.
+    """
+
+    def __init__(self, most_bytes: int):
+        self.most_bytes = most_bytes
+        self._pictures: dict[int, tuple[np.ndarray, np.ndarray | None]] = {}
+        self._bytes = 0
+        self._lock = threading.Lock()
+
+    def __reduce__(self):
+        return Kept, (self.most_bytes,)
+
+    def get(self, row: int, decode: Callable[[], Decoded]) -> Decoded:
+        """The picture of a row: what `decode` returned when it was first asked for."""
+        found = self._pictures.get(row)
+        if found is None:
+            image, mask = decode()
+            self._keep(row, image, mask)
+            return image, mask
+        image, mask = found
+        return image, np.zeros(image.shape[:2], np.uint8) if mask is None else mask
+
+    def _keep(self, row: int, image: np.ndarray, mask: np.ndarray) -> None:
+        shown = mask if mask.any() else None  # a good part's is not worth the memory
+        needed = image.nbytes + (0 if shown is None else shown.nbytes)
+        with self._lock:
+            if row in self._pictures or self._bytes + needed > self.most_bytes:
+                return
+            image.flags.writeable = mask.flags.writeable = False
+            self._pictures[row] = image, shown
+            self._bytes += needed
+
+
+def with_kept(prepared: Prepared, data: ConfigDict, splits: Collection[str]) -> Prepared:
+    """The set with room for decoded pictures: `data.cache_mb` over the splits, by what they need.
+
+    Each loader process has a share of its own.
+    """
+    needed = {name: _bytes(prepared.splits[name].rows, prepared.info) for name in splits}
+    share = min(1.0, 1e6 * data.cache_mb / max(1, data.workers) / max(1, sum(needed.values())))
+    kept = {
+        name: dataclasses.replace(prepared.splits[name], kept=Kept(int(share * each)))
+        for name, each in needed.items()
+    }
+    return dataclasses.replace(prepared, splits=prepared.splits | kept)
+
+
+def _bytes(rows: Collection[Row], info: DataInfo) -> int:
+    a_pixel = info.channels * info.bit_depth // 8
+    return sum(row.height * row.width * (a_pixel + row.label) for row in rows)

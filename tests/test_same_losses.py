@@ -1,0 +1,51 @@
+"""What makes a step faster leaves its losses as they were: 50 steps, to 1e-5, in float32.
+
+Each row takes one thing away again. Pictures that are kept are in test_decoded.py, batch by batch.
+"""
+
+import jax
+import numpy as np
+import pytest
+from flax import linen as nn
+from test_steps import batches, make_config
+
+from defect_jax.compiler_options import FOR_CPU, compiler_options
+from defect_jax.models.initialise import initial_variables
+from defect_jax.models.network import SegmentationNetwork
+from defect_jax.optimizer import make_tx
+from defect_jax.steps import create_state, make_train_step
+
+STEPS = 50
+
+
+def losses(**options):
+    """Of 50 steps of a network with a node that joins what it reads."""
+    config = make_config(dropout=0.0)
+    config.train.steps = STEPS
+    config.optimizer.learning_rate = 2e-3
+    network, tx = SegmentationNetwork(**config.model), make_tx(config)
+    variables = initial_variables(network, (1, *config.data.size, 1), 0)
+    step = jax.jit(make_train_step(network, tx, config, False), donate_argnums=0, **options)
+    state, found = jax.device_put(create_state(variables, tx)), []
+    for batch in batches(STEPS):
+        state, metrics = step(state, batch)
+        found.append([metrics[name] for name in ("loss_segmentation", "loss_classification")])
+    return np.array(found)
+
+
+@pytest.fixture(scope="module")
+def as_it_is():
+    found = losses(compiler_options=compiler_options())
+    assert found[-1].sum() < 0.9 * found[0].sum()
+    return found
+
+
+def test_the_compiler_is_told_about_convolutions(as_it_is):
+    assert compiler_options() == FOR_CPU
+    np.testing.assert_allclose(losses(), as_it_is, rtol=1e-5)
+
+
+def test_joined_features_are_joined_again_for_the_gradient(as_it_is, monkeypatch):
+    monkeypatch.setattr(nn, "remat", lambda function: function)
+    found = losses(compiler_options=compiler_options())
+    np.testing.assert_allclose(found, as_it_is, rtol=1e-5)
