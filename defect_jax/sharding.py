@@ -3,16 +3,18 @@
 One device is the special case of a (1, 1) mesh; no other file asks how many devices there are.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import numpy as np
+from jax.experimental import mesh_utils
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from defect_jax.errors import UserError
 
+AXES = ("data", "fsdp")
 MIN_SHARDED_SIZE = 2**14  # smaller arrays are replicated: sharding them costs more than it saves
 
 
@@ -29,9 +31,28 @@ def make_mesh(data: int, fsdp: int) -> Mesh:
             f"config.mesh: data {data} x fsdp {fsdp} does not make the {devices} devices there "
             "are; set config.mesh.data to -1 to take all"
         )
-    # make_mesh alone would choose Explicit axes, which want a sharding for every ambiguous
-    # operation.
-    return jax.make_mesh((data, fsdp), ("data", "fsdp"), axis_types=(AxisType.Auto,) * 2)
+    return mesh_of(jax.devices(), data, fsdp)
+
+
+def mesh_of(devices: Sequence[jax.Device], data: int, fsdp: int) -> Mesh:
+    """Lays devices out; of several TPU slices, whose network is slow, "data" alone goes across.
+
+    Raises:
+        UserError: "fsdp" would have to reach from one slice into the next.
+    """
+    slices = len({device.slice_index for device in devices if device.platform == "tpu"})
+    if slices <= 1:
+        # Alone it would choose Explicit axes, which want a sharding for every ambiguous operation.
+        return jax.make_mesh((data, fsdp), AXES, axis_types=(AxisType.Auto,) * 2, devices=devices)
+    if data % slices:
+        raise UserError(
+            f"config.mesh.data is {data}: it must be a multiple of the {slices} TPU slices"
+        )
+    shape = (data // slices, fsdp)
+    chips = mesh_utils.create_hybrid_device_mesh(
+        shape, (slices, 1), devices, allow_split_physical_axes=True
+    )
+    return Mesh(chips, AXES, axis_types=(AxisType.Auto,) * 2)
 
 
 def one_device_mesh() -> Mesh:
@@ -41,7 +62,7 @@ def one_device_mesh() -> Mesh:
     for devices that another holds, for ever.
     """
     devices = np.array(jax.local_devices()[:1]).reshape(1, 1)
-    return Mesh(devices, ("data", "fsdp"), axis_types=(AxisType.Auto,) * 2)
+    return Mesh(devices, AXES, axis_types=(AxisType.Auto,) * 2)
 
 
 def replicated(mesh: Mesh) -> NamedSharding:

@@ -14,7 +14,7 @@ MADE = None if PROGRAMS in os.environ else tempfile.mkdtemp(prefix="programs_")
 os.environ.setdefault(PROGRAMS, str(MADE))
 
 # Tests spend their time on compiling, and XLA's newer code generator for CPUs takes 1.6 times as
-# long as the one before. Programs that tests start as a user does have the newer one.
+# long as the one before. The programs of test_hosts.py, and of users, have the newer one.
 os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_use_fusion_emitters=false"
 
 import jax  # noqa: E402

@@ -25,9 +25,10 @@ GRADNORM = ("--config.balance.method=gradnorm", "--config.balance.measure_every_
 
 
 def start(*arguments, devices=1):
-    """Starts the program as a user does."""
+    """Starts the program as a user does, but for the code generator, see conftest.py."""
+    compiler = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count={devices}"
     environment = os.environ | {
-        "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+        "XLA_FLAGS": compiler,
         "JAX_PLATFORMS": "cpu",
     }
     command = [sys.executable, "-m", "defect_jax.main", *map(str, arguments)]

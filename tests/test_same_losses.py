@@ -9,7 +9,7 @@ import pytest
 from flax import linen as nn
 from test_steps import batches, make_config
 
-from defect_jax.compiler_options import FOR_CPU, compiler_options
+from defect_jax.compiler_options import FOR, compiler_options
 from defect_jax.models.initialise import initial_variables
 from defect_jax.models.network import SegmentationNetwork
 from defect_jax.optimizer import make_tx
@@ -41,7 +41,7 @@ def as_it_is():
 
 
 def test_the_compiler_is_told_about_convolutions(as_it_is):
-    assert compiler_options() == FOR_CPU
+    assert compiler_options() == FOR["cpu"]
     np.testing.assert_allclose(losses(), as_it_is, rtol=1e-5)
 
 

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from jax.sharding import PartitionSpec as P
 
+from defect_jax import sharding
 from defect_jax.errors import UserError
 from defect_jax.sharding import (
     batch_sharding,
@@ -59,3 +60,34 @@ def test_values_arrive_where_they_belong():
 
 def test_rows_of_one_process_are_all_of_them():
     assert rows_of_process(make_mesh(2, 4), 16) == list(range(16))
+
+
+class Chip:
+    """A TPU that is not there."""
+
+    platform, device_kind, core_on_chip = "tpu", "TPU v5 lite", 0
+
+    def __init__(self, number):
+        self.id, self.process_index = number, number // 4
+        self.slice_index, place = divmod(number, 8)
+        self.coords = (place % 4, place // 4, 0)
+
+
+@pytest.fixture
+def two_slices(monkeypatch):
+    monkeypatch.setattr(sharding, "Mesh", lambda devices, *_, **__: devices)
+    return [Chip(number) for number in range(16)]
+
+
+@pytest.mark.parametrize(("data", "fsdp"), [(16, 1), (8, 2), (4, 4), (2, 8)])
+def test_of_several_slices_parameters_stay_within_one(two_slices, data, fsdp):
+    devices = sharding.mesh_of.__wrapped__(two_slices, data, fsdp)
+    assert devices.shape == (data, fsdp)
+    for row in devices:
+        assert len({chip.slice_index for chip in row}) == 1
+    assert len({chip.id for chip in devices.flat}) == 16
+
+
+def test_parameters_over_several_slices_are_refused(two_slices):
+    with pytest.raises(UserError, match="config.mesh.data is 1: .* 2 TPU slices"):
+        sharding.mesh_of.__wrapped__(two_slices, 1, 16)
