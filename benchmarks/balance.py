@@ -48,10 +48,8 @@ def main(argv: list[str]) -> None:
         if name != "plain sum" and FLAGS.only and name not in FLAGS.only.split(","):
             continue
         began = time.monotonic()
-        programs[name] = (
-            jax.jit(step, compiler_options=compiler_options()).lower(*start).compile(),
-            start,
-        )
+        jitted = jax.jit(step, compiler_options=compiler_options())
+        programs[name] = (jitted.lower(*start).compile(), start)
         print(f"compiled {name} in {time.monotonic() - began:.1f} s", flush=True)
     seconds = {name: [] for name in programs}
     for number in range(FLAGS.rounds + 1):

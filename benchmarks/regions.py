@@ -125,9 +125,11 @@ def tile_maps(
     network: SegmentationNetwork, average, split: Split, config: ConfigDict, mesh: Mesh
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """The same of pictures that are looked at through tiles."""
-    placement = {"out_shardings": replicated(mesh)}
-    frames = make_probabilities(network, config)
-    step = jax.jit(frames, compiler_options=compiler_options(), **placement)
+    step = jax.jit(
+        make_probabilities(network, config),
+        out_shardings=replicated(mesh),
+        compiler_options=compiler_options(),
+    )
     size = config.train.batch_size
 
     def start(frames):

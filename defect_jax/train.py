@@ -161,10 +161,13 @@ def make_steps(
 
     The state stays where it is, its buffers are used again.
     """
-    placement = {"donate_argnums": 0, "out_shardings": (shardings, replicated(mesh))}
-    placement["compiler_options"] = compiler_options()
+    options = {
+        "donate_argnums": 0,
+        "out_shardings": (shardings, replicated(mesh)),
+        "compiler_options": compiler_options(),
+    }
     measuring = {MEASURING_STEP: True} | ({STEP: False} if measured_every_steps(config) > 1 else {})
     return {
-        name: jax.jit(make_train_step(network, tx, config, measure), **placement)
+        name: jax.jit(make_train_step(network, tx, config, measure), **options)
         for name, measure in measuring.items()
     }

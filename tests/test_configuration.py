@@ -75,6 +75,7 @@ def test_an_unknown_variant_lists_the_known_ones():
         ("data.threads", -1),
         ("evaluation.dtype", "float64"),
         ("data.workers", -1),
+        ("data.cache_mb", -1),
         ("data.max_scale", 0.0),
         ("data.max_stretch", 0.9),
         ("optimizer.average_decay", 1.0),

@@ -26,11 +26,8 @@ GRADNORM = ("--config.balance.method=gradnorm", "--config.balance.measure_every_
 
 def start(*arguments, devices=1):
     """Starts the program as a user does, but for the code generator, see conftest.py."""
-    compiler = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count={devices}"
-    environment = os.environ | {
-        "XLA_FLAGS": compiler,
-        "JAX_PLATFORMS": "cpu",
-    }
+    flags = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count={devices}"
+    environment = os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
     command = [sys.executable, "-m", "defect_jax.main", *map(str, arguments)]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     return subprocess.Popen(command, cwd=ROOT, env=environment, **pipes)

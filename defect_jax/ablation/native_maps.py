@@ -51,8 +51,7 @@ def native_maps(
     if is_tiled(config):
         raise UserError("config.data.tile_overlap_px: must be 0 where a row is a control")
     step = make_predict(network, config, canvas_px(split))
-    placement = {"out_shardings": replicated(mesh)}
-    predict = jax.jit(step, compiler_options=compiler_options(), **placement)
+    predict = jax.jit(step, out_shardings=replicated(mesh), compiler_options=compiler_options())
     place, compiled = to_global(mesh), None
     due = 0
     batches = Peeked(evaluation_batches(split, config, lambda batch: batch))

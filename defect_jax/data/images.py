@@ -240,7 +240,7 @@ def decode_classes(data: bytes) -> UInt8[np.ndarray, "h w"]:
 def encode_classes(ids: UInt8[np.ndarray, "h w"]) -> bytes:
     """Encodes class ids as a grey PNG, without loss.
 
-    Plain areas need no filter of PNG: without one they are smaller, and decoded in half the time.
+    Plain areas need no filter of PNG: without one they are smaller, and decoded in 0.6 of the time.
     """
     done, data = cv2.imencode(".png", ids, [cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_NONE])
     if not done:

@@ -48,7 +48,9 @@ NORMS: dict[str, Norm] = {"batch": batch_norm, "group": group_norm}
 class ConvBlock(nn.Module):
     """H of the UNet++ paper: twice 3x3 convolution, norm, ReLU.
 
-    The convolutions have no bias: the norm behind each subtracts it again.
+    The convolutions have no bias: the norm behind each subtracts it again. What a node joins is
+    joined once more for the gradient, in place of being kept: in U-Net++ the joined maps hold every
+    skip again, up to four times.
 
     Attributes:
         filters: Output channels of both.
@@ -73,6 +75,7 @@ class ConvBlock(nn.Module):
         return nn.relu(self.norm(self.filters, train, self.dtype, "norm_2")(x))
 
     def on_joined(self, parts: Sequence[Float[Array, "b h w _"]]) -> Float[Array, "b h w f"]:
+        """The first convolution, on all parts as one map."""
         x = parts[0] if len(parts) == 1 else jnp.concatenate(parts, axis=-1)
         return self.convolution(1)(x)
 
