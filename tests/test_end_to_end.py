@@ -13,6 +13,7 @@ import time
 
 import pytest
 import raw_data
+from conftest import AS_USERS_DO
 
 from defect_jax import configuration
 from defect_jax.data.prepare import prepare
@@ -20,22 +21,24 @@ from defect_jax.metrics.picture import read_predictions
 
 ROOT = pathlib.Path(__file__).parent.parent
 CONFIG = "--config=configs/synthetic.py:debug"
+# The least network, where another thing is tested.
+SMALL = ("--config.model.decoder=unet", "--config.model.attention=none")
 # Learnt weights are part of what must be resumed; every third step measures, the others do not.
 GRADNORM = ("--config.balance.method=gradnorm", "--config.balance.measure_every_steps=3")
 
 
-def start(*arguments, devices=1):
-    """Starts the program as a user does, but for the code generator, see conftest.py."""
-    flags = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count={devices}"
+def start(*arguments, devices=1, compiler=os.environ["XLA_FLAGS"]):
+    """Starts the program as a user does, but for what the compiler is told, see conftest.py."""
+    flags = f"{compiler} --xla_force_host_platform_device_count={devices}"
     environment = os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
     command = [sys.executable, "-m", "defect_jax.main", *map(str, arguments)]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     return subprocess.Popen(command, cwd=ROOT, env=environment, **pipes)
 
 
-def run(*arguments, devices=1):
+def run(*arguments, **options):
     """Runs it to the end."""
-    with start(*arguments, devices=devices) as process:
+    with start(*arguments, **options) as process:
         stdout, stderr = process.communicate(timeout=600)
     return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
 
@@ -240,7 +243,7 @@ def test_another_config_in_a_used_workdir_is_refused(trained):
 def test_sigterm_saves_and_says_how_to_go_on(trained, home):
     _, data, _ = trained
     workdir = home / "stopped"
-    long = [CONFIG, *data, f"--workdir={workdir}", "--config.train.steps=100000"]
+    long = [CONFIG, *data, *SMALL, f"--workdir={workdir}", "--config.train.steps=100000"]
     with start(*long) as process:
         while not lines_so_far(workdir):
             assert process.poll() is None, process.stderr.read()
@@ -313,7 +316,7 @@ def test_a_run_stopped_in_stage_one_goes_on_to_the_numbers_of_one_that_was_not(t
 def test_a_loss_that_is_not_finite_stops_the_run_and_names_step_and_task(trained, home):
     _, data, _ = trained
     wild = ["--config.optimizer.learning_rate=1e38", "--config.optimizer.clip_norm=1e38"]
-    result = run(CONFIG, *data, f"--workdir={home / 'wild'}", *wild)
+    result = run(CONFIG, *data, *SMALL, f"--workdir={home / 'wild'}", *wild)
     assert result.returncode == 2, result.stderr
     last = result.stderr.strip().splitlines()[-1]
     assert last.startswith("defect_jax: step ") and "the loss of task" in last
@@ -323,7 +326,8 @@ def test_the_ksdd2_release_trains_and_evaluates(home):
     root = raw_data.ksdd2_release(home / "ksdd2", train=(30, 15), test=(6, 4))
     workdir = home / "ksdd2-run"
     where = [f"--config.data.root={root}", f"--config.data.data_dir={home / 'data'}"]
-    result = run("--config=configs/ksdd2.py:debug", *where, f"--workdir={workdir}")
+    command = ["--config=configs/ksdd2.py:debug", *where, f"--workdir={workdir}"]
+    result = run(*command, compiler=AS_USERS_DO)
     assert result.returncode == 0, result.stderr
     assert "10301 (copy).png" in result.stderr and "10301_GT (copy).png" in result.stderr
     metrics = json.loads((workdir / "eval/test/metrics.json").read_text())
@@ -335,7 +339,7 @@ def test_numbers_of_a_leaking_split_are_labelled(home):
     root = raw_data.magnetic_tile_release(home / "tiles")
     workdir = home / "leaking"
     where = [f"--config.data.root={root}", f"--config.data.data_dir={home / 'data'}"]
-    random = ["--config=configs/magnetic_tile.py:debug", "--config.data.split=random"]
+    random = ["--config=configs/magnetic_tile.py:debug", "--config.data.split=random", *SMALL]
     result = run(*random, *where, f"--workdir={workdir}")
     assert result.returncode == 0, result.stderr
     assert json.loads((workdir / "eval/test/metrics.json").read_text())["leaking"] == 1

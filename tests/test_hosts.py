@@ -29,7 +29,7 @@ def free_port():
 def start(home, workdir, processes, *arguments):
     """The program as a user starts it on each of several hosts."""
     port = free_port()
-    environment = os.environ | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": ""}
+    environment = os.environ | {"JAX_PLATFORMS": "cpu"}
     started = []
     for number in range(processes):
         command = [sys.executable, "-m", "defect_jax.main", "--config=configs/synthetic.py:debug"]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict
 from scipy import ndimage, special
-from tiny_networks import QUICKLY, TINY, class_batch, evaluate, every_part, images, shake
+from tiny_networks import TINY, class_batch, evaluate, every_part, images, shake
 
 from defect_jax.balance import task_gradients
 from defect_jax.errors import UserError
@@ -194,7 +194,7 @@ def gradients(config, *tasks):
         found = task_gradients(losses, params).gradients
         return {task: found[task] for task in tasks}
 
-    found = jax.jit(trees, compiler_options=QUICKLY)(variables["params"])
+    found = jax.jit(trees)(variables["params"])
     return {task: flatten_dict(tree) for task, tree in found.items()}
 
 

@@ -12,7 +12,7 @@ import pytest
 from flax.traverse_util import flatten_dict, unflatten_dict
 from jax import lax
 from jax.export import symbolic_shape
-from tiny_networks import QUICKLY, TINY
+from tiny_networks import TINY
 
 from defect_jax.models.flips import over_flips, probabilities
 from defect_jax.models.initialise import initial_variables
@@ -61,7 +61,7 @@ def assert_agree(got, wanted, tolerance):
 
 
 def answers(function, arrays):
-    return jax.jit(function, compiler_options=QUICKLY)(*arrays)
+    return jax.jit(function)(*arrays)
 
 
 def check(function, shapes, cases, tolerance=ELEMENTWISE, wanted=None):

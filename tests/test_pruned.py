@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict
 from jax import export as jax_export
-from tiny_networks import QUICKLY, TINY, images, shake
+from tiny_networks import TINY, images, shake
 from tiny_predictor import RULE, tiny_config, tiny_network
 
 from defect_jax import export as mode
@@ -26,7 +26,7 @@ def test_a_pruned_network_says_what_its_head_says_in_the_whole_one():
     variables, image = shake(initial_variables(whole, SHAPE, 0)), images(2, 16, 16, 1)
 
     def apply(network):
-        run = jax.jit(lambda v: network.apply(v, image, train=False), compiler_options=QUICKLY)
+        run = jax.jit(lambda v: network.apply(v, image, train=False))
         return run(variables)
 
     all_heads = apply(whole)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict, unflatten_dict
-from tiny_networks import QUICKLY, images, shake
+from tiny_networks import images, shake
 
 from defect_jax.models.initialise import initial_variables
 from defect_jax.models.network import SegmentationNetwork
@@ -70,9 +70,7 @@ def test_a_network_is_the_plain_one_with_the_products_as_kernels():
     shapes = jax.eval_shape(lambda: plain.init(jax.random.key(0), image, train=False))
     assert jax.tree.map(jnp.shape, whole) == jax.tree.map(jnp.shape, shapes)
     one, other = (
-        jax.jit(lambda v, x, net=net: net.apply(v, x, train=False), compiler_options=QUICKLY)(
-            values, image
-        )
+        jax.jit(lambda v, x, net=net: net.apply(v, x, train=False))(values, image)
         for net, values in ((separable, variables), (plain, whole))
     )
     for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict
-from tiny_networks import QUICKLY, class_batch, every_part
+from tiny_networks import class_batch, every_part
 
 from defect_jax import configuration
 from defect_jax.models.initialise import initial_variables
@@ -106,7 +106,7 @@ def trained(config):
     network = SegmentationNetwork(**config.model, localisation_frozen=is_frozen(config))
     tx = make_tx(config)
     state = create_state(initial_variables(network, SHAPE, 0), tx)
-    step = jax.jit(make_train_step(network, tx, config), compiler_options=QUICKLY)
+    step = jax.jit(make_train_step(network, tx, config))
     trees = [{"params": state.params, "batch_stats": state.batch_stats}]
     for number in range(STEPS):
         batch = {name: jnp.asarray(value) for name, value in class_batch(seed=number).items()}

@@ -7,7 +7,7 @@ import pytest
 from flax.traverse_util import flatten_dict
 from jax.sharding import AxisType
 from sklearn.metrics import confusion_matrix
-from tiny_networks import QUICKLY, class_batch, every_part
+from tiny_networks import class_batch, every_part
 
 from configs import synthetic
 from defect_jax.balance import measures, task_gradients
@@ -54,7 +54,7 @@ def mesh_of(data, fsdp):
     return jax.sharding.Mesh(devices, ("data", "fsdp"), axis_types=(AxisType.Auto,) * 2)
 
 
-def train(data, fsdp, method="fixed", min_size=64, config=None, given=batches, **options):
+def train(data, fsdp, method="fixed", min_size=64, config=None, given=batches):
     """Numbers of a run on a mesh of data x fsdp devices, and how often the step was compiled."""
     mesh, config = mesh_of(data, fsdp), config or make_config()
     config.balance.method = method
@@ -67,7 +67,6 @@ def train(data, fsdp, method="fixed", min_size=64, config=None, given=batches, *
         make_train_step(network, tx, config),
         donate_argnums=0,
         out_shardings=(shardings, replicated(mesh)),
-        **options,
     )
     history = []
     for batch in map(to_global(mesh), given()):
@@ -120,9 +119,7 @@ def class_batches(count=10):
 def test_every_part_over_eight_devices_gives_the_numbers_of_one(method):
     changes = {"model.num_classes": 5, "train.steps": 10, "optimizer.learning_rate": 0.002}
     given = {"config": every_part("backbone", **changes), "given": class_batches}
-    alone, eight = (
-        train(*shape, method, **given, compiler_options=QUICKLY)[0] for shape in ((1, 1), (2, 4))
-    )
+    alone, eight = (train(*shape, method, **given)[0] for shape in ((1, 1), (2, 4)))
     assert {f"loss_{task}" for task in TASKS} < set(alone)
     for name in alone:
         tolerance = {"rtol": 1e-4, "atol": 1e-4} if "gradient" in name else {"rtol": 1e-5}
@@ -149,7 +146,7 @@ def three_tasks(request):
         )
         return task_losses(outputs, batch, config)
 
-    both = jax.jit(lambda params: task_gradients(losses, params)[:2], compiler_options=QUICKLY)
+    both = jax.jit(lambda params: task_gradients(losses, params)[:2])
     found = both(variables["params"])
     return request.param, variables["params"], *found
 

@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from jax import export
-from tiny_networks import QUICKLY
 
 from defect_jax.data import tiles
 from defect_jax.models.flips import Probabilities
@@ -52,7 +51,7 @@ def by_hand(image):
             for native, size in zip(image.shape[:2], SIZE_PX, strict=True)
         )
     )
-    seen = jax.jit(predict, compiler_options=QUICKLY)(np.stack(list(grid.cut(image))))
+    seen = jax.jit(predict)(np.stack(list(grid.cut(image))))
     return np.concatenate(list(strips(np.asarray(seen.mask), grid))), float(seen.label.max())
 
 
@@ -67,7 +66,7 @@ SIZES = [(1, 1, 1), (70, 1, 1), (5, 9, 3), (16, 24, 1), (17, 24, 1), (16, 25, 3)
 @pytest.mark.parametrize("shape", SIZES)
 def test_maps_are_stitched_as_numpy_does(shape):
     images = np.random.default_rng(0).integers(0, 256, (2, *shape), np.uint8)
-    mask, label = jax.jit(looked_at, compiler_options=QUICKLY)(images)
+    mask, label = jax.jit(looked_at)(images)
     assert mask.shape == (2, *shape[:2], 3)
     for image, one, score in zip(images, mask, label, strict=True):
         expected, highest = by_hand(image)

@@ -6,7 +6,7 @@ import pathlib
 import jax
 import numpy as np
 import pytest
-from tiny_networks import QUICKLY, class_batch, images, lively, training_config
+from tiny_networks import class_batch, images, lively, training_config
 
 from defect_jax.models.initialise import initial_variables
 from defect_jax.models.network import SegmentationNetwork
@@ -28,10 +28,7 @@ def test_as_pytorch_has_it(case):
     network = SegmentationNetwork(**case["fields"])
     variables = lively(initial_variables(network, SHAPE, seed=0))
     assert sum(each.size for each in jax.tree.leaves(variables["params"])) == case["parameters"]
-    function = jax.jit(
-        lambda average, image: network.apply(average, image, train=False),
-        compiler_options=QUICKLY,
-    )
+    function = jax.jit(lambda average, image: network.apply(average, image, train=False))
     outputs = function(variables, images(*SHAPE))
     for name in ("mask_logits", "label_logits"):
         got, wanted = getattr(outputs, name), case[name]

@@ -9,8 +9,6 @@ from ml_collections import ConfigDict
 from configs import synthetic
 
 TINY = (4, 8, 16)
-# To `jax.jit`: where the numbers of a compiled program matter and its speed does not.
-QUICKLY = {"xla_backend_optimization_level": 0}
 
 
 def shake(variables, seed=7):

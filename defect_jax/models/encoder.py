@@ -7,6 +7,7 @@ import flax.linen as nn
 from jaxtyping import Array, Float
 
 from defect_jax.models.blocks import Norm
+from defect_jax.models.pooling import halved
 
 
 class Encoder(nn.Module):
@@ -36,7 +37,7 @@ class Encoder(nn.Module):
         x = image
         for row, filters in enumerate(self.widths[:rows]):
             if row > 0:
-                x = nn.max_pool(x, window_shape=(2, 2), strides=(2, 2))
+                x = halved(x)
             block = self.block(
                 filters, self.norm, self.dtype, sees_image=row == 0, name=f"x_{row}_0"
             )

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Float32
 
 from defect_jax.models.initialise import FanInNormal
+from defect_jax.models.pooling import highest
 
 # A twentieth of He's variance: the first logits lie near 0, where the sigmoid is not flat. With
 # He's own the maximum over the deepest feature starts the label logit several units off.
@@ -75,7 +76,7 @@ class ClassificationHead(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"], train: bool) -> Float32[Array, " b"]:
         x = x.astype(jnp.float32)
-        pooled = jnp.concatenate([jnp.mean(x, axis=(1, 2)), jnp.max(x, axis=(1, 2))], axis=-1)
+        pooled = jnp.concatenate([jnp.mean(x, axis=(1, 2)), highest(x)], axis=-1)
         # Adam moves every weight by the learning rate, so the logit by that times the sum of the
         # features: over hundreds of maxima that overshoots at each step. Divided by the root of
         # their number the head learns too slowly.

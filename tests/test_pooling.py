@@ -1,0 +1,60 @@
+"""Maxima over a map against JAX's own, ties included."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from defect_jax.models.pooling import halved, highest
+
+SHAPES = st.tuples(st.just(2), *[st.sampled_from([2, 4, 6])] * 2, st.integers(1, 3))
+FEW_VALUES = st.integers(-1, 2).map(float)  # so that most maxima are there more than once
+MAPS = SHAPES.flatmap(lambda shape: arrays(np.float32, shape, elements=FEW_VALUES))
+
+
+def plain(x):
+    return nn.max_pool(x, window_shape=(2, 2), strides=(2, 2))
+
+
+def gradient(function, x):
+    """Of a sum in which every maximum has a weight of its own."""
+
+    def total(x):
+        y = function(x)
+        return jnp.sum(y * jnp.arange(1.0, 1.0 + y.size).reshape(y.shape))
+
+    return np.asarray(jax.grad(total)(x))
+
+
+@given(MAPS.map(jnp.asarray))
+def test_half_the_size_is_jax_own_and_so_is_its_gradient(x):
+    np.testing.assert_array_equal(halved(x), plain(x))
+    np.testing.assert_array_equal(gradient(halved, x), gradient(plain, x))
+
+
+@given(MAPS.map(jnp.asarray))
+def test_the_gradient_of_the_highest_goes_to_the_first_that_has_it(x):
+    flat = np.asarray(x).reshape(len(x), -1, x.shape[-1])
+    np.testing.assert_array_equal(highest(x), flat.max(axis=1))
+    expected = np.zeros_like(flat)
+    weights = np.arange(1.0, 1.0 + flat[:, 0].size).reshape(flat[:, 0].shape)
+    np.put_along_axis(expected, flat.argmax(axis=1)[:, None], weights[:, None], axis=1)
+    np.testing.assert_array_equal(gradient(highest, x), expected.reshape(x.shape))
+
+
+@pytest.mark.parametrize(("platform", "searches"), [("cpu", False), ("cuda", True), ("tpu", True)])
+def test_only_a_cpu_compares(platform, searches):
+    x = jax.ShapeDtypeStruct((1, 4, 4, 2), jnp.float32)
+    train = jax.jit(jax.grad(lambda x: halved(x).sum()))
+    text = jax.export.export(train, platforms=[platform])(x).mlir_module()
+    assert ("select_and_scatter" in text) == searches
+
+
+def test_bfloat16_stays():
+    x = jnp.ones((1, 2, 2, 1), jnp.bfloat16)
+    for function in (halved, highest):
+        assert function(x).dtype == jax.grad(lambda x, f=function: f(x).sum())(x).dtype == x.dtype
