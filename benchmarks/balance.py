@@ -19,7 +19,7 @@ import optax
 from absl import app, flags
 
 from defect_jax import balance
-from defect_jax.compiler_options import compiler_options
+from defect_jax.compiler_options import training_options
 from defect_jax.losses.classification import classification_loss
 from defect_jax.losses.segmentation import segmentation_loss
 from defect_jax.models.initialise import initial_variables
@@ -48,7 +48,7 @@ def main(argv: list[str]) -> None:
         if name != "plain sum" and FLAGS.only and name not in FLAGS.only.split(","):
             continue
         began = time.monotonic()
-        jitted = jax.jit(step, compiler_options=compiler_options())
+        jitted = jax.jit(step, compiler_options=training_options((FLAGS.first_width,)))
         programs[name] = (jitted.lower(*start).compile(), start)
         print(f"compiled {name} in {time.monotonic() - began:.1f} s", flush=True)
     seconds = {name: [] for name in programs}

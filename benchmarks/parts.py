@@ -19,7 +19,7 @@ from ml_collections import ConfigDict
 
 from benchmarks.random_batch import random_batch
 from configs import lpcnet_magnetic_tile
-from defect_jax.compiler_options import compiler_options
+from defect_jax.compiler_options import compiler_options, training_options
 from defect_jax.models.flips import probabilities
 from defect_jax.models.initialise import initial_variables
 from defect_jax.models.network import SegmentationNetwork
@@ -87,11 +87,13 @@ def compiled(config: ConfigDict) -> Any:
     def predict(average: Any, image: Any) -> Any:
         return probabilities(network.apply(average, image, train=False))
 
-    for function, arguments in (
-        (make_train_step(network, tx, config, measure=False), (state, batch)),
-        (predict, (state.average, batch["image"].astype(np.float32))),
+    step = make_train_step(network, tx, config, measure=False)
+    image = batch["image"].astype(np.float32)
+    for function, arguments, options in (
+        (step, (state, batch), training_options(config.model.widths)),
+        (predict, (state.average, image), compiler_options()),
     ):
-        jitted = jax.jit(function, compiler_options=compiler_options())
+        jitted = jax.jit(function, compiler_options=options)
         yield jitted.lower(*arguments).compile(), arguments
 
 

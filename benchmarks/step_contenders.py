@@ -26,7 +26,7 @@ def ours(measure: bool, told: bool = True) -> Callable[[Path, int], Step]:
 
     Args:
         measure: also the gradients' norms.
-        told: with `compiler_options`.
+        told: with `training_options`.
     """
 
     def contender(folder: Path, threads: int) -> Step:
@@ -35,7 +35,7 @@ def ours(measure: bool, told: bool = True) -> Callable[[Path, int], Step]:
 
         from defect_jax import configuration
         from defect_jax.compilation import compile_ahead
-        from defect_jax.compiler_options import compiler_options
+        from defect_jax.compiler_options import training_options
         from defect_jax.models.network import SegmentationNetwork
         from defect_jax.optimizer import make_tx
         from defect_jax.steps import create_state, make_train_step
@@ -46,7 +46,7 @@ def ours(measure: bool, told: bool = True) -> Callable[[Path, int], Step]:
             variables = unflatten_dict(dict(arrays), sep="/")
         network, tx = SegmentationNetwork(**config.model), make_tx(config)
         batch = jax.device_put(dict(np.load(folder / BATCH)))
-        options = compiler_options() if told else {}
+        options = training_options(config.model.widths) if told else {}
         step = make_train_step(network, tx, config, measure)
         step = jax.jit(step, donate_argnums=0, compiler_options=options)
         state = jax.device_put(create_state(variables, tx))

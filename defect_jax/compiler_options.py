@@ -1,27 +1,54 @@
 """What the compiler is told for every program that runs or trains a network."""
 
 import functools
+from collections.abc import Sequence
 
 import jax
+
+YNNPACK = "xla_cpu_experimental_ynn_fusion_type"  # what XLA gives to it on a CPU
 
 # Measured in docs/speed.md.
 FOR = {
     # XLA gives convolutions on a CPU to YNNPACK, where the gradient of a 3x3 kernel takes six to
-    # eleven times as long as in XLA's own code at 32 channels and more (jaxlib 0.10.2, 0.12.0.1);
-    # at 8 to 128 a whole step is a tenth slower without it. Empty: nothing is given to it.
-    "cpu": {"xla_cpu_experimental_ynn_fusion_type": ""},
+    # eleven times as long as in XLA's own code at 32 channels and more (jaxlib 0.10.2, 0.12.0.1).
+    # Empty: nothing is given to it.
+    "cpu": {YNNPACK: ""},
     # Of kernels that are sharded over "fsdp" XLA makes loops that convolve with one shard after
     # the other, and these take 7 GB more than gathering the kernel, which is 10 MB at most.
     "tpu": {"xla_jf_spmd_threshold_for_windowed_einsum_mib": "1000000"},
 }
 
+# Sums over a map, as batch normalisation and its gradient take them, are what narrow networks spend
+# their step on. YNNPACK takes a fifth off it at 16 channels, and nothing at 32, where it needs a
+# fifth more memory.
+NARROW_CHANNELS = 16
+FOR_NARROW_TRAINING = {"cpu": {YNNPACK: "LIBRARY_FUSION_TYPE_REDUCE"}}
 
-@functools.cache
+
 def compiler_options() -> dict[str, str]:
     """For `jax.jit`; empty for other devices, and for a compiler that does not know the option."""
-    options = FOR.get(jax.default_backend(), {})
+    return _where_known(FOR)
+
+
+def training_options(widths: Sequence[int]) -> dict[str, str]:
+    """The same for a training step.
+
+    Args:
+        widths: channels of the network's rows, finest first.
+    """
+    narrow = widths[0] <= NARROW_CHANNELS
+    return compiler_options() | (_where_known(FOR_NARROW_TRAINING) if narrow else {})
+
+
+def _where_known(told: dict[str, dict[str, str]]) -> dict[str, str]:
+    options = told.get(jax.default_backend(), {})
+    return options if _is_known(tuple(options.items())) else {}
+
+
+@functools.cache
+def _is_known(options: tuple[tuple[str, str], ...]) -> bool:
     try:
-        jax.jit(lambda: 0, compiler_options=options).lower().compile()
+        jax.jit(lambda: 0, compiler_options=dict(options)).lower().compile()
     except jax.errors.JaxRuntimeError:
-        return {}
-    return options
+        return False
+    return True

@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 from defect_jax import checkpoints, configuration, hosts
 from defect_jax.balance_choice import measured_every_steps
 from defect_jax.best_checkpoint import best_average
-from defect_jax.compiler_options import compiler_options
+from defect_jax.compiler_options import training_options
 from defect_jax.data.decoded import with_kept
 from defect_jax.data.prepare import Prepared, prepare
 from defect_jax.errors import UserError
@@ -164,7 +164,7 @@ def make_steps(
     options = {
         "donate_argnums": 0,
         "out_shardings": (shardings, replicated(mesh)),
-        "compiler_options": compiler_options(),
+        "compiler_options": training_options(config.model.widths),
     }
     measuring = {MEASURING_STEP: True} | ({STEP: False} if measured_every_steps(config) > 1 else {})
     return {

@@ -9,7 +9,7 @@ import pytest
 from flax import linen as nn
 from test_steps import batches, make_config
 
-from defect_jax.compiler_options import FOR, compiler_options
+from defect_jax.compiler_options import FOR, FOR_NARROW_TRAINING, compiler_options, training_options
 from defect_jax.models import encoder
 from defect_jax.models.initialise import initial_variables
 from defect_jax.models.network import SegmentationNetwork
@@ -19,6 +19,8 @@ from defect_jax.steps import create_state, make_train_step
 STEPS = 50
 # The compiler as users have it, and not in the haste of conftest.py.
 AS_USERS_DO = {"xla_backend_optimization_level": 3, "xla_cpu_use_fusion_emitters": True}
+
+TOLD = training_options((4, 8))
 
 
 def losses(told):
@@ -39,22 +41,24 @@ def losses(told):
 
 @pytest.fixture(scope="module")
 def as_it_is():
-    found = losses(compiler_options())
+    found = losses(TOLD)
     assert found[-1].sum() < 0.9 * found[0].sum()
     return found
 
 
 def test_the_compiler_is_told_about_convolutions(as_it_is):
-    assert compiler_options() == FOR["cpu"]
+    assert compiler_options() == training_options((32,)) == FOR["cpu"]
+    assert training_options((16,)) == FOR_NARROW_TRAINING["cpu"]
     np.testing.assert_allclose(losses({}), as_it_is, rtol=1e-5)
+    np.testing.assert_allclose(losses(compiler_options()), as_it_is, rtol=1e-5)
 
 
 def test_joined_features_are_joined_again_for_the_gradient(as_it_is, monkeypatch):
     monkeypatch.setattr(nn, "remat", lambda function: function)
-    found = losses(compiler_options())
+    found = losses(TOLD)
     np.testing.assert_allclose(found, as_it_is, rtol=1e-5)
 
 
 def test_the_gradient_of_max_pooling_compares_in_place_of_searching(as_it_is, monkeypatch):
     monkeypatch.setattr(encoder, "halved", lambda x: nn.max_pool(x, (2, 2), strides=(2, 2)))
-    np.testing.assert_allclose(losses(compiler_options()), as_it_is, rtol=1e-5)
+    np.testing.assert_allclose(losses(TOLD), as_it_is, rtol=1e-5)
