@@ -40,7 +40,8 @@ def mesh_of(devices: Sequence[jax.Device], data: int, fsdp: int) -> Mesh:
     Raises:
         UserError: "fsdp" would have to reach from one slice into the next.
     """
-    slices = len({device.slice_index for device in devices if device.platform == "tpu"})
+    chips = [device for device in devices if device.platform == "tpu"]
+    slices = len({getattr(chip, "slice_index", 0) for chip in chips})  # one slice has no number
     if slices <= 1:
         # Alone it would choose Explicit axes, which want a sharding for every ambiguous operation.
         return jax.make_mesh((data, fsdp), AXES, axis_types=(AxisType.Auto,) * 2, devices=devices)
@@ -49,10 +50,10 @@ def mesh_of(devices: Sequence[jax.Device], data: int, fsdp: int) -> Mesh:
             f"config.mesh.data is {data}: it must be a multiple of the {slices} TPU slices"
         )
     shape = (data // slices, fsdp)
-    chips = mesh_utils.create_hybrid_device_mesh(
+    laid_out = mesh_utils.create_hybrid_device_mesh(
         shape, (slices, 1), devices, allow_split_physical_axes=True
     )
-    return Mesh(chips, AXES, axis_types=(AxisType.Auto,) * 2)
+    return Mesh(laid_out, AXES, axis_types=(AxisType.Auto,) * 2)
 
 
 def one_device_mesh() -> Mesh:

@@ -88,6 +88,14 @@ def test_of_several_slices_parameters_stay_within_one(two_slices, data, fsdp):
     assert len({chip.id for chip in devices.flat}) == 16
 
 
+def test_chips_of_one_slice_need_no_number_of_it(two_slices, monkeypatch):
+    monkeypatch.setattr(sharding.jax, "make_mesh", lambda shape, *_, **__: shape)
+    alone = two_slices[:8]
+    for chip in alone:
+        del chip.slice_index
+    assert sharding.mesh_of.__wrapped__(alone, 4, 2) == (4, 2)
+
+
 def test_parameters_over_several_slices_are_refused(two_slices):
     with pytest.raises(UserError, match="config.mesh.data is 1: .* 2 TPU slices"):
         sharding.mesh_of.__wrapped__(two_slices, 1, 16)
