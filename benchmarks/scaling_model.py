@@ -117,15 +117,23 @@ def collectives_table(programs: Sequence[Mapping[str, Any]]) -> str:
 
 
 def predictions_table(programs: Sequence[Mapping[str, Any]]) -> str:
-    """What the model says."""
+    """What the model says.
+
+    The last column counts what a larger program computes more, too: pictures a second and chip,
+    over those of the first program for the same kind of chip.
+    """
     header = "program | chips | computing, ms | its memory, ms | bytes, ms | hops, ms"
     header += " | efficiency, %, without and with overlap | pictures a second, without"
-    rows = []
+    header += " | of the first's, a chip, %"
+    rows, firsts = [], {}
     for each in programs:
         found = each["predicted"]
         names = ("computing_s", "memory_s", "bytes_s", "hops_s")
         spent = [f"{1e3 * found[name]:.3f}" for name in names]
         shares = [f"{100 * found[f'efficiency_{name}']:.1f}" for name in ("least", "most")]
+        a_chip = found["pictures_per_s"] / each["chips"]
+        first = firsts.setdefault(each["chip"], a_chip)
         last = [" to ".join(shares), f"{found['pictures_per_s']:.0f}"]
+        last.append(f"{100 * a_chip / first:.0f}")
         rows.append([each["name"], str(each["chips"]), *spent, *last])
     return markdown(header, rows)

@@ -7,8 +7,9 @@ them. They are looked at through tiles at their own size, since a pit of 18 px w
 picture made smaller. The pictures of one turn of the thread, or one section, are never split.
 
 Without good pictures no threshold of the decision can be chosen (they are all 0.5): what can be
-judged is where the pitting is. Expected of `:cpu` (seed 0): test pixel_ap 0.63, and of
-`:cpu_scaled` 0.82, in about 40 minutes on two busy cores. The full size has not been run yet.
+judged is where the pitting is. Expected of `:cpu` (seed 0): test pixel_ap 0.44, and of
+`:cpu_scaled` 0.84, in about an hour on one core; docs/tiles.md says more. The full size has not
+been run yet.
 """
 
 import ml_collections
@@ -25,7 +26,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
 
 
 def cpu(config: ml_collections.ConfigDict) -> None:
-    """Smaller tiles, a quarter of them round a defect: with half of them it marks far too much."""
+    """Smaller tiles, a quarter of them round a defect, as most of a picture has none."""
     base.cpu(config)
     config.data.size = (256, 256)
     config.data.tile_overlap_px = 64

@@ -33,4 +33,4 @@ unset PIP_TARGET PIP_PREFIX PIP_ROOT PIP_CONSTRAINT PIP_REQUIREMENT PIP_NO_BINAR
 export PIP_USER=0 PIP_NO_INPUT=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 
 python="$(find_python </dev/null)"
-exec "$python" "$root/launch/set_up.py" "$@" </dev/null
+exec "$python" "$root/launch/set_up.py" "${1:?is missing: run or test}" </dev/null
