@@ -12,8 +12,7 @@ def halved(x: Float[Array, "b h w c"]) -> Float[Array, "b h//2 w//2 c"]:
     """The highest of each 2x2 pixels; its gradient goes to the first of them that has it.
 
     On a CPU XLA makes of its own gradient a search for the place, with a map of indices, and a
-    scatter: an eighth of a narrow network's step. There it is written as one comparison a pixel,
-    with the same numbers.
+    scatter. There it is written as one comparison a pixel, with the same numbers.
 
     >>> x = jnp.array([[3.0, 1.0, 5.0, 5.0], [2.0, 0.0, 4.0, 5.0]]).reshape(1, 2, 4, 1)
     >>> halved(x).ravel().tolist()
