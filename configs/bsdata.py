@@ -8,8 +8,8 @@ picture made smaller. The pictures of one turn of the thread, or one section, ar
 
 Without good pictures no threshold of the decision can be chosen (they are all 0.5): what can be
 judged is where the pitting is. Expected of `:cpu` (seed 0): test pixel_ap 0.44, and of
-`:cpu_scaled` 0.84, in about an hour on one core; docs/tiles.md says more. The full size has not
-been run yet.
+`:cpu_scaled` 0.84, in 80 minutes on one core beside other work; docs/tiles.md says more. The
+full size has not been run yet.
 """
 
 import ml_collections

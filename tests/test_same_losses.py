@@ -19,7 +19,6 @@ from defect_jax.steps import create_state, make_train_step
 STEPS = 50
 # The compiler as users have it, and not in the haste of conftest.py.
 AS_USERS_DO = {"xla_backend_optimization_level": 3, "xla_cpu_use_fusion_emitters": True}
-
 TOLD = training_options((4, 8))
 
 

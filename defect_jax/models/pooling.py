@@ -82,7 +82,7 @@ def highest(x: Float[Array, "b h w c"]) -> Float[Array, "b c"]:
 def _highest(x: Array) -> tuple[Array, tuple[Int[Array, "b c"], Array]]:
     b, h, w, c = x.shape
     place = jnp.argmax(x.reshape(b, h * w, c), axis=1)
-    return highest(x), (place, jnp.zeros((h, w), bool))
+    return highest(x), (place, jnp.zeros((h, w), bool))  # of the latter the shape alone is used
 
 
 def _to_place(kept: tuple[Array, Array], gradient: Array) -> tuple[Float[Array, "b h w c"]]:
