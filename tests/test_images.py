@@ -20,6 +20,7 @@ from defect_jax.data.images import (
     encode_mask,
     inspect_image,
     inspect_mask,
+    unpacked,
 )
 
 GREY = raw_data.picture(0)
@@ -217,6 +218,22 @@ def test_a_jpeg_mask_needs_a_threshold():
         inspect_mask(data, 1.0, 0)
     mask = inspect_mask(data, 1.0, 127)[1]
     np.testing.assert_array_equal(mask, raw_data.defect_mask(40, 40) > 0)
+
+
+@pytest.mark.parametrize("data, pixels", LOSSLESS.values(), ids=LOSSLESS)
+def test_unpacked_pictures_decode_to_the_same_pixels(data, pixels):
+    stored = unpacked(data + b" " * 3000, decode_image(data))
+    assert not stored.startswith(data[:4]) and len(stored) <= pixels.nbytes + 20
+    decoded = decode_image(stored)
+    assert decoded.dtype == pixels.dtype
+    np.testing.assert_array_equal(decoded, pixels)
+
+
+def test_what_would_grow_too_much_stays_packed():
+    pixels = np.zeros((30, 10, 1), np.uint8)
+    for length, packed in ((99, True), (100, False)):
+        data = b"x" * length
+        assert (unpacked(data, pixels) == data) == packed
 
 
 def test_masks_are_stored_without_loss():

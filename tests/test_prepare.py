@@ -65,7 +65,7 @@ def test_elements_are_the_raw_files(shared):
         assert len(split.source) == len(split.rows) > 0
         for row, element in zip(split.rows, split.source, strict=True):
             image = Path(data.root, f"{row.id}.png").read_bytes()
-            assert element["image"] == image
+            np.testing.assert_array_equal(decode_image(element["image"]), decode_image(image))
             assert [element[key].decode() for key in ("id", "group", "class_name")] == [*row[:3]]
             assert (element["label"], element["height"], element["width"]) == row[3:6]
             assert decode_image(image).shape[:2] == row[4:6]
@@ -186,10 +186,10 @@ def test_a_config_of_before_the_classes_finds_the_same_set(data):
 
 
 def test_a_set_of_the_layout_before_is_not_used(data, monkeypatch):
-    monkeypatch.setattr(preparing, "LAYOUT", 1)
+    monkeypatch.setattr(preparing, "LAYOUT", 2)
     older = prepare(data).directory
     monkeypatch.undo()
-    assert preparing.LAYOUT == 2 and prepare(data).directory != older
+    assert preparing.LAYOUT == 3 and prepare(data).directory != older
     shutil.rmtree(prepare(data).directory), shutil.rmtree(data.root)
     with pytest.raises(UserError, match="config.data.root"):
         prepare(data)

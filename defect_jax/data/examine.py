@@ -9,7 +9,14 @@ from jaxtyping import UInt8
 from ml_collections import ConfigDict
 
 from defect_jax.data.class_masks import inspect_classes
-from defect_jax.data.images import BadImage, Header, encode_classes, inspect_image, inspect_mask
+from defect_jax.data.images import (
+    BadImage,
+    Header,
+    encode_classes,
+    inspect_image,
+    inspect_mask,
+    unpacked,
+)
 from defect_jax.data.raw_files import RawFiles
 from defect_jax.data.records import GOOD, Fault, Record
 
@@ -35,7 +42,7 @@ class Examined(NamedTuple):
     record: Record
     faults: list[Fault]
     facts: Facts | None
-    image: bytes  # the raw file, as it is
+    image: bytes  # the raw file, or its pixels: see `images.unpacked`
     mask: bytes  # PNG of class ids at the picture's size
 
 
@@ -70,7 +77,7 @@ def examine(raw: RawFiles, data: ConfigDict, classes: int, record: Record) -> Ex
     if faults:
         return Examined(record, faults, None, b"", b"")
     facts = _facts(*looked, mask, image, mask_file)
-    return Examined(record, [], facts, image, encode_classes(mask))
+    return Examined(record, [], facts, unpacked(image, looked[1]), encode_classes(mask))
 
 
 def _class_ids(

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import cv2
 import numpy as np
 from jaxtyping import Float32, Shaped, UInt8, UInt16
 from ml_collections import ConfigDict
@@ -47,7 +48,9 @@ class Frame:
             )
         if image.itemsize * 8 < self.bit_depth:
             image = sixteen_bits(image)
-        return np.repeat(image, self.channels // image.shape[-1], axis=-1)
+        if image.shape[-1] == self.channels:
+            return image
+        return cv2.merge([image] * self.channels)
 
     def known(self, mask: UInt8[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w"]:
         """Gives a mask the classes that the network tells apart: all are 1 where it knows one."""

@@ -6,7 +6,11 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, UInt8
 
+from defect_jax.data.resampling import resampled
 from defect_jax.errors import UserError
+
+HALF = 0.5 - 1e-5  # an exact half is kept, however the shares are rounded
+Box = tuple[slice, slice]  # rows and columns
 
 
 class Placement(NamedTuple):
@@ -75,7 +79,8 @@ def jitter(
     factor = np.exp(rng.uniform(-stretch, stretch) / 2)
     height = int(np.clip(round(placement.height * scale * factor), 1, size_px[0]))
     width = int(np.clip(round(placement.width * scale / factor), 1, size_px[1]))
-    top, left = rng.integers((size_px[0] - height + 1, size_px[1] - width + 1))
+    # One by one: drawing both at once takes longer than to scale a small picture.
+    top, left = rng.integers(size_px[0] - height + 1), rng.integers(size_px[1] - width + 1)
     return Placement(int(top), int(left), height, width)
 
 
@@ -93,7 +98,7 @@ def letterbox_image(
     """
     top, left, height, width = placement
     below, right = size_px[0] - top - height, size_px[1] - left - width
-    scaled = _resize(image, placement)
+    scaled = resampled(image, (height, width))
     framed = cv2.copyMakeBorder(scaled, top, below, left, right, cv2.BORDER_REFLECT)
     return framed.reshape(*size_px, image.shape[-1])
 
@@ -121,28 +126,42 @@ def letterbox_mask(
     if placement[2:] == mask.shape:
         framed[_inside(placement)] = mask
         return framed
-    share = _share(mask > 0, placement)
+    box = _defective_part(mask, placement)
+    share = _share(mask > 0, placement, box)
     around = cv2.dilate(share, np.ones((3, 3), np.uint8))
-    kept = (share >= 0.5 * around) & (share > 0.0)
-    framed[_inside(placement)] = kept * _largest_classes(mask, placement)
+    kept = share > HALF * around
+    framed[_inside(placement)][box] = kept * _largest_classes(mask, placement, box, kept.shape)
     return framed
 
 
-def _largest_classes(mask: np.ndarray, placement: Placement) -> UInt8[np.ndarray, "h w"]:
+def _defective_part(mask: np.ndarray, placement: Placement) -> Box:
+    """Where in the scaled mask there may be shares of defect, with an edge where there is none."""
+    left, top, columns, rows = cv2.boundingRect(mask.view(np.uint8))
+    ends = ((top, top + rows), (left, left + columns))
+    scales = np.array(placement[2:]) / mask.shape
+    return tuple(
+        slice(max(0, int((first - 1) * scale) - 1), int((last + 1) * scale) + 2)
+        for (first, last), scale in zip(ends, scales, strict=True)
+    )
+
+
+def _largest_classes(
+    mask: np.ndarray, placement: Placement, box: Box, shape: tuple[int, int]
+) -> UInt8[np.ndarray, "h w"]:
     """The class with the largest share of each pixel, the lowest among equals; 0 is no class."""
     first, *others = np.unique(mask[mask > 0])
-    largest = np.full(placement[2:], first, np.uint8)
+    largest = np.full(shape, first, np.uint8)
     if others:
-        most = _share(mask == first, placement)
+        most = _share(mask == first, placement, box)
     for class_id in others:
-        share = _share(mask == class_id, placement)
+        share = _share(mask == class_id, placement, box)
         largest[share > most] = class_id
         most = np.maximum(most, share)
     return largest
 
 
-def _share(chosen: Bool[np.ndarray, "h w"], placement: Placement) -> np.ndarray:
-    return _resize(chosen.astype(np.float32)[..., None], placement)
+def _share(chosen: Bool[np.ndarray, "h w"], placement: Placement, box: Box) -> np.ndarray:
+    return resampled(chosen[..., None].astype(np.float32), placement[2:], *box)[..., 0]
 
 
 def valid_area(placement: Placement, size_px: tuple[int, int]) -> np.ndarray:
@@ -155,17 +174,3 @@ def valid_area(placement: Placement, size_px: tuple[int, int]) -> np.ndarray:
 def _inside(placement: Placement) -> tuple[slice, slice]:
     top, left, height, width = placement
     return slice(top, top + height), slice(left, left + width)
-
-
-def _resize(image: np.ndarray, placement: Placement) -> np.ndarray:
-    """Area averaging when shrinking (no aliasing of fine texture), bilinear when enlarging.
-
-    Each axis by itself: OpenCV's area averaging is something else where one axis is enlarged.
-    """
-    native = image.shape[:2]
-    smaller = tuple(min(sides) for sides in zip(native, placement[2:], strict=True))
-    if smaller != native:
-        image = cv2.resize(image, smaller[::-1], interpolation=cv2.INTER_AREA)
-    if smaller != placement[2:]:
-        image = cv2.resize(image, placement[:1:-1], interpolation=cv2.INTER_LINEAR)
-    return image

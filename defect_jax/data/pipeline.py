@@ -19,6 +19,7 @@ from ml_collections import ConfigDict
 
 from defect_jax import parent
 from defect_jax.data.augment import Augment
+from defect_jax.data.batching import stacked
 from defect_jax.data.frame import Frame
 from defect_jax.data.loading import Load, LoadNative, LoadTile
 from defect_jax.data.prepare import Split
@@ -70,7 +71,7 @@ def training_batches(
     stream = _elements(split, config).random_map(Augment(**data.augment.changes))
     if len(rows) < batch_size:
         stream = grain.MapDataset.source(_RowsOfBatches(stream, tuple(rows), batch_size))
-    dataset = stream.batch(len(rows), drop_remainder=True)
+    dataset = stream.batch(len(rows), drop_remainder=True, batch_fn=stacked)
     return iter(_stream(dataset.slice(slice(first_step, None)), data, to_device))
 
 
@@ -112,7 +113,7 @@ def evaluation_batches(
         grain.MapDataset.source(_PaddedRows(load, len(split.rows), len(rows)))[
             jax.process_index() :: jax.process_count()
         ]
-    ).batch(local, drop_remainder=True)
+    ).batch(local, drop_remainder=True, batch_fn=stacked)
     return iter(_stream(dataset, config.data, to_device))
 
 

@@ -44,8 +44,9 @@ class Split:
 
     Attributes:
         source: random access, may be pickled. An element is a dict of id, group and class_name
-            (bytes), label, height and width (integers), image (the raw file's bytes) and mask (an
-            8-bit PNG of one channel with class ids, 0 for background, all 0 for a good part).
+            (bytes), label, height and width (integers), image (bytes for `images.decode_image`) and
+            mask (an 8-bit PNG of one channel with class ids, 0 for background, all 0 for a good
+            part).
         rows: one for each element of `source`, in the same order.
         kept: decoded pictures (`data.decoded.Kept`); None: each is decoded anew.
     """
