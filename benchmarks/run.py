@@ -7,6 +7,7 @@ Takes about an hour and a half on two cores. Each suite is a command of its own,
     step         a training step beside PyTorch's and segmentation_models.pytorch's   step.py
     decision     from pictures to decisions, beside PyTorch's and its ONNX file       predict.py
     input        pictures decoded, changed, batched, beside PyTorch's DataLoader  input_pipeline.py
+    training     training with its pictures, beside PyTorch's with its DataLoader     training.py
     waiting      training with its data, without data, and data without training      waiting.py
     first_step   from the command to the first step, cold and warm                    first_step.py
     gpu          a training step in bfloat16 on a GPU, beside compiled PyTorch        gpu.py
@@ -33,11 +34,12 @@ SUITES = {
     "step": "benchmarks.step",
     "decision": "benchmarks.predict",
     "input": "benchmarks.input_pipeline",
+    "training": "benchmarks.training",
     "waiting": "benchmarks.waiting",
     "first_step": "benchmarks.first_step",
     "gpu": "benchmarks.gpu",
 }
-WITH_RIVALS = ("step", "decision", "input", "gpu")
+WITH_RIVALS = ("step", "decision", "input", "training", "gpu")
 CANNOT = 2  # exit code of a suite that this machine cannot run
 
 

@@ -18,10 +18,12 @@ from benchmarks.predict_contenders import versions
 from benchmarks.turns import serve, use_processors
 
 CONFIG, WEIGHTS, BATCH = "config.json", "weights.npz", "batch.npz"
-Step = Callable[[], Mapping[str, Any]]  # losses before it, and the gradient's norm: on the device
+Batch = Mapping[str, Any]  # as the contender's own arrays
+Step = Callable[[Batch], Mapping[str, Any]]  # -> losses before it, gradient's norm: on the device
+Ready = tuple[Step, Batch]  # and a batch to take it on
 
 
-def ours(measure: bool, told: bool = True) -> Callable[[Path, int], Step]:
+def ours(measure: bool, told: bool = True) -> Callable[[Path, int], Ready]:
     """The program's own step, jitted as `train.py` does.
 
     Args:
@@ -29,7 +31,7 @@ def ours(measure: bool, told: bool = True) -> Callable[[Path, int], Step]:
         told: with `training_options`.
     """
 
-    def contender(folder: Path, threads: int) -> Step:
+    def contender(folder: Path, threads: int) -> Ready:
         import jax
         from flax.traverse_util import unflatten_dict
 
@@ -54,16 +56,16 @@ def ours(measure: bool, told: bool = True) -> Callable[[Path, int], Step]:
         held = [state]
         del state, variables
 
-        def call() -> dict[str, Any]:
+        def call(batch: Batch) -> dict[str, Any]:
             held[0], metrics = compiled(held[0], batch)
             return metrics
 
-        return call
+        return call, batch
 
     return contender
 
 
-def torch(compiled: bool, package: str = "torch_folder") -> Callable[[Path, int], Step]:
+def torch(compiled: bool, package: str = "torch_folder") -> Callable[[Path, int], Ready]:
     """PyTorch, channels last, on a GPU where there is one.
 
     Args:
@@ -71,7 +73,7 @@ def torch(compiled: bool, package: str = "torch_folder") -> Callable[[Path, int]
         package: module of `rivals` that makes the network.
     """
 
-    def contender(folder: Path, threads: int) -> Step:
+    def contender(folder: Path, threads: int) -> Ready:
         import torch
 
         from benchmarks.rivals.torch_training import Training
@@ -84,14 +86,13 @@ def torch(compiled: bool, package: str = "torch_folder") -> Callable[[Path, int]
         batch = {name: torch.from_numpy(array) for name, array in np.load(folder / BATCH).items()}
         batch = {name: array.to(device) for name, array in batch.items()}
         config = json.loads((folder / CONFIG).read_text())
-        training = Training(network, config, compiled)
-        return lambda: training(batch)
+        return Training(network, config, compiled), batch
 
     return contender
 
 
 PLAIN, MEASURING = "JAX", "JAX, measuring step"
-CONTENDERS: dict[str, Callable[[Path, int], Step]] = {
+CONTENDERS: dict[str, Callable[[Path, int], Ready]] = {
     PLAIN: ours(measure=False),
     MEASURING: ours(measure=True),
     "JAX, compiler not told": ours(measure=False, told=False),
@@ -109,13 +110,14 @@ class Contender:
     def __init__(self, name: str, folder: Path, threads: int):
         self.make = lambda: CONTENDERS[name](folder, threads)
         self.step: Step | None = None
+        self.batch: Batch = {}
         self.history: list[dict[str, float]] = []
 
     def ready(self) -> float:
         """Compiles, and takes the first step; returns seconds."""
         began = time.perf_counter()
-        self.step = self.make()
-        self.history.append(_read(self.step()))
+        self.step, self.batch = self.make()
+        self.history.append(read(self.step(self.batch)))
         return time.perf_counter() - began
 
     def run(self, calls: int) -> list[float]:
@@ -123,7 +125,7 @@ class Contender:
         seconds = []
         for _ in range(calls):
             began = time.perf_counter()
-            self.history.append(_read(self.step()))
+            self.history.append(read(self.step(self.batch)))
             seconds.append(time.perf_counter() - began)
         return seconds
 
@@ -131,8 +133,8 @@ class Contender:
         """Seconds of a step where only the last one's losses are waited for, as in a run."""
         began = time.perf_counter()
         for _ in range(calls):
-            metrics = self.step()
-        self.history.append(_read(metrics))
+            metrics = self.step(self.batch)
+        self.history.append(read(metrics))
         return (time.perf_counter() - began) / calls
 
     def losses(self) -> list[dict[str, float]]:
@@ -140,7 +142,7 @@ class Contender:
         return self.history
 
 
-def _read(metrics: Mapping[str, Any]) -> dict[str, float]:
+def read(metrics: Mapping[str, Any]) -> dict[str, float]:
     """Waits for them."""
     return {name: float(value) for name, value in metrics.items()}
 

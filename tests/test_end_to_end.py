@@ -16,6 +16,7 @@ import raw_data
 from conftest import AS_USERS_DO
 
 from defect_jax import configuration
+from defect_jax.data.images import decode_image
 from defect_jax.data.prepare import prepare
 from defect_jax.metrics.picture import read_predictions
 
@@ -92,7 +93,7 @@ def test_the_pictures_of_the_test_split_are_predicted_as_they_were_evaluated(tra
     for number, row in enumerate(test.rows):
         path = home / "pictures" / f"{row.id}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(test.source[number]["image"])
+        path.write_bytes(raw_data.encoded(decode_image(test.source[number]["image"])[..., 0]))
     output = home / "predicted"
     paths = (f"--workdir={workdir}", f"--input={home / 'pictures'}", f"--output={output}")
     result = run("--mode=predict", *paths)

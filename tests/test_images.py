@@ -231,7 +231,7 @@ def test_unpacked_pictures_decode_to_the_same_pixels(data, pixels):
 
 def test_what_would_grow_too_much_stays_packed():
     pixels = np.zeros((30, 10, 1), np.uint8)
-    for length, packed in ((99, True), (100, False)):
+    for length, packed in ((74, True), (75, False)):
         data = b"x" * length
         assert (unpacked(data, pixels) == data) == packed
 
