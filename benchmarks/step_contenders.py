@@ -91,16 +91,16 @@ def torch(compiled: bool, package: str = "torch_folder") -> Callable[[Path, int]
     return contender
 
 
-PLAIN, MEASURING = "JAX", "JAX, measuring step"
+PLAIN, MEASURING, UNTOLD = "JAX", "JAX, measuring step", "JAX, compiler not told"
 CONTENDERS: dict[str, Callable[[Path, int], Ready]] = {
     PLAIN: ours(measure=False),
     MEASURING: ours(measure=True),
-    "JAX, compiler not told": ours(measure=False, told=False),
+    UNTOLD: ours(measure=False, told=False),
     "PyTorch, eager": torch(compiled=False),
     "PyTorch, torch.compile": torch(compiled=True),
     "segmentation_models.pytorch": torch(compiled=False, package="smp_network"),
 }
-OURS = (PLAIN, MEASURING, "JAX, compiler not told")
+OURS = (PLAIN, MEASURING, UNTOLD)
 UNLIKE = ("segmentation_models.pytorch",)  # another network: its losses are its own
 
 

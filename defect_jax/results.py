@@ -10,14 +10,9 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from defect_jax import buckets, scratch
-from defect_jax.data.images import (
-    decode_classes,
-    decode_image,
-    decode_mask,
-    encode_classes,
-    encode_mask,
-)
+from defect_jax.data.images import decode_image, decode_mask
 from defect_jax.data.prepare import Split
+from defect_jax.data.stored import decode_classes, encode_classes, encode_mask
 from defect_jax.errors import UserError
 from defect_jax.judging import Judgement
 from defect_jax.metrics.parts import write_parts

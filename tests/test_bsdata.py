@@ -11,9 +11,10 @@ from defect_jax.data import bsdata
 from defect_jax.data.builders import data_set
 from defect_jax.data.check import check
 from defect_jax.data.examine import examine
-from defect_jax.data.images import BadImage, decode_classes, decode_image
+from defect_jax.data.images import BadImage, decode_image
 from defect_jax.data.prepare import prepare
 from defect_jax.data.records import SPLITS
+from defect_jax.data.stored import decode_classes
 from defect_jax.errors import UserError
 
 STEM = "01_200901053521_277500_315_crop_1"

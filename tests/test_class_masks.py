@@ -9,7 +9,8 @@ import raw_data
 from PIL import Image
 
 from defect_jax.data.class_masks import checked_names, inspect_classes, main_class
-from defect_jax.data.images import BadImage, decode_classes, decode_mask, encode_classes
+from defect_jax.data.images import BadImage, decode_mask
+from defect_jax.data.stored import decode_classes, encode_classes
 from defect_jax.errors import UserError
 
 IDS = raw_data.picture(0) % 4

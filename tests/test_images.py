@@ -17,11 +17,10 @@ from defect_jax.data.images import (
     check_image,
     decode_image,
     decode_mask,
-    encode_mask,
     inspect_image,
     inspect_mask,
-    unpacked,
 )
+from defect_jax.data.stored import encode_mask, unpacked
 
 GREY = raw_data.picture(0)
 RGB = raw_data.picture(1, channels=3)

@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 from configs import folder, synthetic
 from defect_jax.configuration import resolve
 from defect_jax.data.frame import Frame
-from defect_jax.data.images import decode_image, encode_classes
+from defect_jax.data.images import decode_image
 from defect_jax.data.intensity import MOST_PICTURES, intensity
 from defect_jax.data.loading import LoadNative
 from defect_jax.data.pipeline import (
@@ -19,6 +19,7 @@ from defect_jax.data.pipeline import (
     training_batches,
 )
 from defect_jax.data.prepare import Row, Split, prepare
+from defect_jax.data.stored import encode_classes
 from defect_jax.errors import UserError
 from defect_jax.sharding import make_mesh, to_global
 

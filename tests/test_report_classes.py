@@ -7,8 +7,9 @@ import pytest
 from test_report import HISTORY, Outline, report, text_of
 from test_report_plots import cells
 
-from defect_jax.data.images import decode_classes, decode_mask, encode_classes
+from defect_jax.data.images import decode_mask
 from defect_jax.data.prepare import Row, Split
+from defect_jax.data.stored import decode_classes, encode_classes
 from defect_jax.metrics.class_counts import CLASS_MEANINGS, ClassCounts, ClassPixels
 from defect_jax.report import class_section as section
 from defect_jax.report import figures

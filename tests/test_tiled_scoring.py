@@ -10,9 +10,10 @@ from tiny_predictor import tiny_network
 from configs import synthetic
 from defect_jax import tiling
 from defect_jax.configuration import check, resolve
-from defect_jax.data.images import decode_classes, decode_image
+from defect_jax.data.images import decode_image
 from defect_jax.data.pipeline import training_batches
 from defect_jax.data.prepare import Split, prepare
+from defect_jax.data.stored import decode_classes
 from defect_jax.data.tiles import Grid
 from defect_jax.decision import DecisionRule
 from defect_jax.errors import UserError

@@ -23,11 +23,12 @@ from jaxtyping import Float64
 from ml_collections import ConfigDict
 from PIL import Image, ImageDraw
 
-from defect_jax.data.images import BadImage, encode_classes
+from defect_jax.data.images import BadImage
 from defect_jax.data.raw_files import RawFiles, open_root, top_folder
 from defect_jax.data.reading import main_classes
 from defect_jax.data.records import GOOD, Catalogue, Fault, Record, listed
 from defect_jax.data.splits import SHARES, Member, grouped_split
+from defect_jax.data.stored import encode_classes
 from defect_jax.errors import UserError
 
 OPTIONS = ("seed",)

@@ -9,16 +9,10 @@ from jaxtyping import UInt8
 from ml_collections import ConfigDict
 
 from defect_jax.data.class_masks import inspect_classes
-from defect_jax.data.images import (
-    BadImage,
-    Header,
-    encode_classes,
-    inspect_image,
-    inspect_mask,
-    unpacked,
-)
+from defect_jax.data.images import BadImage, Header, inspect_image, inspect_mask
 from defect_jax.data.raw_files import RawFiles
 from defect_jax.data.records import GOOD, Fault, Record
+from defect_jax.data.stored import encode_classes, unpacked
 
 T = TypeVar("T")
 
@@ -42,7 +36,7 @@ class Examined(NamedTuple):
     record: Record
     faults: list[Fault]
     facts: Facts | None
-    image: bytes  # the raw file, or its pixels: see `images.unpacked`
+    image: bytes  # the raw file, or its pixels: see `stored.unpacked`
     mask: bytes  # PNG of class ids at the picture's size
 
 

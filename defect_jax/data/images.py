@@ -32,7 +32,6 @@ GREY_OR_RGB_MODES = (
     "I;16L",
     "I;16B",
 )
-MOST_GROWTH = 4  # grey photographs grow by 2 to 4, as PNG or JPEG; smooth JPEGs in colour by 30
 PNG_END = b"IEND\xaeB`\x82"
 PNG_START = b"\x89PNG"
 PNG_COLOUR_TYPE_BYTE = 25
@@ -157,7 +156,7 @@ def decode_image(data: bytes) -> UInt8[np.ndarray, "h w c"] | UInt16[np.ndarray,
     """Decodes a picture: grey stays grey, RGB order, 16 bits stay 16 bits, transparency is dropped.
 
     Args:
-        data: bytes of a PNG, JPEG, BMP or TIFF file, or what `unpacked` made of one.
+        data: bytes of a PNG, JPEG, BMP or TIFF file, or what `stored.unpacked` made of one.
 
     Returns:
         The pixels with one channel (grey) or three (red, green, blue).
@@ -165,7 +164,7 @@ def decode_image(data: bytes) -> UInt8[np.ndarray, "h w c"] | UInt16[np.ndarray,
     Raises:
         BadImage: the bytes cannot be decoded, or hold neither grey nor RGB of 8 or 16 bits.
     """
-    pixels = _decode(data)
+    pixels = decode(data)
     if pixels.dtype not in (np.uint8, np.uint16):
         raise BadImage(f"holds {pixels.dtype} pixels: save it with 8 or 16 bits")
     if pixels.shape[2] == 4 and _png_colour_type(data) == PNG_GREY_WITH_ALPHA:
@@ -178,23 +177,12 @@ def decode_image(data: bytes) -> UInt8[np.ndarray, "h w c"] | UInt16[np.ndarray,
     return cv2.cvtColor(pixels, TO_RGB[pixels.shape[2]])
 
 
-def unpacked(encoded: bytes, pixels: Shaped[np.ndarray, "h w c"]) -> bytes:
-    """The picture as a Netpbm file, or as it is where its pixels take `MOST_GROWTH` times the room.
+def decode(data: bytes) -> Shaped[np.ndarray, "h w c"]:
+    """Decodes what the bytes hold, channels in OpenCV's order.
 
-    Its pixels lie there as they are: it is decoded in a fiftieth of the time of a PNG.
-
-    Args:
-        encoded: its own file, whose pixels `decode_image` returns.
+    Raises:
+        BadImage: they cannot be decoded.
     """
-    if pixels.nbytes > MOST_GROWTH * len(encoded):
-        return encoded
-    done, data = cv2.imencode(".pgm" if pixels.shape[2] == 1 else ".ppm", pixels[..., ::-1])
-    if not done:
-        raise ValueError(f"OpenCV could not encode a picture of shape {pixels.shape}")
-    return data.tobytes()
-
-
-def _decode(data: bytes) -> np.ndarray:
     try:
         pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     except cv2.error as error:
@@ -231,7 +219,7 @@ def mask_values(data: bytes) -> Shaped[np.ndarray, "h w c"]:
         BadImage: the bytes cannot be decoded.
     """
     indices = _palette_indices(data)
-    values = _decode(data) if indices is None else indices[..., None]
+    values = decode(data) if indices is None else indices[..., None]
     return values[..., :3] if values.shape[2] == 4 else values
 
 
@@ -240,31 +228,3 @@ def _palette_indices(data: bytes) -> np.ndarray | None:
         return None  # spares the prepared masks, all grey PNG, a second reader
     picture = _open(data, max_megapixels=None)
     return np.asarray(picture.getchannel(0)) if picture.mode in ("P", "PA") else None
-
-
-def encode_mask(mask: Bool[np.ndarray, "h w"]) -> bytes:
-    """Encodes a mask as a grey PNG of 0 and 255, without loss."""
-    return encode_classes(mask.astype(np.uint8) * 255)
-
-
-def decode_classes(data: bytes) -> UInt8[np.ndarray, "h w"]:
-    """Decodes the class ids of a stored mask, 0 for background; see `prepared.Split`.
-
-    Raises:
-        BadImage: the bytes are no 8-bit picture of one channel.
-    """
-    ids = _decode(data)
-    if ids.dtype != np.uint8 or ids.shape[2] != 1:
-        raise BadImage(f"holds {ids.shape[2]} channels of {ids.dtype}, not class ids of 8 bits")
-    return ids[..., 0]
-
-
-def encode_classes(ids: UInt8[np.ndarray, "h w"]) -> bytes:
-    """Encodes class ids as a grey PNG, without loss.
-
-    Plain areas need no filter of PNG: without one they are smaller, and decoded in 0.6 of the time.
-    """
-    done, data = cv2.imencode(".png", ids, [cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_NONE])
-    if not done:
-        raise ValueError(f"OpenCV could not encode a mask of shape {ids.shape}")
-    return data.tobytes()

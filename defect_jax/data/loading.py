@@ -9,7 +9,7 @@ import numpy as np
 from defect_jax.data import tile_windows
 from defect_jax.data.decoded import Decoded
 from defect_jax.data.frame import Frame, shares
-from defect_jax.data.images import decode_classes, decode_image
+from defect_jax.data.images import decode_image
 from defect_jax.data.letterbox import (
     Placement,
     jitter,
@@ -19,6 +19,7 @@ from defect_jax.data.letterbox import (
     valid_area,
 )
 from defect_jax.data.prepare import Split
+from defect_jax.data.stored import decode_classes
 from defect_jax.metrics.regions import region_weights
 
 

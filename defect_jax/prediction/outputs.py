@@ -16,7 +16,7 @@ from jaxtyping import UInt, UInt8
 
 from defect_jax import atomic
 from defect_jax.append import LineFile
-from defect_jax.data.images import encode_classes, encode_mask
+from defect_jax.data.stored import encode_classes, encode_mask
 from defect_jax.errors import UserError
 from defect_jax.prediction.overlay import overlay
 from defect_jax.predictor import Decision
