@@ -1,8 +1,9 @@
 """Pictures at another size: each axis is scaled by a sparse matrix of its own.
 
 The numbers are those of OpenCV's area averaging and of its bilinear enlargement. Two products with
-a sparse matrix take a third of the time of the former, compute a part of a picture as well, and
-average along one axis where the other grows, which OpenCV does not.
+a sparse matrix take a third of the time of the former for a grey picture and as long for one in
+colour, compute a part of a picture as well, and average along one axis where the other grows, which
+OpenCV does not.
 """
 
 from functools import lru_cache
@@ -37,13 +38,12 @@ def resampled(
     [[8, 22, 38]]
     """
     height, width = image.shape[:2]
-    scaled = image
+    # Height first: the whole picture is never turned.
+    scaled = _along_rows(image, size_px[0], rows) if size_px[0] != height else image[rows]
     if size_px[1] != width:
-        # Turned before it is made float, since a quarter of the bytes is turned in less time.
         scaled = _turned(_along_rows(_turned(scaled), size_px[1], columns))
     else:
         scaled = scaled[:, columns]
-    scaled = _along_rows(scaled, size_px[0], rows) if size_px[0] != height else scaled[rows]
     if scaled.dtype == image.dtype:
         return np.ascontiguousarray(scaled)
     return np.rint(scaled, out=scaled).astype(image.dtype)
