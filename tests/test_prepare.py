@@ -187,10 +187,10 @@ def test_a_config_of_before_the_classes_finds_the_same_set(data):
 
 
 def test_a_set_of_the_layout_before_is_not_used(data, monkeypatch):
-    monkeypatch.setattr(preparing, "LAYOUT", 2)
+    monkeypatch.setattr(preparing, "LAYOUT", 1)
     older = prepare(data).directory
     monkeypatch.undo()
-    assert preparing.LAYOUT == 3 and prepare(data).directory != older
+    assert preparing.LAYOUT == 2 and prepare(data).directory != older
     shutil.rmtree(prepare(data).directory), shutil.rmtree(data.root)
     with pytest.raises(UserError, match="config.data.root"):
         prepare(data)

@@ -79,8 +79,7 @@ def jitter(
     factor = np.exp(rng.uniform(-stretch, stretch) / 2)
     height = int(np.clip(round(placement.height * scale * factor), 1, size_px[0]))
     width = int(np.clip(round(placement.width * scale / factor), 1, size_px[1]))
-    # One by one: drawing both at once takes longer than to scale a small picture.
-    top, left = rng.integers(size_px[0] - height + 1), rng.integers(size_px[1] - width + 1)
+    top, left = rng.integers((size_px[0] - height + 1, size_px[1] - width + 1))
     return Placement(int(top), int(left), height, width)
 
 

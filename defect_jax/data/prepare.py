@@ -36,7 +36,7 @@ from defect_jax.progress import say
 
 __all__ = ["DataInfo", "Prepared", "Row", "Split", "prepare"]
 
-LAYOUT = 3  # raised when what is stored changes, so that older folders are not used
+LAYOUT = 2  # raised when what is stored changes, so that older folders are not used
 PARTIAL = ".partial"
 NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR)
 
