@@ -2,7 +2,7 @@
 
     launch/module.sh benchmarks.run --rival-python=rivals/bin/python --output=speed.json
 
-Takes about an hour and a half on two cores. Each suite is a command of its own, see its file:
+Takes an hour or more on two cores. Each suite is a command of its own, see its file:
 
     step         a training step beside PyTorch's and segmentation_models.pytorch's   step.py
     decision     from pictures to decisions, beside PyTorch's and its ONNX file       predict.py
