@@ -38,6 +38,14 @@ FIGURES = ("first epoch with start", "first epoch, flowing", "later epochs, flow
 Turn = Mapping[str, Sequence[Mapping[str, float]]]  # of a round: name -> its epochs
 
 
+def write(folder: Path, count: int, size: tuple[int, int]) -> None:
+    """What all contenders read: pictures, how they are changed, and ours prepared."""
+    write_pictures(folder / RAW, count // BATCH * BATCH, size)
+    data = {"size": size, "augment": base().data.augment.to_dict()}
+    (folder / DATA).write_text(json.dumps(data))
+    prepare(config_of(folder).data)
+
+
 def write_pictures(folder: Path, count: int, size: tuple[int, int]) -> None:
     """Cloudy surfaces with grain, every fourth with a bright stroke; a few to validate and test."""
     random = np.random.default_rng(0)
@@ -177,10 +185,7 @@ def main() -> None:
     print(json.dumps(report["machine"]), flush=True)
     with tempfile.TemporaryDirectory() as name:
         folder, size = Path(name), tuple(map(int, given.size.split("x")))
-        write_pictures(folder / RAW, given.pictures // BATCH * BATCH, size)
-        data = {"size": size, "augment": base().data.augment.to_dict()}
-        (folder / DATA).write_text(json.dumps(data))
-        prepare(config_of(folder).data)
+        write(folder, given.pictures, size)
         found = measure(folder, given)
     report["machine"]["versions"] = joined(found.pop("versions"))
     cell = summary(found["rounds"])

@@ -86,7 +86,7 @@ def check_alike(histories: dict[str, list[dict[str, float]]], steps: int) -> Non
 
 def measure(folder: Path, given: argparse.Namespace) -> dict[str, Any]:
     """Turns of all contenders, their memory and their versions."""
-    usual = [name for name in CONTENDERS if name != UNTOLD]  # which takes three times as long
+    usual = [name for name in CONTENDERS if name != UNTOLD]  # a step of it: three times as long
     wanted = given.only.split(";") if given.only else usual
     names = [name for name in wanted if name in OURS or given.rival_python]
     programs, ready_s = {}, {}

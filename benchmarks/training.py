@@ -20,26 +20,19 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from benchmarks import step
-from benchmarks.input_contenders import BATCH, DATA, RAW, config_of
-from benchmarks.input_pipeline import write_pictures
+from benchmarks import input_pipeline, step
+from benchmarks.input_contenders import BATCH
 from benchmarks.machine import joined, machine
 from benchmarks.training_contenders import CONTENDERS, OURS
 from benchmarks.turns import Failed, Program
 from benchmarks.turns_table import summary, table, verdict
-from configs.base import base
-from defect_jax.data.prepare import prepare
 
 ONE_BATCH = ", one batch"
 
 
 def write(folder: Path, given: argparse.Namespace) -> None:
     """What all contenders read: pictures, the network and its weights."""
-    size = tuple(map(int, given.size.split("x")))
-    write_pictures(folder / RAW, given.pictures // BATCH * BATCH, size)
-    data = {"size": size, "augment": base().data.augment.to_dict()}
-    (folder / DATA).write_text(json.dumps(data))
-    prepare(config_of(folder).data)
+    input_pipeline.write(folder, given.pictures, tuple(map(int, given.size.split("x"))))
     step.write(step.config_of(given), folder)
 
 
@@ -85,7 +78,7 @@ def waiting_table(found: dict[str, Any]) -> str:
     ]
     for name, shares in found["waited_percent"].items():
         share = f"{statistics.median(shares):.1f} ({min(shares):.1f} to {max(shares):.1f})"
-        lines.append(f"| {name} | {share} | {found['memory_mb'][name]:.0f} |")
+        lines.append(f"| {name} | {share} | {found['memory_mb'][name]['highest']:.0f} |")
     return "\n".join(lines)
 
 

@@ -4,7 +4,6 @@ Each joins a step of `step_contenders` and the batches of `input_contenders`.
 """
 
 import itertools
-import resource
 import sys
 import time
 from collections.abc import Callable
@@ -13,7 +12,7 @@ from pathlib import Path
 from benchmarks import input_contenders, step_contenders
 from benchmarks.input_contenders import Batches, Epoch
 from benchmarks.predict_contenders import versions
-from benchmarks.step_contenders import Batch, Ready, Step, read
+from benchmarks.step_contenders import Batch, Ready, Step, memory_mb, read
 from benchmarks.turns import serve, use_processors
 
 OURS = "JAX"
@@ -69,11 +68,6 @@ class Contender:
             read(self.step(self.batch))
             seconds.append(time.perf_counter() - began)
         return seconds
-
-
-def memory_mb() -> float:
-    """Most that this process has held, in units of 10^6 bytes; its workers' is not counted."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
 
 
 def main() -> None:

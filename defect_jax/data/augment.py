@@ -124,7 +124,7 @@ def _noise(image: np.ndarray, noise: float, rng: np.random.Generator) -> np.ndar
     middle = top // 2 + 1
     steps = np.rint(rng.uniform(0.0, noise) * top * _normal_values(rng) + middle)
     grain_ = cv2.LUT(_bytes(image.shape[:2], rng), steps.clip(0, top).astype(image.dtype))
-    # Saturating sums of one type take a quarter of the time of those of picture and signed noise.
+    # Saturating sums of one type take less than half the time of those of picture and signed noise.
     signs = cv2.subtract(grain_, middle), cv2.subtract(middle, grain_)
     lighter, darker = (cv2.merge([plane] * image.shape[2]) for plane in signs)
     return cv2.subtract(cv2.add(image, lighter), darker).reshape(image.shape)
@@ -133,7 +133,7 @@ def _noise(image: np.ndarray, noise: float, rng: np.random.Generator) -> np.ndar
 def _normal_values(rng: np.random.Generator) -> np.ndarray:
     """One value of each of 256 equally likely intervals, float64; their mean is 0.
 
-    One of them a pixel, chosen by a random byte, is Gaussian noise for a twentieth of the work of
+    One of them a pixel, chosen by a random byte, is Gaussian noise for a sixth of the work of
     `Generator.standard_normal`. That the values differ from picture to picture gives all pictures
     together their long tails.
     """
