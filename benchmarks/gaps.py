@@ -23,7 +23,7 @@ from benchmarks.gap_variants import VARIANTS, Variant
 from defect_jax import configuration
 from defect_jax.ablation.control_threshold import Binned, best_threshold
 from defect_jax.ablation.native_maps import NativeMaps, native_maps
-from defect_jax.best_checkpoint import best_average
+from defect_jax.best_checkpoint import restore_best
 from defect_jax.data import synthetic
 from defect_jax.data.prepare import Prepared, Split, prepare
 from defect_jax.data.synthetic_options import Options, checked
@@ -82,7 +82,7 @@ def predictor(
     mesh = make_mesh(config.mesh.data, config.mesh.fsdp)
     trained = SegmentationNetwork(**config.model)
     scores = selection_scores(read_history(cell))
-    _, average = best_average(trained, config, cell, scores, mesh)
+    _, average = restore_best(trained, config, cell, scores, mesh)
     asked = config.model.to_dict()
     if variant.pixel_confidence is not None:
         asked["pixel_confidence"] = variant.pixel_confidence

@@ -117,7 +117,7 @@ def _statistics(batch: Mapping[str, Any]) -> dict[str, float]:
     image = image[..., 0].astype(np.float32)
     return {
         "mean": image.mean(),
-        "deviation": image.std(),
+        "std": image.std(),
         "roughness": np.abs(np.diff(image)).mean(),
         "valid": valid.mean(),
         "defect": mask.mean(),

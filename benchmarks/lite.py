@@ -26,17 +26,18 @@ from jax import export as jax_export
 from jaxtyping import UInt, UInt8
 
 from benchmarks.lite_metrics import of_file
-from defect_jax.data.frame import Frame
+from defect_jax.data.input_spec import Frame
 from defect_jax.data.loading import decoded
 from defect_jax.data.prepare import Split, prepare
-from defect_jax.deployed import OUTPUTS, make_deployed
+from defect_jax.decision.apply import Decision
+from defect_jax.deployed import make_program
 from defect_jax.errors import UserError
 from defect_jax.export import INPUT, input_shape
 from defect_jax.exported import int8
 from defect_jax.exported.calibration import MOST_PICTURES
 from defect_jax.onnx_graph import to_onnx
 from defect_jax.paths import AnyPath, as_path, read_text
-from defect_jax.predict_step import make_probabilities
+from defect_jax.models.probabilities import make_probabilities
 from defect_jax.predictor import Trained, restore
 from defect_jax.progress import say
 from defect_jax.sharding import one_device_mesh
@@ -82,7 +83,7 @@ def files_of(workdir: AnyPath, trained: Trained, splits: dict[str, Split]) -> It
     prune, parameters = trained.config.model.prune, read_parameters(trained)
     title = workdir.name + (f", X(0,{prune})" if prune else "")
     say(f"{title}: writing and judging its files …")
-    model = to_onnx(make_deployed(*trained), {INPUT: input_shape(trained.config)}, OUTPUTS)
+    model = to_onnx(make_program(*trained), {INPUT: input_shape(InputSpec.of(trained.config))}, Decision._fields)
     data = model.SerializeToString()
     yield File(title, data, parameters, json.loads(read_text(path)))
     calibration = list(itertools.islice(spread(splits["val"], trained), MOST_PICTURES))
@@ -98,7 +99,7 @@ def files_of(workdir: AnyPath, trained: Trained, splits: dict[str, Split]) -> It
 def read_parameters(trained: Trained) -> int:
     """Number of parameters that a decision reads; running statistics are none."""
     config = trained.config
-    image = jax.ShapeDtypeStruct((1, *config.data.size, config.picture.channels), np.float32)
+    image = jax.ShapeDtypeStruct((1, *config.data.size, config.data_info.channels), np.float32)
     step = jax.jit(make_probabilities(trained.network, config))
     kept = set(jax_export.export(step)(trained.average, image).module_kept_var_idx)
     leaves = jax.tree_util.tree_leaves_with_path(trained.average)

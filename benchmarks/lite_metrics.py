@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float32, UInt, UInt8
 
 from defect_jax.data.pipeline import canvas_px
 from defect_jax.data.prepared import Row, Split
-from defect_jax.deployed import OUTPUTS
+from defect_jax.decision.apply import Decision
 from defect_jax.metrics.histogram import PixelHistogram
 from defect_jax.metrics.picture import Picture, picture_iou, picture_metrics
 
@@ -28,7 +28,7 @@ def of_file(
         pictures: every picture of the split, in the order of its rows, and the class of its pixels.
     """
     model = onnx.load_from_string(data)
-    names = [*OUTPUTS, show_map(model)]
+    names = [*Decision._fields, show_map(model)]
     session = onnxruntime.InferenceSession(
         model.SerializeToString(), providers=["CPUExecutionProvider"]
     )
@@ -39,7 +39,7 @@ def of_file(
     )
     rows = []
     for row, (image, mask) in zip(split.rows, pictures, strict=True):
-        outputs = dict(zip((*OUTPUTS, MAP), session.run(names, {"image": image}), strict=True))
+        outputs = dict(zip((*Decision._fields, MAP), session.run(names, {"image": image}), strict=True))
         rows.append(judged(row, outputs, mask > 0))
         histogram = add(histogram, *on_canvas(canvas, outputs[MAP][0], mask > 0))
     return picture_metrics(rows) | {"pixel_ap": histogram.compute()["pixel_ap"]}

@@ -27,7 +27,7 @@ from ml_collections import ConfigDict
 
 from benchmarks.random_networks import random_networks, with_thresholds
 from defect_jax.data.images import decode_image
-from defect_jax.deployed import OUTPUTS
+from defect_jax.decision.apply import Decision
 from defect_jax.export import ONNX, STABLEHLO, models
 from defect_jax.exported.parity import PROBABILITIES
 from defect_jax.prediction.inputs import open_input
@@ -118,19 +118,19 @@ def real(config: ConfigDict) -> Iterator[UInt[np.ndarray, "h w c"]]:
     wanted = min(PICTURES.value // 2, len(inputs))
     for place in np.linspace(0, len(inputs) - 1, wanted).astype(int):
         image = decode_image(raw.read(inputs[place].name))
-        fits = image.shape[2] <= config.picture.channels
-        if fits and image.itemsize * 8 <= config.picture.bit_depth:
+        fits = image.shape[2] <= config.data_info.channels
+        if fits and image.itemsize * 8 <= config.data_info.bit_depth:
             yield widened(image, config)
 
 
 def made_up(config: ConfigDict, count: int) -> Iterator[UInt[np.ndarray, "h w c"]]:
     """Noise with a patch at odd sizes, black, white, and one pixel wide."""
     rng = np.random.default_rng(0)
-    picture = config.picture
+    picture = config.data_info
     dtype = np.uint8 if picture.bit_depth == 8 else np.uint16
     for number in range(count):
         height, width = rng.choice(ODD_SIDES_PX, 2)
-        image = rng.normal(picture.mean, picture.deviation, (height, width, picture.channels))
+        image = rng.normal(picture.mean, picture.std, (height, width, picture.channels))
         image[height // 3 : height // 2, width // 3 : width // 2] += rng.uniform(-0.5, 0.5)
         if number % 10 < 2:
             image[:] = number % 10
@@ -139,7 +139,7 @@ def made_up(config: ConfigDict, count: int) -> Iterator[UInt[np.ndarray, "h w c"
 
 def widened(image: UInt[np.ndarray, "h w c"], config: ConfigDict) -> UInt[np.ndarray, "h w c"]:
     """Channels and depth that an exported file takes; `Predictor.predict` widens by itself."""
-    picture = config.picture
+    picture = config.data_info
     image = np.repeat(image, picture.channels // image.shape[2], axis=2)
     return image.astype(np.uint16) * 257 if image.itemsize * 8 < picture.bit_depth else image
 
@@ -149,7 +149,7 @@ def compared(name: str, folder: pathlib.Path, decisions: Sequence[Decision]) -> 
     different, largest, pixels, of = 0, 0.0, 0, 0
     for number, decision in enumerate(decisions):
         with np.load(folder / f"{number:04}.{name}.npz") as arrays:
-            outputs = dict(zip(OUTPUTS, arrays.values(), strict=True))
+            outputs = dict(zip(Decision._fields, arrays.values(), strict=True))
         both = ("rejected", "mask_rejected")
         different += any(bool(outputs[key][0]) != getattr(decision, key) for key in both)
         for key in PROBABILITIES:

@@ -20,7 +20,7 @@ from ml_collections import ConfigDict
 from benchmarks.random_batch import random_batch
 from configs import lpcnet_magnetic_tile
 from defect_jax.compiler_options import compiler_options, training_options
-from defect_jax.models.flips import probabilities
+from defect_jax.models.probabilities import probabilities
 from defect_jax.models.initialise import initial_variables
 from defect_jax.models.network import SegmentationNetwork
 from defect_jax.optimizer import make_tx
@@ -70,7 +70,7 @@ def changed(changes: list[dict[str, Any]] | None) -> ConfigDict:
     """The config with all parts (None), or with no part and these changes."""
     config = lpcnet_magnetic_tile.get_config(VARIANT.value).copy_and_resolve_references()
     config.unlock()
-    config.picture = {"mean": 0.4, "deviation": 0.1, "channels": 1}
+    config.data_info = {"mean": 0.4, "std": 0.1, "channels": 1}
     for groups in [] if changes is None else [PLAIN, *changes]:
         for group, fields in groups.items():
             config[group].update(fields)
@@ -91,7 +91,7 @@ def compiled(config: ConfigDict) -> Any:
     image = batch["image"].astype(np.float32)
     for function, arguments, options in (
         (step, (state, batch), training_options(config.model.widths)),
-        (predict, (state.average, image), compiler_options()),
+        (predict, (state.ema, image), compiler_options()),
     ):
         jitted = jax.jit(function, compiler_options=options)
         yield jitted.lower(*arguments).compile(), arguments

@@ -16,7 +16,8 @@ from ml_collections import ConfigDict
 from configs.base import base
 from defect_jax import configuration
 from defect_jax.decision import DecisionRule
-from defect_jax.deployed import OUTPUTS, make_deployed
+from defect_jax.decision.apply import Decision
+from defect_jax.deployed import make_program
 from defect_jax.errors import UserError
 from defect_jax.export import INPUT, ONNX, STABLEHLO, input_shape, to_stablehlo
 from defect_jax.models.initialise import initial_variables
@@ -39,7 +40,7 @@ KNOWN = {
     "evaluation.dtype": ("float32",),
     "evaluation.flips": (False,),
     "data.tile_overlap_px": (0,),
-    "picture.bit_depth": (8,),
+    "data_info.bit_depth": (8,),
 }
 
 
@@ -48,8 +49,8 @@ def random(widths: Sequence[int]) -> Trained:
     config = ConfigDict(base().to_dict())
     config.model.widths, config.data.size = tuple(widths), SIZE_PX
     config.data.min_scale = config.data.max_scale = 1.0  # no picture is ever scaled
-    config.picture = {"channels": 1, "bit_depth": 8, "classes": ["defect"]}
-    config.picture.update({"mean": 0.4, "deviation": 0.2, "fingerprint": "random"})
+    config.data_info = {"channels": 1, "bit_depth": 8, "classes": ["defect"]}
+    config.data_info.update({"mean": 0.4, "std": 0.2, "fingerprint": "random"})
     network = SegmentationNetwork(**config.model)
     flat = flatten_dict(initial_variables(network, (1, *SIZE_PX, 1), seed=0))
     rng = np.random.default_rng(0)
@@ -91,9 +92,9 @@ def write(found: Trained, folder: Path) -> None:
     (folder / CONFIG).write_text(json.dumps(found.config.to_dict()))
     found.rule.to_json(folder / RULE)
     np.savez(folder / WEIGHTS, **flatten_dict(found.average, sep="/"))
-    deployed, shape = make_deployed(*found), input_shape(found.config)
+    deployed, shape = make_program(*found), input_shape(InputSpec.of(found.config))
     (folder / STABLEHLO).write_bytes(to_stablehlo(deployed, shape))
-    onnx = to_onnx(deployed, {INPUT: shape}, OUTPUTS)
+    onnx = to_onnx(deployed, {INPUT: shape}, Decision._fields)
     (folder / ONNX).write_bytes(onnx.SerializeToString())
 
 
@@ -108,7 +109,7 @@ def read(folder: Path) -> Trained:
 
 def pictures(config: ConfigDict, count: int) -> UInt8[np.ndarray, "b h w c"]:
     """Noise of the size that the network sees, and of the training pictures' intensity."""
-    shape = (count, *config.data.size, config.picture.channels)
+    shape = (count, *config.data.size, config.data_info.channels)
     rng = np.random.default_rng(1)
-    noise = rng.normal(config.picture.mean, config.picture.deviation, shape)
+    noise = rng.normal(config.data_info.mean, config.data_info.std, shape)
     return (np.clip(noise, 0.0, 1.0) * 255).astype(np.uint8)

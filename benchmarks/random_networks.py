@@ -36,12 +36,12 @@ def _config(channels: int, bit_depth: int, overlap_px: int) -> ConfigDict:
     config = ConfigDict(synthetic.get_config("debug").to_dict())
     config.model.update(widths=(4, 8), attention="none")
     config.data.update(size=(32, 48), tile_overlap_px=overlap_px)
-    config.picture = {
+    config.data_info = {
         "channels": channels,
         "bit_depth": bit_depth,
         "classes": ["defect"],
         "mean": 0.4,
-        "deviation": 0.2,
+        "std": 0.2,
         "fingerprint": "",
     }
     return config

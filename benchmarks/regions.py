@@ -27,13 +27,13 @@ from scipy import special
 from defect_jax import tiling
 from defect_jax.ablation.native_maps import native_maps
 from defect_jax.compiler_options import compiler_options
-from defect_jax.data.frame import Frame, filled_up
+from defect_jax.data.input_spec import Frame, filled_up
 from defect_jax.data.loading import decoded
 from defect_jax.data.prepare import Split, prepare
 from defect_jax.data.tiles import Grid, is_tiled
 from defect_jax.metrics.intervals import rate_interval
 from defect_jax.models.network import SegmentationNetwork
-from defect_jax.predict_step import make_probabilities
+from defect_jax.models.probabilities import make_probabilities
 from defect_jax.predictor import restore
 from defect_jax.progress import track
 from defect_jax.sharding import batch_sharding, one_device_mesh, replicated

@@ -111,8 +111,8 @@ def config_of(size_px: tuple[int, int], widths: tuple[int, ...]) -> ConfigDict:
     """The defaults of every config, for grey pictures of this height and width."""
     config = ConfigDict(base().to_dict())
     config.data.size, config.model.widths = size_px, widths
-    config.picture = {"channels": 1, "bit_depth": 8, "classes": ["defect"]}
-    config.picture.update({"mean": 0.5, "deviation": 0.29, "fingerprint": "none"})
+    config.data_info = {"channels": 1, "bit_depth": 8, "classes": ["defect"]}
+    config.data_info.update({"mean": 0.5, "std": 0.29, "fingerprint": "none"})
     return config
 
 

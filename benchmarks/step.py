@@ -53,8 +53,8 @@ def config_of(given: argparse.Namespace) -> ConfigDict:
     config.model.update(dropout=0.0, dtype="float32")
     config.data.size = tuple(map(int, given.size.split("x")))
     config.train.batch_size = given.batch
-    config.picture = {"channels": 1, "bit_depth": 8, "classes": ["defect"]}
-    config.picture.update({"mean": 0.5, "deviation": 0.29, "fingerprint": "random"})
+    config.data_info = {"channels": 1, "bit_depth": 8, "classes": ["defect"]}
+    config.data_info.update({"mean": 0.5, "std": 0.29, "fingerprint": "random"})
     return config
 
 

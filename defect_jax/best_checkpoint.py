@@ -1,31 +1,113 @@
-"""The weights that a run ends with: the averaged ones of its best whole checkpoint."""
+"""What a run ends with: the averaged weights of its best whole checkpoint, and their decision."""
 
-from collections.abc import Mapping
-from typing import Any
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from defect_jax import checkpoints
+from defect_jax import checkpoints, configuration, hosts
+from defect_jax.checkpoints import EMA
+from defect_jax.decision import DecisionRule
 from defect_jax.errors import UserError
-from defect_jax.models.initialise import initial_variables
+from defect_jax.models.initialise import Variables
 from defect_jax.models.network import SegmentationNetwork
-from defect_jax.optimizer import make_tx
-from defect_jax.paths import AnyPath
+from defect_jax.paths import AnyPath, read_text
 from defect_jax.progress import say
 from defect_jax.sharding import state_sharding
-from defect_jax.steps import create_state
+
+SELECTION = "selection"  # the number by which checkpoints are compared
 
 
-def best_average(
+class Trained(NamedTuple):
+    """A trained network and how it decides."""
+
+    network: SegmentationNetwork
+    config: ConfigDict  # resolved
+    ema: Variables
+    rule: DecisionRule
+
+
+def restore_trained(workdir: AnyPath, mesh: Mesh) -> Trained:
+    """Restore the best checkpoint of a workdir and the decision made for it.
+
+    Raises:
+        UserError: there is no trained network, or no decision for its best checkpoint.
+    """
+    config = configuration.load(workdir)
+    network = SegmentationNetwork(**config.model)
+    scores = selection_scores(read_history(workdir))
+    step, ema = restore_best(network, image_shape(config), workdir, scores, mesh)
+    rule = decision_for(workdir, step, config.model.prune, config.decision.to_dict())
+    if rule is None:
+        raise UserError(
+            f"{workdir}: holds no decision for its checkpoint {step}; run --mode=evaluate first"
+        )
+    return Trained(network, config, ema, rule)
+
+
+def read_history(workdir: AnyPath) -> list[dict[str, Any]]:
+    """Read all whole lines of `metrics.jsonl`; a last line cut off by a kill is left out."""
+    path = workdir / "metrics.jsonl"
+    history = []
+    for line in read_text(path).splitlines() if path.exists() else []:
+        try:
+            history.append(json.loads(line))
+        except json.JSONDecodeError:
+            break
+    return history
+
+
+def selection_scores(history: Sequence[Mapping[str, Any]]) -> dict[int, float]:
+    """Return step -> the number by which checkpoints are compared, of lines of metrics.jsonl."""
+    return {line["step"]: line[SELECTION] for line in history if line["split"] == "val"}
+
+
+def decision_for(
+    workdir: AnyPath, step: int, prune: int, options: Mapping[str, Any]
+) -> DecisionRule | None:
+    """Return the decision that the workdir has for a checkpoint, pruned so, and this wish.
+
+    Args:
+        prune: `config.model.prune`.
+        options: `config.decision`.
+
+    Returns:
+        None where there is none, or it is of another checkpoint or wish.
+    """
+    path = workdir / "decision.json"
+    fields = hosts.from_first(
+        lambda: dataclasses.asdict(DecisionRule.from_json(path)) if path.exists() else None
+    )
+    if fields is None:
+        return None
+    made = DecisionRule.from_fields(path, fields)
+    return (
+        made if (made.checkpoint_step, made.prune, made.options) == (step, prune, options) else None
+    )
+
+
+def image_shape(config: ConfigDict) -> tuple[int, int, int, int]:
+    """Return the shape of one image as the network of a resolved config takes it."""
+    return (1, *config.data.size, config.data_info.channels)
+
+
+def restore_best(
     network: SegmentationNetwork,
-    config: ConfigDict,
+    shape: tuple[int, ...],
     workdir: AnyPath,
     scores: Mapping[int, float],
     mesh: Mesh,
-) -> tuple[int, Any]:
-    """Step and averaged weights of the best whole checkpoint, on the devices there are now.
+) -> tuple[int, Variables]:
+    """Restore step and averaged weights of the best whole checkpoint onto the devices there are.
+
+    Args:
+        shape: `(b, h, w, c)` of images that the network takes.
+        scores: step -> validation score.
 
     Raises:
         UserError: there is none.
@@ -33,18 +115,22 @@ def best_average(
     folder = workdir / "checkpoints"
     if not folder.is_dir():
         raise UserError(f"{folder}: no checkpoint there; train first, or name another --workdir")
-    shape = (1, *config.data.size, config.picture.channels)
-    variables = initial_variables(network, shape, config.seed)
-    like = jax.eval_shape(lambda tree: create_state(tree, make_tx(config)), variables)
+    like = {EMA: ema_shapes(network, shape)}
     shardings = state_sharding(mesh, like)
     with checkpoints.open_checkpoints(workdir, scores) as checkpointer:
         for step in checkpoints.best_first(checkpointer, scores):
             try:
-                restored = checkpoints.restore(checkpointer, step, like, shardings)
-                return step, restored.state.average
+                return step, checkpoints.restore(checkpointer, step, like, shardings).trees[EMA]
             except checkpoints.Damaged as damage:
                 say(f"{damage}; taking the next best one")
     raise UserError(
         f"{folder}: no whole and validated checkpoint there; train on with the same command, or "
         "name another --workdir"
     )
+
+
+def ema_shapes(network: SegmentationNetwork, shape: tuple[int, ...]) -> Variables:
+    """Return the averaged weights of a network as ShapeDtypeStructs: nothing is computed."""
+    image = jax.ShapeDtypeStruct(shape, jnp.float32)
+    variables = jax.eval_shape(lambda x: network.init(jax.random.key(0), x, train=False), image)
+    return {name: variables.get(name, {}) for name in ("params", "batch_stats")}

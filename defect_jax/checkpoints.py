@@ -3,6 +3,9 @@
 All use of Orbax is in this file, because its v1 interface still lives under `experimental`. Orbax
 makes a checkpoint appear whole or not at all, but does not notice a damaged one, so each holds the
 fingerprints of its arrays, and what does not agree with them is never used.
+
+A checkpoint holds several trees by name, each readable without the others: the state of a training
+run, and the averaged weights, which are all that evaluation, prediction and export need.
 """
 
 import contextlib
@@ -11,6 +14,7 @@ import gc
 import hashlib
 import json
 import logging
+import types
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -26,7 +30,8 @@ from defect_jax.fingerprint import fingerprints, form
 from defect_jax.paths import AnyPath
 from defect_jax.progress import say
 
-Checkpointer = ocp.training.Checkpointer
+STATE, EMA = "state", "ema"
+Trees = Mapping[str, Any]  # name -> tree of arrays, of ShapeDtypeStructs or of shardings
 NOT_WRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO)
 FULL = ("No space left", "RESOURCE_EXHAUSTED", "Disk quota")  # how TensorStore says it
 UNREACHABLE = ("PERMISSION_DENIED", "UNAVAILABLE", "DEADLINE_EXCEEDED", "UNAUTHENTICATED")
@@ -39,14 +44,15 @@ class Damaged(Exception):
 class Restored(NamedTuple):
     """What a checkpoint holds."""
 
-    state: Any
+    trees: dict[str, Any]
     unlogged: list[dict[str, float]]  # numbers of the steps after the last line of the log
 
 
-class _KeepBest(NamedTuple):
+class _KeepBest:
     """Keeps the best of the checkpoints whose validation score is known (the newest of equals)."""
 
-    scores: Mapping[int, float]  # grows while the run goes on
+    def __init__(self, scores: Mapping[int, float]):
+        self.scores = dict(scores)
 
     def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> list[bool]:
         del context
@@ -56,41 +62,48 @@ class _KeepBest(NamedTuple):
         return [step == best for step in steps]
 
 
+class Checkpointer(NamedTuple):
+    """The open checkpoints of a workdir, and which of them are kept."""
+
+    orbax: ocp.training.Checkpointer
+    keep_best: _KeepBest
+
+
 @contextlib.contextmanager
-def open_checkpoints(workdir: AnyPath, scores: Mapping[int, float]) -> Iterator[Checkpointer]:
-    """Opens `workdir/checkpoints`; an unfinished save is never seen.
+def open_checkpoints(
+    workdir: AnyPath, scores: Mapping[int, float] = types.MappingProxyType({})
+) -> Iterator[Checkpointer]:
+    """Open `workdir/checkpoints`; an unfinished save is never seen.
 
     A plain best-N policy deletes the newest checkpoint when an older one is better, and a killed
     run would go back that far: the newest two are kept as well.
 
     Args:
-        scores: step -> validation score, where it is known.
+        scores: step -> validation score, where it is known; each save brings newer ones.
 
     Raises:
         UserError: the folder cannot be made or read.
     """
     keep = ocp.training.preservation_policies
-    folder = workdir / "checkpoints"
+    folder, keep_best = workdir / "checkpoints", _KeepBest(scores)
     with _without_asides():
         try:
             with interrupts.deferred():
-                checkpointer = Checkpointer(
+                orbax = ocp.training.Checkpointer(
                     checkpoint_mirror.local(folder),
                     save_decision_policy=ocp.training.save_decision_policies.FixedIntervalPolicy(1),
-                    preservation_policy=keep.AnyPreservationPolicy(
-                        [keep.LatestN(2), _KeepBest(scores)]
-                    ),
+                    preservation_policy=keep.AnyPreservationPolicy([keep.LatestN(2), keep_best]),
                     cleanup_tmp_directories=True,
                 )
         except OSError as error:
             raise UserError(f"{folder}: cannot be used: {error.strerror or error}") from error
         try:
-            yield checkpointer
+            yield Checkpointer(orbax, keep_best)
         except BaseException:
             with contextlib.suppress(Exception):  # it would tell of the same failed save again
-                checkpointer.close()
+                orbax.close()
             raise
-        checkpointer.close()
+        orbax.close()
 
 
 def exist(workdir: AnyPath) -> bool:
@@ -99,24 +112,34 @@ def exist(workdir: AnyPath) -> bool:
     return folder.is_dir() and any(path.name.isdecimal() for path in folder.iterdir())
 
 
-def begin_save(checkpointer: Checkpointer, state: Any, unlogged: list[dict[str, float]]) -> Any:
-    """Starts to save the state of its own step; `finish_save` of the result waits for the end.
+def begin_save(
+    checkpointer: Checkpointer,
+    step: int,
+    trees: Trees,
+    unlogged: list[dict[str, float]],
+    scores: Mapping[int, float],
+) -> Any:
+    """Start to save the trees of a step; `finish_save` of the result waits for the end.
 
-    The state may be given away only after that: on a CPU the copy that is written out may be the
+    The arrays may be given away only after that: on a CPU the copy that is written out may be the
     very memory.
+
+    Args:
+        scores: step -> validation score, of the steps before.
     """
-    step = int(jax.device_get(state.step))
     if step in steps(checkpointer):
         return None
-    record = {"arrays": fingerprints(state), "unlogged": unlogged}
+    checkpointer.keep_best.scores = dict(scores)
+    arrays = {name: fingerprints(tree) for name, tree in trees.items()}
+    record = {"arrays": arrays, "unlogged": unlogged}
     with _writing(checkpointer):
-        return checkpointer.save_checkpointables_async(
-            step, {"state": state}, custom_metadata=record | {"sha256": _sha256(record)}
+        return checkpointer.orbax.save_checkpointables_async(
+            step, dict(trees), custom_metadata=record | {"sha256": _sha256(record)}
         )
 
 
 def finish_save(checkpointer: Checkpointer, started: Any) -> None:
-    """Waits until the checkpoint is whole on disk.
+    """Wait until the checkpoint is whole on disk.
 
     Raises:
         UserError: it could not be written; those before it are untouched.
@@ -124,17 +147,23 @@ def finish_save(checkpointer: Checkpointer, started: Any) -> None:
     if started is not None:
         with _writing(checkpointer):
             started.result()
-            checkpoint_mirror.publish(checkpointer.directory)
+            checkpoint_mirror.publish(checkpointer.orbax.directory)
 
 
-def save(checkpointer: Checkpointer, state: Any, unlogged: list[dict[str, float]]) -> None:
-    """Saves the state of its own step and waits until it is whole on disk."""
-    finish_save(checkpointer, begin_save(checkpointer, state, unlogged))
+def save(
+    checkpointer: Checkpointer,
+    step: int,
+    trees: Trees,
+    unlogged: list[dict[str, float]],
+    scores: Mapping[int, float],
+) -> None:
+    """Save the trees of a step and wait until they are whole on disk."""
+    finish_save(checkpointer, begin_save(checkpointer, step, trees, unlogged, scores))
 
 
 def steps(checkpointer: Checkpointer) -> list[int]:
     """Steps of all checkpoints, the newest last."""
-    return sorted(checkpoint.step for checkpoint in checkpointer.checkpoints)
+    return sorted(checkpoint.step for checkpoint in checkpointer.orbax.checkpoints)
 
 
 def best_first(checkpointer: Checkpointer, scores: Mapping[int, float]) -> list[int]:
@@ -143,7 +172,7 @@ def best_first(checkpointer: Checkpointer, scores: Mapping[int, float]) -> list[
     return sorted(known, key=lambda step: (scores[step], step), reverse=True)
 
 
-def restore_newest(checkpointer: Checkpointer, like: Any, shardings: Any) -> Restored | None:
+def restore_newest(checkpointer: Checkpointer, like: Trees, shardings: Trees) -> Restored | None:
     """Restores the newest checkpoint that is what was saved; None where there never was one.
 
     Damaged ones are put aside, since the run will save these steps again.
@@ -160,44 +189,50 @@ def restore_newest(checkpointer: Checkpointer, like: Any, shardings: Any) -> Res
             _put_aside(checkpointer, step)
     if there:
         raise UserError(
-            f"{checkpointer.directory}: no whole checkpoint is left (the damaged ones are in "
+            f"{checkpointer.orbax.directory}: no whole checkpoint is left (the damaged ones are in "
             "damaged_checkpoints); choose another --workdir to begin anew"
         )
     return None
 
 
-def restore(checkpointer: Checkpointer, step: int, like: Any, shardings: Any) -> Restored:
-    """Restores the state saved at `step` onto the devices of `shardings`, however many wrote it.
+def restore(checkpointer: Checkpointer, step: int, like: Trees, shardings: Trees) -> Restored:
+    """Restore trees saved at `step` onto the devices of `shardings`, however many wrote them.
 
     Args:
-        like: a tree of arrays or ShapeDtypeStructs of the expected shapes.
+        like: the wanted trees by name, of arrays or ShapeDtypeStructs of the expected shapes.
 
     Raises:
         Damaged: the files are not what was saved.
         UserError: the checkpoint belongs to another network, or cannot be reached.
     """
-    where = f"{checkpointer.directory}/{step}"
+    where = f"{checkpointer.orbax.directory}/{step}"
     abstract = jax.tree.map(
         lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
-        like,
-        shardings,
+        dict(like),
+        dict(shardings),
     )
     try:
         # A signal in the middle would come out of Orbax as a fault of the files.
         with interrupts.deferred(), _tasks_thrown_away():
             record = _record(checkpointer, step)
-            _refuse_another_network(where, record["arrays"], abstract)
-            state = checkpointer.load_checkpointables(step, {"state": abstract})["state"]
+            for name, tree in abstract.items():
+                _refuse_another_network(where, record["arrays"].get(name, {}), tree)
+            trees = checkpointer.orbax.load_checkpointables(step, abstract)
     except (UserError, Damaged):
         raise
     except Exception as error:  # noqa: BLE001  each layer below has its own for a damaged file
         _refuse_unreachable(where, error)
         raise Damaged(f"{where} is damaged ({_first_line(error)})") from None
-    found = fingerprints(state)
-    broken = [path for path, sum in record["arrays"].items() if found.get(path) != sum]
+    for name, tree in trees.items():
+        _check_fingerprints(where, record["arrays"][name], tree)
+    return Restored(trees, record["unlogged"])
+
+
+def _check_fingerprints(where: str, saved: Mapping[str, str], tree: Any) -> None:
+    found = fingerprints(tree)
+    broken = [path for path, sum in saved.items() if found.get(path) != sum]
     if broken:
         raise Damaged(f"{where} is damaged ({broken[0]} is not what was saved)")
-    return Restored(state, record["unlogged"])
 
 
 @contextlib.contextmanager
@@ -226,9 +261,9 @@ def _tasks_thrown_away() -> Iterator[None]:
 
 
 def _record(checkpointer: Checkpointer, step: int) -> dict[str, Any]:
-    record = dict(checkpointer.metadata(step).custom_metadata)
+    record = dict(checkpointer.orbax.metadata(step).custom_metadata)
     if record.pop("sha256", None) != _sha256(record):
-        raise Damaged(f"{checkpointer.directory}/{step} is damaged (its record is)")
+        raise Damaged(f"{checkpointer.orbax.directory}/{step} is damaged (its record is)")
     return record
 
 
@@ -259,10 +294,10 @@ def _refuse_unreachable(where: str, error: Exception) -> None:
 
 def _put_aside(checkpointer: Checkpointer, step: int) -> None:
     if jax.process_index() == 0:
-        checkpoint_mirror.put_aside(checkpointer.directory, step)
+        checkpoint_mirror.put_aside(checkpointer.orbax.directory, step)
     if jax.process_count() > 1:
         multihost_utils.sync_global_devices("damaged checkpoint put aside")
-    checkpointer.reload()
+    checkpointer.orbax.reload()
 
 
 @contextlib.contextmanager
@@ -274,9 +309,9 @@ def _writing(checkpointer: Checkpointer) -> Iterator[None]:
         full = any(word in str(error) for word in FULL)
         if not full and getattr(error, "errno", None) not in NOT_WRITABLE:
             raise
-        for remains in checkpointer.directory.glob("*.orbax-checkpoint-tmp*"):
+        for remains in checkpointer.orbax.directory.glob("*.orbax-checkpoint-tmp*"):
             remains.rmtree(missing_ok=True)
-        where = checkpoint_mirror.shown(checkpointer.directory)
+        where = checkpoint_mirror.shown(checkpointer.orbax.directory)
         raise UserError(
             f"{where}: cannot be written ({'no space left' if full else _first_line(error)}); the "
             "checkpoints before are whole: make room, and the same command goes on"

@@ -1,20 +1,14 @@
 """The resolved config of a workdir: checked, written once, compared with later requests."""
 
-import functools
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from ml_collections import ConfigDict
 
 from defect_jax import atomic
 from defect_jax.config_rules import rules_of
-from defect_jax.data.intensity import intensity
-from defect_jax.data.prepared import Prepared
-from defect_jax.data.records import DEFECT
-from defect_jax.data.synthetic_options import DEFAULT_KINDS
 from defect_jax.errors import UserError
-from defect_jax.metrics.slices import size_edges
 from defect_jax.paths import AnyPath, read_text
 from defect_jax.profile import span
 
@@ -32,27 +26,6 @@ FREE_FIELDS = (
     "compilation_cache",
     "profile",
 )
-LATER_FIELDS = {
-    "data.classes": [],
-    "data.tile_overlap_px": 0,
-    "data.cache_mb": 2000,
-    "model.num_classes": 1,
-    "model.block": "plain",
-    "model.prune": 0,
-    "model.localisation": "none",
-    "model.localisation_widths": [16, 32, 64, 128, 128],
-    "model.embedding": False,
-    "model.pixel_confidence": "none",
-    "model.window_px": 7,
-    "loss.defect_weight": 0.0,
-    "loss.weight_localised": False,
-    "loss.weight_dilation_px": 5,
-    "loss.refined_share": 0.5,
-    "train.localisation_steps": 0,
-    "evaluation.dtype": "float32",
-    "picture.classes": [DEFECT],
-    "balance.fixed.weights.localisation": 0.5,
-}
 # What comes after training, and may be chosen anew: what decides, and of which head.
 CHOSEN_AFTER = ("decision.", "model.prune")
 
@@ -64,7 +37,7 @@ def check(config: ConfigDict) -> None:
         UserError: naming the field and what it may be.
     """
     values = _flat(config)
-    span(config.get("profile", ""))
+    span(config.profile)
     for field, (holds, rule) in rules_of(config).items():
         if field not in values:
             raise UserError(f"config.{field} is missing: name the --config that has it")
@@ -72,41 +45,11 @@ def check(config: ConfigDict) -> None:
             raise UserError(f"config.{field} is {values[field]}: it must be {rule}")
 
 
-def resolve(config: ConfigDict, prepared: Prepared) -> ConfigDict:
-    """Adds what the prepared data decide: form and intensity of the pictures, their fingerprint.
-
-    Raises:
-        UserError: the network tells more or fewer classes apart than the masks have.
-    """
-    info, training = prepared.info, intensity(prepared.splits["train"])
+def resolve(config: ConfigDict, data_info: Mapping[str, Any]) -> ConfigDict:
+    """Add what the prepared data decide, see `data.data_info`."""
     resolved = ConfigDict(config.to_dict())
-    resolved.picture = ConfigDict(
-        {
-            "channels": info.channels,
-            "bit_depth": info.bit_depth,
-            "classes": class_names(config, info.classes),
-            "mean": training.mean,
-            "deviation": training.deviation,
-            "fingerprint": info.fingerprint,
-            "leaking": info.leaking,
-            "defect_edges_px": size_edges([row.defect_px for row in prepared.splits["train"].rows]),
-        }
-    )
+    resolved.data_info = ConfigDict(dict(data_info))
     return resolved
-
-
-def class_names(config: ConfigDict, classes: Sequence[str]) -> list[str]:
-    """Names of the classes that the network tells apart: those of the masks, or all in one."""
-    asked = config.model.num_classes
-    if asked == 1:
-        return [DEFECT]
-    if asked != len(classes):
-        names = ", ".join(classes)
-        raise UserError(
-            f"config.model.num_classes is {asked}: must be 1 (defect or not) or {len(classes)}, "
-            f"the classes of the masks ({names})"
-        )
-    return list(classes)
 
 
 def claim(workdir: AnyPath, config: ConfigDict) -> None:
@@ -135,25 +78,13 @@ def load(workdir: AnyPath) -> ConfigDict:
     """
     path = workdir / "config.json"
     try:
-        return with_later_fields(ConfigDict(json.loads(read_text(path))))
+        return ConfigDict(json.loads(read_text(path)))
     except FileNotFoundError:
         raise UserError(
             f"{path}: not there; train first, or name the --workdir of a trained network"
         ) from None
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: cannot be read: {error}") from error
-
-
-def with_later_fields(config: ConfigDict) -> ConfigDict:
-    """Gives a config of an older workdir the fields that came later, as things were before."""
-    generated = config.get("data", {}).get("name") == "synthetic"
-    later = LATER_FIELDS | ({"data.defect_kinds": list(DEFAULT_KINDS)} if generated else {})
-    for name, value in later.items():
-        *groups, field = name.split(".")
-        group = functools.reduce(lambda node, part: (node or {}).get(part), groups, config)
-        if group is not None and field not in group:
-            group[field] = value
-    return config
 
 
 def decisive(config: ConfigDict) -> dict[str, Any]:
@@ -164,8 +95,8 @@ def decisive(config: ConfigDict) -> dict[str, Any]:
 def refuse_differences(kept: ConfigDict, asked: ConfigDict, path: AnyPath) -> None:
     """Compares all fields that change results; `asked` may lack what only the data resolve."""
     before, now = _flat(kept), _flat(asked)
-    if not any(field.startswith("picture.") for field in now):
-        before = {f: value for f, value in before.items() if not f.startswith("picture.")}
+    if not any(field.startswith("data_info.") for field in now):
+        before = {f: value for f, value in before.items() if not f.startswith("data_info.")}
     fields = sorted(field for field in before.keys() | now.keys() if not _is_free(field))
     changes = [
         f"{field} was {before.get(field)}, is {now.get(field)}"

@@ -5,9 +5,17 @@ from collections.abc import Sequence
 from ml_collections import ConfigDict
 
 from defect_jax import configuration, hosts
-from defect_jax.best_checkpoint import best_average
+from defect_jax.best_checkpoint import (
+    decision_for,
+    image_shape,
+    read_history,
+    restore_best,
+    selection_scores,
+)
 from defect_jax.data.prepare import prepare
 from defect_jax.decision import DecisionRule
+from defect_jax.decision.apply import Thresholds
+from defect_jax.evaluator import Scores, make_evaluator
 from defect_jax.judging import judge
 from defect_jax.metrics.class_counts import BACKGROUND, ClassPixels
 from defect_jax.metrics.summary import Metrics
@@ -16,11 +24,8 @@ from defect_jax.paths import AnyPath
 from defect_jax.progress import say
 from defect_jax.report.page import Report, write_report
 from defect_jax.results import Results, picture_loader
-from defect_jax.scorers import make_scorer
-from defect_jax.scoring import Scores
 from defect_jax.sharding import make_mesh
-from defect_jax.validation import decide, decided_before, selection_scores
-from defect_jax.writers import read_history
+from defect_jax.validation import decide
 
 
 def evaluate(config: ConfigDict, workdir: AnyPath, split: str = "test") -> Metrics | None:
@@ -42,27 +47,27 @@ def evaluate(config: ConfigDict, workdir: AnyPath, split: str = "test") -> Metri
     mesh = make_mesh(config.mesh.data, config.mesh.fsdp)
     history = hosts.from_first(lambda: read_history(workdir))
     network = SegmentationNetwork(**config.model)
-    step, average = best_average(network, config, workdir, selection_scores(history), mesh)
-    made = decided_before(workdir, step, config)
+    scores = selection_scores(history)
+    step, ema = restore_best(network, image_shape(config), workdir, scores, mesh)
+    made = decision_for(workdir, step, config.model.prune, config.decision.to_dict())
     prepared = prepare(config.data, needed={split} if made else {"val", split})
     if not made:
-        compared = max(1, len(selection_scores(history)))
-        made = decide(network, average, prepared.splits["val"], config, mesh, step, compared)
+        compared = max(1, len(scores))
+        made = decide(network, ema, prepared.splits["val"], config, mesh, step, compared)
         if hosts.is_first():
             made.to_json(workdir / "decision.json")
             configuration.keep_decision(workdir, config)
     judged = prepared.splits[split]
-    scorer = make_scorer(network, judged, config, mesh)
-    given = (made.mask_threshold, made.pixel_threshold, made.min_area_px)
+    evaluate_split, thresholds = make_evaluator(network, judged, config, mesh), Thresholds.of(made)
     say(f"{split}: step {step}, thresholds from {made.chosen_on}: {shown(made)}")
     if not hosts.is_first():
-        scorer(average, *given)  # every host takes part, one writes
+        evaluate_split(ema, thresholds)  # every host takes part, one writes
         return None
-    classes = list(config.picture.classes)
+    classes = list(config.data_info.classes)
     results = Results(workdir / "eval" / split)
     path = (workdir / "eval" if split == "test" else results.final) / "report.html"
     with results:
-        scores = scorer(average, *given, on_mask=results.mask_of(judged, classes))
+        scores = evaluate_split(ema, thresholds, results.mask_of(judged, classes))
         judgement = judge(judged, scores, made, config, prepared.info.leaking)
         results.write_tables(judgement)
     report = Report(

@@ -4,18 +4,18 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 from jax import export as jax_export
-from ml_collections import ConfigDict
 
-from defect_jax.deployed import OUTPUTS, make_deployed
+from defect_jax.best_checkpoint import Trained, restore_trained
+from defect_jax.data.input_spec import InputSpec
+from defect_jax.decision.apply import Decision
+from defect_jax.deployed import make_program
 from defect_jax.errors import UserError
 from defect_jax.exported import card, int8, parity
-from defect_jax.exported.calibration import Calibration
+from defect_jax.exported.calibration import ExampleImages
 from defect_jax.exported.folder import written_whole
 from defect_jax.onnx_graph import to_onnx
 from defect_jax.paths import AnyPath, as_path, is_remote
-from defect_jax.predictor import Trained, restore
 from defect_jax.progress import say
 from defect_jax.sharding import one_device_mesh
 
@@ -44,13 +44,13 @@ def export(workdir: AnyPath, output: str, input: str | None = None) -> None:
     folder = as_path(output)
     if is_remote(folder):
         raise UserError(f"{FIELD}: {output} must be a folder of this machine")
-    trained = restore(workdir, one_device_mesh())
+    trained = restore_trained(workdir, one_device_mesh())
     if trained.config.evaluation.dtype != DTYPE:
         raise UserError(
             f"config.evaluation.dtype is {trained.config.evaluation.dtype}: exported files "
             f"calculate in {DTYPE}, and thresholds have to be chosen in it; train with that"
         )
-    pictures = None if input is None else Calibration(input, trained.config)
+    pictures = None if input is None else ExampleImages(input, trained.config)
     with written_whole(folder, FIELD) as partial:
         files, largest = models(trained)
         change = None
@@ -74,22 +74,26 @@ def models(trained: Trained) -> tuple[dict[str, bytes], float]:
     Raises:
         parity.Differs: they disagree.
     """
-    deployed, shape = make_deployed(*trained), input_shape(trained.config)
+    program, shape = make_program(*trained), input_shape(InputSpec.of(trained.config))
     say("writing the network as StableHLO …")
-    stablehlo = to_stablehlo(deployed, shape)
+    stablehlo = to_stablehlo(program, shape)
     say("writing the network as ONNX …")
-    onnx = to_onnx(deployed, {INPUT: shape}, OUTPUTS).SerializeToString()
-    largest = parity.check(stablehlo, onnx, trained.config)
+    onnx = to_onnx(program, {INPUT: shape}, Decision._fields).SerializeToString()
+    largest = parity.check(stablehlo, onnx, InputSpec.of(trained.config))
     return {STABLEHLO: stablehlo, ONNX: onnx}, largest
 
 
-def input_shape(config: ConfigDict) -> jax.ShapeDtypeStruct:
-    """Pictures of any number and any size, in the channels and depth that the network knows."""
-    sizes = jax_export.symbolic_shape(f"b, h, w, {config.picture.channels}")
-    return jax.ShapeDtypeStruct(sizes, jnp.uint8 if config.picture.bit_depth == 8 else jnp.uint16)
+def input_shape(spec: InputSpec) -> jax.ShapeDtypeStruct:
+    """Return images of any number and size, in the channels and depth that the network knows."""
+    sizes = jax_export.symbolic_shape(f"b, h, w, {spec.channels}")
+    return jax.ShapeDtypeStruct(sizes, spec.dtype)
 
 
 def to_stablehlo(function: Callable[..., Any], shape: jax.ShapeDtypeStruct) -> bytes:
     """The function for every platform, as `jax.export.deserialize` reads it."""
-    exported = jax_export.export(jax.jit(function), platforms=PLATFORMS)(shape)
+
+    def flat(image):  # the file shall need no class of ours
+        return tuple(function(image))
+
+    exported = jax_export.export(jax.jit(flat), platforms=PLATFORMS)(shape)
     return bytes(exported.serialize())

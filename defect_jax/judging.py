@@ -8,13 +8,15 @@ from ml_collections import ConfigDict
 
 from defect_jax.data.prepare import Split
 from defect_jax.decision import DecisionRule, PartDecision
+from defect_jax.decision.apply import rejects
 from defect_jax.decision.choose import FALLBACK_THRESHOLD
 from defect_jax.decision.combination import combined
 from defect_jax.decision.record import REJECTS_NOTHING
 from defect_jax.decision.sequential import NEVER_ACCEPTS, SequentialTest, decide
 from defect_jax.decision.shots import parts_of, running_scores
+from defect_jax.evaluator import Scores
 from defect_jax.metrics import ranking
-from defect_jax.metrics.calibration import calibrated, expected_calibration_error
+from defect_jax.metrics.calibration import expected_calibration_error, temperature_scale
 from defect_jax.metrics.class_counts import class_reasons
 from defect_jax.metrics.confidence import confidence_intervals
 from defect_jax.metrics.parts import Part, part_metrics
@@ -22,7 +24,6 @@ from defect_jax.metrics.picture import Picture, picture_iou, picture_metrics
 from defect_jax.metrics.slices import Slice, by_class, by_size, slice_metrics
 from defect_jax.metrics.summary import Metrics, join_metrics
 from defect_jax.progress import say
-from defect_jax.scoring import Scores
 
 LEAKING = {"leaking": 1}  # beside every number from a split that parts straddle
 UNDECIDED_PART = PartDecision("max", FALLBACK_THRESHOLD, 0, 0)
@@ -49,8 +50,8 @@ def judge(
     """
     pictures = to_pictures(split, scores, decision)
     parts = to_parts(pictures, decision)
-    slices = to_slices(split, pictures, config.picture.get("defect_edges_px"))
-    classes = list(config.picture.classes)
+    slices = to_slices(split, pictures, config.data_info.get("defect_edges_px"))
+    classes = list(config.data_info.classes)
     metrics = to_metrics(split, pictures, parts, slices, scores, decision, leaking, classes)
     return Judgement(pictures, parts, slices, metrics)
 
@@ -70,7 +71,7 @@ def to_pictures(split: Split, scores: Scores, decision: DecisionRule) -> list[Pi
                 label=row.label,
                 score=score,
                 mask_score=mask_score,
-                decision=int(score >= decision.threshold),
+                decision=int(rejects(score, decision.threshold)),
                 mask_decision=int(predicted > 0),
                 iou=picture_iou(inside, true, predicted),
                 intersection_px=inside,
@@ -99,7 +100,7 @@ def to_parts(pictures: Sequence[Picture], decision: DecisionRule) -> list[Part]:
                 label=int(truth),
                 pictures=len(running),
                 score=whole,
-                decision=int(whole >= rule.threshold),
+                decision=int(rejects(whole, rule.threshold)),
                 sequential_decision=rejected,
                 shots=shots,
             )
@@ -173,7 +174,7 @@ def combined_metrics(
     score = np.array([picture.score for picture in pictures])
     mask_score = np.array([picture.mask_score for picture in pictures])
     either = np.array([bool(p.decision or p.mask_decision) for p in pictures])
-    probability = calibrated(score, decision.temperature)
+    probability = temperature_scale(score, decision.temperature)
     metrics = _rates("either", label, either) | _rates("logistic", label, None)
     metrics["logistic_ap"] = None
     if decision.logistic is not None:

@@ -11,18 +11,19 @@ from ml_collections import ConfigDict
 
 from defect_jax import checkpoints, interrupts
 from defect_jax.balance_choice import measured_every_steps
+from defect_jax.best_checkpoint import SELECTION
 from defect_jax.compilation import Peeked, compile_all_ahead
 from defect_jax.data.pipeline import training_batches
 from defect_jax.data.prepare import Prepared
+from defect_jax.evaluator import make_evaluator
 from defect_jax.models.network import SegmentationNetwork
 from defect_jax.paths import AnyPath
 from defect_jax.profile import Profile
 from defect_jax.progress import say, track
-from defect_jax.scorers import make_scorer
 from defect_jax.sharding import rows_of_process, to_global
-from defect_jax.steps import TrainState
+from defect_jax.steps import TrainState, to_checkpointables
 from defect_jax.training_log import TrainingLog
-from defect_jax.validation import SELECTION, validation_numbers
+from defect_jax.validation import mask_thresholds, validation_numbers
 from defect_jax.writers import open_writer
 
 STEP, MEASURING_STEP = "training step", "training step that measures gradients"
@@ -51,15 +52,20 @@ class Loop:
         self.config, self.workdir, self.mesh = config, workdir, mesh
         self.train_split, self.val_split = prepared.splits["train"], prepared.splits["val"]
         self.checkpointer, self.history, self.scores = checkpointer, history, scores
-        self.score_val = make_scorer(network, self.val_split, config, mesh)
+        self.evaluate_val = make_evaluator(network, self.val_split, config, mesh)
 
-    def to_the_end(self, restored: checkpoints.Restored, step_fns: Mapping[str, Step]) -> None:
-        """Trains to `config.train.steps` from where the restored state is.
+    def to_the_end(
+        self, state: TrainState, unlogged: list[dict[str, float]], step_fns: Mapping[str, Step]
+    ) -> None:
+        """Train to `config.train.steps` from where the state is.
+
+        Args:
+            unlogged: numbers of the steps after the last line of metrics.jsonl.
 
         Raises:
             interrupts.Stopped: a signal came; a checkpoint is saved.
         """
-        self.state, first = restored.state, int(jax.device_get(restored.state.step))
+        self.state, first = state, int(jax.device_get(state.step))
         for step in [step for step in self.scores if step > first]:
             del self.scores[step]  # its checkpoint was damaged: it will be made again
         self.saved_step = first if first in checkpoints.steps(self.checkpointer) else None
@@ -68,7 +74,7 @@ class Loop:
             open_writer(self.workdir, self.history, first) as self.writer,
             jax.transfer_guard("disallow"),
         ):
-            self.log = TrainingLog(self.writer, self.config, first, restored.unlogged)
+            self.log = TrainingLog(self.writer, self.config, first, unlogged)
             try:
                 self._validate_if_due(first)
                 if first < self.config.train.steps:
@@ -112,7 +118,7 @@ class Loop:
         if not self._is_due(step) or step in self.scores:
             return
         self.writer.sync()
-        saving = checkpoints.begin_save(self.checkpointer, self.state, self.log.unlogged)
+        saving = checkpoints.begin_save(self.checkpointer, step, *self._saved())
         try:
             numbers = self._validate(step)
         finally:
@@ -123,13 +129,18 @@ class Loop:
 
     def _validate(self, step: int) -> dict[str, float | None]:
         start = time.monotonic()
-        scores = self.score_val(self.state.average, mask=0.5, pixel=0.5, area_px=1)
-        numbers = validation_numbers(self.val_split, scores, self.config)
+        scores = self.evaluate_val(self.state.ema, mask_thresholds(0.5, 0.5))
+        numbers = validation_numbers(self.val_split, scores, self.config.data_info.leaking)
         shown = ", ".join(f"{name} {value:.4f}" for name, value in numbers.items() if value)
         say(f"step {step} val: {shown} ({time.monotonic() - start:.1f} s)")
         return numbers
 
     def _save(self) -> None:
         self.writer.sync()
-        checkpoints.save(self.checkpointer, self.state, self.log.unlogged)
-        self.saved_step = int(jax.device_get(self.state.step))
+        step = int(jax.device_get(self.state.step))
+        checkpoints.save(self.checkpointer, step, *self._saved())
+        self.saved_step = step
+
+    def _saved(self) -> tuple[checkpoints.Trees, list[dict[str, float]], dict[int, float]]:
+        """Return what a checkpoint holds, and the scores by which older ones are kept."""
+        return to_checkpointables(self.state), self.log.unlogged, self.scores

@@ -1,4 +1,4 @@
-"""From per-task gradients to updates: balance, clipping and AdamW; the averaged weights."""
+"""From per-task gradients to updates: balance, clipping, AdamW; moving average of weights."""
 
 from typing import Any
 
@@ -51,17 +51,17 @@ def _is_localiser(params: Any) -> Any:
     return unflatten_dict({path: path[0] == LOCALISER for path in flatten_dict(params)})
 
 
-def averaged(average: Any, new: Any, step: Int[Array, ""], decay: float) -> Any:
-    """Exponential moving average of a tree, with a short memory in the first steps.
+def update_ema(ema: Any, new: Any, step: Int[Array, ""], decay: float) -> Any:
+    """Update the exponential moving average of a tree, with a short memory in the first steps.
 
     The effective decay is min(decay, (1 + step) / (10 + step)), so that a short run does not
     evaluate its own random initial weights.
 
-    >>> averaged(jnp.array(0.0), jnp.array(1.0), jnp.array(0), 0.999).item()
+    >>> update_ema(jnp.array(0.0), jnp.array(1.0), jnp.array(0), 0.999).item()
     0.8999999761581421
     """
     decay = jnp.minimum(decay, (1.0 + step) / (10.0 + step))
-    return jax.tree.map(lambda old, leaf: _mix(old, leaf, decay), average, new)
+    return jax.tree.map(lambda old, leaf: _mix(old, leaf, decay), ema, new)
 
 
 def _mix(

@@ -15,7 +15,6 @@ from defect_jax import interrupts
 from defect_jax.data.images import BadImage, inspect_image
 from defect_jax.data.raw_files import RawFiles
 from defect_jax.data.reading import threaded
-from defect_jax.data.tiles import is_tiled
 from defect_jax.errors import UserError
 from defect_jax.paths import AnyPath, as_path, is_remote
 from defect_jax.prediction.inputs import Input, absolute, open_input
@@ -25,8 +24,6 @@ from defect_jax.predictor import BATCH_SIZE, Predictor, Ready, load
 from defect_jax.progress import say, track
 from defect_jax.sharding import make_mesh
 
-MOST_LARGE = 1  # pictures waiting to be decided on, and to be written, where they may be large
-
 
 class Read(NamedTuple):
     """A picture that was read, or why it was not."""
@@ -34,7 +31,7 @@ class Read(NamedTuple):
     id: str
     origin: dict[str, str]  # the file's name and fingerprint
     image: np.ndarray | None = None
-    framed: Ready | None = None
+    ready: Ready | None = None
     fault: str = ""
 
 
@@ -65,12 +62,12 @@ def predict(input: str, output: str, workdir: AnyPath, max_megapixels: float, st
         raise UserError(f"{FIELD}: {output} must be a folder of this machine")
     mesh = make_mesh(data=-1, fsdp=1)
     predictor = load(workdir, BATCH_SIZE * mesh.size, mesh)
-    classes = list(predictor.config.picture.classes)
+    classes = list(predictor.config.data_info.classes)
     start = time.monotonic()
     with Outputs(folder, settings(input, workdir, predictor), len(classes)) as outputs:
         known = {id: line["sha256"] for id, line in outputs.lines.items() if "fault" not in line}
         look = partial(read, raw, predictor, known, max_megapixels)
-        waiting_most = MOST_LARGE if is_tiled(predictor.config) else None
+        waiting_most = predictor.spec.framing.most_waiting
         decided = decide(predictor, threaded(look, inputs, waiting_most), waiting_most)
         write = partial(write_files, outputs)
         for done in track(threaded(write, decided, waiting_most), "deciding", len(inputs)):
@@ -88,7 +85,7 @@ def settings(input: str, workdir: AnyPath, predictor: Predictor) -> dict[str, An
         "input": absolute(input),
         "defect_jax": defect_jax.__version__,
         "workdir": str(workdir),
-        "fingerprint": predictor.config.picture.fingerprint,
+        "fingerprint": predictor.config.data_info.fingerprint,
         "decision": dataclasses.asdict(predictor.rule),
     }
 
@@ -112,13 +109,13 @@ def read(
         if known.get(picture.id) == origin["sha256"]:
             return Read(picture.id, origin)
         _, image = inspect_image(data, max_megapixels)
-        framed = predictor.framed(image, raw.where(picture.name))
+        ready = predictor.ready(image, raw.where(picture.name))
     except (BadImage, OSError) as error:
         what = getattr(error, "strerror", None) or error
         return Read(picture.id, origin, fault=f"{raw.where(picture.name)}: {what}")
     except UserError as error:
         return Read(picture.id, origin, fault=str(error))
-    return Read(picture.id, origin, image, framed)
+    return Read(picture.id, origin, image, ready)
 
 
 def decide(
@@ -131,10 +128,10 @@ def decide(
     """
     while batch := list(islice(pictures, most or predictor.batch_size)):
         interrupts.boundary()
-        framed = [picture.framed for picture in batch if picture.framed is not None]
-        decisions = iter(predictor.decide(framed))
+        ready = [picture.ready for picture in batch if picture.ready is not None]
+        decisions = iter(predictor.decide(ready))
         for picture in batch:
-            yield picture, next(decisions) if picture.framed is not None else None
+            yield picture, next(decisions) if picture.ready is not None else None
 
 
 def write_files(outputs: Outputs, decided: tuple[Read, Any]) -> Done:
@@ -143,7 +140,7 @@ def write_files(outputs: Outputs, decided: tuple[Read, Any]) -> Done:
     if decision is None:
         return Done(picture, None)
     outputs.write_files(picture.id, picture.image, decision.mask)
-    return Done(picture._replace(image=None, framed=None), as_prediction(picture.id, decision))
+    return Done(picture._replace(image=None, ready=None), as_prediction(picture.id, decision))
 
 
 def record(outputs: Outputs, done: Done, strict: bool) -> None:

@@ -15,47 +15,36 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 from jax.sharding import Mesh
-from jaxtyping import Float32, Shaped, UInt, UInt8
+from jaxtyping import Float32, Shaped, UInt
 from ml_collections import ConfigDict
 
-from defect_jax import configuration, tiling
-from defect_jax.best_checkpoint import best_average
+from defect_jax.best_checkpoint import restore_trained
 from defect_jax.compiler_options import compiler_options
-from defect_jax.data.frame import Frame, filled_up, shares
-from defect_jax.data.letterbox import Placement, letterbox_image, place
-from defect_jax.data.tiles import Grid, is_tiled
+from defect_jax.data.framing import Letterbox, Tiling
+from defect_jax.data.input_spec import InputSpec, filled_up, to_float01
+from defect_jax.data.letterbox import Placement, letterbox_image
+from defect_jax.data.stitching import iter_tile_rows
+from defect_jax.data.unletterbox import inside, unletterbox_classes
 from defect_jax.decision import DecisionRule
-from defect_jax.errors import UserError
-from defect_jax.metrics.calibration import calibrated
-from defect_jax.models.flips import Probabilities
-from defect_jax.models.network import SegmentationNetwork
-from defect_jax.paths import AnyPath, as_path
-from defect_jax.predict_step import (
-    Judged,
+from defect_jax.decision.apply import (
+    Decision,
+    Marked,
     Thresholds,
-    inside,
-    judge_maps,
-    make_probabilities,
-    native_maps,
+    decide,
+    defect_probability,
+    mark,
+    mark_strips,
 )
+from defect_jax.errors import UserError
+from defect_jax.models.initialise import Variables
+from defect_jax.models.network import SegmentationNetwork
+from defect_jax.models.probabilities import Probabilities, make_probabilities
+from defect_jax.paths import AnyPath, as_path
 from defect_jax.sharding import batch_sharding, one_device_mesh, replicated
-from defect_jax.validation import decided_before, selection_scores
-from defect_jax.writers import read_history
 
-Pictures = Shaped[np.ndarray, "..."] | Sequence[Shaped[np.ndarray, "..."]]
+Images = Shaped[np.ndarray, "..."] | Sequence[Shaped[np.ndarray, "..."]]
 BATCH_SIZE = 8
 SMALLEST_CANVAS_PX = 32
-
-
-class Decision(NamedTuple):
-    """What is decided on one picture."""
-
-    probability: float  # of a defect, calibrated
-    rejected: bool  # the score reaches its threshold
-    mask: UInt8[np.ndarray, "h w"]  # decided class of each pixel, 0 = background
-    score: float  # of the classification head, as it is; without one, the mask's
-    mask_score: float  # highest probability of a pixel
-    mask_rejected: bool  # the mask marks anything
 
 
 def load(
@@ -72,157 +61,178 @@ def load(
         UserError: there is no trained network, or no decision for its best checkpoint.
     """
     mesh = mesh or one_device_mesh()
-    return Predictor(*restore(as_path(workdir), mesh), mesh, batch_size)
-
-
-class Trained(NamedTuple):
-    """A trained network and how it decides."""
-
-    network: SegmentationNetwork
-    config: ConfigDict  # resolved
-    average: Any  # averaged params and batch_stats
-    rule: DecisionRule
-
-
-def restore(workdir: AnyPath, mesh: Mesh) -> Trained:
-    """The best checkpoint of a workdir and the decision made for it.
-
-    Raises:
-        UserError: there is no trained network, or no decision for its best checkpoint.
-    """
-    config = configuration.load(workdir)
-    network = SegmentationNetwork(**config.model)
-    scores = selection_scores(read_history(workdir))
-    step, average = best_average(network, config, workdir, scores, mesh)
-    rule = decided_before(workdir, step, config)
-    if rule is None:
-        raise UserError(
-            f"{workdir}: holds no decision for its checkpoint {step}; run --mode=evaluate first"
-        )
-    return Trained(network, config, average, rule)
+    return Predictor(*restore_trained(as_path(workdir), mesh), mesh, batch_size)
 
 
 class Predictor:
-    """Decides on pictures; made by `load`.
-
-    The network sees batches of frames, all of one size. Each picture's probabilities are put back
-    onto it by themselves, on one of few canvases, so that a new size seldom means a new program.
-    """
+    """Decides on images; made by `load`."""
 
     def __init__(
         self,
         network: SegmentationNetwork,
         config: ConfigDict,
-        average: Any,
+        ema: Variables,
         rule: DecisionRule,
         mesh: Mesh,
         batch_size: int = BATCH_SIZE,
     ):
-        """Takes averaged params and batch_stats, on the devices of `mesh`, and their thresholds."""
-        self.config, self.rule, self.mesh = config, rule, mesh
+        """Take averaged weights, on the devices of `mesh`, and the rule made for them."""
+        self.config, self.rule, self.mesh, self.spec = config, rule, mesh, InputSpec.of(config)
         self.batch_size = -(-batch_size // mesh.size) * mesh.size
-        self._frame = Frame.of(config)
-        self._average = jax.device_put(average, replicated(mesh))
-        self._probabilities = jax.jit(
-            make_probabilities(network, config),
-            out_shardings=replicated(mesh),
-            compiler_options=compiler_options(),
+        info, evaluation = config.data_info, config.evaluation
+        program = make_probabilities(
+            network, info.mean, info.std, evaluation.dtype, evaluation.flips
         )
-        self._judge = jax.jit(_judge, static_argnames="canvas_px")
-        self._thresholds = Thresholds(
-            np.float32(rule.mask_threshold),
-            np.float32(rule.pixel_threshold),
-            np.int32(rule.min_area_px),
-        )
+        frames = _Frames(program, ema, mesh, self.batch_size)
+        self._marker = MARKERS[type(self.spec.framing)](self.spec, frames, Thresholds.of(rule))
 
-    def predict(self, images: Pictures) -> Decision | list[Decision]:
-        """Decides on one picture, or on several of any sizes.
+    def predict(self, images: Images) -> Decision | list[Decision]:
+        """Decide on one image, or on several of any sizes.
 
         Args:
             images: one of shape [h w] or [h w c]; or several, as a list of such or as [b h w c].
                 Grey or RGB, as the network was trained (grey is widened), uint8 or uint16.
 
         Returns:
-            One decision, or a list of them in the order of the pictures.
+            One decision, or a list of them in the order of the images.
 
         Raises:
-            UserError: a picture that the network cannot take, with its position.
+            UserError: an image that the network cannot take, with its position.
         """
         if isinstance(images, np.ndarray) and images.ndim < 4:
-            return self.decide([self.framed(images)])[0]
-        return self.decide([self.framed(image, f"picture {n}") for n, image in enumerate(images)])
+            return self.decide([self.ready(images)])[0]
+        return self.decide([self.ready(image, f"picture {n}") for n, image in enumerate(images)])
 
-    def framed(self, image: Shaped[np.ndarray, "..."], name: str = "the picture") -> "Ready":
-        """Checks a picture and brings it into the network's frame: the part to do in threads.
-
-        One that is looked at through tiles stays as it is.
+    def ready(self, image: Shaped[np.ndarray, "..."], name: str = "the picture") -> "Ready":
+        """Check an image and bring it into the form that `decide` takes: the part for threads.
 
         Raises:
             UserError: it cannot be used; `name` is named.
         """
-        frame = self._frame
-        image = frame.common(checked(image, name), name)
-        if is_tiled(self.config):
-            return image
-        limits = frame.min_scale, frame.max_scale, frame.max_stretch
-        placement = place(image.shape[:2], frame.size_px, *limits, name)
-        seen = letterbox_image(shares(image), placement, frame.size_px)
-        return Framed(seen, placement, image.shape[:2])
+        return self._marker.ready(self.spec.common(checked(image, name), name), name)
 
-    def decide(self, pictures: Sequence["Ready"]) -> list[Decision]:
-        """Decides on framed pictures, a batch after the other; on large ones one by one."""
-        if is_tiled(self.config):
-            return [self._through_tiles(picture) for picture in pictures]
-        size, decisions = self.batch_size, []
-        for start in range(0, len(pictures), size):
-            batch = pictures[start : start + size]
-            predicted = self._predict_frames(np.stack([picture.image for picture in batch]))
-            decisions += [
-                self._decision(_row(predicted, row), picture) for row, picture in enumerate(batch)
-            ]
-        return decisions
+    def decide(self, images: Sequence["Ready"]) -> list[Decision]:
+        """Decide on images that `ready` returned, as many at once as the network takes."""
+        found = (decide(marked, label, self.rule) for marked, label in self._marker.mark(images))
+        return [_on_host(decision) for decision in found]
 
-    def _predict_frames(self, image: Float32[np.ndarray, "b h w c"]) -> Probabilities:
-        """A single picture alone, more as a full batch, so that there are two programs at most."""
-        count = self.mesh.size if len(image) <= self.mesh.size else self.batch_size
-        filled = jax.device_put(filled_up(image, count), batch_sharding(self.mesh))
-        return self._probabilities(self._average, filled)
 
-    def _decision(self, predicted: Probabilities, picture: "Framed") -> Decision:
-        native = np.int32(picture.native_px)
-        canvas = tuple(canvas_side_px(side) for side in picture.native_px)
-        placement = np.float32(picture.placement)
-        judged = self._judge(predicted, placement, native, self._thresholds, canvas_px=canvas)
-        score, mask_score, mask = jax.device_get((judged.score, judged.mask_score, judged.classes))
-        mask = np.ascontiguousarray(mask[0, : native[0], : native[1]])
-        return self._ruled(float(score[0]), float(mask_score[0]), mask)
+class _Frames:
+    """The network on batches of frames, all of one size and of few counts."""
 
-    def _through_tiles(self, image: UInt[np.ndarray, "h w c"]) -> Decision:
-        native_px = image.shape[:2]
-        grid = Grid.of(self.config, native_px)
-        strips = tiling.look(image, grid, self._predict_frames, self.batch_size)
-        return self._ruled(*tiling.decide(strips, native_px, self._thresholds))
-
-    def _ruled(self, score: float, mask_score: float, mask: UInt8[np.ndarray, "h w"]) -> Decision:
-        return Decision(
-            probability=float(calibrated([score], self.rule.temperature)[0]),
-            rejected=score >= self.rule.threshold,
-            mask=mask,
-            score=score,
-            mask_score=mask_score,
-            mask_rejected=bool(mask.any()),
+    def __init__(self, program: Any, ema: Variables, mesh: Mesh, batch_size: int):
+        self.batch_size, self._mesh = batch_size, mesh
+        self._ema = jax.device_put(ema, replicated(mesh))
+        self._program = jax.jit(
+            program, out_shardings=replicated(mesh), compiler_options=compiler_options()
         )
+
+    def __call__(self, image: Float32[np.ndarray, "b h w c"]) -> Probabilities:
+        """Run a single frame alone, more as a full batch: there are two programs at most."""
+        count = self._mesh.size if len(image) <= self._mesh.size else self.batch_size
+        filled = jax.device_put(filled_up(image, count), batch_sharding(self._mesh))
+        return self._program(self._ema, filled)
 
 
 class Framed(NamedTuple):
-    """A picture as the network sees it, and how to get back."""
+    """An image as the network sees it, and how to get back."""
 
     image: Float32[np.ndarray, "h w c"]  # shares of the full range
     placement: Placement
     native_px: tuple[int, int]
 
 
-Ready = Framed | UInt[np.ndarray, "h w c"]  # the latter to be looked at through tiles
+Ready = Framed | UInt[np.ndarray, "h w c"]  # the latter to be cut into tiles
+
+
+class _WholeMarker:
+    """Marks images that are scaled into one frame each, a batch after the other.
+
+    Each image's probabilities are put back onto it by themselves, on one of few canvases, so that a
+    new size seldom means a new program.
+    """
+
+    def __init__(self, spec: InputSpec, frames: _Frames, thresholds: Thresholds):
+        self._framing, self._frames, self._thresholds = spec.framing, frames, thresholds
+        self._program = jax.jit(_mark, static_argnames="canvas_px")
+
+    def ready(self, image: UInt[np.ndarray, "h w c"], name: str) -> Framed:
+        placement = self._framing.place(image.shape[:2], name)
+        frame = letterbox_image(to_float01(image), placement, self._framing.size_px)
+        return Framed(frame, placement, image.shape[:2])
+
+    def mark(self, images: Sequence[Framed]) -> list[tuple[Marked, float | None]]:
+        found, size = [], self._frames.batch_size
+        for start in range(0, len(images), size):
+            batch = images[start : start + size]
+            predicted = self._frames(np.stack([image.image for image in batch]))
+            found += [self._one(predicted, row, image) for row, image in enumerate(batch)]
+        return found
+
+    def _one(
+        self, predicted: Probabilities, row: int, image: Framed
+    ) -> tuple[Marked, float | None]:
+        height, width = image.native_px
+        canvas = tuple(canvas_side_px(side) for side in image.native_px)
+        where = np.float32(image.placement), np.int32(image.native_px)
+        marked = self._program(predicted.mask[row], *where, self._thresholds, canvas_px=canvas)
+        label = None if predicted.label is None else predicted.label[row]
+        marked, label = jax.device_get((marked, label))
+        return (
+            # Python's numbers, or the rule's threshold would be rounded to float32 beside them.
+            Marked(float(marked.mask_score), int(marked.area_px), marked.classes[:height, :width]),
+            None if label is None else float(label),
+        )
+
+
+class _TiledMarker:
+    """Marks images through tiles, one image after the other."""
+
+    def __init__(self, spec: InputSpec, frames: _Frames, thresholds: Thresholds):
+        self._framing, self._frames, self._thresholds = spec.framing, frames, thresholds
+
+    def ready(self, image: UInt[np.ndarray, "h w c"], name: str) -> UInt[np.ndarray, "h w c"]:
+        del name  # every size will do
+        return image
+
+    def mark(self, images: Sequence[UInt[np.ndarray, "_ _ _"]]) -> list[tuple[Marked, Any]]:
+        return [self._one(image) for image in images]
+
+    def _one(self, image: UInt[np.ndarray, "h w c"]) -> tuple[Marked, float | None]:
+        native_px, label = image.shape[:2], None
+        rows = iter_tile_rows(
+            image, self._framing.grid(native_px), self._frames, self._frames.batch_size
+        )
+
+        def maps():
+            nonlocal label
+            for strip in rows:
+                label = strip.label
+                yield strip.maps
+
+        marked = mark_strips(maps(), native_px, self._thresholds)
+        return marked, label
+
+
+MARKERS = {Letterbox: _WholeMarker, Tiling: _TiledMarker}
+
+
+def _on_host(decision: Decision) -> Decision:
+    """Turn NumPy scalars into Python's, and the mask into memory of its own."""
+    mask = np.ascontiguousarray(decision.mask)
+    plain = {name: np.asarray(value) for name, value in decision._asdict().items()}
+    return Decision(**{name: v.item() if v.ndim == 0 else mask for name, v in plain.items()})
+
+
+def _mark(
+    mask: Any, placement: Any, native: Any, thresholds: Thresholds, canvas_px: tuple[int, int]
+) -> Marked:
+    """Mark one image from its frame's probabilities [h w classes]."""
+    maps = unletterbox_classes(mask[None], placement[None], native[None], canvas_px)
+    valid = inside(native[None], canvas_px)
+    probability = defect_probability(maps, 1, valid)
+    marked = mark(probability, maps.argmax(axis=1), thresholds, valid)
+    return jax.tree.map(lambda array: array[0], marked)
 
 
 def checked(image: Shaped[np.ndarray, "..."], name: str) -> UInt[np.ndarray, "h w c"]:
@@ -258,21 +268,3 @@ def canvas_side_px(side: int) -> int:
     if side <= octave:
         return octave
     return octave + -(-(side - octave) * 4 // octave) * octave // 4
-
-
-def _row(predicted: Probabilities, row: int) -> Probabilities:
-    label = None if predicted.label is None else predicted.label[row]
-    return Probabilities(predicted.mask[row], label)
-
-
-def _judge(
-    predicted: Probabilities,
-    placement: Any,
-    native: Any,
-    thresholds: Thresholds,
-    canvas_px: tuple[int, int],
-) -> Judged:
-    """Of one picture: its frame's probabilities [h w classes] and label [] to its decision."""
-    maps = native_maps(predicted.mask[None], placement[None], native[None], canvas_px)
-    label = None if predicted.label is None else predicted.label[None]
-    return judge_maps(maps, label, inside(native[None], canvas_px), thresholds)

@@ -41,8 +41,8 @@ def first_stage(config: ConfigDict) -> ConfigDict:
         num_classes=1,
         prune=0,
     )
-    if "picture" in stage:
-        stage.picture.classes = [DEFECT]
+    if "data_info" in stage:
+        stage.data_info.classes = [DEFECT]
     stage.loss.defect_weight = 0.0
     stage.train.steps = config.train.localisation_steps
     stage.train.localisation_steps = 0

@@ -1,4 +1,4 @@
-"""The two jitted functions of the program: one training step, one evaluation step."""
+"""The training step: a function of state and batch, jitted by its caller."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,11 +11,11 @@ from jaxtyping import Array, Float
 from ml_collections import ConfigDict
 
 from defect_jax import balance
-from defect_jax.metrics.accumulated import Accumulated
-from defect_jax.metrics.counts import picture_counts
+from defect_jax.checkpoints import EMA, STATE
+from defect_jax.models.initialise import Variables
 from defect_jax.models.network import SegmentationNetwork
-from defect_jax.optimizer import averaged
-from defect_jax.predict_step import Thresholds, inside, judge_maps, make_predict, normalise
+from defect_jax.models.probabilities import normalise
+from defect_jax.optimizer import update_ema
 from defect_jax.task_losses import task_losses
 
 Batch = dict[str, Any]
@@ -33,14 +33,25 @@ class TrainState:
     params: Any
     batch_stats: Any
     opt_state: Any
-    average: Any  # {"params", "batch_stats"}: moving averages, used for evaluation
+    ema: Variables  # exponential moving averages of params and batch_stats, used for evaluation
 
 
-def create_state(variables: Any, tx: optax.GradientTransformation) -> TrainState:
-    """Builds the state of step 0 from initial variables."""
+def create_state(variables: Variables, tx: optax.GradientTransformation) -> TrainState:
+    """Build the state of step 0 from initial variables."""
     params, batch_stats = variables["params"], variables.get("batch_stats", {})
-    average = {"params": params, "batch_stats": batch_stats}
-    return TrainState(jnp.zeros((), jnp.int32), params, batch_stats, tx.init(params), average)
+    ema = {"params": params, "batch_stats": batch_stats}
+    return TrainState(jnp.zeros((), jnp.int32), params, batch_stats, tx.init(params), ema)
+
+
+def to_checkpointables(state: TrainState) -> dict[str, Any]:
+    """Return what a checkpoint holds: the averaged weights are readable without the rest."""
+    fields = ("step", "params", "batch_stats", "opt_state")
+    return {STATE: {field: getattr(state, field) for field in fields}, EMA: state.ema}
+
+
+def from_checkpointables(trees: dict[str, Any]) -> TrainState:
+    """Return the state that a checkpoint holds."""
+    return TrainState(**trees[STATE], ema=trees[EMA])
 
 
 def make_train_step(
@@ -56,7 +67,7 @@ def make_train_step(
     """
 
     def train_step(state: TrainState, batch: Batch):
-        image = normalise(batch["image"], config.picture.mean, config.picture.deviation)
+        image = normalise(batch["image"], config.data_info.mean, config.data_info.std)
         dropout = jax.random.fold_in(jax.random.key(config.seed), state.step)
 
         def loss_fn(params):
@@ -75,35 +86,11 @@ def make_train_step(
         )
         params = optax.apply_updates(state.params, updates)
         new = {"params": params, "batch_stats": batch_stats}
-        average = averaged(state.average, new, state.step, config.optimizer.average_decay)
+        ema = update_ema(state.ema, new, state.step, config.optimizer.average_decay)
         metrics = {f"loss_{task}": loss for task, loss in losses.items()}
         metrics |= balance.measures(opt_state[0], losses)
         metrics["loss"] = sum(metrics[f"weight_{task}"] * loss for task, loss in losses.items())
         metrics["gradient_norm"] = optax.tree.get(opt_state, "gradient_norm")
-        return TrainState(state.step + 1, params, batch_stats, opt_state, average), metrics
+        return TrainState(state.step + 1, params, batch_stats, opt_state, ema), metrics
 
     return train_step
-
-
-def make_eval_step(
-    network: SegmentationNetwork, config: ConfigDict, canvas_px: tuple[int, int]
-) -> Callable[[Any, Batch, Thresholds, Accumulated], tuple[Accumulated, dict[str, Array]]]:
-    """Returns `eval_step(average, batch, thresholds, accumulated) -> (accumulated, outputs)`.
-
-    Everything is judged at native size: probabilities are put back onto the picture they came from,
-    and compared with the mask as it was drawn.
-    """
-
-    predict = make_predict(network, config, canvas_px)
-
-    def eval_step(average: Any, batch: Batch, thresholds: Thresholds, accumulated: Accumulated):
-        maps, label = predict(average, batch)
-        real = (batch["row"] >= 0)[:, None, None]
-        valid = inside(batch["native_size"], canvas_px) & real
-        judged = judge_maps(maps, label, valid, thresholds)
-        accumulated = accumulated.update(judged.probability, judged.classes, valid, batch)
-        result = picture_counts(judged.classes > 0, batch["native_mask"] > 0, valid)
-        scores = {"score": judged.score, "mask_score": judged.mask_score}
-        return accumulated, result | scores | {"row": batch["row"], "decided": judged.classes}
-
-    return eval_step

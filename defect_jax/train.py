@@ -10,8 +10,14 @@ from ml_collections import ConfigDict
 
 from defect_jax import checkpoints, configuration, hosts
 from defect_jax.balance_choice import measured_every_steps
-from defect_jax.best_checkpoint import best_average
+from defect_jax.best_checkpoint import (
+    image_shape,
+    read_history,
+    restore_best,
+    selection_scores,
+)
 from defect_jax.compiler_options import training_options
+from defect_jax.data.data_info import data_info
 from defect_jax.data.decoded import with_kept
 from defect_jax.data.prepare import Prepared, prepare
 from defect_jax.errors import UserError
@@ -30,9 +36,14 @@ from defect_jax.stages import (
     is_frozen,
     with_learnt,
 )
-from defect_jax.steps import TrainState, create_state, make_train_step
-from defect_jax.validation import refuse_empty_promise, selection_scores
-from defect_jax.writers import read_history
+from defect_jax.steps import (
+    TrainState,
+    create_state,
+    from_checkpointables,
+    make_train_step,
+    to_checkpointables,
+)
+from defect_jax.validation import refuse_empty_promise
 
 
 def train(config: ConfigDict, workdir: AnyPath, must_resume: bool = False) -> None:
@@ -57,7 +68,7 @@ def train(config: ConfigDict, workdir: AnyPath, must_resume: bool = False) -> No
     make_network(config), make_tx(config)  # what cannot be built is refused before data are read
     prepared = with_kept(prepare(config.data), config.data, ("train", "val"))
     refuse_empty_promise(config, prepared.splits["val"])
-    config = configuration.resolve(config, prepared)
+    config = configuration.resolve(config, data_info(prepared, config.model.num_classes))
     hosts.refuse_disagreement("the config or the data", configuration.decisive(config))
     if hosts.is_first():
         configuration.claim(workdir, config)
@@ -78,9 +89,9 @@ def learn_first_stage(
         configuration.claim(workdir, stage)
     fit(stage, workdir, prepared, mesh, {})
     scores = selection_scores(hosts.from_first(lambda: read_history(workdir)))
-    step, average = best_average(make_network(stage), stage, workdir, scores, mesh)
+    step, ema = restore_best(make_network(stage), image_shape(stage), workdir, scores, mesh)
     say(f"stage two begins with localisation of step {step}")
-    return jax.device_get(jax.jit(lambda tree: tree, out_shardings=replicated(mesh))(average))
+    return jax.device_get(jax.jit(lambda tree: tree, out_shardings=replicated(mesh))(ema))
 
 
 def fit(
@@ -96,9 +107,9 @@ def fit(
     scores = selection_scores(history)
     state, shardings = initial_state(network, tx, config, mesh, learnt)
     with checkpoints.open_checkpoints(workdir, scores) as checkpointer:
-        restored = resumed(checkpointer, state, shardings)
+        state, unlogged = resumed(checkpointer, state, shardings)
         loop = Loop(config, workdir, mesh, network, prepared, checkpointer, history, scores)
-        loop.to_the_end(restored, make_steps(network, tx, config, mesh, shardings))
+        loop.to_the_end(state, unlogged, make_steps(network, tx, config, mesh, shardings))
 
 
 def check_batch_size(config: ConfigDict, mesh: Mesh) -> None:
@@ -123,10 +134,9 @@ def initial_state(
     config: ConfigDict,
     mesh: Mesh,
     learnt: Mapping[str, Any],
-) -> tuple[TrainState, Any]:
+) -> tuple[TrainState, TrainState]:
     """Makes the state of step 0 on the devices, each array born where it will stay."""
-    shape = (1, *config.data.size, config.picture.channels)
-    variables = with_learnt(initial_variables(network, shape, config.seed), learnt)
+    variables = with_learnt(initial_variables(network, image_shape(config), config.seed), learnt)
     try:
         shapes = jax.eval_shape(lambda tree: create_state(tree, tx), variables)
     except ValueError as error:
@@ -140,14 +150,16 @@ def initial_state(
 
 
 def resumed(
-    checkpointer: checkpoints.Checkpointer, state: TrainState, shardings: Any
-) -> checkpoints.Restored:
-    """Returns what the newest whole checkpoint holds, or the initial state when there is none."""
-    restored = checkpoints.restore_newest(checkpointer, state, shardings)
+    checkpointer: checkpoints.Checkpointer, state: TrainState, shardings: TrainState
+) -> tuple[TrainState, list[dict[str, float]]]:
+    """Return the newest whole checkpoint's state and unlogged numbers, or the initial state."""
+    wanted = to_checkpointables(state), to_checkpointables(shardings)
+    restored = checkpoints.restore_newest(checkpointer, *wanted)
     if restored is None:
-        return checkpoints.Restored(state, [])
-    say(f"going on from step {int(jax.device_get(restored.state.step))}")
-    return restored
+        return state, []
+    state = from_checkpointables(restored.trees)
+    say(f"going on from step {int(jax.device_get(state.step))}")
+    return state, restored.unlogged
 
 
 def make_steps(
@@ -155,7 +167,7 @@ def make_steps(
     tx: optax.GradientTransformation,
     config: ConfigDict,
     mesh: Mesh,
-    shardings: Any,
+    shardings: TrainState,
 ) -> dict[str, Step]:
     """Jits the training step that measures gradient norms, and where needed the one that does not.
 

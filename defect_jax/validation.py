@@ -1,32 +1,29 @@
 """What the validation split is for: to pick the best checkpoint, and to make the decision."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from defect_jax import hosts
+from defect_jax.best_checkpoint import SELECTION
 from defect_jax.data.prepare import Split
 from defect_jax.decision import DecisionRule
+from defect_jax.decision.apply import Thresholds
 from defect_jax.decision.bound import allowed_misses
 from defect_jax.decision.choose import PROMISES, Validation, choose
 from defect_jax.decision.rules import too_few
 from defect_jax.errors import UserError
+from defect_jax.evaluator import Scores, make_evaluator
 from defect_jax.judging import LEAKING
 from defect_jax.metrics import ranking
+from defect_jax.models.initialise import Variables
 from defect_jax.models.network import SegmentationNetwork
-from defect_jax.paths import AnyPath
-from defect_jax.scorers import make_scorer
-from defect_jax.scoring import Scores
 
-SELECTION = "selection"  # the number by which checkpoints are compared
 NO_MASK = 2.0  # a mask threshold that no probability reaches: nothing is decided yet
 
 
-def validation_numbers(split: Split, scores: Scores, config: ConfigDict) -> dict[str, float | None]:
+def validation_numbers(split: Split, scores: Scores, leaking: bool) -> dict[str, float | None]:
     """Threshold-free scores of validation, and SELECTION, which picks the best checkpoint.
 
     The two halves of the job count alike: ranking the parts and finding the pixels.
@@ -41,30 +38,17 @@ def validation_numbers(split: Split, scores: Scores, config: ConfigDict) -> dict
     }
     halves = [numbers["image_ap"], numbers["pixel_ap"]]
     numbers |= {SELECTION: float(np.mean([half or 0.0 for half in halves]))}
-    return numbers | LEAKING if config.picture.leaking else numbers
+    return numbers | LEAKING if leaking else numbers
 
 
-def selection_scores(history: Sequence[Mapping[str, Any]]) -> dict[int, float]:
-    """Step -> the number by which checkpoints are compared, of the lines of metrics.jsonl."""
-    return {line["step"]: line[SELECTION] for line in history if line["split"] == "val"}
-
-
-def decided_before(workdir: AnyPath, step: int, config: ConfigDict) -> DecisionRule | None:
-    """The decision that the workdir has for this checkpoint, pruned so, and this wish, or None."""
-    path = workdir / "decision.json"
-    fields = hosts.from_first(
-        lambda: dataclasses.asdict(DecisionRule.from_json(path)) if path.exists() else None
-    )
-    if fields is None:
-        return None
-    made = DecisionRule.from_fields(path, fields)
-    wanted = step, config.model.prune, config.decision.to_dict()
-    return made if (made.checkpoint_step, made.prune, made.options) == wanted else None
+def mask_thresholds(mask: float, pixel: float) -> Thresholds:
+    """Return thresholds that one pixel is enough for."""
+    return Thresholds(np.float32(mask), np.float32(pixel), np.int32(1))
 
 
 def decide(
     network: SegmentationNetwork,
-    average: Any,
+    ema: Variables,
     val: Split,
     config: ConfigDict,
     mesh: Mesh,
@@ -77,14 +61,14 @@ def decide(
     marks in each picture.
 
     Args:
-        step: of the checkpoint that `average` comes from.
+        step: of the checkpoint that `ema` comes from.
         compared: checkpoints that were compared on this split before.
     """
-    score_val = make_scorer(network, val, config, mesh)
-    scores = score_val(average, mask=NO_MASK, pixel=NO_MASK, area_px=1)
+    evaluate_val = make_evaluator(network, val, config, mesh)
+    scores = evaluate_val(ema, mask_thresholds(NO_MASK, NO_MASK))
     pixel_threshold = scores.histogram.best_f1_threshold()
     pixel = NO_MASK if pixel_threshold is None else pixel_threshold
-    marked = score_val(average, mask=0.0, pixel=pixel, area_px=1)
+    marked = evaluate_val(ema, mask_thresholds(0.0, pixel))
     pictures = Validation(
         id=np.array([row.id for row in val.rows]),
         group=np.array([row.group for row in val.rows]),

@@ -9,7 +9,7 @@ import numpy as np
 from defect_jax import hosts
 from defect_jax.append import LineFile
 from defect_jax.board import open_board
-from defect_jax.paths import AnyPath, read_text
+from defect_jax.paths import AnyPath
 
 
 class MetricsWriter:
@@ -23,7 +23,7 @@ class MetricsWriter:
         """Opens both; lines after `first_step`, left by a run cut off later, are dropped.
 
         Args:
-            history: the lines that are there, see `read_history`.
+            history: the lines that are there, see `best_checkpoint.read_history`.
         """
         kept = [json.dumps(line) for line in history if line["step"] <= first_step]
         self._lines = LineFile(workdir / "metrics.jsonl", kept)
@@ -74,18 +74,6 @@ def open_writer(
 ) -> MetricsWriter | _Nothing:
     """The writer of this host: the first one of a run writes, the others do not."""
     return MetricsWriter(workdir, history, first_step) if hosts.is_first() else _Nothing()
-
-
-def read_history(workdir: AnyPath) -> list[dict]:
-    """All whole lines of `metrics.jsonl`; a last line cut off by a kill is left out."""
-    path = workdir / "metrics.jsonl"
-    history = []
-    for line in read_text(path).splitlines() if path.exists() else []:
-        try:
-            history.append(json.loads(line))
-        except json.JSONDecodeError:
-            break
-    return history
 
 
 def _plain(number: Any) -> float | None:

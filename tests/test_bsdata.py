@@ -8,8 +8,8 @@ import pytest
 import raw_data
 
 from defect_jax.data import bsdata
-from defect_jax.data.builders import data_set
 from defect_jax.data.check import check
+from defect_jax.data.data_sets import data_set
 from defect_jax.data.examine import examine
 from defect_jax.data.images import BadImage, decode_image
 from defect_jax.data.prepare import prepare

@@ -46,7 +46,7 @@ def test_temperature_is_the_minimum_of_the_log_loss():
     found = calibration.best_temperature(label, score)
 
     def loss(temperature):
-        p = calibration.calibrated(score, temperature)
+        p = calibration.temperature_scale(score, temperature)
         return -np.mean(label * np.log(p) + (1 - label) * np.log1p(-p))
 
     assert loss(found) <= min(loss(found * 1.001), loss(found / 1.001))
@@ -57,9 +57,11 @@ def test_temperature_is_the_minimum_of_the_log_loss():
 
 def test_calibration_keeps_the_order_and_moves_certainty_alone():
     score = np.array([0.0, 1e-9, 0.3, 0.5, 0.999, 1.0])
-    cool = calibration.calibrated(score, 2.0)
+    cool = calibration.temperature_scale(score, 2.0)
     assert (np.diff(cool) >= 0).all() and cool[3] == 0.5 and np.isfinite(cool).all()
-    np.testing.assert_allclose(calibration.calibrated(score[2:5], 1.0), score[2:5], rtol=1e-12)
+    np.testing.assert_allclose(
+        calibration.temperature_scale(score[2:5], 1.0), score[2:5], rtol=1e-12
+    )
 
 
 def test_logistic_combination_is_scikit_learns():

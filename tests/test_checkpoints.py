@@ -42,13 +42,27 @@ def assert_same(one, two):
     jax.tree.map(np.testing.assert_array_equal, one, two)
 
 
+def trees(state):
+    """A state, or its shardings, as a checkpoint holds them: the average is a tree of its own."""
+    return {"state": state, "ema": {"kernel": state.kernel}}
+
+
+def save(checkpointer, state, unlogged=(), scores=None):
+    step = int(state.step)
+    checkpoints.save(checkpointer, step, trees(state), list(unlogged), scores or {})
+
+
+def restore_newest(checkpointer, like, shardings):
+    return checkpoints.restore_newest(checkpointer, trees(like), trees(shardings))
+
+
 def saved(folder, *steps, scores=None):
-    """A folder of checkpoints; returns mesh, last state and shardings."""
+    """A folder of checkpoints; returns the last state and its shardings."""
     mesh = make_mesh(8, 1)
-    with checkpoints.open_checkpoints(folder, scores or {}) as checkpointer:
+    with checkpoints.open_checkpoints(folder) as checkpointer:
         for step in steps:
             state, shardings = state_of(step, mesh)
-            checkpoints.save(checkpointer, state, [{"loss": step / 3}])
+            save(checkpointer, state, [{"loss": step / 3}], scores)
     return state, shardings
 
 
@@ -56,19 +70,19 @@ def saved(folder, *steps, scores=None):
 @pytest.mark.parametrize("after", [(8, 1), (2, 4), (1, 8)])
 def test_what_is_saved_on_one_mesh_is_restored_on_another_bit_for_bit(before, after, tmp_path):
     state, _ = state_of(5, make_mesh(*before))
-    with checkpoints.open_checkpoints(tmp_path, {}) as checkpointer:
-        checkpoints.save(checkpointer, state, [])
+    with checkpoints.open_checkpoints(tmp_path) as checkpointer:
+        save(checkpointer, state)
     like, shardings = state_of(0, make_mesh(*after))
-    with checkpoints.open_checkpoints(tmp_path, {}) as checkpointer:
-        back = checkpoints.restore_newest(checkpointer, like, shardings)
-    assert back.state.kernel.sharding == shardings.kernel
-    assert_same(back.state, state)
+    with checkpoints.open_checkpoints(tmp_path) as checkpointer:
+        back = restore_newest(checkpointer, like, shardings)
+    assert back.trees["state"].kernel.sharding == shardings.kernel
+    assert_same(back.trees["state"], state)
 
 
 def test_numbers_that_no_line_holds_yet_come_back_exactly(tmp_path):
     state, shardings = saved(tmp_path, 7)
-    with checkpoints.open_checkpoints(tmp_path, {}) as checkpointer:
-        back = checkpoints.restore_newest(checkpointer, state, shardings)
+    with checkpoints.open_checkpoints(tmp_path) as checkpointer:
+        back = restore_newest(checkpointer, state, shardings)
     assert back.unlogged == [{"loss": 7 / 3}]
 
 
@@ -85,7 +99,8 @@ def damage(folder, step, seed):
     """Changes one byte that matters, or cuts a file off."""
     rng = random.Random(seed)
     names = ("d/*", "_METADATA", "ocdbt.process_0/d/*")
-    files = [f for name in names for f in sorted((folder / str(step) / "state").glob(name))]
+    kept = [f"{tree}/{name}" for tree in ("state", "ema") for name in names]
+    files = [f for name in kept for f in sorted((folder / str(step)).glob(name))]
     file = rng.choice([*files, folder / str(step) / "_CHECKPOINT_METADATA"])
     data = bytearray(file.read_bytes())
     if rng.random() < 0.3:
@@ -104,9 +119,9 @@ def test_what_comes_back_from_a_damaged_folder_is_always_something_saved(seed, t
     _, shardings = saved(tmp_path, 4, 8)
     like, _ = state_of(0, make_mesh(8, 1))
     damage(tmp_path / "checkpoints", 8, seed)
-    with checkpoints.open_checkpoints(tmp_path, {}) as checkpointer:
-        back = checkpoints.restore_newest(checkpointer, like, shardings)
-    assert_same(back.state, state_of(int(back.state.step), make_mesh(8, 1))[0])
+    with checkpoints.open_checkpoints(tmp_path) as checkpointer:
+        back = restore_newest(checkpointer, like, shardings)
+    assert_same(back.trees["state"], state_of(int(back.trees["state"].step), make_mesh(8, 1))[0])
 
 
 def break_arrays(folder):
@@ -120,24 +135,36 @@ def test_a_flipped_bit_is_told_and_the_one_before_is_used(tmp_path, capsys):
     _, shardings = saved(tmp_path, 4, 8)
     like, _ = state_of(0, make_mesh(8, 1))
     break_arrays(tmp_path / "checkpoints" / "8")
-    with checkpoints.open_checkpoints(tmp_path, {}) as checkpointer:
-        back = checkpoints.restore_newest(checkpointer, like, shardings)
-        assert int(back.state.step) == 4
+    with checkpoints.open_checkpoints(tmp_path) as checkpointer:
+        back = restore_newest(checkpointer, like, shardings)
+        assert int(back.trees["state"].step) == 4
         told = capsys.readouterr().err
         assert "checkpoints/8 is damaged" in told and "going on from the one before" in told
         assert (tmp_path / "damaged_checkpoints" / "8").is_dir()
         again, _ = state_of(8, make_mesh(8, 1))
-        checkpoints.save(checkpointer, again, [])  # the step is made again
+        save(checkpointer, again)  # the step is made again
         assert checkpoints.steps(checkpointer) == [4, 8]
+
+
+def test_the_average_is_read_without_the_state_and_the_other_way_round(tmp_path):
+    state, shardings = saved(tmp_path, 4)
+    break_arrays(tmp_path / "checkpoints" / "4")  # of the state alone
+    with checkpoints.open_checkpoints(tmp_path) as checkpointer:
+        wanted = {"ema": trees(state)["ema"]}, {"ema": trees(shardings)["ema"]}
+        back = checkpoints.restore(checkpointer, 4, *wanted)
+        assert list(back.trees) == ["ema"]
+        assert_same(back.trees["ema"], {"kernel": state.kernel})
+        with pytest.raises(checkpoints.Damaged):
+            checkpoints.restore(checkpointer, 4, {"state": state}, {"state": shardings})
 
 
 def test_nothing_but_damage_is_no_fresh_start(tmp_path):
     _, shardings = saved(tmp_path, 4)
     like, _ = state_of(0, make_mesh(8, 1))
     break_arrays(tmp_path / "checkpoints" / "4")
-    with checkpoints.open_checkpoints(tmp_path, {}) as checkpointer:
+    with checkpoints.open_checkpoints(tmp_path) as checkpointer:
         with pytest.raises(UserError, match="no whole checkpoint is left"):
-            checkpoints.restore_newest(checkpointer, like, shardings)
+            restore_newest(checkpointer, like, shardings)
 
 
 def test_a_signal_while_restoring_is_not_taken_for_damage(tmp_path, monkeypatch):
@@ -146,8 +173,8 @@ def test_a_signal_while_restoring_is_not_taken_for_damage(tmp_path, monkeypatch)
     monkeypatch.setattr(interrupts._Process, "came", None)
     interrupts.watch()
     try:
-        with checkpoints.open_checkpoints(tmp_path, {}) as checkpointer:
-            load = type(checkpointer).load_checkpointables
+        with checkpoints.open_checkpoints(tmp_path) as checkpointer:
+            load = type(checkpointer.orbax).load_checkpointables
 
             def interrupted(self, *arguments, **options):
                 try:
@@ -156,9 +183,9 @@ def test_a_signal_while_restoring_is_not_taken_for_damage(tmp_path, monkeypatch)
                     raise ValueError("incompatible handler") from error
                 return load(self, *arguments, **options)
 
-            monkeypatch.setattr(type(checkpointer), "load_checkpointables", interrupted)
+            monkeypatch.setattr(type(checkpointer.orbax), "load_checkpointables", interrupted)
             with pytest.raises(interrupts.Stopped):
-                checkpoints.restore_newest(checkpointer, state, shardings)
+                restore_newest(checkpointer, state, shardings)
             assert checkpoints.steps(checkpointer) == [4]
     finally:
         signal.signal(signal.SIGTERM, before)
@@ -167,41 +194,41 @@ def test_a_signal_while_restoring_is_not_taken_for_damage(tmp_path, monkeypatch)
 def test_another_network_is_refused_and_its_checkpoints_stay(tmp_path):
     state, shardings = saved(tmp_path, 4)
     like = state.replace(moment=jnp.zeros(32))
-    with checkpoints.open_checkpoints(tmp_path, {}) as checkpointer:
+    with checkpoints.open_checkpoints(tmp_path) as checkpointer:
         with pytest.raises(UserError, match=r"moment is float32\[64\], .* needs float32\[32\]"):
-            checkpoints.restore_newest(checkpointer, like, shardings)
+            restore_newest(checkpointer, like, shardings)
         assert checkpoints.steps(checkpointer) == [4]
 
 
 def test_no_checkpoint_is_none(tmp_path):
     like, shardings = state_of(0, make_mesh(8, 1))
-    with checkpoints.open_checkpoints(tmp_path, {}) as checkpointer:
-        assert checkpoints.restore_newest(checkpointer, like, shardings) is None
+    with checkpoints.open_checkpoints(tmp_path) as checkpointer:
+        assert restore_newest(checkpointer, like, shardings) is None
 
 
 def test_a_full_disk_is_one_line_and_leaves_the_checkpoints_before(tmp_path, monkeypatch):
     state, shardings = saved(tmp_path, 4)
     newer, _ = state_of(8, make_mesh(8, 1))
-    with checkpoints.open_checkpoints(tmp_path, {}) as checkpointer:
-        remains = checkpointer.directory / "8.orbax-checkpoint-tmp"
+    with checkpoints.open_checkpoints(tmp_path) as checkpointer:
+        remains = checkpointer.orbax.directory / "8.orbax-checkpoint-tmp"
 
         def full(*arguments, **options):
             remains.mkdir()
             raise OSError(errno.ENOSPC, "No space left on device")
 
         with monkeypatch.context() as patched:
-            patched.setattr(type(checkpointer), "save_checkpointables_async", full)
+            patched.setattr(type(checkpointer.orbax), "save_checkpointables_async", full)
             with pytest.raises(UserError, match="checkpoints before are whole: make room"):
-                checkpoints.save(checkpointer, newer, [])
+                save(checkpointer, newer)
         assert not remains.exists()
-        assert int(checkpoints.restore_newest(checkpointer, state, shardings).state.step) == 4
+        assert int(restore_newest(checkpointer, state, shardings).trees["state"].step) == 4
 
 
 def test_an_unfinished_save_is_never_seen(tmp_path):
     state, shardings = saved(tmp_path, 4)
     folder = tmp_path / "checkpoints"
     shutil.copytree(folder / "4", folder / "8.orbax-checkpoint-tmp")
-    with checkpoints.open_checkpoints(tmp_path, {}) as checkpointer:
+    with checkpoints.open_checkpoints(tmp_path) as checkpointer:
         assert checkpoints.steps(checkpointer) == [4]
 
 

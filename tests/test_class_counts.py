@@ -12,13 +12,13 @@ from sklearn import metrics as sk
 
 from defect_jax.data.prepare import Row, Split
 from defect_jax.decision import DecisionRule
+from defect_jax.evaluator import Scores
 from defect_jax.judging import class_metrics, to_metrics, to_parts, to_pictures
 from defect_jax.metrics.class_counts import ACCURACY, IOU, ClassCounts, class_reasons
 from defect_jax.metrics.counts import PixelCounts
 from defect_jax.metrics.histogram import PixelHistogram
 from defect_jax.metrics.regions import region_weights
 from defect_jax.metrics.wide import WideCount
-from defect_jax.scoring import Scores
 
 NAMES = ["crack", "pit", "stain"]
 SIDE = len(NAMES) + 1

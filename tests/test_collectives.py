@@ -47,7 +47,7 @@ def programs():
     config.model.widths = (8, 16, 64)
     config.model.decoder, config.model.attention = "unet", "none"  # compiles faster
     config.balance.measure_every_steps = 3
-    config.picture = {"channels": 1, "mean": 0.5, "deviation": 0.2}
+    config.data_info = {"channels": 1, "mean": 0.5, "std": 0.2}
     network, tx = SegmentationNetwork(**config.model), make_tx(config)
     found = {}
     for shape in ((8, 1), (2, 4)):

@@ -1,6 +1,5 @@
 """Configs: all shipped ones are valid, a bad value or another config is refused with its field."""
 
-import functools
 import json
 import pathlib
 
@@ -8,7 +7,6 @@ import pytest
 from ml_collections import ConfigDict
 
 from configs import (
-    base,
     bsdata,
     folder,
     ksdd2,
@@ -19,9 +17,10 @@ from configs import (
     synthetic_gaps,
 )
 from defect_jax import configuration, runtime
+from defect_jax.best_checkpoint import decision_for
+from defect_jax.data.data_info import class_names
 from defect_jax.decision import DecisionRule
 from defect_jax.errors import UserError
-from defect_jax.validation import decided_before
 
 VARIANTS = ("", "cpu", "debug")
 BEFORE = [  # those that were there before there were classes and localisation
@@ -129,50 +128,11 @@ def test_what_localisation_allows(localisation, field, value, is_good):
     ],
 )
 def test_the_network_tells_all_classes_of_the_masks_apart_or_none(asked, masks, names):
-    config = ConfigDict({"model": {"num_classes": asked}})
     if names:
-        assert configuration.class_names(config, masks) == names
+        assert class_names(asked, masks) == names
         return
     with pytest.raises(UserError, match=f"config.model.num_classes is {asked}: must be 1 .* or "):
-        configuration.class_names(config, masks)
-
-
-# Of a network of before localisation; what is not in this table was in every config.json.
-LATER = (*configuration.LATER_FIELDS, "data.defect_kinds", "balance.fixed.weights.localisation")
-
-
-def without_later_fields(config):
-    fields = json.loads(json.dumps(config.to_dict()))
-    for name in LATER:
-        groups, _, field = name.rpartition(".")
-        of_name(fields, groups).pop(field, None)
-    return fields
-
-
-def of_name(fields, name):
-    """What a dotted name stands for; an empty group where there is none."""
-    return functools.reduce(lambda group, part: group.get(part, {}), name.split("."), fields)
-
-
-def test_a_config_of_before_loads_with_the_defaults_of_today(tmp_path):
-    old = without_later_fields(synthetic.get_config()) | {"picture": {"channels": 1}}
-    (tmp_path / "config.json").write_text(json.dumps(old))
-    loaded, defaults = configuration.load(tmp_path), json.loads(json.dumps(base.base().to_dict()))
-    assert loaded.picture.to_dict() == {"channels": 1, "classes": ["defect"]}
-    for name, value in configuration.LATER_FIELDS.items():
-        if name != "picture.classes":
-            got = (of_name(config, name) for config in (loaded.to_dict(), defaults))
-            assert list(got) == [value, value], name
-
-
-@pytest.mark.parametrize(("module", "variant"), BEFORE)
-def test_a_run_of_before_goes_on_with_the_config_of_today(module, variant, tmp_path):
-    config = module.get_config(variant)
-    older = without_later_fields(config)
-    assert older != config.to_dict()
-    (tmp_path / "config.json").write_text(json.dumps(older))
-    configuration.claim(tmp_path, config)
-    assert configuration.decisive(configuration.load(tmp_path)) == configuration.decisive(config)
+        class_names(asked, masks)
 
 
 def test_another_config_is_refused_with_the_fields_that_differ(tmp_path):
@@ -229,7 +189,9 @@ def test_a_decision_holds_for_one_checkpoint_pruned_so_and_one_wish(
     made = DecisionRule(0.5, 0.4, 0.3, 8, 10, 5, prune=2, options=config.decision.to_dict())
     made.to_json(tmp_path / "decision.json")
     config.model.prune, config.decision.rule = prune, rule
-    assert decided_before(tmp_path, step, config) == (made if fits else None)
+    assert decision_for(tmp_path, step, prune, config.decision.to_dict()) == (
+        made if fits else None
+    )
 
 
 def test_a_decision_of_before_pruning_is_of_the_whole_network(tmp_path):
@@ -238,7 +200,7 @@ def test_a_decision_of_before_pruning_is_of_the_whole_network(tmp_path):
     fields = json.loads(path.read_text())
     del fields["prune"]
     path.write_text(json.dumps(fields))
-    assert decided_before(tmp_path, 8, config).prune == 0
+    assert decision_for(tmp_path, 8, 0, config.decision.to_dict()).prune == 0
 
 
 def test_a_missing_or_damaged_workdir_names_the_file(tmp_path):

@@ -12,7 +12,12 @@ from defect_jax.models.initialise import initial_variables
 from defect_jax.models.network import SegmentationNetwork
 from defect_jax.optimizer import make_tx
 from defect_jax.sharding import place_state, replicated, state_sharding, to_global
-from defect_jax.steps import create_state, make_train_step
+from defect_jax.steps import (
+    create_state,
+    from_checkpointables,
+    make_train_step,
+    to_checkpointables,
+)
 
 BEFORE, AFTER = 3, 2  # steps
 LAYOUTS = {"8": (8, 1), "1": (1, 1), "2x4": (2, 4)}
@@ -38,7 +43,7 @@ class Trained:
         config = ConfigDict(synthetic.get_config("debug").to_dict())
         config.model.update({"widths": (4, 8), "decoder": "unet"})
         config.balance.method = "gradnorm"
-        config.data.size, config.picture = (16, 16), {"mean": 0.4, "deviation": 0.1}
+        config.data.size, config.data_info = (16, 16), {"mean": 0.4, "std": 0.1}
         devices = np.array(jax.devices()[: data * fsdp]).reshape(data, fsdp)
         self.mesh = Mesh(devices, ("data", "fsdp"), axis_types=(AxisType.Auto,) * 2)
         network, tx = SegmentationNetwork(**config.model), make_tx(config)
@@ -49,8 +54,8 @@ class Trained:
         self.step = jax.jit(make_train_step(network, tx, config), out_shardings=out)
         state, _ = self.go_on(self.like, BEFORE)
         self.folder = folder
-        with checkpoints.open_checkpoints(folder, {}) as checkpointer:
-            checkpoints.save(checkpointer, state, [])
+        with checkpoints.open_checkpoints(folder) as checkpointer:
+            checkpoints.save(checkpointer, BEFORE, to_checkpointables(state), [], {})
         _, self.losses = self.go_on(state, AFTER)
 
     def go_on(self, state, steps):
@@ -62,8 +67,9 @@ class Trained:
         return state, losses
 
     def restored_from(self, folder):
-        with checkpoints.open_checkpoints(folder, {}) as checkpointer:
-            return checkpoints.restore_newest(checkpointer, self.like, self.shardings).state
+        wanted = to_checkpointables(self.like), to_checkpointables(self.shardings)
+        with checkpoints.open_checkpoints(folder) as checkpointer:
+            return from_checkpointables(checkpoints.restore_newest(checkpointer, *wanted).trees)
 
 
 @pytest.fixture(scope="module")

@@ -11,14 +11,16 @@ import pytest
 from tiny_predictor import RULE, surface, tiny_config, tiny_network, tiny_predictor
 
 from defect_jax import export as mode
-from defect_jax.deployed import OUTPUTS, make_deployed
+from defect_jax.best_checkpoint import Trained
+from defect_jax.data.input_spec import InputSpec
+from defect_jax.decision.apply import Decision
+from defect_jax.deployed import make_program
 from defect_jax.errors import UserError
 from defect_jax.exported import card, parity
 from defect_jax.onnx_graph import to_onnx
-from defect_jax.predictor import Trained
 
-COLOUR = {"picture.channels": 3, "picture.bit_depth": 16}
-CLASSES = {"model.num_classes": 3, "picture.classes": ["a", "b", "c"]}
+COLOUR = {"data_info.channels": 3, "data_info.bit_depth": 16}
+CLASSES = {"model.num_classes": 3, "data_info.classes": ["a", "b", "c"]}
 RICH = COLOUR | CLASSES | {"model.block": "separable"}
 FILLED = {"data.max_scale": 3.0, "data.max_stretch": 2.0}
 SIZES = [(32, 48), (20, 30), (100, 61), (300, 1)]
@@ -26,8 +28,8 @@ SIZES = [(32, 48), (20, 30), (100, 61), (300, 1)]
 
 def pictures(config):
     """Noisy surfaces of all sizes, black and white ones; each size is compiled anew."""
-    channels = config.picture.channels
-    dtype = np.uint8 if config.picture.bit_depth == 8 else np.uint16
+    channels = config.data_info.channels
+    dtype = np.uint8 if config.data_info.bit_depth == 8 else np.uint16
     made = [surface(*size, channels, dtype, seed) for seed, size in enumerate(SIZES)]
     flat = SIZES[0] if channels == 1 else (*SIZES[0], channels)
     return [*made, np.zeros(flat, dtype), np.full(flat, np.iinfo(dtype).max, dtype)]
@@ -56,23 +58,25 @@ def assert_agree(decision, outputs, tolerance=2e-5):
 )
 def test_the_function_decides_as_the_predictor_does(changes):
     config = tiny_config(**changes)
-    network, average = tiny_network(config)
-    deployed = jax.jit(make_deployed(network, config, average, RULE))
+    network, ema = tiny_network(config)
+    deployed = jax.jit(make_program(network, config, ema, RULE))
     predictor = tiny_predictor(**changes)
     for image in pictures(config):
         batch = image.reshape(1, *image.shape[:2], -1)
-        assert_agree(predictor.predict(image), dict(zip(OUTPUTS, deployed(batch), strict=True)))
+        assert_agree(
+            predictor.predict(image), dict(zip(Decision._fields, deployed(batch), strict=True))
+        )
 
 
 @pytest.fixture(scope="module", params=[{}, RICH], ids=["grey", "colour, classes, separable"])
 def made(request, tmp_path_factory):
     """A folder of exported files and the config of the network in them."""
     config = tiny_config(**request.param)
-    network, average = tiny_network(config)
+    network, ema = tiny_network(config)
     folder = tmp_path_factory.mktemp("export") / "model"
     with pytest.MonkeyPatch.context() as patch:
-        trained = Trained(network, config, average, RULE)
-        patch.setattr(mode, "restore", lambda workdir, mesh: trained)
+        trained = Trained(network, config, ema, RULE)
+        patch.setattr(mode, "restore_trained", lambda workdir, mesh: trained)
         mode.export(tmp_path_factory.mktemp("workdir"), str(folder))
     return folder, config, request.param
 
@@ -122,22 +126,26 @@ def test_a_file_runs_without_this_package(made, other, name, tmp_path):
     paths = [folder / name, tmp_path / "in.npy", tmp_path / "out.npz"]
     subprocess.run([sys.executable, "-c", script, *map(str, paths)], check=True, timeout=300)
     with np.load(tmp_path / "out.npz") as arrays:
-        outputs = dict(zip(OUTPUTS, arrays.values(), strict=True))
+        outputs = dict(zip(Decision._fields, arrays.values(), strict=True))
     assert_agree(tiny_predictor(**changes).predict(image), outputs)
 
 
 def test_the_card_says_what_goes_in_and_how_it_is_decided(made):
     folder, config, _ = made
     card = json.loads((folder / mode.CARD).read_text())
-    assert card["input"]["shape"] == ["b", "h", "w", config.picture.channels]
-    assert card["input"]["dtype"] == f"uint{config.picture.bit_depth}"
-    assert card["classes"] == config.picture.classes
+    assert card["input"]["shape"] == ["b", "h", "w", config.data_info.channels]
+    assert card["input"]["dtype"] == f"uint{config.data_info.bit_depth}"
+    assert card["classes"] == config.data_info.classes
     assert card["thresholds"]["threshold"] == RULE.threshold
     assert card["thresholds"]["chosen_on"] == "val"
     assert card["data"] == {"name": "synthetic", "fingerprint": "f"}
     assert card["metrics"] is None  # the workdir has no evaluation
     model = onnx.load(folder / mode.ONNX)
-    assert [output.name for output in model.graph.output] == list(card["outputs"]) == [*OUTPUTS]
+    assert (
+        [output.name for output in model.graph.output]
+        == list(card["outputs"])
+        == [*Decision._fields]
+    )
     assert set(card["files"]) == {mode.STABLEHLO, mode.ONNX}
 
 
@@ -145,9 +153,9 @@ def test_the_card_says_what_goes_in_and_how_it_is_decided(made):
 def exported(tmp_path, monkeypatch):
     """Exports a tiny network below `tmp_path`."""
     config = tiny_config()
-    network, average = tiny_network(config)
-    trained = Trained(network, config, average, RULE)
-    monkeypatch.setattr(mode, "restore", lambda workdir, mesh: trained)
+    network, ema = tiny_network(config)
+    trained = Trained(network, config, ema, RULE)
+    monkeypatch.setattr(mode, "restore_trained", lambda workdir, mesh: trained)
     return lambda name: mode.export(tmp_path / "workdir", str(tmp_path / name))
 
 
@@ -158,12 +166,14 @@ EVERYTHING = TILED | COLOUR | CLASSES | {"evaluation.flips": True}
 @pytest.mark.parametrize("changes", [TILED, EVERYTHING], ids=["grey", "everything"])
 def test_the_onnx_file_decides_through_tiles_as_the_predictor_does(changes):
     config = tiny_config(**changes)
-    deployed, shape = make_deployed(*tiled_network(config)), mode.input_shape(config)
-    model = parity.of_onnx(to_onnx(deployed, {"image": shape}, OUTPUTS).SerializeToString())
+    deployed, shape = make_program(*tiled_network(config)), mode.input_shape(InputSpec.of(config))
+    model = parity.of_onnx(
+        to_onnx(deployed, {"image": shape}, Decision._fields).SerializeToString()
+    )
     predictor = tiny_predictor(**changes)
-    dtype = np.dtype(f"uint{config.picture.bit_depth}")
+    dtype = np.dtype(f"uint{config.data_info.bit_depth}")
     for seed, size in enumerate([*SIZES, (33, 49), (1, 60)]):
-        image = surface(*size, config.picture.channels, dtype, seed)
+        image = surface(*size, config.data_info.channels, dtype, seed)
         batch = image.reshape(1, *size, -1)
         outputs = model(np.concatenate([batch, batch[:, ::-1]]))
         first = {name: array[:1] for name, array in outputs.items()}
@@ -172,24 +182,24 @@ def test_the_onnx_file_decides_through_tiles_as_the_predictor_does(changes):
 
 def test_the_stablehlo_file_decides_through_tiles_as_the_predictor_does():
     config = tiny_config(**TILED)
-    deployed, shape = make_deployed(*tiled_network(config)), mode.input_shape(config)
+    deployed, shape = make_program(*tiled_network(config)), mode.input_shape(InputSpec.of(config))
     model = parity.of_stablehlo(mode.to_stablehlo(deployed, shape))
     image = surface(100, 61)
     assert_agree(tiny_predictor(**TILED).predict(image), model(image[None, ..., None]), 1e-5)
 
 
 def tiled_network(config):
-    network, average = tiny_network(config)
-    return network, config, average, RULE
+    network, ema = tiny_network(config)
+    return network, config, ema, RULE
 
 
 def test_the_card_and_the_pictures_of_a_network_that_sees_tiles(tmp_path):
     config = tiny_config(**TILED, **{"data.min_scale": 0.9})
     rule = json.loads(card.card(config, RULE, tmp_path, {}, 0.0))["input"]["size_rule"]
     assert (rule["tile_px"], rule["overlap_px"], rule["scale"]) == ([32, 48], 16, 1.0)
-    sizes = [images.shape[1:3] for images in parity.pictures(config)]
+    sizes = [images.shape[1:3] for images in parity.pictures(InputSpec.of(config))]
     assert (67, 95) in sizes  # several tiles along both sides: nothing is scaled, nor refused
-    scaled = parity.pictures(tiny_config(**{"data.min_scale": 0.9}))
+    scaled = parity.pictures(InputSpec.of(tiny_config(**{"data.min_scale": 0.9})))
     assert (67, 25) not in [images.shape[1:3] for images in scaled] and (67, 25) in sizes
 
 
@@ -203,7 +213,7 @@ def test_models_that_disagree_are_not_written(exported, tmp_path, monkeypatch):
 def test_a_network_judged_in_another_dtype_is_refused(tmp_path, monkeypatch):
     config = tiny_config(**{"evaluation.dtype": "bfloat16"})
     trained = Trained(*tiny_network(config)[:1], config, None, RULE)
-    monkeypatch.setattr(mode, "restore", lambda workdir, mesh: trained)
+    monkeypatch.setattr(mode, "restore_trained", lambda workdir, mesh: trained)
     with pytest.raises(UserError, match="config.evaluation.dtype is bfloat16"):
         mode.export(tmp_path, str(tmp_path / "out"))
 

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from tiny_networks import TINY, images
 
-from defect_jax.models.flips import over_flips, probabilities
 from defect_jax.models.initialise import initial_variables
 from defect_jax.models.network import SegmentationNetwork
+from defect_jax.models.probabilities import over_flips, probabilities
 
 IMAGE = images(2, 8, 12, 1)
 MIRRORED = [lambda x: x, lambda x: x[:, ::-1], lambda x: x[:, :, ::-1], lambda x: x[:, ::-1, ::-1]]

@@ -18,15 +18,17 @@ from tiny_networks import shake
 from tiny_predictor import RULE, surface, tiny_config, tiny_network
 
 from defect_jax import export as mode
-from defect_jax.deployed import OUTPUTS, make_deployed
+from defect_jax.best_checkpoint import Trained
+from defect_jax.data.input_spec import InputSpec
+from defect_jax.decision.apply import Decision
+from defect_jax.deployed import make_program
 from defect_jax.errors import UserError
 from defect_jax.exported import int8, parity
-from defect_jax.exported.calibration import MOST_PICTURES, Calibration
-from defect_jax.models.flips import probabilities
+from defect_jax.exported.calibration import MOST_PICTURES, ExampleImages
 from defect_jax.models.initialise import initial_variables
 from defect_jax.models.network import SegmentationNetwork
+from defect_jax.models.probabilities import probabilities
 from defect_jax.onnx_graph import to_onnx
-from defect_jax.predictor import Trained
 
 SIZES = [(32, 48), (20, 30), (100, 61), (40, 40)]
 
@@ -159,9 +161,9 @@ def save(folder, count, *size, dtype=np.uint8):
 
 def test_pictures_are_taken_evenly_and_widened(tmp_path):
     path = save(tmp_path / "many", 2 * MOST_PICTURES + 1, 3, 4)
-    config = tiny_config(**{"picture.channels": 3, "picture.bit_depth": 16})
+    config = tiny_config(**{"data_info.channels": 3, "data_info.bit_depth": 16})
     for _ in range(2):  # as often as asked
-        taken = list(Calibration(path, config))
+        taken = list(ExampleImages(path, config))
         assert len(taken) == MOST_PICTURES
         assert {(image.shape, image.dtype.name) for image in taken} == {((1, 3, 4, 3), "uint16")}
     for image, number in ((taken[0], 0), (taken[-1], 2 * MOST_PICTURES)):
@@ -173,9 +175,13 @@ def test_pictures_are_taken_evenly_and_widened(tmp_path):
 def trained_and_files():
     """A tiny network, and its files without the one that takes time."""
     config = tiny_config(**{"data.min_scale": 0.3, "evaluation.flips": True})
-    network, average = tiny_network(config)
-    trained = Trained(network, config, average, RULE)
-    model = to_onnx(make_deployed(*trained), {mode.INPUT: mode.input_shape(config)}, OUTPUTS)
+    network, ema = tiny_network(config)
+    trained = Trained(network, config, ema, RULE)
+    model = to_onnx(
+        make_program(*trained),
+        {mode.INPUT: mode.input_shape(InputSpec.of(config))},
+        Decision._fields,
+    )
     return trained, {mode.STABLEHLO: b"", mode.ONNX: model.SerializeToString()}
 
 
@@ -183,7 +189,7 @@ def trained_and_files():
 def exported(trained_and_files, tmp_path, monkeypatch):
     """Exports it below `tmp_path`."""
     trained, files = trained_and_files
-    monkeypatch.setattr(mode, "restore", lambda workdir, mesh: trained)
+    monkeypatch.setattr(mode, "restore_trained", lambda workdir, mesh: trained)
     monkeypatch.setattr(mode, "models", lambda trained: (dict(files), 0.0))
     return lambda name, input: mode.export(tmp_path / "workdir", str(tmp_path / name), input)
 
@@ -199,7 +205,7 @@ def test_the_file_is_written_and_the_card_says_what_it_changes(exported, tmp_pat
     differences = [
         [
             abs(float(whole(image)[name][0]) - float(small(image)[name][0]))
-            for image in Calibration(input, tiny_config())
+            for image in ExampleImages(input, tiny_config())
         ]
         for name in parity.PROBABILITIES
     ]

@@ -15,9 +15,9 @@ from defect_jax.errors import UserError
 from defect_jax.losses.classification import classification_loss
 from defect_jax.losses.segmentation import segmentation_loss
 from defect_jax.models.fields import check_size
-from defect_jax.models.flips import probabilities
 from defect_jax.models.initialise import initial_variables
 from defect_jax.models.network import Outputs, SegmentationNetwork
+from defect_jax.models.probabilities import probabilities
 
 GRID = {"decoder": "grid", "localisation": "encoder", "classification_head": False}
 

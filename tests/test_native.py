@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from defect_jax.data.letterbox import place
-from defect_jax.native import to_native
+from defect_jax.data.unletterbox import unletterbox
 
 FRAME, CANVAS = (16, 24), (40, 48)
 
@@ -34,7 +34,7 @@ def bilinear(frame, placement, native):
 def test_equals_the_numpy_sampler_at_every_size(native, seed):
     frame = np.random.default_rng(seed).random(FRAME, np.float32)
     placement = place(native, FRAME, 0.0, 2.0, 3.0, "x")
-    got = to_native(
+    got = unletterbox(
         jnp.asarray(frame)[None],
         jnp.asarray(placement, jnp.float32)[None],
         jnp.asarray(native, jnp.int32)[None],
@@ -48,7 +48,7 @@ def test_equals_the_numpy_sampler_at_every_size(native, seed):
 def test_unscaled_pictures_come_back_bit_for_bit():
     frame = np.random.default_rng(1).random(FRAME, np.float32)
     placement = place((10, 20), FRAME, 1.0, 1.0, 1.0, "x")
-    got = to_native(
+    got = unletterbox(
         jnp.asarray(frame)[None],
         jnp.asarray(placement, jnp.float32)[None],
         jnp.asarray([[10, 20]], jnp.int32),

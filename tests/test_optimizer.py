@@ -1,10 +1,10 @@
-"""Schedule, decay mask and averaged weights against closed forms."""
+"""Schedule, decay mask and update_ema weights against closed forms."""
 
 import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from defect_jax.optimizer import averaged, learning_rate, make_tx
+from defect_jax.optimizer import learning_rate, make_tx, update_ema
 
 
 def config(**optimizer):
@@ -54,5 +54,5 @@ def test_average_follows_the_recurrence_with_a_short_start():
     for step, value in enumerate(values):
         decay = min(0.9, (1 + step) / (10 + step))
         expected = decay * expected + (1 - decay) * value
-        average = averaged(average, jnp.asarray(value, jnp.float32), jnp.asarray(step), 0.9)
+        average = update_ema(average, jnp.asarray(value, jnp.float32), jnp.asarray(step), 0.9)
     np.testing.assert_allclose(average, expected, rtol=1e-5)

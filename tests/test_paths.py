@@ -106,8 +106,8 @@ def test_texts_are_utf_8_and_one_put(buckets):
 
 def test_config_lives_in_a_bucket(buckets):
     workdir = as_path("s3://bucket/run")
-    config = {"seed": 1, "decision": {"rule": "best_f1"}, "model": {}}
-    config = configuration.with_later_fields(ConfigDict(config))
+    config = {"seed": 1, "decision": {"rule": "best_f1"}, "model": {"prune": 0}}
+    config = ConfigDict(config)
     configuration.claim(workdir, config)
     assert json.loads(paths.read_text(workdir / "config.json")) == config.to_dict()
     configuration.claim(workdir, config)

@@ -8,9 +8,10 @@ from ml_collections import ConfigDict
 
 from configs import folder, synthetic
 from defect_jax.configuration import resolve
-from defect_jax.data.frame import Frame
+from defect_jax.data.data_info import MOST_PICTURES, data_info, intensity
+from defect_jax.data.framing import Letterbox
 from defect_jax.data.images import decode_image
-from defect_jax.data.intensity import MOST_PICTURES, intensity
+from defect_jax.data.input_spec import InputSpec
 from defect_jax.data.loading import LoadNative
 from defect_jax.data.pipeline import (
     canvas_px,
@@ -29,7 +30,7 @@ def ready(tmp_path_factory):
     config = synthetic.get_config("debug").copy_and_resolve_references()
     config.data.data_dir = str(tmp_path_factory.mktemp("data"))
     prepared = prepare(config.data)
-    return resolve(config, prepared), prepared.splits
+    return resolve(config, data_info(prepared, 1)), prepared.splits
 
 
 def on_host(batch):
@@ -89,9 +90,9 @@ def test_another_seed_gives_another_order(ready):
 def test_evaluation_sees_every_picture_once_and_pads_the_last_batch(ready):
     config, splits = ready
     val = splits["val"]
-    batches = list(evaluation_batches(val, config, to_global(make_mesh(8, 1))))
+    batches = list(evaluated(val, config, to_global(make_mesh(8, 1))))
     rows = np.concatenate([batch["row"] for batch in batches])
-    assert len(batches) == evaluation_steps(val, config)
+    assert len(batches) == evaluation_steps(val, config.train.batch_size)
     assert rows[: len(val.rows)].tolist() == list(range(len(val.rows)))
     assert set(rows[len(val.rows) :].tolist()) <= {-1}
     last = batches[-1]
@@ -113,7 +114,7 @@ def three_classes(tmp_path_factory):
     config.data.classes = ("scratch", "dent", "stain")
     config.model.num_classes = 3
     prepared = prepare(config.data)
-    return resolve(config, prepared), prepared.splits
+    return resolve(config, data_info(prepared, 1)), prepared.splits
 
 
 def expected_ids(row):
@@ -131,7 +132,7 @@ def test_masks_of_batches_are_class_ids(three_classes):
         np.testing.assert_array_equal(batch["mask"].any(axis=(1, 2)), batch["label"] > 0)
     assert set(batch["label"].tolist()) == {0.0, 1.0}
     rows = splits["test"].rows
-    batches = list(evaluation_batches(splits["test"], config, on_host))
+    batches = list(evaluated(splits["test"], config))
     native = np.concatenate([batch["native_mask"] for batch in batches])[: len(rows)]
     np.testing.assert_array_equal(native[:, :12, :16], [expected_ids(row) for row in rows])
     framed = np.concatenate([batch["mask"] for batch in batches])[: len(rows)]
@@ -144,7 +145,7 @@ def test_a_network_of_one_class_sees_all_classes_as_one(three_classes):
     config, splits = three_classes
     binary = ConfigDict(config.to_dict())
     binary.model.num_classes = 1
-    assert Frame.of(binary).classes == 1
+    assert InputSpec.of(binary).classes == 1
     for ours, theirs in zip(batches_of(binary, splits), batches_of(config, splits), strict=True):
         for name in ours:
             change = np.uint8(theirs[name] > 0) if "mask" in name else theirs[name]
@@ -152,9 +153,18 @@ def test_a_network_of_one_class_sees_all_classes_as_one(three_classes):
             assert ours[name].dtype == theirs[name].dtype
 
 
+def evaluated(split, config, to_device=on_host):
+    spec = InputSpec.of(config)
+    return evaluation_batches(split, spec, config.data, config.train.batch_size, to_device)
+
+
+def input_spec(size_px, **known):
+    return InputSpec(Letterbox(size_px, 0.0, 1.0, 1.0), **known, mean=0.5, std=0.2)
+
+
 def batches_of(config, splits):
     training = training_batches(splits["train"], config, range(8), on_host, 0)
-    evaluation = evaluation_batches(splits["test"], config, on_host)
+    evaluation = evaluated(splits["test"], config)
     return [next(training), next(training), *evaluation]
 
 
@@ -164,7 +174,7 @@ def test_regions_are_those_of_any_class(tmp_path):
     image = raw_data.encoded(raw_data.picture(0))
     record = {"id": b"a", "image": image, "mask": encode_classes(ids), "label": 1}
     split = Split([record], [Row("a", "a", "scratch", 1, 12, 16, 24)])
-    frame = Frame((16, 16), 0.0, 1.0, 1.0, channels=1, bit_depth=8, classes=2)
+    frame = input_spec((16, 16), channels=1, bit_depth=8, classes=2)
     element = LoadNative(split, frame, (16, 16)).map(0)
     assert element["regions"] == 1
     weight = np.zeros((16, 16), np.float32)
@@ -173,7 +183,7 @@ def test_regions_are_those_of_any_class(tmp_path):
 
 
 def test_grey_joins_colour_and_eight_bit_joins_sixteen():
-    frame = Frame((4, 4), 0.0, 1.0, 1.0, channels=3, bit_depth=16, classes=1)
+    frame = input_spec((4, 4), channels=3, bit_depth=16, classes=1)
     widened = frame.common(np.array([[[0], [255]]], np.uint8), "x")
     assert widened.dtype == np.uint16
     assert widened.tolist() == [[[0, 0, 0], [65535, 65535, 65535]]]
@@ -189,7 +199,7 @@ def test_a_share_of_pictures_that_are_not_there_is_refused(ready):
 
 @pytest.mark.parametrize("image", [np.zeros((2, 2, 3), np.uint8), np.zeros((2, 2, 1), np.uint16)])
 def test_pictures_beyond_what_the_network_knows_are_refused_by_name(image):
-    frame = Frame((4, 4), 0.0, 1.0, 1.0, channels=1, bit_depth=8, classes=1)
+    frame = input_spec((4, 4), channels=1, bit_depth=8, classes=1)
     with pytest.raises(UserError, match="part_3: has .* trained on 1 of 8 bit"):
         frame.common(image, "part_3")
 
@@ -198,8 +208,8 @@ def test_intensity_is_that_of_the_training_pictures(ready):
     config, splits = ready
     shares = [decode_image(record["image"]) / 255 for record in splits["train"].source]
     assert len(shares) < MOST_PICTURES
-    assert config.picture.mean == pytest.approx(np.mean(shares), abs=6e-5)
-    assert config.picture.deviation == pytest.approx(np.std(shares), abs=6e-5)
+    assert config.data_info.mean == pytest.approx(np.mean(shares), abs=6e-5)
+    assert config.data_info.std == pytest.approx(np.std(shares), abs=6e-5)
 
 
 def test_intensity_of_a_large_or_even_split():

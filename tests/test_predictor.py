@@ -38,9 +38,9 @@ def assert_same(one, other):
 def test_a_decision_is_what_the_network_says_and_the_rule_makes_of_it():
     """A picture of the frame's size, which is neither scaled nor padded, by hand."""
     image = surface(32, 48, seed=5)
-    network, average = tiny_network(tiny_config())
+    network, ema = tiny_network(tiny_config())
     normalised = (image[None, ..., None] / 255 - 0.4) / 0.2
-    outputs = network.apply(average, jnp.asarray(normalised, jnp.float32), train=False)
+    outputs = network.apply(ema, jnp.asarray(normalised, jnp.float32), train=False)
     probability = special.expit(outputs.mask_logits).mean(0)[0, ..., 0]
     logit = float(outputs.label_logits[0])
     decision = tiny_predictor().predict(image)
@@ -89,7 +89,7 @@ def test_threads_share_a_predictor(predictor, pictures):
 
 
 def test_grey_is_widened_to_what_the_network_knows():
-    colour = tiny_predictor(**{"picture.channels": 3, "picture.bit_depth": 16})
+    colour = tiny_predictor(**{"data_info.channels": 3, "data_info.bit_depth": 16})
     grey = surface(40, 50)
     wide = np.repeat(grey[..., None], 3, axis=2)
     deep = wide.astype(np.uint16) * 257
@@ -119,7 +119,7 @@ def test_pictures_that_cannot_be_used_are_refused(predictor, image, says):
 
 
 def test_classes_and_networks_without_a_head():
-    classes = tiny_predictor(**{"model.num_classes": 3, "picture.classes": ["a", "b", "c"]})
+    classes = tiny_predictor(**{"model.num_classes": 3, "data_info.classes": ["a", "b", "c"]})
     assert set(np.unique(classes.predict(surface(60, 60)).mask)) <= {0, 1, 2, 3}
     headless = tiny_predictor(**{"model.classification_head": False})
     decision = headless.predict(surface(32, 48))
@@ -136,9 +136,9 @@ def test_few_canvases_serve_all_sizes(predictor):
     assert len({canvas_side_px(side) for side in range(1, 10_001)}) < 40
     for height in range(81, 96):
         predictor.predict(surface(height, 90))
-    programs = predictor._judge._cache_size()
+    programs = predictor._marker._program._cache_size()
     predictor.predict(surface(88, 83))
-    assert predictor._judge._cache_size() == programs
+    assert predictor._marker._program._cache_size() == programs
 
 
 def test_a_folder_without_a_network_is_refused(tmp_path):

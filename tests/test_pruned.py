@@ -10,10 +10,12 @@ from tiny_networks import TINY, images, shake
 from tiny_predictor import RULE, tiny_config, tiny_network
 
 from defect_jax import export as mode
-from defect_jax.deployed import OUTPUTS, make_deployed
-from defect_jax.models.flips import probabilities
+from defect_jax.data.input_spec import InputSpec
+from defect_jax.decision.apply import Decision
+from defect_jax.deployed import make_program
 from defect_jax.models.initialise import initial_variables
 from defect_jax.models.network import SegmentationNetwork
+from defect_jax.models.probabilities import probabilities
 from defect_jax.onnx_graph import to_onnx
 from defect_jax.train import make_network
 
@@ -102,9 +104,12 @@ def test_files_do_not_hold_what_is_left_out():
     changes = {"model.decoder": "unetplusplus", "model.widths": TINY, "model.prune": 1}
     changes |= {"model.classification_head": False, "evaluation.flips": True}
     config = tiny_config(**changes)
-    network, average = tiny_network(config)
-    deployed, shape = make_deployed(network, config, average, RULE), mode.input_shape(config)
-    kernels = {path: v for path, v in flatten_dict(average["params"]).items() if v.ndim == 4}
+    network, ema = tiny_network(config)
+    deployed, shape = (
+        make_program(network, config, ema, RULE),
+        mode.input_shape(InputSpec.of(config)),
+    )
+    kernels = {path: v for path, v in flatten_dict(ema["params"]).items() if v.ndim == 4}
     kept = {path for path in kernels if "/".join(path[:2]) in encoder(2) | masks(1)}
     assert 0 < len(kept) < len(kernels)
 
@@ -112,7 +117,7 @@ def test_files_do_not_hold_what_is_left_out():
     held = {path for path, value in kernels.items() if np.asarray(value).tobytes() in stablehlo}
     assert held == kept
 
-    graph = to_onnx(deployed, {mode.INPUT: shape}, OUTPUTS).graph
+    graph = to_onnx(deployed, {mode.INPUT: shape}, Decision._fields).graph
     weights = {node.input[1] for node in graph.node if node.op_type == "Conv"}
     sizes = {tensor.name: np.prod(tensor.dims) for tensor in graph.initializer}
     assert sum(sizes[name] for name in weights) == sum(kernels[path].size for path in kept)

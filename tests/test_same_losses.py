@@ -10,7 +10,7 @@ from flax import linen as nn
 from test_steps import batches, make_config
 
 from defect_jax.compiler_options import FOR, FOR_NARROW_TRAINING, compiler_options, training_options
-from defect_jax.models import encoder
+from defect_jax.models.encoders import plain
 from defect_jax.models.initialise import initial_variables
 from defect_jax.models.network import SegmentationNetwork
 from defect_jax.optimizer import make_tx
@@ -59,5 +59,5 @@ def test_joined_features_are_joined_again_for_the_gradient(as_it_is, monkeypatch
 
 
 def test_the_gradient_of_max_pooling_compares_in_place_of_searching(as_it_is, monkeypatch):
-    monkeypatch.setattr(encoder, "halved", lambda x: nn.max_pool(x, (2, 2), strides=(2, 2)))
+    monkeypatch.setattr(plain, "halved", lambda x: nn.max_pool(x, (2, 2), strides=(2, 2)))
     np.testing.assert_allclose(losses(TOLD), as_it_is, rtol=1e-5)

@@ -10,9 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jax import export
 
-from defect_jax.data.letterbox import letterbox_image, place
-from defect_jax.native import to_native
-from defect_jax.size_rule import framed, on_canvas, placed
+from defect_jax.data import letterbox, letterbox_jax
+from defect_jax.data.unletterbox import unletterbox
 
 TOLERANCE = 1e-5  # of the full range: both add float32 numbers, in another order
 SIDES = st.integers(1, 3000)
@@ -26,8 +25,8 @@ SIDES = st.integers(1, 3000)
 )
 @settings(max_examples=300, deadline=None)
 def test_a_picture_is_placed_where_the_loader_places_it(native, size, max_scale, max_stretch):
-    expected = place(native, size, 0.0, max_scale, max_stretch, "x")
-    found = placed(native, size, max_scale, max_stretch)
+    expected = letterbox.place(native, size, 0.0, max_scale, max_stretch, "x")
+    found = letterbox_jax.place(native, size, max_scale, max_stretch)
     assert tuple(found.tolist()) == expected
 
 
@@ -50,9 +49,10 @@ def test_a_picture_is_scaled_and_padded_as_the_loader_does(
     native, size, max_scale, max_stretch, channels
 ):
     image = np.random.default_rng(0).random((*native, channels), np.float32)
-    placement = place(native, size, 0.0, max_scale, max_stretch, "x")
-    expected = letterbox_image(image, placement, size)
-    found = framed(jnp.asarray(image)[None], placed(native, size, max_scale, max_stretch), size)
+    placement = letterbox.place(native, size, 0.0, max_scale, max_stretch, "x")
+    expected = letterbox.letterbox_image(image, placement, size)
+    place = letterbox_jax.place(native, size, max_scale, max_stretch)
+    found = letterbox_jax.letterbox_image(jnp.asarray(image)[None], place, size)
     np.testing.assert_allclose(found[0], expected, atol=TOLERANCE)
 
 
@@ -61,10 +61,10 @@ def test_one_program_serves_every_size():
 
     def there_and_back(image):
         batch, height, width, _ = image.shape
-        placement = placed((height, width), (16, 24), 1.0, 1.0)
-        frame = framed(image, placement, (16, 24))[..., 0] / 255
-        places, native = on_canvas(placement, batch, (height, width))
-        return to_native(frame, places, native, (height, width))
+        placement = letterbox_jax.place((height, width), (16, 24), 1.0, 1.0)
+        frame = letterbox_jax.letterbox_image(image, placement, (16, 24))[..., 0] / 255
+        places, native = letterbox_jax.on_canvas(placement, batch, (height, width))
+        return unletterbox(frame, places, native, (height, width))
 
     shape = jax.ShapeDtypeStruct(export.symbolic_shape("b, h, w, 1"), jnp.uint8)
     exported = export.export(jax.jit(there_and_back))(shape)

@@ -29,7 +29,7 @@ def staged(source, **changes):
 @sources
 def test_stage_one_is_localisation_alone_and_else_the_same_run(source):
     config = staged(source, **{"balance.method": "gradnorm"})
-    config.picture.classes = ["crack", "pit", "stain"]
+    config.data_info.classes = ["crack", "pit", "stain"]
     before = config.to_dict()
     stage = first_stage(config)
     assert config.to_dict() == before
@@ -41,7 +41,7 @@ def test_stage_one_is_localisation_alone_and_else_the_same_run(source):
         "model.embedding": False,
         "model.pixel_confidence": "none",
         "model.num_classes": 1,
-        "picture.classes": ["defect"],
+        "data_info.classes": ["defect"],
         "loss.defect_weight": 0.0,
         "train.steps": 6,
         "train.localisation_steps": 0,
@@ -86,7 +86,7 @@ def test_stage_two_begins_with_all_that_stage_one_has_learnt(source, norm):
     mesh = make_mesh(-1, 1)
     state, _ = initial_state(network, make_tx(config), config, mesh, learnt)
     begins = flatten_dict({"params": state.params, "batch_stats": state.batch_stats})
-    averages = flatten_dict(state.average)
+    averages = flatten_dict(state.ema)
     assert begins.keys() == before.keys() == averages.keys()
     for path, value in before.items():
         wanted = stage.get(path, value)
@@ -113,7 +113,7 @@ def trained(config):
         state, metrics = step(state, batch)
     trees.append({"params": state.params, "batch_stats": state.batch_stats})
     before, after = map(flatten_dict, trees)
-    return before, after, flatten_dict(state.average), metrics
+    return before, after, flatten_dict(state.ema), metrics
 
 
 def test_a_frozen_localiser_stays_bit_for_bit_and_all_else_moves():

@@ -12,14 +12,16 @@ from tiny_networks import class_batch, every_part
 from configs import synthetic
 from defect_jax.balance import measures, task_gradients
 from defect_jax.balance_choice import METHODS
+from defect_jax.decision.apply import Thresholds, decide_mask, mark
 from defect_jax.errors import UserError
+from defect_jax.evaluator import frames_program, make_eval_step
 from defect_jax.metrics.accumulated import Accumulated
 from defect_jax.models.initialise import initial_variables
 from defect_jax.models.network import Outputs, SegmentationNetwork
+from defect_jax.models.probabilities import normalise
 from defect_jax.optimizer import make_tx
-from defect_jax.predict_step import Thresholds, decide_mask, normalise
 from defect_jax.sharding import batch_sharding, place_state, replicated, state_sharding, to_global
-from defect_jax.steps import create_state, make_eval_step, make_train_step
+from defect_jax.steps import create_state, make_train_step
 from defect_jax.task_losses import task_losses
 
 STEPS = 20
@@ -33,7 +35,7 @@ def make_config(**model):
     config.train.steps = STEPS
     config.data.size = (16, 16)
     config.optimizer.learning_rate = 0.02
-    config.picture = {"mean": 0.4, "deviation": 0.1}
+    config.data_info = {"mean": 0.4, "std": 0.1}
     return config
 
 
@@ -230,8 +232,9 @@ def test_mask_is_decided_only_where_its_picture_is_rejected():
 
     def decide(area_px, valid):
         thresholds = Thresholds(jnp.array(0.8), jnp.array(0.5), jnp.array(area_px))
-        score = probability.max(axis=(1, 2))
-        return decide_mask(probability, score, valid, thresholds)[:, 0].astype(int).tolist()
+        marked = mark(probability, jnp.zeros_like(valid, int), thresholds, valid)
+        whole = jnp.where(valid, probability, 0.0).max(axis=(1, 2))
+        return decide_mask(marked._replace(mask_score=whole), thresholds)[:, 0].tolist()
 
     everywhere = jnp.ones_like(valid)
     assert decide(1, everywhere) == [[0, 1, 1], [0, 0, 0], [0, 0, 1]]
@@ -267,7 +270,9 @@ def test_classes_are_decided_and_counted_at_native_size(shape):
     assert len(np.unique(ids)) > 2
 
     nothing = Accumulated.empty(3)
-    step = jax.jit(make_eval_step(network, config, (16, 16)), out_shardings=replicated(mesh))
+    step = jax.jit(
+        make_eval_step(frames_program(network, config), (16, 16)), out_shardings=replicated(mesh)
+    )
     given = Thresholds(np.float32(0.0), np.float32(pixel), np.int32(1))
     counted, result = step(variables, to_global(mesh)(batch), given, nothing)
     np.testing.assert_array_equal(result["decided"][:7, :12, :10], ids)

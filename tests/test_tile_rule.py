@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from jax import export
 
 from defect_jax.data import tiles
-from defect_jax.models.flips import Probabilities
-from defect_jax.stitching import strips
-from defect_jax.tile_rule import Side, through_tiles
+from defect_jax.data.stitching import strips
+from defect_jax.data.tiles_jax import TileAxis, through_tiles
+from defect_jax.models.probabilities import Probabilities
 
 SIZE_PX, OVERLAP_PX = (16, 24), 8  # half of one side: every row of a tile is shared
 TOLERANCE = 1e-6
@@ -21,13 +21,13 @@ TOLERANCE = 1e-6
 @settings(max_examples=300)
 def test_a_side_has_the_tiles_that_the_loader_cuts(picture_px, tile_px, overlap_px):
     side = picture_px, max(tile_px, 2 * overlap_px), overlap_px
-    expected, found = tiles.Side(*side), Side(*side)
+    expected, found = tiles.TileAxis(*side), TileAxis(*side)
     assert (found.tiles, found.before_px) == (expected.tiles, expected.before_px)
 
 
 @pytest.mark.parametrize("picture_px", [1, 2, 7, 16, 17, 100])
 def test_a_tile_shows_the_pixels_that_the_loader_cuts(picture_px):
-    expected, found = tiles.Side(picture_px, 16, 5), Side(picture_px, 16, 5)
+    expected, found = tiles.TileAxis(picture_px, 16, 5), TileAxis(picture_px, 16, 5)
     for tile in range(expected.tiles):
         np.testing.assert_array_equal(
             found.picture_positions(tile), expected.picture_positions(tile)
@@ -47,7 +47,7 @@ def by_hand(image):
     """The same of one picture [h w c], from the tiles of the loader."""
     grid = tiles.Grid(
         *(
-            tiles.Side(native, size, OVERLAP_PX)
+            tiles.TileAxis(native, size, OVERLAP_PX)
             for native, size in zip(image.shape[:2], SIZE_PX, strict=True)
         )
     )

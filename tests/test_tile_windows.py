@@ -8,32 +8,31 @@ from hypothesis import strategies as st
 from defect_jax.data.letterbox import letterbox_image, letterbox_mask, valid_area
 from defect_jax.data.sampling import SamplingPlan
 from defect_jax.data.tile_windows import (
-    TilePlan,
     Window,
     choose,
     part,
-    placed,
+    place_window,
     window_px,
 )
-from defect_jax.data.tiles import Side
+from defect_jax.data.tiles import TileAxis
 
 LABELS = (1, 0, 1, 1, 0, 1)
 
 
 def test_wishes_are_balanced_and_tiles_without_a_defect_are_of_every_picture():
-    plan = TilePlan(SamplingPlan(LABELS, 120, 0.5, seed=3))
-    wishes = [plan[position] for position in range(len(plan))]
-    rows = {wanted: [w.row for w in wishes if w.defective is wanted] for wanted in (True, False)}
+    plan = SamplingPlan(LABELS, 120, 0.5, seed=3, good_are_of_good=False)
+    requests = [plan[position] for position in range(len(plan))]
+    rows = {wanted: [w.row for w in requests if w.defective is wanted] for wanted in (True, False)}
     assert len(rows[True]) == len(rows[False]) == 60
     assert {row: rows[True].count(row) for row in (0, 2, 3, 5)} == dict.fromkeys((0, 2, 3, 5), 15)
     assert {row: rows[False].count(row) for row in range(6)} == dict.fromkeys(range(6), 10)
 
 
 def test_without_a_share_every_picture_comes_as_it_is():
-    plan = TilePlan(SamplingPlan(LABELS, 12, None, seed=3))
-    wishes = [plan[position] for position in range(12)]
-    assert {wish.defective for wish in wishes} == {None}
-    assert sorted(wish.row for wish in wishes) == sorted(2 * list(range(6)))
+    plan = SamplingPlan(LABELS, 12, None, seed=3, good_are_of_good=False)
+    requests = [plan[position] for position in range(12)]
+    assert {wish.defective for wish in requests} == {None}
+    assert sorted(wish.row for wish in requests) == sorted(2 * list(range(6)))
 
 
 @settings(max_examples=50)
@@ -59,7 +58,7 @@ def test_a_window_shows_what_is_wished_for(picture_px, sides, overlap_px, wanted
         if length <= side:
             assert length - side <= start <= 0  # the whole of it
         else:
-            beyond = Side(length, side, min(overlap_px, side // 2)).before_px
+            beyond = TileAxis(length, side, min(overlap_px, side // 2)).before_px
             assert -beyond <= start <= length - side + beyond
 
 
@@ -88,7 +87,7 @@ def test_small_defects_are_seen_as_often_as_large_ones():
 )
 def test_a_part_is_placed_where_its_window_has_it(window):
     image = np.random.default_rng(0).integers(0, 256, (20, 40, 1)).astype(np.uint8)
-    placement = placed(window, (20, 40), (16, 16))
+    placement = place_window(window, (20, 40), (16, 16))
     frame = letterbox_image(part(image, window), placement, (16, 16))
     rows, columns = (np.arange(16) + start for start in window[:2])
     inside = np.ix_((rows >= 0) & (rows < 20), (columns >= 0) & (columns < 40))
@@ -110,7 +109,7 @@ def test_a_larger_window_is_shrunk_into_the_frame(seed):
     mask = np.zeros((100, 140), np.uint8)
     mask[40, 60] = 1
     window = choose(mask, sides, 16, True, rng)
-    placement = placed(window, mask.shape, (32, 48))
+    placement = place_window(window, mask.shape, (32, 48))
     assert placement.top >= 0 and placement.top + placement.height <= 32
     assert placement.left >= 0 and placement.left + placement.width <= 48
     assert letterbox_mask(part(mask, window), placement, (32, 48)).any()

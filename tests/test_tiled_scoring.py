@@ -8,18 +8,20 @@ from sklearn.metrics import average_precision_score
 from tiny_predictor import tiny_network
 
 from configs import synthetic
-from defect_jax import tiling
 from defect_jax.configuration import check, resolve
+from defect_jax.data.data_info import data_info
 from defect_jax.data.images import decode_image
 from defect_jax.data.pipeline import training_batches
 from defect_jax.data.prepare import Split, prepare
+from defect_jax.data.stitching import iter_tile_rows
 from defect_jax.data.stored import decode_classes
 from defect_jax.data.tiles import Grid
 from defect_jax.decision import DecisionRule
+from defect_jax.decision.apply import Thresholds
 from defect_jax.errors import UserError
+from defect_jax.evaluator import make_evaluator
 from defect_jax.metrics.picture import read_predictions
 from defect_jax.predictor import Predictor, load
-from defect_jax.scorers import make_scorer
 from defect_jax.sharding import make_mesh, one_device_mesh, replicated
 from defect_jax.train import train
 
@@ -45,47 +47,47 @@ def ready(tmp_path_factory):
     chosen = [*defective_first[:1], *defective_first[1 - PICTURES :]]
     few = Split([split.source[row] for row in chosen], [split.rows[row] for row in chosen])
     assert sum(row.label for row in few.rows) == 1
-    config = resolve(config, prepared)
+    config = resolve(config, data_info(prepared, 1))
     return config, *tiny_network(config), few, prepared.splits["train"]
 
 
-def scored(ready, mesh, **thresholds):
-    config, network, average, split, _ = ready
+def scored(ready, mesh, thresholds):
+    config, network, ema, split, _ = ready
     masks = {}
-    placed = jax.device_put(average, replicated(mesh))
-    score = make_scorer(network, split, config, mesh)
-    return score(placed, on_mask=masks.__setitem__, **thresholds), masks
+    placed = jax.device_put(ema, replicated(mesh))
+    score = make_evaluator(network, split, config, mesh)
+    return score(placed, thresholds, masks.__setitem__), masks
 
 
 @pytest.fixture(scope="module")
 def expected(ready):
     """Every picture's map by the predictor's own way; and thresholds that split the pictures."""
-    config, network, average, split, _ = ready
+    config, network, ema, split, _ = ready
     mesh = one_device_mesh()
     rule = DecisionRule(0.5, 0.5, 0.5, 0, PICTURES, 1)
-    predictor = Predictor(network, config, average, rule, mesh)
+    predictor = Predictor(network, config, ema, rule, mesh)
     maps = []
     for record in split.source:
         image = decode_image(record["image"])
-        grid = Grid.of(config, image.shape[:2])
+        grid = Grid.of(image.shape[:2], config.data.size, config.data.tile_overlap_px)
         assert grid.rows.tiles == grid.columns.tiles == 3
-        strips = tiling.look(image, grid, predictor._predict_frames, 8)
+        strips = iter_tile_rows(image, grid, predictor._marker._frames, 8)
         maps.append(np.concatenate([strip.maps[..., 0] for strip in strips]))
     highest = np.array([one.max() for one in maps])
-    thresholds = {"mask": float(np.median(highest)), "pixel": float(np.quantile(maps, 0.9))}
-    return maps, highest, thresholds | {"area_px": 3}
+    chosen = np.float32(np.median(highest)), np.float32(np.quantile(maps, 0.9))
+    return maps, highest, Thresholds(*chosen, np.int32(3))
 
 
 @pytest.mark.parametrize("devices", [1, 8])
 def test_a_split_is_judged_as_its_maps_are(ready, expected, devices):
     mesh = one_device_mesh() if devices == 1 else make_mesh(data=4, fsdp=2)
     maps, highest, thresholds = expected
-    scores, masks = scored(ready, mesh, **thresholds)
+    scores, masks = scored(ready, mesh, thresholds)
     np.testing.assert_allclose(scores.pictures["mask_score"], highest, atol=1e-6)
     truth = np.stack([decode_classes(record["mask"]) for record in ready[3].source]) > 0
     decided = np.stack([masks[row] for row in range(PICTURES)]) > 0
-    by_hand = np.stack(maps) >= thresholds["pixel"]
-    by_hand &= (highest >= thresholds["mask"])[:, None, None]
+    by_hand = np.stack(maps) >= thresholds.pixel
+    by_hand &= (highest >= thresholds.mask)[:, None, None]
     assert 0 < (decided != by_hand).sum() + by_hand.any(axis=(1, 2)).sum() < PICTURES
     assert (decided != by_hand).sum() <= 2  # pixels at the very threshold
     pixel_ap = scores.histogram.compute()["pixel_ap"]

@@ -10,14 +10,14 @@ from scipy import special
 from tiny_predictor import RULE, surface, tiny_config, tiny_network, tiny_predictor
 
 from defect_jax.data.letterbox import letterbox_image, place
-from defect_jax.data.tiles import Grid, Side, later_share, mirrored
-from defect_jax.models.flips import probabilities
-from defect_jax.stitching import strips
+from defect_jax.data.stitching import strips
+from defect_jax.data.tiles import Grid, TileAxis, later_share, mirrored
+from defect_jax.models.probabilities import probabilities
 
 TILED = {"data.tile_overlap_px": 16}
 SIZES = [(32, 48), (33, 49), (100, 61), (300, 1), (5, 200), (7, 9)]
 sides = st.integers(1, 12).flatmap(
-    lambda half: st.builds(Side, st.integers(1, 200), st.integers(2 * half, 60), st.just(half))
+    lambda half: st.builds(TileAxis, st.integers(1, 200), st.integers(2 * half, 60), st.just(half))
 )
 
 
@@ -52,7 +52,7 @@ def test_two_tiles_share_their_overlap(overlap_px):
 def test_a_picture_that_fits_is_the_frame_of_the_letterbox(native_px):
     config = tiny_config(**TILED)
     image = surface(*native_px)[..., None]
-    (tile,) = Grid.of(config, native_px).cut(image)
+    (tile,) = Grid.of(native_px, config.data.size, config.data.tile_overlap_px).cut(image)
     placement = place(native_px, (32, 48), 1.0, 1.0, 1.0, "x")
     np.testing.assert_array_equal(tile, letterbox_image(image, placement, (32, 48)))
 
@@ -123,13 +123,13 @@ def whole():
 def difference(whole, overlap_px):
     """Between the map of a picture's tiles and that of all they cover at once."""
     probability, image = whole
-    grid = Grid(*(Side(length, 96, overlap_px) for length in image.shape[:2]))
+    grid = Grid(*(TileAxis(length, 96, overlap_px) for length in image.shape[:2]))
     tiles = np.stack(list(grid.cut(image)))
     stitched = np.concatenate(list(strips(np.asarray(probability(jnp.asarray(tiles))), grid)))
     covered = [
         (side.tiles - 1) * side.stride_px + side.tile_px for side in (grid.rows, grid.columns)
     ]
-    one = Grid(*(Side(n, c, 0) for n, c in zip(image.shape[:2], covered, strict=True)))
+    one = Grid(*(TileAxis(n, c, 0) for n, c in zip(image.shape[:2], covered, strict=True)))
     (frame,) = one.cut(image)
     at_once = np.asarray(probability(jnp.asarray(frame[None])))[0]
     place = slice(one.rows.before_px, one.rows.before_px + 200), slice(one.columns.before_px, None)
@@ -145,9 +145,9 @@ def test_a_seam_is_invisible_where_the_overlap_holds_what_the_network_sees(whole
     "changes",
     [
         {},
-        {"model.num_classes": 2, "picture.classes": ["a", "b"]},
+        {"model.num_classes": 2, "data_info.classes": ["a", "b"]},
         {"model.classification_head": False},
-        {"picture.channels": 3, "picture.bit_depth": 16},
+        {"data_info.channels": 3, "data_info.bit_depth": 16},
     ],
 )
 def test_a_decision_through_tiles_is_what_the_network_says_of_each(changes):
@@ -155,17 +155,17 @@ def test_a_decision_through_tiles_is_what_the_network_says_of_each(changes):
     network, average = tiny_network(config)
     apply = jax.jit(lambda image: network.apply(average, image, train=False))
     predictor = tiny_predictor(**TILED, **changes)
-    channels, dtype = config.picture.channels, f"uint{config.picture.bit_depth}"
+    channels, dtype = config.data_info.channels, f"uint{config.data_info.bit_depth}"
     marked = []
     for seed, native_px in enumerate(SIZES):
         image = surface(*native_px, channels, np.dtype(dtype), seed).reshape(*native_px, channels)
-        grid = Grid.of(config, native_px)
+        grid = Grid.of(native_px, config.data.size, config.data.tile_overlap_px)
         maps, labels = [], []
         for tile in grid.cut(image):
             seen = (np.float32(tile) / np.iinfo(dtype).max - 0.4) / 0.2
             outputs = apply(jnp.asarray(seen[None], jnp.float32))
             logits = np.float64(outputs.mask_logits[:, 0])
-            classes = "picture.classes" in changes
+            classes = "data_info.classes" in changes
             heads = special.softmax(logits, -1)[..., 1:] if classes else special.expit(logits)
             maps.append(heads.mean(0))
             labels += [] if outputs.label_logits is None else [float(outputs.label_logits[0])]

@@ -59,7 +59,7 @@ def every_part(localisation, **changes):
     )
     config.loss.update(defect_weight=4.0, weight_localised=True, weight_dilation_px=1)
     config.data.size = (16, 16)
-    config.picture = {"channels": 1, "mean": 0.4, "deviation": 0.1}
+    config.data_info = {"channels": 1, "mean": 0.4, "std": 0.1}
     config.update_from_flattened_dict(changes)
     return config
 
@@ -85,5 +85,5 @@ def training_config():
     config.balance.method = "fixed"
     config.balance.fixed.weights.update(segmentation=0.7, classification=0.3)
     config.optimizer.update(learning_rate=0.01, warmup_steps=2, clip_norm=0.5)
-    config.picture = {"channels": 1, "mean": 0.4, "deviation": 0.2}
+    config.data_info = {"channels": 1, "mean": 0.4, "std": 0.2}
     return config

@@ -32,12 +32,12 @@ def tiny_config(**changes):
     config = ConfigDict(synthetic.get_config("debug").to_dict())
     config.model.update(decoder="unet", widths=(4, 8), attention="none")
     config.data.size = (32, 48)
-    config.picture = {
+    config.data_info = {
         "channels": 1,
         "bit_depth": 8,
         "classes": ["defect"],
         "mean": 0.4,
-        "deviation": 0.2,
+        "std": 0.2,
         "fingerprint": "f",
     }
     config.update_from_flattened_dict(changes)
@@ -47,17 +47,17 @@ def tiny_config(**changes):
 def tiny_network(config):
     """The network of a config and random variables."""
     network = SegmentationNetwork(**config.model)
-    shape = (1, *config.data.size, config.picture.channels)
+    shape = (1, *config.data.size, config.data_info.channels)
     variables = initial_variables(network, shape, seed=0)
-    average = lively(variables, seed=3)  # logits of one sign would make every decision the same
-    return network, {"params": average["params"], "batch_stats": average.get("batch_stats", {})}
+    ema = lively(variables, seed=3)  # logits of one sign would make every decision the same
+    return network, {"params": ema["params"], "batch_stats": ema.get("batch_stats", {})}
 
 
 def tiny_predictor(rule=RULE, batch_size=4, mesh=None, **changes):
     """A predictor on the first device, or those of `mesh`."""
     config = tiny_config(**changes)
-    network, average = tiny_network(config)
-    return Predictor(network, config, average, rule, mesh or one_device_mesh(), batch_size)
+    network, ema = tiny_network(config)
+    return Predictor(network, config, ema, rule, mesh or one_device_mesh(), batch_size)
 
 
 def surface(height, width, channels=1, dtype=np.uint8, seed=0):

@@ -33,4 +33,4 @@ class SmpNetwork(nn.Module):
 
 def network_of(folder: Path) -> SmpNetwork:
     """For the pictures of the folder's config."""
-    return SmpNetwork(json.loads((folder / "config.json").read_text())["picture"]["channels"])
+    return SmpNetwork(json.loads((folder / "config.json").read_text())["data_info"]["channels"])

@@ -21,22 +21,22 @@ class Deployed(nn.Module):
     Attributes:
         network: PyTorch's.
         rule: fields of `defect_jax.decision.DecisionRule`.
-        mean, deviation: of the training pictures, as shares of the full range.
+        mean, std: of the training pictures, as shares of the full range.
     """
 
     def __init__(
-        self, network: SegmentationNetwork, rule: Mapping[str, Any], mean: float, deviation: float
+        self, network: SegmentationNetwork, rule: Mapping[str, Any], mean: float, std: float
     ):
         super().__init__()
         self.network, self.rule = network, dict(rule)
-        self.mean, self.deviation = mean, deviation
+        self.mean, self.std = mean, std
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
         """Decides on pictures, uint8 [b h w c]; returns what `defect_jax.deployed` does."""
         rule = self.rule
         # The same bytes seen channels first: they lie as PyTorch's channels_last has them.
         pixels = image.permute(0, 3, 1, 2).float() / 255
-        outputs = self.network((pixels - self.mean) / self.deviation)
+        outputs = self.network((pixels - self.mean) / self.std)
         probability = torch.sigmoid(outputs.mask_logits).mean(0)[:, 0]
         mask_score = probability.amax((1, 2))
         marked = probability >= rule["pixel_threshold"]

@@ -23,7 +23,7 @@ def network_of(folder: Path) -> SegmentationNetwork:
     """The network of its config, with our weights."""
     config = json.loads((folder / "config.json").read_text())
     fields = {name: config["model"][name] for name in FIELDS}
-    network = SegmentationNetwork(**fields, channels=config["picture"]["channels"])
+    network = SegmentationNetwork(**fields, channels=config["data_info"]["channels"])
     with np.load(folder / "weights.npz") as arrays:
         copy_weights(network, dict(arrays))
     return network
@@ -31,21 +31,21 @@ def network_of(folder: Path) -> SegmentationNetwork:
 
 def deployed(folder: Path) -> Deployed:
     """From pictures of the network's own size to decisions, with our weights and our rule."""
-    picture = json.loads((folder / "config.json").read_text())["picture"]
+    picture = json.loads((folder / "config.json").read_text())["data_info"]
     rule = json.loads((folder / "decision.json").read_text())
-    return Deployed(network_of(folder), rule, picture["mean"], picture["deviation"]).eval()
+    return Deployed(network_of(folder), rule, picture["mean"], picture["std"]).eval()
 
 
 def export(folder: Path) -> None:
     """Writes torch.onnx beside our file, for any number of pictures of that size."""
     config = json.loads((folder / "config.json").read_text())
-    shape = (2, *config["data"]["size"], config["picture"]["channels"])
+    shape = (2, *config["data"]["size"], config["data_info"]["channels"])
     torch.onnx.export(
         deployed(folder),
         (torch.zeros(shape, dtype=torch.uint8),),
         folder / ONNX,
         input_names=["image"],
-        output_names=list(OUTPUTS),
+        output_names=list(Decision._fields),
         dynamic_shapes={"image": {0: torch.export.Dim("b")}},
         dynamo=True,
         external_data=False,

@@ -114,7 +114,7 @@ def write_results(
     judged = prepared.splits["test"]
     results = Results(workdir / "eval" / "test")
     with results:
-        on_mask = results.mask_of(judged, config.picture.classes)
+        on_mask = results.mask_of(judged, config.data_info.classes)
         scores = scored(predict(judged), control, pixel, made, canvas_px(judged), on_mask)
         judgement = judge(judged, scores, made, config, prepared.info.leaking)
         results.write_tables(judgement)

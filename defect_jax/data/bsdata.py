@@ -26,7 +26,7 @@ from PIL import Image, ImageDraw
 from defect_jax.data.images import BadImage
 from defect_jax.data.raw_files import RawFiles, open_root, top_folder
 from defect_jax.data.reading import main_classes
-from defect_jax.data.records import GOOD, Catalogue, Fault, Record, listed
+from defect_jax.data.records import GOOD, Catalogue, DataSet, Fault, Record, listed
 from defect_jax.data.splits import SHARES, Member, grouped_split
 from defect_jax.data.stored import encode_classes
 from defect_jax.errors import UserError
@@ -198,3 +198,11 @@ def _polygon(shape: Any, width: int, height: int) -> Float64[np.ndarray, "n 2"]:
     if not ((corners >= 0) & (corners <= (width, height))).all():
         raise BadImage("holds a polygon that leaves its picture: draw it again")
     return corners
+
+
+DATA_SET = DataSet(
+    open=open_release,
+    catalogue=catalogue,
+    options=OPTIONS,
+    licence="trained on BSData, CC BY-SA 4.0: name its authors",
+)

@@ -5,7 +5,7 @@ from functools import partial
 
 from ml_collections import ConfigDict
 
-from defect_jax.data.builders import data_set
+from defect_jax.data.data_sets import data_set
 from defect_jax.data.examine import examine
 from defect_jax.data.raw_files import RawFiles
 from defect_jax.data.reading import in_threads

@@ -17,9 +17,9 @@ from ml_collections import ConfigDict
 from defect_jax.data.class_masks import checked_names
 from defect_jax.data.groups import GROUPS_FILE, read_groups
 from defect_jax.data.images import SUFFIXES
-from defect_jax.data.raw_files import RawFiles, top_folder
+from defect_jax.data.raw_files import RawFiles, open_data_root, top_folder
 from defect_jax.data.reading import empty_masks, main_classes
-from defect_jax.data.records import DEFECT, GOOD, SPLITS, Catalogue, Fault, Record, listed
+from defect_jax.data.records import DEFECT, GOOD, SPLITS, Catalogue, DataSet, Fault, Record, listed
 from defect_jax.data.splits import HOLD_OUT_SHARES, SHARES, Member, grouped_split
 from defect_jax.errors import UserError
 
@@ -211,3 +211,11 @@ def _split(records: list[Record], shares: Mapping[str, float], seed: int) -> lis
     members = [Member(record.id, record.group, record.class_name) for record in records]
     splits = grouped_split(members, shares, seed)
     return [replace(record, split=splits[record.id]) for record in records]
+
+
+DATA_SET = DataSet(
+    open=open_data_root,
+    catalogue=catalogue,
+    options=OPTIONS,
+    licence="trained on your own pictures: what holds for them holds for the network",
+)

@@ -11,9 +11,9 @@ from dataclasses import replace
 
 from ml_collections import ConfigDict
 
-from defect_jax.data.raw_files import RawFiles, top_folder
+from defect_jax.data.raw_files import RawFiles, open_data_root, top_folder
 from defect_jax.data.reading import empty_masks
-from defect_jax.data.records import DEFECT, GOOD, Catalogue, Fault, Record, listed
+from defect_jax.data.records import DEFECT, GOOD, Catalogue, DataSet, Fault, Record, listed
 from defect_jax.data.splits import HOLD_OUT_SHARES, Member, grouped_split
 from defect_jax.errors import UserError
 
@@ -83,3 +83,11 @@ def _with_validation(records: list[Record], seed: int) -> list[Record]:
     train = [Member(r.id, r.group, r.class_name) for r in records if r.split == "train"]
     splits = grouped_split(train, HOLD_OUT_SHARES, seed)
     return [replace(record, split=splits.get(record.id, record.split)) for record in records]
+
+
+DATA_SET = DataSet(
+    open=open_data_root,
+    catalogue=catalogue,
+    options=OPTIONS,
+    licence="trained on KolektorSDD2, CC BY-NC-SA 4.0: no commercial use",
+)

@@ -6,83 +6,52 @@ from typing import Any
 import grain
 import numpy as np
 
-from defect_jax.data import tile_windows
 from defect_jax.data.decoded import Decoded
-from defect_jax.data.frame import Frame, shares
+from defect_jax.data.framing import Change
 from defect_jax.data.images import decode_image
-from defect_jax.data.letterbox import (
-    Placement,
-    jitter,
-    letterbox_image,
-    letterbox_mask,
-    place,
-    valid_area,
-)
+from defect_jax.data.input_spec import InputSpec, to_float01
+from defect_jax.data.letterbox import Placement, letterbox_image, letterbox_mask, valid_area
 from defect_jax.data.prepare import Split
+from defect_jax.data.sampling import ImageRequest
 from defect_jax.data.stored import decode_classes
 from defect_jax.metrics.regions import region_weights
 
 
 @dataclasses.dataclass(frozen=True)
-class Load(grain.transforms.RandomMap):
-    """Row number -> one training element: image, mask, valid in the network's frame, label.
+class LoadTraining(grain.transforms.RandomMap):
+    """Request -> one training element: image, mask, valid in the network's frame, label.
 
-    The mask is uint8 class ids, 0 for background; the label is 1.0 for a part with any defect.
+    The mask is uint8 class ids, 0 for background; the label is 1.0 for an element with any defect:
+    that of the part of the image that it shows.
 
-    The place in the frame is random, see `letterbox.jitter`.
     """
 
     split: Split
-    frame: Frame
-    shrink: float
-    stretch: float
+    spec: InputSpec
+    change: Change
 
-    def random_map(self, row: int, rng: np.random.Generator) -> dict[str, Any]:
-        image, mask = decoded(self.split, row, self.frame)
-        placement = _placement(self.split, row, self.frame)
-        if self.shrink or self.stretch:
-            placement = jitter(placement, self.frame.size_px, self.shrink, self.stretch, rng)
-        return framed(image, mask, placement, self.frame)
-
-
-@dataclasses.dataclass(frozen=True)
-class LoadTile(grain.transforms.RandomMap):
-    """A wish -> one training element as that of `Load`, of a part of the picture at its own size.
-
-    Its label is that of the tile: whether the part has any defect.
-
-    Attributes:
-        overlap_px: of the grid that decides later.
-        shrink, stretch: as those of `letterbox.jitter`: the part is that much larger.
-    """
-
-    split: Split
-    frame: Frame
-    overlap_px: int
-    shrink: float
-    stretch: float
-
-    def random_map(self, wish: tile_windows.Wish, rng: np.random.Generator) -> dict[str, Any]:
-        image, mask = decoded(self.split, wish.row, self.frame)
-        sides = tile_windows.window_px(self.frame.size_px, self.shrink, self.stretch, rng)
-        window = tile_windows.choose(mask, sides, self.overlap_px, wish.defective, rng)
-        placement = tile_windows.placed(window, mask.shape, self.frame.size_px)
-        parts = (tile_windows.part(plane, window) for plane in (image, mask))
-        return framed(*parts, placement, self.frame)
+    def random_map(self, request: ImageRequest, rng: np.random.Generator) -> dict[str, Any]:
+        image, mask = decoded(self.split, request.row, self.spec)
+        name = self.split.rows[int(request.row)].id
+        wanted = request.defective, self.change, rng, name
+        return to_element(*self.spec.framing.training_part(image, mask, *wanted), self.spec)
 
 
 @dataclasses.dataclass(frozen=True)
 class LoadNative(grain.transforms.Map):
-    """As `Load`, and the truth at native size on a canvas that holds every picture of the split."""
+    """Row number -> an element as that of `LoadTraining`, and the truth at native size.
+
+    The truth is on a canvas that holds every picture of the split.
+    """
 
     split: Split
-    frame: Frame
+    spec: InputSpec
     canvas_px: tuple[int, int]
 
     def map(self, row: int) -> dict[str, Any]:
-        image, mask = decoded(self.split, row, self.frame)
-        placement = _placement(self.split, row, self.frame)
-        element = framed(shares(image), mask, placement, self.frame)
+        image, mask = decoded(self.split, row, self.spec)
+        placement = self.spec.framing.place(mask.shape, self.split.rows[int(row)].id)
+        element = to_element(to_float01(image), mask, placement, self.spec)
         weights, regions = region_weights(mask > 0)
         return element | {
             "row": np.int32(row),
@@ -99,7 +68,7 @@ class LoadNative(grain.transforms.Map):
         return canvas
 
 
-def decoded(split: Split, row: int, frame: Frame) -> Decoded:
+def decoded(split: Split, row: int, spec: InputSpec) -> Decoded:
     """Image [h w c] and class ids [h w] of a row, in the network's channels, depth and classes.
 
     Where the split keeps them they are not to be written into, and of one frame.
@@ -107,28 +76,22 @@ def decoded(split: Split, row: int, frame: Frame) -> Decoded:
 
     def decode() -> Decoded:
         record = split.source[int(row)]
-        image = frame.common(decode_image(record["image"]), record["id"].decode())
+        image = spec.common(decode_image(record["image"]), record["id"].decode())
         if not split.rows[int(row)].label:  # an empty one takes half as long as a picture
             return image, np.zeros(image.shape[:2], np.uint8)
-        return image, frame.known(decode_classes(record["mask"]))
+        return image, spec.known(decode_classes(record["mask"]))
 
     return decode() if split.kept is None else split.kept.get(int(row), decode)
 
 
-def framed(
-    image: np.ndarray, mask: np.ndarray, placement: Placement, frame: Frame
+def to_element(
+    image: np.ndarray, mask: np.ndarray, placement: Placement, spec: InputSpec
 ) -> dict[str, Any]:
-    """Image, mask, valid and label of a picture, or a part of one, at a place in the frame."""
-    seen = letterbox_mask(mask, placement, frame.size_px)
+    """Return image, mask, valid and label of an image, or part of one, placed in the frame."""
+    framed_mask = letterbox_mask(mask, placement, spec.size_px)
     return {
-        "image": letterbox_image(image, placement, frame.size_px),
-        "mask": seen,
-        "valid": valid_area(placement, frame.size_px),
-        "label": np.float32(seen.any()),
+        "image": letterbox_image(image, placement, spec.size_px),
+        "mask": framed_mask,
+        "valid": valid_area(placement, spec.size_px),
+        "label": np.float32(framed_mask.any()),
     }
-
-
-def _placement(split: Split, row: int, frame: Frame) -> Placement:
-    picture = split.rows[int(row)]
-    limits = frame.min_scale, frame.max_scale, frame.max_stretch
-    return place((picture.height, picture.width), frame.size_px, *limits, picture.id)

@@ -15,9 +15,9 @@ from typing import NamedTuple
 
 from ml_collections import ConfigDict
 
-from defect_jax.data.raw_files import RawFiles, top_folder
+from defect_jax.data.raw_files import RawFiles, open_data_root, top_folder
 from defect_jax.data.reading import empty_masks
-from defect_jax.data.records import GOOD, Catalogue, Fault, Record, listed
+from defect_jax.data.records import GOOD, Catalogue, DataSet, Fault, Record, listed
 from defect_jax.data.splits import SHARES, Member, grouped_split
 from defect_jax.errors import UserError
 
@@ -141,3 +141,11 @@ def _record(entry: Entry, top: str, split: str) -> Record:
         # Not 0 for a good part: its mask would then be empty whatever it marks, and no fault.
         class_id=1 if is_good else DEFECTS.index(entry.class_name) + 1,
     )
+
+
+DATA_SET = DataSet(
+    open=open_data_root,
+    catalogue=catalogue,
+    options=OPTIONS,
+    licence="trained on Magnetic Tile, which asks that its paper be cited",
+)

@@ -20,12 +20,11 @@ from ml_collections import ConfigDict
 from defect_jax import parent
 from defect_jax.data.augment import Augment
 from defect_jax.data.batching import stacked
-from defect_jax.data.frame import Frame
-from defect_jax.data.loading import Load, LoadNative, LoadTile
+from defect_jax.data.framing import Change
+from defect_jax.data.input_spec import InputSpec
+from defect_jax.data.loading import LoadNative, LoadTraining
 from defect_jax.data.prepare import Split
 from defect_jax.data.sampling import SamplingPlan
-from defect_jax.data.tile_windows import TilePlan
-from defect_jax.data.tiles import is_tiled
 from defect_jax.errors import UserError
 
 Batch = dict[str, Any]
@@ -78,20 +77,19 @@ def training_batches(
 def _elements(split: Split, config: ConfigDict) -> grain.MapDataset:
     """Every training element of a run, in order; each is computed where it is asked for."""
     data, length = config.data, config.train.steps * config.train.batch_size
+    spec, change = InputSpec.of(config), Change(data.augment.shrink, data.augment.stretch)
+    needs_good = spec.framing.needs_good_images
     labels = tuple(row.label for row in split.rows)
     if data.positive_fraction is not None:
-        _refuse_one_kind(labels, data.positive_fraction, is_tiled(config))
-    plan = SamplingPlan(labels, length, data.positive_fraction, config.seed)
-    frame, jitter = Frame.of(config), (data.augment.shrink, data.augment.stretch)
-    load = Load(split, frame, *jitter)
-    if is_tiled(config):
-        plan, load = TilePlan(plan), LoadTile(split, frame, data.tile_overlap_px, *jitter)
+        _refuse_one_kind(labels, data.positive_fraction, needs_good)
+    plan = SamplingPlan(labels, length, data.positive_fraction, config.seed, needs_good)
+    load = LoadTraining(split, spec, change)
     return grain.MapDataset.source(plan).seed(config.seed).random_map(load)
 
 
-def _refuse_one_kind(labels: Sequence[int], positive_fraction: float, tiled: bool) -> None:
-    """Refuses to mix kinds where one is missing; good tiles are in defective pictures, too."""
-    missing = "good" if 0 not in labels and not tiled else "defective" if 1 not in labels else ""
+def _refuse_one_kind(labels: Sequence[int], positive_fraction: float, needs_good: bool) -> None:
+    """Refuse to mix kinds where one is missing; good tiles are in defective images, too."""
+    missing = "good" if 0 not in labels and needs_good else "defective" if 1 not in labels else ""
     if missing:
         raise UserError(
             f"config.data.positive_fraction is {positive_fraction}: must be None in the "
@@ -100,26 +98,31 @@ def _refuse_one_kind(labels: Sequence[int], positive_fraction: float, tiled: boo
 
 
 def evaluation_batches(
-    split: Split, config: ConfigDict, to_device: Callable[[Batch], Batch]
+    split: Split,
+    spec: InputSpec,
+    data: ConfigDict,
+    batch_size: int,
+    to_device: Callable[[Batch], Batch],
 ) -> Iterator[Batch]:
-    """Every picture of the split exactly once, the last batch padded with blank ones.
+    """Yield every image of the split exactly once, the last batch padded with blank ones.
 
     All processes yield the same number of batches, so that none waits for another for ever.
+
+    Args:
+        data: `config.data`: threads and workers.
     """
-    local = config.train.batch_size // jax.process_count()
-    rows = np.arange(evaluation_steps(split, config) * config.train.batch_size)
-    load = LoadNative(split, Frame.of(config), canvas_px(split))
-    dataset = (
-        grain.MapDataset.source(_PaddedRows(load, len(split.rows), len(rows)))[
-            jax.process_index() :: jax.process_count()
-        ]
-    ).batch(local, drop_remainder=True, batch_fn=stacked)
-    return iter(_stream(dataset, config.data, to_device))
+    total = evaluation_steps(split, batch_size) * batch_size
+    load = LoadNative(split, spec, canvas_px(split))
+    rows = grain.MapDataset.source(_PaddedRows(load, len(split.rows), total))
+    own = rows[jax.process_index() :: jax.process_count()]
+    local = batch_size // jax.process_count()
+    dataset = own.batch(local, drop_remainder=True, batch_fn=stacked)
+    return iter(_stream(dataset, data, to_device))
 
 
-def evaluation_steps(split: Split, config: ConfigDict) -> int:
-    """Number of batches of one evaluation."""
-    return -(-len(split.rows) // config.train.batch_size)
+def evaluation_steps(split: Split, batch_size: int) -> int:
+    """Return the number of batches of one evaluation."""
+    return -(-len(split.rows) // batch_size)
 
 
 def canvas_px(split: Split, multiple: int = 8) -> tuple[int, int]:

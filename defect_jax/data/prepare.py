@@ -22,13 +22,14 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from defect_jax.data import prepared
-from defect_jax.data.builders import DataSet, data_set
+from defect_jax.data.builders import builder_class
 from defect_jax.data.check import all_faults, listing_faults, refuse
+from defect_jax.data.data_sets import data_set
 from defect_jax.data.examine import Facts, examine, example
 from defect_jax.data.prepared import DataInfo, Prepared, Row, Split
 from defect_jax.data.raw_files import RawFiles
 from defect_jax.data.reading import in_threads
-from defect_jax.data.records import SPLITS, Catalogue, Record
+from defect_jax.data.records import SPLITS, Catalogue, DataSet, Record
 from defect_jax.data.summary import summarise
 from defect_jax.errors import UserError
 from defect_jax.paths import as_path, exists, is_remote
@@ -183,7 +184,7 @@ def _build(
     shutil.rmtree(partial_folder, ignore_errors=True)
     partial_folder.mkdir()
     try:
-        stored = _store(partial_folder, chosen, raw, data, found)
+        stored = _store(partial_folder, raw, data, found)
         table = [
             (record.split, _row(record, facts), facts.image_sha256) for record, facts in stored
         ]
@@ -198,7 +199,7 @@ def _build(
 
 
 def _store(
-    folder: Path, chosen: DataSet, raw: RawFiles, data: ConfigDict, found: Catalogue
+    folder: Path, raw: RawFiles, data: ConfigDict, found: Catalogue
 ) -> list[tuple[Record, Facts]]:
     """Examines every picture and stores it at once; the first fault ends the storing."""
     stored = []
@@ -214,7 +215,7 @@ def _store(
 
     counts = Counter(record.split for record in found.records)
     every = examples()
-    chosen.builder(data_dir=str(folder), counts=counts, examples=every).store()
+    builder_class(data.name)(data_dir=str(folder), counts=counts, examples=every).store()
     # The builder takes as many as it was promised and no more; this lets the progress bar end.
     if next(every, None) is not None:
         raise RuntimeError(f"TFDS left pictures of {data.name} out")

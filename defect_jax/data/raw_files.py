@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from etils import epath
+from ml_collections import ConfigDict
 
 from defect_jax import buckets
 from defect_jax.data.bucket_files import BucketArchive, BucketFolder
@@ -60,6 +61,15 @@ def open_root(root: str | None, field: str = "config.data.root") -> RawFiles:
     except OSError as error:
         text = f"{field}: {path}: {error.strerror}: give the folder, .tar or .zip"
         raise UserError(text) from error
+
+
+def open_data_root(data: ConfigDict) -> RawFiles:
+    """Open what `config.data.root` names.
+
+    Raises:
+        UserError: as `open_root`.
+    """
+    return open_root(data.root)
 
 
 def _on_disk(path: Path, field: str) -> RawFiles:

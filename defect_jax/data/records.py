@@ -1,7 +1,12 @@
 """What the rest of the program knows about a raw data set: its records and its faults."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from ml_collections import ConfigDict
+
+from defect_jax.data.raw_files import RawFiles
 
 GOOD = "good"
 DEFECT = "defect"
@@ -98,3 +103,19 @@ def split_faults(classes: Mapping[str, list[str]], has_good: bool = True) -> lis
             what = f"none of its {len(names)} parts is defective: add defective parts with masks"
             faults.append(Fault(where, what))
     return faults
+
+
+class DataSet(NamedTuple):
+    """What a data set has to tell of itself: what it takes to add one.
+
+    Attributes:
+        open: opens the raw files that `config.data` names.
+        catalogue: lists the pictures of the wanted splits, with faults and notes.
+        options: fields of `config.data` that decide what is prepared, besides name and root.
+        licence: of a network that is trained on it, for the card of exported files.
+    """
+
+    open: Callable[[ConfigDict], RawFiles]
+    catalogue: Callable[[RawFiles, ConfigDict, Collection[str]], Catalogue]
+    options: tuple[str, ...]
+    licence: str

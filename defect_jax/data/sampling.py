@@ -2,13 +2,26 @@
 
 import dataclasses
 from functools import cached_property, lru_cache
+from typing import NamedTuple
 
 import numpy as np
 
 
+class ImageRequest(NamedTuple):
+    """Which image a training element is made of.
+
+    Attributes:
+        row: of the image.
+        defective: whether the element shall show a defect; None: as it comes.
+    """
+
+    row: int
+    defective: bool | None
+
+
 @dataclasses.dataclass(frozen=True)
 class SamplingPlan:
-    """The whole run's order of pictures as a random-access source of row numbers.
+    """The whole run's order of pictures as a random-access source of requests.
 
     With a `positive_fraction` the stream holds that share of defective pictures, spread evenly, and
     both kinds are taken least-used first: one kind goes through all its pictures, reshuffled,
@@ -18,23 +31,30 @@ class SamplingPlan:
     Nothing is stored but the arguments: element `i` is computed from `i` alone, so a run resumes at
     any position, and the order does not depend on workers, threads or the number of processes.
 
+    Where elements are tiles, those without a defect are of any picture, since the surface beside a
+    defect is good: sets without a single good picture can be learnt from.
+
     Attributes:
         labels: 1 for defective, 0 for good, one for each row.
         length: number of pictures of the run.
         positive_fraction: share of defective pictures in the stream, or None for the set's own.
         seed: of the order.
+        good_are_of_good: whether elements without a defect are of good pictures alone.
     """
 
     labels: tuple[int, ...]
     length: int
     positive_fraction: float | None
     seed: int
+    good_are_of_good: bool = True
 
     def __len__(self) -> int:
         return self.length
 
-    def __getitem__(self, position: int) -> int:
-        return self.row(*self.turn(position))
+    def __getitem__(self, position: int) -> ImageRequest:
+        wanted, turn = self.turn(position)
+        kind = wanted if wanted or self.good_are_of_good else None
+        return ImageRequest(self.row(kind, turn), None if wanted is None else bool(wanted))
 
     def turn(self, position: int) -> tuple[int | None, int]:
         """Which kind comes at a position, and how many of that kind came before.

@@ -1,6 +1,5 @@
 """Which part of a large picture a training step sees: round a defect, beside all, or anywhere."""
 
-import dataclasses
 from typing import NamedTuple
 
 import cv2
@@ -8,39 +7,9 @@ import numpy as np
 from jaxtyping import UInt8
 
 from defect_jax.data.letterbox import Placement
-from defect_jax.data.sampling import SamplingPlan
-from defect_jax.data.tiles import Side
+from defect_jax.data.tiles import TileAxis
 
 MOST_TRIES = 20  # for a place without a defect; of worse ones the one with least defect is taken
-
-
-class Wish(NamedTuple):
-    """A picture's row, and whether its tile shall show a defect; None: as it comes."""
-
-    row: int
-    defective: bool | None
-
-
-@dataclasses.dataclass(frozen=True)
-class TilePlan:
-    """The order of a run whose pictures are tiles: positions of a `SamplingPlan` as wishes.
-
-    A tile round a defect is of a defective picture, a tile without one of any picture, since the
-    surface beside a defect is good: sets without a single good picture can be learnt from.
-
-    Attributes:
-        plan: of the pictures, both kinds.
-    """
-
-    plan: SamplingPlan
-
-    def __len__(self) -> int:
-        return len(self.plan)
-
-    def __getitem__(self, position: int) -> Wish:
-        wanted, turn = self.plan.turn(position)
-        kind = 1 if wanted else None
-        return Wish(self.plan.row(kind, turn), None if wanted is None else bool(wanted))
 
 
 class Window(NamedTuple):
@@ -73,7 +42,7 @@ def choose(
     defective: bool | None,
     rng: np.random.Generator,
 ) -> Window:
-    """A window of the picture as `Wish.defective` has it.
+    """Choose a window of the picture as `sampling.ImageRequest.defective` asks.
 
     Every defect is as likely as another, however large it is, and lies anywhere in its window.
 
@@ -127,7 +96,7 @@ def _range(length: int, side: int, overlap_px: int) -> tuple[int, int]:
     """
     if length <= side:
         return length - side, 0
-    beyond = Side(length, side, min(overlap_px, side // 2)).before_px
+    beyond = TileAxis(length, side, min(overlap_px, side // 2)).before_px
     return -beyond, length - side + beyond
 
 
@@ -137,10 +106,12 @@ def part(plane: np.ndarray, window: Window) -> np.ndarray:
     return plane[max(0, top) : top + height, max(0, left) : left + width]
 
 
-def placed(window: Window, picture_px: tuple[int, int], size_px: tuple[int, int]) -> Placement:
+def place_window(
+    window: Window, picture_px: tuple[int, int], size_px: tuple[int, int]
+) -> Placement:
     """Where the part of the picture that lies in the window is in the frame.
 
-    >>> placed(Window(-10, 5, 100, 100), (300, 300), (50, 50))
+    >>> place_window(Window(-10, 5, 100, 100), (300, 300), (50, 50))
     Placement(top=5, left=0, height=45, width=50)
     """
     spans = []

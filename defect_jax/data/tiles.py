@@ -10,11 +10,10 @@ from collections.abc import Iterator
 
 import numpy as np
 from jaxtyping import Float32, Int, Shaped
-from ml_collections import ConfigDict
 
 
 @dataclasses.dataclass(frozen=True)
-class Side:
+class TileAxis:
     """The tiles along one side of a picture.
 
     Attributes:
@@ -22,7 +21,7 @@ class Side:
         tile_px: of a tile.
         overlap_px: that two neighbours share, at most half a tile.
 
-    >>> side = Side(picture_px=300, tile_px=128, overlap_px=32)
+    >>> side = TileAxis(picture_px=300, tile_px=128, overlap_px=32)
     >>> side.stride_px, side.tiles, side.before_px, side.picture_positions(0)[:3].tolist()
     (96, 3, 10, [9, 8, 7])
     """
@@ -80,14 +79,14 @@ def later_share(overlap_px: int) -> Float32[np.ndarray, " overlap_px"]:
 class Grid:
     """The tiles of one picture, row after row."""
 
-    rows: Side
-    columns: Side
+    rows: TileAxis
+    columns: TileAxis
 
     @classmethod
-    def of(cls, config: ConfigDict, native_px: tuple[int, int]) -> "Grid":
-        """The grid of a picture of this height and width, as `config.data` wants it."""
-        sides = zip(native_px, config.data.size, strict=True)
-        return cls(*(Side(native, tile, config.data.tile_overlap_px) for native, tile in sides))
+    def of(cls, native_px: tuple[int, int], size_px: tuple[int, int], overlap_px: int) -> "Grid":
+        """Return the grid of an image of this height and width; `size_px` is a tile's."""
+        sides = zip(native_px, size_px, strict=True)
+        return cls(*(TileAxis(native, tile, overlap_px) for native, tile in sides))
 
     def cut(self, image: Shaped[np.ndarray, "h w c"]) -> Iterator[Shaped[np.ndarray, "th tw c"]]:
         """Yields the tiles of a picture; no more than a row of them is held."""
@@ -96,8 +95,3 @@ class Grid:
             band = image[self.rows.picture_positions(row)]
             for positions in columns:
                 yield band[:, positions]
-
-
-def is_tiled(config: ConfigDict) -> bool:
-    """Whether pictures are looked at through tiles, and not scaled into one frame."""
-    return config.data.tile_overlap_px > 0

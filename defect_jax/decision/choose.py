@@ -198,7 +198,7 @@ def _choose_logistic(pictures: Validation, options: Options, compared: int) -> C
 def _temperature(pictures: Validation) -> dict[str, float | None]:
     label, score = pictures.label, pictures.score
     temperature = calibration.best_temperature(label, score)
-    after = calibration.calibrated(score, temperature)
+    after = calibration.temperature_scale(score, temperature)
     return {
         "temperature": temperature,
         "ece_before": calibration.expected_calibration_error(label, score),

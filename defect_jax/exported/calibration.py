@@ -6,16 +6,15 @@ import numpy as np
 from jaxtyping import UInt
 from ml_collections import ConfigDict
 
-from defect_jax.data.frame import Frame
 from defect_jax.data.images import BadImage, inspect_image
-from defect_jax.data.letterbox import place
+from defect_jax.data.input_spec import InputSpec
 from defect_jax.errors import UserError
 from defect_jax.prediction.inputs import open_input
 
 MOST_PICTURES = 100
 
 
-class Calibration:
+class ExampleImages:
     """At most `MOST_PICTURES` of the pictures below a path, evenly over it; read as often as asked.
 
     Raises:
@@ -25,7 +24,7 @@ class Calibration:
 
     def __init__(self, path: str, config: ConfigDict):
         self._raw, inputs = open_input(path)
-        self._frame, self._max_megapixels = Frame.of(config), config.data.max_megapixels
+        self._spec, self._max_megapixels = InputSpec.of(config), config.data.max_megapixels
         places = np.linspace(0, len(inputs) - 1, min(MOST_PICTURES, len(inputs)))
         self._names = [inputs[place].name for place in places.round().astype(int)]
 
@@ -33,11 +32,10 @@ class Calibration:
         return map(self._read, self._names)
 
     def _read(self, name: str) -> UInt[np.ndarray, "1 h w c"]:
-        frame, where = self._frame, self._raw.where(name)
+        spec, where = self._spec, self._raw.where(name)
         try:
             _, image = inspect_image(self._raw.read(name), self._max_megapixels)
         except (BadImage, OSError) as error:
             raise UserError(f"{where}: {getattr(error, 'strerror', None) or error}") from error
-        limits = frame.min_scale, frame.max_scale, frame.max_stretch
-        place(image.shape[:2], frame.size_px, *limits, where)  # refuses what is too large
-        return frame.common(image, where)[None]
+        spec.framing.place(image.shape[:2], where)  # refuses what is too large
+        return spec.common(image, where)[None]

@@ -4,32 +4,20 @@ import dataclasses
 import hashlib
 import importlib.metadata
 import json
+import typing
 from collections.abc import Mapping
 from typing import Any
 
 from ml_collections import ConfigDict
 
 import defect_jax
-from defect_jax.data.tiles import is_tiled
+from defect_jax.data.data_sets import data_set
+from defect_jax.data.input_spec import InputSpec
 from defect_jax.decision import DecisionRule
+from defect_jax.decision.apply import Decision
 from defect_jax.paths import AnyPath, read_text
 
 PACKAGES = ("jax", "flax", "onnx", "numpy")
-OUTPUTS = {
-    "probability": "float32 [b]: of a defect, calibrated on the validation split",
-    "rejected": "bool [b]: score >= thresholds.threshold",
-    "mask": "uint8 [b, h, w]: class of each pixel: 0 = good, otherwise its place in classes",
-    "score": "float32 [b]: of the classification head, before calibration",
-    "mask_score": "float32 [b]: highest probability of a pixel",
-    "mask_rejected": "bool [b]: whether the mask marks anything",
-}
-LICENCES = {
-    "ksdd2": "trained on KolektorSDD2, CC BY-NC-SA 4.0: no commercial use",
-    "bsdata": "trained on BSData, CC BY-SA 4.0: name its authors",
-    "magnetic_tile": "trained on Magnetic Tile, which asks that its paper be cited",
-    "synthetic": "trained on generated pictures, free of rights of others",
-    "folder": "trained on your own pictures: what holds for them holds for the network",
-}
 
 
 def card(
@@ -51,13 +39,13 @@ def card(
     fields = {
         "made_by": {"defect_jax": defect_jax.__version__} | _versions(),
         "files": {name: hashlib.sha256(data).hexdigest() for name, data in files.items()},
-        "input": _input(config),
-        "outputs": OUTPUTS,
-        "classes": list(config.picture.classes),
+        "input": _input(InputSpec.of(config)),
+        "outputs": outputs(),
+        "classes": list(config.data_info.classes),
         "thresholds": dataclasses.asdict(rule),
         "metrics": _metrics(workdir),
-        "data": {"name": config.data.name, "fingerprint": config.picture.fingerprint},
-        "licence": f"program: Apache-2.0; network: {LICENCES[config.data.name]}",
+        "data": {"name": config.data.name, "fingerprint": config.data_info.fingerprint},
+        "licence": f"program: Apache-2.0; network: {data_set(config.data.name).licence}",
         "model": config.model.to_dict(),
         "largest_difference_of_a_probability": largest_difference,
     }
@@ -70,34 +58,22 @@ def _versions() -> dict[str, str]:
     return {package: importlib.metadata.version(package) for package in PACKAGES}
 
 
-def _input(config: ConfigDict) -> dict[str, Any]:
-    picture, seen = config.picture, "cut into tiles" if is_tiled(config) else "scaled, padded"
+def outputs() -> dict[str, str]:
+    """Return what each output is, as `Decision` tells it."""
+    hints = typing.get_type_hints(Decision, include_extras=True)
+    return {name: hint.__metadata__[0] for name, hint in hints.items()}
+
+
+def _input(spec: InputSpec) -> dict[str, Any]:
     return {
         "name": "image",
-        "dtype": f"uint{picture.bit_depth}",
-        "shape": ["b", "h", "w", picture.channels],
-        "channels": "grey" if picture.channels == 1 else "red, green, blue",
-        "sizes": f"any, all pictures of a call alike; {seen} and normalised inside",
-        "size_rule": _tiles(config.data) if is_tiled(config) else _one_frame(config.data),
-    }
-
-
-def _one_frame(data: ConfigDict) -> dict[str, Any]:
-    return {
-        "size_px": list(data.size),
-        "max_scale": data.max_scale,
-        "max_stretch": data.max_stretch,
-        "smallest_scale_seen": data.min_scale,
-    }
-
-
-def _tiles(data: ConfigDict) -> dict[str, Any]:
-    return {
-        "tile_px": list(data.size),
-        "overlap_px": data.tile_overlap_px,
-        "scale": 1.0,
-        "beyond_the_picture": "half on each side, mirrored",
-        "score": "highest of the tiles",
+        "dtype": f"uint{spec.bit_depth}",
+        "shape": ["b", "h", "w", spec.channels],
+        "channels": "grey" if spec.channels == 1 else "red, green, blue",
+        "sizes": (
+            f"any, all pictures of a call alike; {spec.framing.in_words()} and normalised inside"
+        ),
+        "size_rule": spec.framing.card(),
     }
 
 

@@ -5,10 +5,9 @@ from collections.abc import Iterator
 import numpy as np
 from jax import export as jax_export
 from jaxtyping import UInt
-from ml_collections import ConfigDict
 
-from defect_jax.data.tiles import is_tiled
-from defect_jax.deployed import OUTPUTS
+from defect_jax.data.input_spec import InputSpec
+from defect_jax.decision.apply import Decision
 
 PROBABILITIES = ("probability", "score", "mask_score")
 MOST_PROBABILITY = 1e-4
@@ -19,7 +18,7 @@ class Differs(RuntimeError):
     """Two models of the same network decide differently: a bug of ours."""
 
 
-def check(stablehlo: bytes, onnx: bytes, config: ConfigDict) -> float:
+def check(stablehlo: bytes, onnx: bytes, spec: InputSpec) -> float:
     """Runs both models on made-up pictures; returns the largest difference of a probability.
 
     Raises:
@@ -27,7 +26,7 @@ def check(stablehlo: bytes, onnx: bytes, config: ConfigDict) -> float:
     """
     ours, theirs = of_stablehlo(stablehlo), of_onnx(onnx)
     largest, pixels, different = 0.0, 0, 0
-    for images in pictures(config):
+    for images in pictures(spec):
         one, two = ours(images), theirs(images)
         for name in PROBABILITIES:
             largest = max(largest, float(np.abs(one[name] - two[name]).max()))
@@ -45,7 +44,9 @@ def check(stablehlo: bytes, onnx: bytes, config: ConfigDict) -> float:
 def of_stablehlo(data: bytes):
     """The model as a function of pictures [b h w c] to its outputs by name."""
     exported = jax_export.deserialize(bytearray(data))
-    return lambda images: dict(zip(OUTPUTS, map(np.asarray, exported.call(images)), strict=True))
+    return lambda images: dict(
+        zip(Decision._fields, map(np.asarray, exported.call(images)), strict=True)
+    )
 
 
 def of_onnx(data: bytes):
@@ -56,31 +57,15 @@ def of_onnx(data: bytes):
     onnx.checker.check_model(data, full_check=True)
     session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
     return lambda images: dict(
-        zip(OUTPUTS, session.run(list(OUTPUTS), {"image": images}), strict=True)
+        zip(Decision._fields, session.run(list(Decision._fields), {"image": images}), strict=True)
     )
 
 
-def pictures(config: ConfigDict) -> Iterator[UInt[np.ndarray, "b h w c"]]:
-    """Noise of the frame's size, larger, smaller, one pixel wide; black and white."""
-    picture, dtype = config.picture, np.uint8 if config.picture.bit_depth == 8 else np.uint16
-    rng = np.random.default_rng(0)
-    for size in _sizes(config):
-        noise = rng.normal(picture.mean, picture.deviation, (*size, picture.channels))
-        yield (np.clip(noise, 0.0, 1.0) * np.iinfo(dtype).max).astype(dtype)
-    for value in (0, np.iinfo(dtype).max):
-        yield np.full((1, *config.data.size, picture.channels), value, dtype)
-
-
-def _sizes(config: ConfigDict) -> list[tuple[int, int, int]]:
-    """How many pictures, and their height and width."""
-    height, width = config.data.size
-    sizes = [
-        (2, height, width),
-        (1, height * 2 + 3, width // 2 + 1),
-        (1, 7, width + 5),
-        (1, height, 1),
-    ]
-    if is_tiled(config):
-        return [*sizes, (1, height * 2 + 3, width * 2 - 1)]  # several tiles along both sides
-    smallest = config.data.min_scale  # smaller ones are refused
-    return [size for size in sizes if min(height / size[1], width / size[2]) >= smallest]
+def pictures(spec: InputSpec) -> Iterator[UInt[np.ndarray, "b h w c"]]:
+    """Yield noise of the frame's size, larger, smaller, one pixel wide; black and white."""
+    top, rng = np.iinfo(spec.dtype).max, np.random.default_rng(0)
+    for size in spec.framing.example_sizes():
+        noise = rng.normal(spec.mean, spec.std, (*size, spec.channels))
+        yield (np.clip(noise, 0.0, 1.0) * top).astype(spec.dtype)
+    for value in (0, top):
+        yield np.full((1, *spec.size_px, spec.channels), value, spec.dtype)

@@ -7,7 +7,10 @@ Weinberger (ICML 2017), for two classes: bins of equal width of the probability 
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import jax
+import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float32
 from scipy import optimize, special
 
 Values = Sequence | np.ndarray  # of numbers, one a picture
@@ -26,7 +29,7 @@ class ReliabilityBin(NamedTuple):
     defective_share: float
 
 
-def logit(score: Values) -> np.ndarray:
+def logit(score: Values | float) -> np.ndarray | np.float64:
     """log(p / (1 - p)), with 0 and 1 moved to the nearest that a float32 can tell from 1.
 
     >>> logit([0.5, 0.75]).round(4).tolist()
@@ -35,13 +38,23 @@ def logit(score: Values) -> np.ndarray:
     return special.logit(np.clip(np.asarray(score, np.float64), NEAREST, 1.0 - NEAREST))
 
 
-def calibrated(score: Values, temperature: float) -> np.ndarray:
-    """The probability whose logit is the score's divided by the temperature.
+def temperature_scale(score: Values | float, temperature: float) -> np.ndarray | np.float64:
+    """Return the probability whose logit is the score's divided by the temperature.
 
-    >>> calibrated([0.5, 0.9], 2.0).round(4).tolist()
+    >>> temperature_scale([0.5, 0.9], 2.0).round(4).tolist()
     [0.5, 0.75]
     """
     return special.expit(logit(score) / temperature)
+
+
+def temperature_scale_jax(score: Float32[Array, "*b"], temperature: float) -> Float32[Array, "*b"]:
+    """Do the same in float32 inside a program.
+
+    >>> temperature_scale_jax(jnp.array([0.5, 0.9]), 2.0).round(4).tolist()
+    [0.5, 0.75]
+    """
+    kept = jnp.clip(score, NEAREST, 1.0 - NEAREST)
+    return jax.nn.sigmoid((jnp.log(kept) - jnp.log1p(-kept)) / temperature)
 
 
 def best_temperature(label: Values, score: Values) -> float | None:

@@ -3,22 +3,21 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import flax.linen as nn
 import jax.numpy as jnp
 
 from defect_jax.errors import UserError
 from defect_jax.models.attention import NODES
 from defect_jax.models.blocks import BLOCKS, NORMS
 from defect_jax.models.confidence import CONFIDENCES
+from defect_jax.models.decoders import DECODERS
+from defect_jax.models.encoders import ENCODERS
 from defect_jax.models.localisation import LOCALISATIONS
-from defect_jax.models.unet import UNet
-from defect_jax.models.unetplusplus import UNetPlusPlus
 
-DECODERS: dict[str, type[nn.Module]] = {"unet": UNet, "unetplusplus": UNetPlusPlus}
 NO_DECODER = "grid"  # the mask is the localisation's grid, enlarged: the first of two stages
 NONE = "none"
 DTYPES: dict[str, Any] = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 NAMES = {
+    "encoder_name": tuple(ENCODERS),
     "decoder": (*DECODERS, NO_DECODER),
     "attention": tuple(NODES),
     "norm": tuple(NORMS),

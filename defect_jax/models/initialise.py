@@ -23,6 +23,7 @@ CUT_STDDEV = 0.87962566103423978  # standard deviation of a standard normal trun
 RUNNING_STATISTICS = {"mean": 0.0, "var": 1.0}  # Flax declares no initialiser for these two
 
 Path = tuple[str, ...]
+Variables = dict[str, Any]  # {"params", "batch_stats"}: trees of arrays
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class FanInNormal:
 he_normal = FanInNormal(2.0)
 
 
-def initial_variables(model: nn.Module, image_shape: tuple[int, ...], seed: int) -> dict[str, Any]:
+def initial_variables(model: nn.Module, image_shape: tuple[int, ...], seed: int) -> Variables:
     """Initial `params` (and `batch_stats`) of a network.
 
     Every kernel is drawn from a generator keyed by the seed and by its own path, so the numbers are

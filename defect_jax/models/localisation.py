@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Float32
 
 from defect_jax.models.blocks import Norm, upsample
-from defect_jax.models.encoder import Encoder
+from defect_jax.models.encoders.plain import Encoder
 from defect_jax.models.heads import PRIOR_LOGIT, small_normal
 
 DEEPEST_ROW = 4  # cells of 16 px; a 23-px defect then still fills one

@@ -10,9 +10,9 @@ from defect_jax.models.attention import NODES
 from defect_jax.models.blocks import BLOCKS, NORMS
 from defect_jax.models.class_maps import joined
 from defect_jax.models.confidence import CONFIDENCES
-from defect_jax.models.encoder import Encoder
+from defect_jax.models.decoders import DECODERS
+from defect_jax.models.encoders import ENCODERS
 from defect_jax.models.fields import (
-    DECODERS,
     DTYPES,
     NO_DECODER,
     NONE,
@@ -49,7 +49,7 @@ class SegmentationNetwork(nn.Module):
     al. 2025, Sensors 25(15), 4548).
 
     Attributes:
-        decoder: Name in `fields.DECODERS`, or `NO_DECODER`.
+        decoder: Name in `decoders.DECODERS`, or `NO_DECODER`.
         widths: Filters of each row, finest first; depth = `len(widths) - 1` poolings.
         attention: Name in `attention.NODES`.
         deep_supervision: Mask logits from every X(0,j) instead of the last alone (UNet++ only; the
@@ -69,6 +69,7 @@ class SegmentationNetwork(nn.Module):
         pixel_confidence: "none", or a name in `confidence.CONFIDENCES`.
         window_px: Side of a pixel's neighbourhood there, odd.
         localisation_frozen: Whether the own backbone keeps its statistics in training, too.
+        encoder_name: Name in `encoders.ENCODERS` (`encoder` is the name of its parameters).
 
     Raises:
         UserError: At construction, for a value that does not fit; at the first call, for an image
@@ -92,6 +93,7 @@ class SegmentationNetwork(nn.Module):
     pixel_confidence: str = "none"
     window_px: int = 7
     localisation_frozen: bool = False
+    encoder_name: str = "plain"
 
     def __post_init__(self) -> None:
         self.widths = checked_widths("widths", self.widths)
@@ -101,7 +103,7 @@ class SegmentationNetwork(nn.Module):
 
     def setup(self) -> None:
         layers = BLOCKS[self.block], NORMS[self.norm], DTYPES[self.dtype]
-        self.encoder = Encoder(self.widths, *layers)
+        self.encoder = ENCODERS[self.encoder_name](self.widths, *layers)
         if self.localisation != NONE:
             localiser = LOCALISATIONS[self.localisation]
             self.localiser = localiser(self.localisation_widths, *layers)

@@ -7,9 +7,9 @@ from matplotlib.figure import Figure
 
 from defect_jax.metrics.calibration import (
     ReliabilityBin,
-    calibrated,
     expected_calibration_error,
     reliability,
+    temperature_scale,
 )
 from defect_jax.metrics.picture import Picture
 from defect_jax.report.number_table import table
@@ -25,7 +25,7 @@ def reliability_plot(pictures: Sequence[Picture], temperature: float) -> tuple[s
     score = np.array([picture.score for picture in pictures])
     kinds = [("score as it is", score)]
     if temperature != 1.0:
-        kinds.append((f"temperature {temperature:.2f}", calibrated(score, temperature)))
+        kinds.append((f"temperature {temperature:.2f}", temperature_scale(score, temperature)))
     curves = [
         (f"{name}, ECE {expected_calibration_error(label, value):.3f}", reliability(label, value))
         for name, value in kinds

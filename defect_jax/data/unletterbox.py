@@ -4,16 +4,16 @@ from typing import Any
 
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
-Side = Any  # a number of pixels: an int, or a symbolic dimension of `jax.export`
+Px = Any  # a number of pixels: an int, or a symbolic dimension of `jax.export`
 
 
-def to_native(
+def unletterbox(
     probability: Float[Array, "b h w"],
     placement: Float[Array, "b 4"],
     native_size: Int[Array, "b 2"],
-    canvas_px: tuple[Side, Side],
+    canvas_px: tuple[Px, Px],
 ) -> Float[Array, "b height width"]:
     """Bilinear resampling of each picture's part of the frame onto a canvas of its native pixels.
 
@@ -30,7 +30,7 @@ def to_native(
 
     >>> frame = jnp.array([[[0.0, 1.0]]])
     >>> whole = jnp.array([[0.0, 0.0, 1.0, 2.0]])
-    >>> to_native(frame, whole, jnp.array([[1, 4]]), (1, 4)).round(2).tolist()
+    >>> unletterbox(frame, whole, jnp.array([[1, 4]]), (1, 4)).round(2).tolist()
     [[[0.0, 0.25, 0.75, 1.0]]]
     """
     height, width = probability.shape[1:]
@@ -46,7 +46,7 @@ def _weights(
     start: Float[Array, " b"],
     length: Float[Array, " b"],
     native: Int[Array, " b"],
-    canvas: Side,
+    canvas: Px,
     frame: int,
 ) -> Float[Array, "b canvas frame"]:
     """Row n: shares of the frame's pixels in native pixel n (half-pixel centres, edges held)."""
@@ -55,3 +55,21 @@ def _weights(
     centre = jnp.clip(centre, 0.0, length[:, None] - 1.0) + start[:, None]
     distance = jnp.abs(centre[:, :, None] - jnp.arange(frame, dtype=jnp.float32)[None, None, :])
     return jnp.maximum(1.0 - distance, 0.0)
+
+
+def unletterbox_classes(
+    mask: Float[Array, "b h w classes"],
+    placement: Float[Array, "b 4"],
+    native_size: Int[Array, "b 2"],
+    canvas_px: tuple[Px, Px],
+) -> Float[Array, "b classes height width"]:
+    """Do so for each class of defect; outside an image the maps repeat its border."""
+    place = placement, native_size, canvas_px
+    return jnp.stack([unletterbox(mask[..., k], *place) for k in range(mask.shape[-1])], axis=1)
+
+
+def inside(native_size: Int[Array, "b 2"], canvas_px: tuple[Px, Px]) -> Bool[Array, "b h w"]:
+    """Return which pixels of the canvas each image covers."""
+    rows = jnp.arange(canvas_px[0])[None, :] < native_size[:, :1]
+    columns = jnp.arange(canvas_px[1])[None, :] < native_size[:, 1:]
+    return rows[:, :, None] & columns[:, None, :]

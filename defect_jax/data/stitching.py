@@ -1,4 +1,4 @@
-"""The probabilities of overlapping tiles as one map of the picture, a strip at a time.
+"""A large image through a network tile after tile: its map in strips, and its label.
 
 Of two neighbours the later one counts more and more across their overlap (`tiles.later_share`), so
 there is no seam. Where the network sees nothing beyond a tile, the map is what the network would
@@ -6,12 +6,64 @@ say of the whole picture. No more than a row of tiles is held, however high the 
 """
 
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
 
+import jax
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float32, UInt
 
+from defect_jax.data.input_spec import to_float01
 from defect_jax.data.tiles import Grid, later_share
+from defect_jax.models.probabilities import Probabilities
+
+# Starts the network on at most so many frames, shares of the full range; the rows behind the
+# frames' own are to be ignored.
+Start = Callable[[Float32[np.ndarray, "b h w c"]], Probabilities]
+
+
+class Strip(NamedTuple):
+    """Some rows of an image's map."""
+
+    maps: Float32[np.ndarray, "rows w classes"]
+    label: float | None  # highest of the tiles so far; None without classification head
+
+
+def iter_tile_rows(
+    image: UInt[np.ndarray, "h w c"], grid: Grid, start: Start, tiles_at_once: int
+) -> Iterator[Strip]:
+    """Yield the map of an image from top to bottom.
+
+    A part is defective if any of its tiles is, so its label is the highest.
+    """
+    labels: list[float] = []
+
+    def maps() -> Iterator[np.ndarray]:
+        for predicted in _predicted(image, grid, start, tiles_at_once):
+            labels.extend([] if predicted.label is None else predicted.label.tolist())
+            yield from predicted.mask
+
+    for strip in strips(maps(), grid):
+        yield Strip(strip, max(labels, default=None))
+
+
+def _predicted(
+    image: UInt[np.ndarray, "h w c"], grid: Grid, start: Start, tiles_at_once: int
+) -> Iterator[Probabilities]:
+    """Yield the network's answers; the next tiles are cut while it works on the last ones."""
+    tiles, running = grid.cut(image), None
+    while batch := list(itertools.islice(tiles, tiles_at_once)):
+        started = start(np.stack([to_float01(tile) for tile in batch])), len(batch)
+        if running is not None:
+            yield _fetched(*running)
+        running = started
+    if running is not None:
+        yield _fetched(*running)
+
+
+def _fetched(predicted: Probabilities, count: int) -> Probabilities:
+    mask, label = jax.device_get(tuple(predicted))
+    return Probabilities(mask[:count], None if label is None else label[:count])
 
 
 def strips(
@@ -26,7 +78,7 @@ def strips(
     overlap, share = rows.overlap_px, later_share(rows.overlap_px)[:, None, None]
     above = None
     for row in range(rows.tiles):
-        band = joined(list(itertools.islice(tiles, grid.columns.tiles)), grid)
+        band = stitched_row(list(itertools.islice(tiles, grid.columns.tiles)), grid)
         if above is not None:
             band[:overlap] = blended(above, band[:overlap], share)
         above = band[rows.stride_px :]
@@ -36,7 +88,7 @@ def strips(
         yield band[first : end if last else rows.stride_px]
 
 
-def joined(
+def stitched_row(
     tiles: list[Float32[np.ndarray, "th tw classes"]], grid: Grid
 ) -> Float32[np.ndarray, "th w classes"]:
     """One row of tiles, without what lies beside the picture."""

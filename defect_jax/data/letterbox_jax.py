@@ -9,17 +9,17 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int, UInt
 
-from defect_jax.native import Side
+from defect_jax.data.unletterbox import Px
 
 
-def placed(
-    native_px: tuple[Side, Side], size_px: tuple[int, int], max_scale: float, max_stretch: float
+def place(
+    native_px: tuple[Px, Px], size_px: tuple[int, int], max_scale: float, max_stretch: float
 ) -> Float[Array, "4"]:
     """Top, left, height and width of a picture in the frame, as `letterbox.place` has them.
 
     In the same order of float32 operations, so that both round alike.
 
-    >>> placed((300, 600), (128, 128), 1.0, 1.5).tolist()
+    >>> place((300, 600), (128, 128), 1.0, 1.5).tolist()
     [16.0, 0.0, 96.0, 128.0]
     """
     size = jnp.array(size_px, jnp.float32)
@@ -30,7 +30,7 @@ def placed(
     return jnp.concatenate([jnp.floor((size - extent) / 2), extent])
 
 
-def framed(
+def letterbox_image(
     image: UInt[Array, "b h w c"] | Float[Array, "b h w c"],
     placement: Float[Array, "4"],
     size_px: tuple[int, int],
@@ -38,7 +38,7 @@ def framed(
     """Scales pictures of one size into the frame, in the unit of their pixels.
 
     >>> image = jnp.array([1, 2, 3], jnp.uint8).reshape(1, 1, 3, 1)
-    >>> framed(image, jnp.array([0.0, 2.0, 1.0, 3.0]), (1, 8)).ravel().tolist()
+    >>> letterbox_image(image, jnp.array([0.0, 2.0, 1.0, 3.0]), (1, 8)).ravel().tolist()
     [2.0, 1.0, 1.0, 2.0, 3.0, 3.0, 2.0, 1.0]
     """
     rows = _weights(image.shape[1], placement[0], placement[2], size_px[0])
@@ -50,7 +50,7 @@ def framed(
 
 
 def _weights(
-    native: Side, start: Float[Array, ""], extent: Float[Array, ""], frame: int
+    native: Px, start: Float[Array, ""], extent: Float[Array, ""], frame: int
 ) -> Float[Array, "frame native"]:
     """Row n: shares of the picture's pixels in pixel n of the frame.
 
@@ -74,8 +74,8 @@ def _mirrored(position: Float[Array, " frame"], extent: Float[Array, ""]) -> Flo
 
 
 def on_canvas(
-    placement: Float[Array, "4"], count: Side, native_px: tuple[Side, Side]
+    placement: Float[Array, "4"], count: Px, native_px: tuple[Px, Px]
 ) -> tuple[Float[Array, "b 4"], Int[Array, "b 2"]]:
-    """Placement and native size of each of `count` pictures of one size, as `to_native` has it."""
+    """Return placement and native size of `count` pictures of one size, for `unletterbox`."""
     native = jnp.stack([jnp.asarray(side, jnp.int32) for side in native_px])
     return jnp.broadcast_to(placement, (count, 4)), jnp.broadcast_to(native, (count, 2))

@@ -1,7 +1,7 @@
-"""One pass of the network over a split whose pictures are looked at through tiles."""
+"""One pass of the network over a split whose images are cut into tiles."""
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -14,21 +14,28 @@ from ml_collections import ConfigDict
 from defect_jax import interrupts
 from defect_jax.compilation import compile_ahead
 from defect_jax.compiler_options import compiler_options
-from defect_jax.data.frame import Frame, filled_up
+from defect_jax.data.input_spec import InputSpec, filled_up
 from defect_jax.data.loading import decoded
 from defect_jax.data.pipeline import canvas_px
 from defect_jax.data.prepare import Split
 from defect_jax.data.reading import threaded
-from defect_jax.data.tiles import Grid
+from defect_jax.data.stitching import Start, iter_tile_rows
+from defect_jax.decision.apply import (
+    Marked,
+    Thresholds,
+    decide_mask,
+    defect_probability,
+    mark_strips,
+    score_of,
+)
+from defect_jax.evaluator import PER_PICTURE, OnMask, Scores, frames_program
 from defect_jax.metrics.accumulated import Accumulated
 from defect_jax.metrics.regions import region_weights
-from defect_jax.models.flips import Probabilities
+from defect_jax.models.initialise import Variables
 from defect_jax.models.network import SegmentationNetwork
-from defect_jax.predict_step import Thresholds, make_probabilities
+from defect_jax.models.probabilities import OfFrames, Probabilities
 from defect_jax.progress import track
-from defect_jax.scoring import PER_PICTURE, OnMask, Scores
 from defect_jax.sharding import place_state, replicated, rows_of_process, to_global
-from defect_jax.tiling import Strip, TiledDecision, decide, look
 
 WAITING = 2  # pictures read ahead; each may be large
 
@@ -41,91 +48,91 @@ class WithTruth(NamedTuple):
     regions: int
 
 
-class TiledScorer:
-    """As `scoring.Scorer`: scores one split, and may be called often.
+class TiledEvaluator:
+    """As `evaluator.Evaluator`: evaluates one split, and may be called often.
 
-    Pictures come one after the other, and their tiles are shared out over all devices of all hosts.
-    Every host reads every picture and puts it together, so that no picture waits for another host.
+    Images come one after the other, and their tiles are shared out over all devices of all hosts.
+    Every host reads every image and puts it together, so that no image waits for another host.
     """
 
     def __init__(self, network: SegmentationNetwork, split: Split, config: ConfigDict, mesh: Mesh):
-        self._split, self._config, self._mesh = split, config, mesh
+        self._split, self._mesh, self._spec = split, mesh, InputSpec.of(config)
         self._tiles_at_once = config.train.batch_size
         self._rows = rows_of_process(mesh, self._tiles_at_once)
-        self._block_px = config.data.size[0], canvas_px(split)[1]
+        self._block_px = self._spec.size_px[0], canvas_px(split)[1]
         everywhere = {"out_shardings": replicated(mesh)}
-        frames = make_probabilities(network, config)
+        frames = frames_program(network, config)
         self._frames = jax.jit(frames, compiler_options=compiler_options(), **everywhere)
-        self._compiled: Any = None
-        self._see = jax.jit(_see, donate_argnums=0, **everywhere)
+        self._compiled: OfFrames | None = None
+        self._add_strip = jax.jit(_add_strip, donate_argnums=0, **everywhere)
         self._count = jax.jit(Accumulated.counted, donate_argnums=0, **everywhere)
         self._empty = jax.jit(partial(Accumulated.empty, config.model.num_classes), **everywhere)
 
     def __call__(
-        self, average: Any, mask: float, pixel: float, area_px: int, on_mask: OnMask | None = None
+        self, ema: Variables, thresholds: Thresholds, on_mask: OnMask | None = None
     ) -> Scores:
-        """Scores every picture exactly once; arguments as those of `Scorer`.
+        """Score every image exactly once; arguments as those of `Evaluator`.
 
         Raises:
             interrupts.Stopped: a signal came.
         """
         accumulated, outputs = self._empty(), []
-        thresholds = Thresholds(np.float32(mask), np.float32(pixel), area_px)
         rows = range(len(self._split.rows))
-        pictures = threaded(
-            partial(_with_truth, self._split, Frame.of(self._config)), rows, WAITING
-        )
-        follow = track(pictures, "evaluating", len(rows)) if on_mask else pictures
+        images = threaded(partial(_with_truth, self._split, self._spec), rows, WAITING)
+        follow = track(images, "evaluating", len(rows)) if on_mask else images
         with contextlib.closing(follow):
-            for row, picture in enumerate(follow):
+            for row, image in enumerate(follow):
                 interrupts.boundary()
-                accumulated, decision = self._judged(accumulated, average, picture, thresholds)
-                score, highest, classes = decision
-                outputs.append((score, highest, *_overlap(classes, picture.truth["native_mask"])))
+                accumulated, marked, label = self._marked(accumulated, ema, image, thresholds)
+                classes = decide_mask(marked, thresholds)
+                accumulated = self._counted(accumulated, classes, image)
+                scores = score_of(marked, label), marked.mask_score
+                outputs.append((*scores, *_overlap(classes, image.truth["native_mask"])))
                 if on_mask:
                     on_mask(row, classes)
         columns = zip(PER_PICTURE, zip(*outputs, strict=True), strict=True)
         arrays = {name: np.array(values) for name, values in columns}
         return Scores(arrays, *jax.device_get(accumulated))
 
-    def _judged(
-        self, accumulated: Accumulated, average: Any, picture: WithTruth, thresholds: Thresholds
-    ) -> tuple[Accumulated, TiledDecision]:
-        """Decides on a picture, and adds its pixels."""
-        native_px = picture.image.shape[:2]
-        grid = Grid.of(self._config, native_px)
+    def _marked(
+        self, accumulated: Accumulated, ema: Variables, image: WithTruth, thresholds: Thresholds
+    ) -> tuple[Accumulated, Marked, float | None]:
+        """Mark an image and find its label; add its probabilities strip by strip."""
+        native_px, label = image.image.shape[:2], None
+        grid = self._spec.framing.grid(native_px)
 
-        def seen() -> Iterator[Strip]:
-            nonlocal accumulated
+        def maps() -> Iterator[np.ndarray]:
+            nonlocal accumulated, label
             first = 0
-            for strip in look(picture.image, grid, self._start(average), self._tiles_at_once):
+            for strip in iter_tile_rows(image.image, grid, self._start(ema), self._tiles_at_once):
                 interrupts.while_waiting()
-                blocks = self._strip_blocks(strip.maps, picture, first)
-                accumulated = self._see(accumulated, *self._placed(blocks))
+                label = strip.label
+                blocks = self._strip_blocks(strip.maps, image, first)
+                accumulated = self._add_strip(accumulated, *self._placed(blocks))
                 first += len(strip.maps)
-                yield strip
+                yield strip.maps
 
-        decision = decide(seen(), native_px, thresholds)
-        return self._counted(accumulated, decision.classes, picture), decision
+        marked = mark_strips(maps(), native_px, thresholds)
+        return accumulated, marked, label
 
-    def _strip_blocks(self, maps: np.ndarray, picture: WithTruth, first: int) -> tuple[Any, ...]:
-        """A strip's map, where it is valid, and the truth of it; arguments of `_see`."""
+    def _strip_blocks(self, maps: np.ndarray, image: WithTruth, first: int) -> tuple[Any, ...]:
+        """A strip's map, where it is valid, and the truth of it; arguments of `_add_strip`."""
         inside = slice(first, first + len(maps))
-        truth = {name: self._block(plane[inside]) for name, plane in picture.truth.items()}
-        truth["regions"] = np.array([0 if first else picture.regions], np.int32)
+        truth = {name: self._block(plane[inside]) for name, plane in image.truth.items()}
+        truth["regions"] = np.array([0 if first else image.regions], np.int32)
         return self._block(maps), self._valid(maps), truth
 
     def _counted(
-        self, accumulated: Accumulated, classes: np.ndarray, picture: WithTruth
+        self, accumulated: Accumulated, classes: np.ndarray, image: WithTruth
     ) -> Accumulated:
-        mask, height = picture.truth["native_mask"], self._block_px[0]
+        mask, height = image.truth["native_mask"], self._block_px[0]
         for first in range(0, len(classes), height):
             decided, true = classes[first : first + height], mask[first : first + height]
             blocks = self._block(decided), self._valid(decided), self._block(true)
             accumulated = self._count(accumulated, *self._placed(blocks))
         return accumulated
 
-    def _start(self, average: Any) -> Callable[[np.ndarray], Probabilities]:
+    def _start(self, ema: Variables) -> Start:
         """Each host gives the frames of its devices, and gets the answers of all."""
 
         def start(frames: np.ndarray) -> Probabilities:
@@ -133,8 +140,8 @@ class TiledScorer:
             placed = to_global(self._mesh)(filled[self._rows])
             if self._compiled is None:
                 name = "evaluation step"
-                self._compiled = compile_ahead(name, self._frames, average, placed)
-            return self._compiled(average, placed)
+                self._compiled = compile_ahead(name, self._frames, ema, placed)
+            return self._compiled(ema, placed)
 
         return start
 
@@ -151,13 +158,13 @@ class TiledScorer:
         return place_state(arrays, jax.tree.map(lambda _: replicated(self._mesh), arrays))
 
 
-def _with_truth(split: Split, frame: Frame, row: int) -> WithTruth:
-    image, mask = decoded(split, row, frame)
+def _with_truth(split: Split, spec: InputSpec, row: int) -> WithTruth:
+    image, mask = decoded(split, row, spec)
     weights, regions = region_weights(mask > 0)
     return WithTruth(image, {"native_mask": mask, "region_weight": weights}, regions)
 
 
-def _see(
+def _add_strip(
     accumulated: Accumulated,
     maps: Float[Array, "1 h w classes"],
     valid: Bool[Array, "1 h w"],
@@ -168,7 +175,7 @@ def _see(
     Args:
         truth: `native_mask`, `region_weight` and `regions`, the last with the first strip alone.
     """
-    return accumulated.seen(maps.sum(axis=-1), valid, truth)
+    return accumulated.seen(defect_probability(maps, -1), valid, truth)
 
 
 def _overlap(decided: np.ndarray, mask: np.ndarray) -> Iterator[int]:

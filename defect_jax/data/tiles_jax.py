@@ -12,20 +12,20 @@ import jax.numpy as jnp
 from jax import core, lax
 from jaxtyping import Array, Float32, Int, UInt
 
-from defect_jax import native
 from defect_jax.data.tiles import later_share
-from defect_jax.models.flips import Probabilities
+from defect_jax.data.unletterbox import Px
+from defect_jax.models.probabilities import Probabilities
 
 
-class Side(NamedTuple):
-    """`tiles.Side` of a picture whose size may not be known.
+class TileAxis(NamedTuple):
+    """`tiles.TileAxis` of a picture whose size may not be known.
 
-    >>> side = Side(picture_px=300, tile_px=128, overlap_px=32)
+    >>> side = TileAxis(picture_px=300, tile_px=128, overlap_px=32)
     >>> side.stride_px, side.tiles, side.before_px, side.picture_positions(0)[:3].tolist()
     (96, 3, 10, [9, 8, 7])
     """
 
-    picture_px: native.Side
+    picture_px: Px
     tile_px: int
     overlap_px: int
 
@@ -35,17 +35,17 @@ class Side(NamedTuple):
         return self.tile_px - self.overlap_px
 
     @property
-    def tiles(self) -> native.Side:
+    def tiles(self) -> Px:
         """How many it takes."""
         return core.max_dim(1, -(-(self.picture_px - self.overlap_px) // self.stride_px))
 
     @property
-    def covered_px(self) -> native.Side:
+    def covered_px(self) -> Px:
         """From the start of the first tile to the end of the last."""
         return self.tiles * self.stride_px + self.overlap_px
 
     @property
-    def before_px(self) -> native.Side:
+    def before_px(self) -> Px:
         """Padding in front of the picture."""
         return (self.covered_px - self.picture_px) // 2
 
@@ -74,7 +74,10 @@ def through_tiles(
         The map at the pictures' own size, and the highest label probability of a tile.
     """
     count, height, width, _ = image.shape
-    rows, columns = Side(height, size_px[0], overlap_px), Side(width, size_px[1], overlap_px)
+    rows, columns = (
+        TileAxis(height, size_px[0], overlap_px),
+        TileAxis(width, size_px[1], overlap_px),
+    )
 
     def of_row(row: Int[Array, ""]) -> Probabilities:
         band = jnp.take(image, rows.picture_positions(row), axis=1, mode="clip")
@@ -82,15 +85,15 @@ def through_tiles(
         def of_tile(column: Int[Array, ""]) -> Probabilities:
             return predict(jnp.take(band, columns.picture_positions(column), axis=2, mode="clip"))
 
-        return joined(of_tile, columns, (count, rows.tile_px, overlap_px, classes), axis=2)
+        return stitched(of_tile, columns, (count, rows.tile_px, overlap_px, classes), axis=2)
 
-    return joined(of_row, rows, (count, overlap_px, width, classes), axis=1)
+    return stitched(of_row, rows, (count, overlap_px, width, classes), axis=1)
 
 
-def joined(
+def stitched(
     piece: Callable[[Int[Array, ""]], Probabilities],
-    side: Side,
-    shared_shape: tuple[native.Side, ...],
+    side: TileAxis,
+    shared_shape: tuple[Px, ...],
     axis: int,
 ) -> Probabilities:
     """Pieces in a row as one, without what lies beside the picture.
@@ -119,7 +122,7 @@ def joined(
 
 
 def inside(
-    covered: Float32[Array, "b h w classes"], side: Side, axis: int
+    covered: Float32[Array, "b h w classes"], side: TileAxis, axis: int
 ) -> Float32[Array, "..."]:
     """The part of the tiles that is the picture's.
 

@@ -1,0 +1,201 @@
+"""How an image fills the network's frames: scaled into one, or through tiles at its own size.
+
+`config.data` decides which of the two objects there is (`input_spec.framing_of`). All others ask
+the object, and never which of the two it is.
+"""
+
+import dataclasses
+from typing import Any, ClassVar, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, UInt, UInt8
+
+from defect_jax.data import letterbox_jax, tile_windows, tiles_jax
+from defect_jax.data.letterbox import Placement, jitter, place
+from defect_jax.data.tiles import Grid
+from defect_jax.data.unletterbox import unletterbox_classes
+from defect_jax.models.probabilities import OfFrames, Variables
+
+ClassMaps = Float[Array, "b classes h w"]  # probability of each class of defect, at native size
+
+
+class Change(NamedTuple):
+    """Largest random changes of size, as `letterbox.jitter` takes them."""
+
+    shrink: float
+    stretch: float
+
+
+class TrainingPart(NamedTuple):
+    """What of an image a training element shows, and where in the frame."""
+
+    image: np.ndarray
+    mask: UInt8[np.ndarray, "h w"]
+    placement: Placement
+
+
+@dataclasses.dataclass(frozen=True)
+class Letterbox:
+    """Images scaled into one frame each, mirrored in its padding.
+
+    Attributes:
+        size_px: height and width of the frame.
+        min_scale, max_scale, max_stretch: as `letterbox.place` takes them.
+        most_waiting: images read ahead and results written behind in a prediction; None: a batch.
+        needs_good_images: whether good training elements come from good images alone.
+    """
+
+    size_px: tuple[int, int]
+    min_scale: float
+    max_scale: float
+    max_stretch: float
+    most_waiting: ClassVar[int | None] = None
+    needs_good_images: ClassVar[bool] = True
+
+    def place(self, native_px: tuple[int, int], name: str) -> Placement:
+        """Return where an image goes in the frame.
+
+        Raises:
+            UserError: it would have to be shrunk too much; `name` is named.
+        """
+        limits = self.min_scale, self.max_scale, self.max_stretch
+        return place(native_px, self.size_px, *limits, name)
+
+    def training_part(
+        self,
+        image: np.ndarray,
+        mask: UInt8[np.ndarray, "h w"],
+        defective: bool | None,
+        change: Change,
+        rng: np.random.Generator,
+        name: str,
+    ) -> TrainingPart:
+        """Return the whole image, at random in the frame, see `letterbox.jitter`.
+
+        Raises:
+            UserError: as `place`.
+        """
+        del defective
+        placement = self.place(mask.shape, name)
+        if any(change):
+            placement = jitter(placement, self.size_px, *change, rng)
+        return TrainingPart(image, mask, placement)
+
+    def native_probabilities(
+        self, of_frames: OfFrames, variables: Variables, image: UInt[Array, "b h w c"], classes: int
+    ) -> tuple[ClassMaps, Float[Array, " b"] | None]:
+        """Return maps at the images' own size, and labels, inside a program for any size."""
+        del classes
+        native_px = image.shape[1:3]
+        placement = letterbox_jax.place(native_px, self.size_px, self.max_scale, self.max_stretch)
+        frame = letterbox_jax.letterbox_image(image, placement, self.size_px)
+        predicted = of_frames(variables, frame / jnp.iinfo(image.dtype).max)
+        places = letterbox_jax.on_canvas(placement, image.shape[0], native_px)
+        return unletterbox_classes(predicted.mask, *places, native_px), predicted.label
+
+    def card(self) -> dict[str, Any]:
+        """Return the size rule as an exported file's card tells it."""
+        return {
+            "size_px": list(self.size_px),
+            "max_scale": self.max_scale,
+            "max_stretch": self.max_stretch,
+            "smallest_scale_seen": self.min_scale,
+        }
+
+    def in_words(self) -> str:
+        """Return what is done with an image."""
+        return "scaled, padded"
+
+    def example_sizes(self) -> list[tuple[int, int, int]]:
+        """Return numbers, heights and widths of images to try an exported file on."""
+        height, width = self.size_px
+        sizes = _example_sizes(self.size_px)
+        return [s for s in sizes if min(height / s[1], width / s[2]) >= self.min_scale]
+
+
+@dataclasses.dataclass(frozen=True)
+class Tiling:
+    """Images of any size at their own resolution, through overlapping tiles.
+
+    Attributes:
+        size_px: height and width of a tile.
+        overlap_px: that two neighbours share.
+        most_waiting, needs_good_images: as those of `Letterbox`; images may be large, and beside a
+            defect there are good tiles.
+    """
+
+    size_px: tuple[int, int]
+    overlap_px: int
+    most_waiting: ClassVar[int | None] = 1
+    needs_good_images: ClassVar[bool] = False
+
+    def grid(self, native_px: tuple[int, int]) -> Grid:
+        """Return the tiles of an image of this height and width."""
+        return Grid.of(native_px, self.size_px, self.overlap_px)
+
+    def place(self, native_px: tuple[int, int], name: str) -> None:
+        """Accept every size: nothing is scaled."""
+
+    def training_part(
+        self,
+        image: np.ndarray,
+        mask: UInt8[np.ndarray, "h w"],
+        defective: bool | None,
+        change: Change,
+        rng: np.random.Generator,
+        name: str,
+    ) -> TrainingPart:
+        """Return a window of the image, larger or stretched at random by `change`.
+
+        Args:
+            defective: whether it shall show a defect; None: as it comes.
+        """
+        del name
+        sides = tile_windows.window_px(self.size_px, *change, rng)
+        window = tile_windows.choose(mask, sides, self.overlap_px, defective, rng)
+        placement = tile_windows.place_window(window, mask.shape, self.size_px)
+        parts = (tile_windows.part(plane, window) for plane in (image, mask))
+        return TrainingPart(*parts, placement)
+
+    def native_probabilities(
+        self, of_frames: OfFrames, variables: Variables, image: UInt[Array, "b h w c"], classes: int
+    ) -> tuple[ClassMaps, Float[Array, " b"] | None]:
+        """Return maps at the images' own size, and the highest label of a tile."""
+        predicted = tiles_jax.through_tiles(
+            lambda tiles: of_frames(variables, tiles), image, self.size_px, self.overlap_px, classes
+        )
+        return jnp.moveaxis(predicted.mask, -1, 1), predicted.label
+
+    def card(self) -> dict[str, Any]:
+        """Return the size rule as an exported file's card tells it."""
+        return {
+            "tile_px": list(self.size_px),
+            "overlap_px": self.overlap_px,
+            "scale": 1.0,
+            "beyond_the_picture": "half on each side, mirrored",
+            "score": "highest of the tiles",
+        }
+
+    def in_words(self) -> str:
+        """Return what is done with an image."""
+        return "cut into tiles"
+
+    def example_sizes(self) -> list[tuple[int, int, int]]:
+        """Return numbers, heights and widths; the last has several tiles along both sides."""
+        height, width = self.size_px
+        return [*_example_sizes(self.size_px), (1, height * 2 + 3, width * 2 - 1)]
+
+
+Framing = Letterbox | Tiling
+
+
+def _example_sizes(size_px: tuple[int, int]) -> list[tuple[int, int, int]]:
+    """Return sizes of the frame's own, larger, smaller, one pixel wide."""
+    height, width = size_px
+    return [
+        (2, height, width),
+        (1, height * 2 + 3, width // 2 + 1),
+        (1, 7, width + 5),
+        (1, height, 1),
+    ]

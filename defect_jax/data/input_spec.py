@@ -1,0 +1,103 @@
+"""What every image of a set is brought to before the network: depth, channels, classes, framing."""
+
+import dataclasses
+
+import cv2
+import numpy as np
+from jaxtyping import Float32, Shaped, UInt8, UInt16
+from ml_collections import ConfigDict
+
+from defect_jax.data.framing import Framing, Letterbox, Tiling
+from defect_jax.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class InputSpec:
+    """How images enter the network.
+
+    Attributes:
+        framing: how an image fills the frames.
+        channels, bit_depth: common to all images.
+        classes: of defects that the network tells apart.
+        mean, std: of the training images, as shares of the full range.
+    """
+
+    framing: Framing
+    channels: int
+    bit_depth: int
+    classes: int
+    mean: float
+    std: float
+
+    @classmethod
+    def of(cls, config: ConfigDict) -> "InputSpec":
+        """Return the specification of a resolved config."""
+        info = config.data_info
+        depth = info.channels, info.bit_depth
+        return cls(framing_of(config.data), *depth, config.model.num_classes, info.mean, info.std)
+
+    @property
+    def size_px(self) -> tuple[int, int]:
+        """Height and width of a frame."""
+        return self.framing.size_px
+
+    @property
+    def dtype(self) -> type[np.unsignedinteger]:
+        """Of the images."""
+        return np.uint8 if self.bit_depth == 8 else np.uint16
+
+    def common(self, image: np.ndarray, name: str) -> np.ndarray:
+        """Give `image` [h w c] the set's channels and depth; only ever widen.
+
+        Raises:
+            UserError: colour or 16 bit where the network was trained on grey or 8 bit.
+        """
+        if image.shape[-1] > self.channels or image.itemsize * 8 > self.bit_depth:
+            raise UserError(
+                f"{name}: has {image.shape[-1]} channels of {image.itemsize * 8} bit, but the "
+                f"network was trained on {self.channels} of {self.bit_depth} bit"
+            )
+        if image.itemsize * 8 < self.bit_depth:
+            image = sixteen_bits(image)
+        if image.shape[-1] == self.channels:
+            return image
+        return cv2.merge([image] * self.channels)
+
+    def known(self, mask: UInt8[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w"]:
+        """Give a mask the classes that the network tells apart: all are 1 where it knows one."""
+        return np.minimum(mask, 1) if self.classes == 1 else mask
+
+
+def framing_of(data: ConfigDict) -> Framing:
+    """Return how `config.data` fills frames: through tiles where they overlap, else scaled."""
+    size_px = tuple(data.size)
+    if data.tile_overlap_px > 0:
+        return Tiling(size_px, data.tile_overlap_px)
+    return Letterbox(size_px, data.min_scale, data.max_scale, data.max_stretch)
+
+
+def sixteen_bits(image: UInt8[np.ndarray, "h w c"]) -> UInt16[np.ndarray, "h w c"]:
+    """Return the same image in 65536 steps."""
+    return image.astype(np.uint16) * 257  # 255 -> 65535
+
+
+def to_float01(
+    image: UInt8[np.ndarray, "h w c"] | UInt16[np.ndarray, "h w c"],
+) -> Float32[np.ndarray, "h w c"]:
+    """Return pixels as shares of the full range, which scaling does not round.
+
+    Rounded to whole steps, what OpenCV scales here and what an exported network scales by
+    `letterbox_jax` differed by half a step, and a probability by up to 5e-4.
+    """
+    return image.astype(np.float32) / np.iinfo(image.dtype).max
+
+
+def filled_up(
+    frames: Shaped[np.ndarray, "n h w c"], count: int
+) -> Shaped[np.ndarray, "count h w c"]:
+    """Return the frames as the batch that a program is compiled for: the last one fills it up.
+
+    >>> filled_up(np.arange(2).reshape(2, 1, 1, 1), 4).ravel().tolist()
+    [0, 1, 1, 1]
+    """
+    return np.concatenate([frames, np.repeat(frames[-1:], count - len(frames), axis=0)])

@@ -1,0 +1,159 @@
+"""The rule that turns probabilities into a decision: evaluation, prediction, tiles, exported files.
+
+The same lines run on NumPy arrays (tiles, strip by strip) and inside JAX programs (evaluation,
+prediction, export): each function takes the array namespace of what it is given.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Annotated, Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float, Int, UInt8
+
+from defect_jax.decision.record import DecisionRule
+from defect_jax.metrics.calibration import temperature_scale
+
+
+class Thresholds(NamedTuple):
+    """What decides on a mask."""
+
+    mask: Any  # shape=(), float32; of the highest probability of a pixel
+    pixel: Any  # shape=(), float32; of each pixel
+    area_px: Any  # shape=(), int32; fewest pixels that reject
+
+    @classmethod
+    def of(cls, rule: DecisionRule) -> "Thresholds":
+        """Take the thresholds of a decision rule, in the types that programs compute in."""
+        mask, pixel = np.float32(rule.mask_threshold), np.float32(rule.pixel_threshold)
+        return cls(mask, pixel, np.int32(rule.min_area_px))
+
+
+class Marked(NamedTuple):
+    """What the pixels of an image, or of part of one, say before the image is decided on."""
+
+    mask_score: Any  # "...", float32: highest defect probability of a pixel
+    area_px: Any  # "...", int32: pixels that reach the pixel threshold
+    classes: Any  # "... h w", uint8: class of these pixels, 0 elsewhere
+
+
+class Decision(NamedTuple):
+    """What is decided on an image; with a leading axis of images inside a program.
+
+    The texts are those of an exported file's card.
+    """
+
+    probability: Annotated[Any, "float32 [b]: of a defect, calibrated on the validation split"]
+    rejected: Annotated[Any, "bool [b]: score >= thresholds.threshold"]
+    mask: Annotated[
+        Any, "uint8 [b, h, w]: class of each pixel: 0 = good, otherwise its place in classes"
+    ]
+    score: Annotated[Any, "float32 [b]: of the classification head, before calibration"]
+    mask_score: Annotated[Any, "float32 [b]: highest probability of a pixel"]
+    mask_rejected: Annotated[Any, "bool [b]: whether the mask marks anything"]
+
+
+def defect_probability(
+    maps: Float[Any, "*shape"], class_axis: int, valid: Bool[Any, "*rest"] | None = None
+) -> Float[Any, "*less"]:
+    """Add up the probabilities of all classes of defect; 0 outside `valid`.
+
+    >>> maps = np.array([[[0.2, 0.1]], [[0.3, 0.0]]], np.float32)  # two classes, two pixels
+    >>> defect_probability(maps, class_axis=0).round(1).tolist()
+    [[0.5, 0.1]]
+    """
+    probability = maps.sum(axis=class_axis)
+    if valid is None:
+        return probability
+    return maps.__array_namespace__().where(valid, probability, 0.0)
+
+
+def mark(
+    probability: Float[Any, "*b h w"],
+    likeliest: Int[Any, "*b h w"],
+    thresholds: Thresholds,
+    valid: Bool[Any, "*b h w"] | None = None,
+) -> Marked:
+    """Mark the pixels that reach the pixel threshold, and measure what decides on the image.
+
+    Args:
+        probability: of any defect.
+        likeliest: place of the most probable class of defect, from 0.
+        valid: False where a pixel is not the image's; None: all are.
+
+    >>> probability = np.array([[0.2, 0.6, 0.9]], np.float32)
+    >>> mark(probability, np.array([[0, 0, 1]]), Thresholds(0.8, 0.5, 1)).classes.tolist()
+    [[0, 1, 2]]
+    """
+    xp = probability.__array_namespace__()
+    marked = probability >= thresholds.pixel
+    if valid is not None:
+        marked = marked & valid
+    return Marked(
+        mask_score=probability.max(axis=(-2, -1)),
+        area_px=marked.sum(axis=(-2, -1), dtype=xp.int32),
+        classes=xp.where(marked, 1 + likeliest, 0).astype(xp.uint8),
+    )
+
+
+def mark_strips(
+    strips: Iterator[Float[np.ndarray, "_ w classes"]],
+    native_px: tuple[int, int],
+    thresholds: Thresholds,
+) -> Marked:
+    """Mark an image whose map comes in strips from top to bottom, and is never held whole."""
+    classes = np.zeros(native_px, np.uint8)
+    mask_score, area_px, row = np.float32(0.0), np.int32(0), 0
+    for maps in strips:
+        probability = defect_probability(maps, class_axis=-1)
+        marked = mark(probability, maps.argmax(axis=-1), thresholds)
+        classes[row : row + len(maps)] = marked.classes
+        mask_score = max(mask_score, marked.mask_score)
+        area_px += marked.area_px
+        row += len(maps)
+    return Marked(float(mask_score), int(area_px), classes)
+
+
+def decide_mask(marked: Marked, thresholds: Thresholds) -> UInt8[Any, "*b h w"]:
+    """Return the class of each pixel where the mask rejects the image, 0 everywhere elsewhere.
+
+    The mask rejects an image whose highest probability reaches the mask's threshold and that has
+    enough marked pixels. One threshold for images and pixels would have to be high, for few false
+    alarms, and low, for whole masks.
+    """
+    xp = marked.classes.__array_namespace__()
+    is_high = marked.mask_score >= thresholds.mask
+    rejected = xp.asarray(is_high & (marked.area_px >= thresholds.area_px))
+    return xp.where(rejected[..., None, None], marked.classes, xp.uint8(0))
+
+
+def score_of(marked: Marked, label: Any) -> Any:
+    """Return the score that decides on the part: the classification head's, else the mask's."""
+    return marked.mask_score if label is None else label
+
+
+def rejects(score: Any, threshold: float) -> Any:
+    """Return whether the score rejects."""
+    return score >= threshold
+
+
+def decide(
+    marked: Marked,
+    label: Any,
+    rule: DecisionRule,
+    scale: Callable[[Any, float], Any] = temperature_scale,
+) -> Decision:
+    """Decide on images by score and by mask.
+
+    Args:
+        label: probability of the classification head, a number or an array; None without one.
+        scale: `metrics.calibration.temperature_scale`, or its twin for programs.
+    """
+    score, mask = score_of(marked, label), decide_mask(marked, Thresholds.of(rule))
+    return Decision(
+        probability=scale(score, rule.temperature),
+        rejected=rejects(score, rule.threshold),
+        mask=mask,
+        score=score,
+        mask_score=marked.mask_score,
+        mask_rejected=(mask > 0).any(axis=(-2, -1)),
+    )

@@ -1,0 +1,149 @@
+"""One pass of the network over a split: scores of images, histogram and counts of pixels."""
+
+import contextlib
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+from jaxtyping import Array
+from ml_collections import ConfigDict
+
+from defect_jax import interrupts
+from defect_jax.compilation import Peeked, compile_ahead
+from defect_jax.compiler_options import compiler_options
+from defect_jax.data.framing import Letterbox, Tiling
+from defect_jax.data.input_spec import InputSpec, framing_of
+from defect_jax.data.pipeline import Batch, canvas_px, evaluation_batches, evaluation_steps
+from defect_jax.data.prepare import Split
+from defect_jax.data.unletterbox import inside, unletterbox_classes
+from defect_jax.decision.apply import Thresholds, decide_mask, defect_probability, mark, score_of
+from defect_jax.metrics.accumulated import Accumulated
+from defect_jax.metrics.class_counts import ClassCounts
+from defect_jax.metrics.counts import PixelCounts, picture_counts
+from defect_jax.metrics.histogram import PixelHistogram
+from defect_jax.models.initialise import Variables
+from defect_jax.models.network import SegmentationNetwork
+from defect_jax.models.probabilities import OfFrames, make_probabilities
+from defect_jax.progress import track
+from defect_jax.sharding import place_state, replicated, to_global
+
+OnMask = Callable[[int, np.ndarray], None]
+PER_PICTURE = ("score", "mask_score", "intersection_px", "true_px", "predicted_px")
+EvalStep = Callable[
+    [Variables, Batch, Thresholds, Accumulated], tuple[Accumulated, dict[str, Array]]
+]
+
+
+class Scores(NamedTuple):
+    """Result of a pass, in the order of the split's rows."""
+
+    pictures: dict[str, np.ndarray]  # PER_PICTURE -> [pictures]
+    histogram: PixelHistogram
+    counts: PixelCounts
+    classes: ClassCounts | None = None  # None where pixels are defect or not
+
+
+def frames_program(network: SegmentationNetwork, config: ConfigDict) -> OfFrames:
+    """Return the function from frames to probabilities, as `config.evaluation` wants it."""
+    info, evaluation = config.data_info, config.evaluation
+    return make_probabilities(network, info.mean, info.std, evaluation.dtype, evaluation.flips)
+
+
+def make_eval_step(of_frames: OfFrames, canvas_px: tuple[int, int]) -> EvalStep:
+    """Return `eval_step(ema, batch, thresholds, accumulated) -> (accumulated, outputs)`.
+
+    Everything is decided at native size: probabilities are put back onto the image they came from,
+    and compared with the mask as it was drawn.
+    """
+
+    def eval_step(ema: Variables, batch: Batch, thresholds: Thresholds, accumulated: Accumulated):
+        predicted = of_frames(ema, batch["image"])
+        place = batch["placement"], batch["native_size"], canvas_px
+        maps = unletterbox_classes(predicted.mask, *place)
+        valid = inside(batch["native_size"], canvas_px) & (batch["row"] >= 0)[:, None, None]
+        probability = defect_probability(maps, 1, valid)
+        marked = mark(probability, maps.argmax(axis=1), thresholds, valid)
+        decided = decide_mask(marked, thresholds)
+        accumulated = accumulated.update(probability, decided, valid, batch)
+        counts = picture_counts(decided > 0, batch["native_mask"] > 0, valid)
+        scores = {"score": score_of(marked, predicted.label), "mask_score": marked.mask_score}
+        return accumulated, counts | scores | {"row": batch["row"], "decided": decided}
+
+    return eval_step
+
+
+class Evaluator:
+    """Evaluates one split with a step that is compiled once, however often it is called."""
+
+    def __init__(self, network: SegmentationNetwork, split: Split, config: ConfigDict, mesh: Mesh):
+        self._split, self._mesh, self._spec = split, mesh, InputSpec.of(config)
+        self._data, self._batch_size = config.data, config.train.batch_size
+        step = make_eval_step(frames_program(network, config), canvas_px(split))
+        # Replicated outputs: every host may read every image's score.
+        self._step = jax.jit(
+            step,
+            donate_argnums=3,
+            out_shardings=replicated(mesh),
+            compiler_options=compiler_options(),
+        )
+        self._compiled: EvalStep | None = None
+        nothing = partial(Accumulated.empty, config.model.num_classes)
+        self._empty = jax.jit(nothing, out_shardings=replicated(mesh))
+
+    def __call__(
+        self, ema: Variables, thresholds: Thresholds, on_mask: OnMask | None = None
+    ) -> Scores:
+        """Score every image exactly once.
+
+        Args:
+            on_mask: called with row and decided classes [h w] at native size, 0 = background, for
+                each image.
+
+        Raises:
+            interrupts.Stopped: a signal came.
+        """
+        given = place_state(thresholds, Thresholds(*[replicated(self._mesh)] * len(thresholds)))
+        accumulated, collected = self._empty(), []
+        stream = self._spec, self._data, self._batch_size, to_global(self._mesh)
+        batches = Peeked(evaluation_batches(self._split, *stream))
+        with contextlib.closing(batches):
+            if self._compiled is None:
+                start = (ema, batches.first, given, accumulated)
+                self._compiled = compile_ahead("evaluation step", self._step, *start)
+            steps = evaluation_steps(self._split, self._batch_size)
+            for batch in track(batches, "evaluating", steps) if on_mask else batches:
+                interrupts.boundary()
+                accumulated, outputs = self._compiled(ema, batch, given, accumulated)
+                decided = outputs.pop("decided")
+                collected.append(jax.device_get(outputs))
+                if on_mask:
+                    self._hand_out(collected[-1]["row"], jax.device_get(decided), on_mask)
+        return Scores(self._in_order(collected), *jax.device_get(accumulated))
+
+    def _hand_out(self, rows: np.ndarray, decided: np.ndarray, on_mask: OnMask) -> None:
+        for row, mask in zip(rows, decided, strict=True):
+            if row >= 0:
+                size = self._split.rows[row]
+                on_mask(int(row), mask[: size.height, : size.width])
+
+    def _in_order(self, collected: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+        """Put the outputs into the order of the rows; each must have come exactly once."""
+        joined = {name: np.concatenate([c[name] for c in collected]) for name in collected[0]}
+        rows = joined["row"]
+        if not np.array_equal(np.sort(rows[rows >= 0]), np.arange(len(self._split.rows))):
+            raise AssertionError(f"evaluation saw rows {rows.tolist()} of {len(self._split.rows)}")
+        order = np.argsort(rows, kind="stable")[np.sum(rows < 0) :]
+        return {name: joined[name][order] for name in PER_PICTURE}
+
+
+def make_evaluator(
+    network: SegmentationNetwork, split: Split, config: ConfigDict, mesh: Mesh
+) -> Callable[..., Scores]:
+    """Return what evaluates a split as its images enter the network; all are called alike."""
+    from defect_jax.tiled_evaluator import TiledEvaluator  # which builds on this file
+
+    evaluators = {Letterbox: Evaluator, Tiling: TiledEvaluator}
+    return evaluators[type(framing_of(config.data))](network, split, config, mesh)

@@ -1,0 +1,104 @@
+"""From framed images to probabilities: normalisation, the network, its heads, mirror images."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Float32, UInt
+
+from defect_jax.models.class_maps import mean_probabilities, probabilities_of
+from defect_jax.models.initialise import Variables
+from defect_jax.models.network import Outputs, SegmentationNetwork
+
+Frames = UInt[Array, "b h w c"] | Float[Array, "b h w c"]  # integers, or from 0 to 1
+
+
+class Probabilities(NamedTuple):
+    """What a network says of a batch: each class of defect at each pixel, and of the whole part."""
+
+    mask: Float32[Array, "b h w classes"]
+    label: Float32[Array, " b"] | None  # None without classification head
+
+
+OfFrames = Callable[[Variables, Frames], Probabilities]
+
+
+def normalise(image: Frames, mean: float, std: float) -> Float[Array, "b h w c"]:
+    """Bring images to about zero mean and unit standard deviation, all by the same two numbers.
+
+    Each image by its own mean and deviation would hide its exposure, but also what a large stain
+    changes, and on a few hundred training images the network then learnt labels by heart sooner.
+
+    Args:
+        image: integers, or shares of the full range.
+        mean, std: of the training images (`data.intensity`), as shares of the full range.
+
+    >>> normalise(jnp.array([[[[51], [153]]]], jnp.uint8), 0.4, 0.2).round(4).ravel().tolist()
+    [-1.0, 1.0]
+    """
+    if jnp.issubdtype(image.dtype, jnp.integer):
+        image = image.astype(jnp.float32) / jnp.iinfo(image.dtype).max
+    return (image - mean) / std
+
+
+def make_probabilities(
+    network: SegmentationNetwork, mean: float, std: float, dtype: str, flips: bool
+) -> OfFrames:
+    """Return `probabilities(variables, image)` of frames.
+
+    Args:
+        mean, std: as `normalise` takes them.
+        dtype: of the computation, whatever the network was trained in.
+        flips: whether to average over mirror images.
+    """
+    network = network.clone(dtype=dtype)
+
+    def of_frames(variables: Variables, image: Frames) -> Probabilities:
+        image = normalise(image, mean, std)
+
+        def of_view(view: Float[Array, "b h w c"]) -> Probabilities:
+            return probabilities(network.apply(variables, view, train=False))
+
+        return over_flips(of_view, image) if flips else of_view(image)
+
+    return of_frames
+
+
+def probabilities(outputs: Outputs) -> Probabilities:
+    """Turn logits into probabilities: the refined map's, else the mean over the heads."""
+    refined, label = outputs.refined_logits, outputs.label_logits
+    if refined is None:
+        mask = mean_probabilities(outputs.mask_logits)
+    else:
+        mask = probabilities_of(refined)
+    return Probabilities(mask, None if label is None else nn.sigmoid(label))
+
+
+def over_flips(
+    predict: Callable[[Float[Array, "b h w c"]], Probabilities], image: Float[Array, "b h w c"]
+) -> Probabilities:
+    """Average the probabilities over an image and its three mirror images, masks turned back.
+
+    Steadier scores for four times the work.
+
+    For parts that training flips as well; of no use where up and down differ.
+
+    >>> def brightest_left(image):
+    ...     return Probabilities(image, image[:, 0, 0, 0])
+    >>> image = jnp.array([[[[0.8], [0.0]], [[0.4], [0.0]]]])
+    >>> mean = over_flips(brightest_left, image)
+    >>> mean.mask[..., 0].round(1).tolist(), mean.label.round(1).tolist()
+    ([[[0.8, 0.0], [0.4, 0.0]]], [0.3])
+    """
+    views = jnp.stack([_flip(image, view) for view in range(4)])
+    # One view after the other: the program is compiled once, and needs the memory of one.
+    mask, label = jax.lax.map(lambda view: tuple(predict(view)), views)
+    mask = jnp.stack([_flip(mask[view], view) for view in range(4)])
+    return Probabilities(mask.mean(0), None if label is None else label.mean(0))
+
+
+def _flip(array: Float[Array, "b h w ..."], view: int) -> Float[Array, "b h w ..."]:
+    """View 1 is upside down, 2 left to right, 3 both; each undoes itself."""
+    return array[:, :: -1 if view & 1 else 1, :: -1 if view & 2 else 1]
