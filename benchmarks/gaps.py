@@ -19,10 +19,10 @@ import numpy as np
 from absl import app, flags
 from jaxtyping import Bool
 
+from benchmarks.controls.native_maps import NativeMaps, native_maps
+from benchmarks.controls.threshold import Binned, best_threshold
 from benchmarks.gap_variants import VARIANTS, Variant
 from defect_jax import configuration
-from defect_jax.ablation.control_threshold import Binned, best_threshold
-from defect_jax.ablation.native_maps import NativeMaps, native_maps
 from defect_jax.best_checkpoint import best_average
 from defect_jax.data import synthetic
 from defect_jax.data.prepare import Prepared, Split, prepare

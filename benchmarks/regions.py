@@ -24,8 +24,8 @@ from jaxtyping import Bool, Float32
 from ml_collections import ConfigDict
 from scipy import special
 
+from benchmarks.controls.native_maps import native_maps
 from defect_jax import tiling
-from defect_jax.ablation.native_maps import native_maps
 from defect_jax.compiler_options import compiler_options
 from defect_jax.data.frame import Frame, filled_up
 from defect_jax.data.loading import decoded

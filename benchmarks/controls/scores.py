@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float32, UInt8
 
-from defect_jax.ablation.controls import Control
-from defect_jax.ablation.native_maps import NativeMaps
+from benchmarks.controls.native_maps import NativeMaps
+from benchmarks.controls.post_processing import Control
 from defect_jax.decision import DecisionRule
 from defect_jax.metrics.accumulated import Accumulated
 from defect_jax.metrics.counts import picture_counts
