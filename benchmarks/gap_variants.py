@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from defect_jax.ablation.controls import blur, closing, fill_holes, unchanged
+from benchmarks.controls.post_processing import blur, closing, fill_holes, unchanged
 
 
 class Variant(NamedTuple):
@@ -15,7 +15,7 @@ class Variant(NamedTuple):
         title: in the table.
         row: of the ablation whose networks it takes.
         pixel_confidence: in place of the network's own; None: its own.
-        smooth, mend: as those of `ablation.controls.Control`.
+        smooth, mend: as those of `controls.post_processing.Control`.
     """
 
     title: str

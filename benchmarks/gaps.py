@@ -19,19 +19,17 @@ import numpy as np
 from absl import app, flags
 from jaxtyping import Bool
 
+from benchmarks.controls.native_maps import NativeMaps, native_maps
+from benchmarks.controls.threshold import Binned, best_threshold
 from benchmarks.gap_variants import VARIANTS, Variant
 from defect_jax import configuration
-from defect_jax.ablation.control_threshold import Binned, best_threshold
-from defect_jax.ablation.native_maps import NativeMaps, native_maps
-from defect_jax.best_checkpoint import restore_best
+from defect_jax.best_checkpoint import image_shape, read_history, restore_best, selection_scores
 from defect_jax.data import synthetic
 from defect_jax.data.prepare import Prepared, Split, prepare
 from defect_jax.data.synthetic_options import Options, checked
 from defect_jax.metrics.histogram import bin_index
 from defect_jax.models.network import SegmentationNetwork
 from defect_jax.sharding import make_mesh
-from defect_jax.validation import selection_scores
-from defect_jax.writers import read_history
 
 WORKDIR = flags.DEFINE_string("workdir", "runs/synthetic_gaps_ablation-cpu", "Of the ablation.")
 SEEDS = flags.DEFINE_list("seeds", ["0", "1", "2"], "Of its cells.")
@@ -82,11 +80,11 @@ def predictor(
     mesh = make_mesh(config.mesh.data, config.mesh.fsdp)
     trained = SegmentationNetwork(**config.model)
     scores = selection_scores(read_history(cell))
-    _, average = restore_best(trained, config, cell, scores, mesh)
+    _, ema = restore_best(trained, image_shape(config), cell, scores, mesh)
     asked = config.model.to_dict()
     if variant.pixel_confidence is not None:
         asked["pixel_confidence"] = variant.pixel_confidence
-    return lambda split: native_maps(SegmentationNetwork(**asked), average, split, config, mesh)
+    return lambda split: native_maps(SegmentationNetwork(**asked), ema, split, config, mesh)
 
 
 def judged(

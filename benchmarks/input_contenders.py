@@ -41,14 +41,18 @@ def ours(cache_mb: int | None = None) -> Callable[[Path], Epoch]:
         import jax
 
         from defect_jax.configuration import resolve
-        from defect_jax.data.decoded import with_kept
+        from defect_jax.data.data_info import data_info
+from defect_jax.data.decoded import with_kept
         from defect_jax.data.pipeline import training_batches
         from defect_jax.data.prepare import prepare
 
         config = config_of(folder)
         config.data.cache_mb = config.data.cache_mb if cache_mb is None else cache_mb
         prepared = with_kept(prepare(config.data), config.data, ("train",))
-        config, split = resolve(config, prepared), prepared.splits["train"]
+        config, split = (
+            resolve(config, data_info(prepared, config.model.num_classes)),
+            prepared.splits["train"],
+        )
         steps = len(split.rows) // BATCH
 
         def epoch(number: int) -> Batches:

@@ -26,19 +26,19 @@ from jax import export as jax_export
 from jaxtyping import UInt, UInt8
 
 from benchmarks.lite_metrics import of_file
-from defect_jax.data.input_spec import Frame
+from defect_jax.best_checkpoint import Trained, restore_trained
+from defect_jax.data.input_spec import InputSpec
 from defect_jax.data.loading import decoded
 from defect_jax.data.prepare import Split, prepare
 from defect_jax.decision.apply import Decision
 from defect_jax.deployed import make_program
 from defect_jax.errors import UserError
+from defect_jax.evaluator import frames_program
 from defect_jax.export import INPUT, input_shape
 from defect_jax.exported import int8
 from defect_jax.exported.calibration import MOST_PICTURES
 from defect_jax.onnx_graph import to_onnx
 from defect_jax.paths import AnyPath, as_path, read_text
-from defect_jax.models.probabilities import make_probabilities
-from defect_jax.predictor import Trained, restore
 from defect_jax.progress import say
 from defect_jax.sharding import one_device_mesh
 
@@ -61,7 +61,7 @@ def main(_: Sequence[str]) -> None:
     logging.set_verbosity(logging.WARNING)  # the quantiser tells of every bias
     files, timed = [], {}
     for name in WORKDIRS.value:
-        trained = restore(as_path(name), one_device_mesh())
+        trained = restore_trained(as_path(name), one_device_mesh())
         splits = prepare(trained.config.data, needed={"val", "test"}).splits
         for file in files_of(as_path(name), trained, splits):
             files.append(file)
@@ -83,7 +83,9 @@ def files_of(workdir: AnyPath, trained: Trained, splits: dict[str, Split]) -> It
     prune, parameters = trained.config.model.prune, read_parameters(trained)
     title = workdir.name + (f", X(0,{prune})" if prune else "")
     say(f"{title}: writing and judging its files …")
-    model = to_onnx(make_program(*trained), {INPUT: input_shape(InputSpec.of(trained.config))}, Decision._fields)
+    model = to_onnx(
+        make_program(*trained), {INPUT: input_shape(InputSpec.of(trained.config))}, Decision._fields
+    )
     data = model.SerializeToString()
     yield File(title, data, parameters, json.loads(read_text(path)))
     calibration = list(itertools.islice(spread(splits["val"], trained), MOST_PICTURES))
@@ -100,9 +102,9 @@ def read_parameters(trained: Trained) -> int:
     """Number of parameters that a decision reads; running statistics are none."""
     config = trained.config
     image = jax.ShapeDtypeStruct((1, *config.data.size, config.data_info.channels), np.float32)
-    step = jax.jit(make_probabilities(trained.network, config))
-    kept = set(jax_export.export(step)(trained.average, image).module_kept_var_idx)
-    leaves = jax.tree_util.tree_leaves_with_path(trained.average)
+    step = jax.jit(frames_program(trained.network, config))
+    kept = set(jax_export.export(step)(trained.ema, image).module_kept_var_idx)
+    leaves = jax.tree_util.tree_leaves_with_path(trained.ema)
     return sum(
         leaf.size
         for place, (path, leaf) in enumerate(leaves)
@@ -114,9 +116,9 @@ def pictures(
     split: Split, trained: Trained
 ) -> Iterator[tuple[UInt[np.ndarray, "1 h w c"], UInt8[np.ndarray, "h w"]]]:
     """Every picture of a split as an exported file takes it, and the class of its pixels."""
-    frame = Frame.of(trained.config)
+    spec = InputSpec.of(trained.config)
     for row in range(len(split.rows)):
-        image, mask = decoded(split, row, frame)
+        image, mask = decoded(split, row, spec)
         yield image[None], mask
 
 

@@ -39,7 +39,9 @@ def of_file(
     )
     rows = []
     for row, (image, mask) in zip(split.rows, pictures, strict=True):
-        outputs = dict(zip((*Decision._fields, MAP), session.run(names, {"image": image}), strict=True))
+        outputs = dict(
+            zip((*Decision._fields, MAP), session.run(names, {"image": image}), strict=True)
+        )
         rows.append(judged(row, outputs, mask > 0))
         histogram = add(histogram, *on_canvas(canvas, outputs[MAP][0], mask > 0))
     return picture_metrics(rows) | {"pixel_ap": histogram.compute()["pixel_ap"]}

@@ -34,7 +34,7 @@ import numpy as np
 
 from benchmarks import predict_networks as networks
 from benchmarks.machine import joined, machine
-from benchmarks.predict_contenders import CONTENDERS, IN_RIVALS_PYTHON, OURS, Decision._fields
+from benchmarks.predict_contenders import CONTENDERS, IN_RIVALS_PYTHON, OURS, OUTPUTS
 from benchmarks.turns import Failed, Program
 from benchmarks.turns_table import summary, table, verdict
 
@@ -120,7 +120,7 @@ class Bench:
             for output in ("probability", "score", "mask_score"):
                 largest = max(largest, float(np.abs(got[output] - wanted[output]).max()))
             pixels = max(pixels, float((got["mask"] != wanted["mask"]).mean()))
-            assert list(got) == list(Decision._fields)
+            assert list(got) == list(OUTPUTS)
         marked = float((wanted["mask"] > 0).mean())
         print(
             f"largest difference of a probability {largest:.1e}; of the masks, which mark "

@@ -15,7 +15,7 @@ import numpy as np
 from benchmarks.turns import serve, use_processors
 
 OUTPUTS = ("probability", "rejected", "mask", "score", "mask_score", "mask_rejected")
-Call = Callable[[], Sequence[Any]]  # decides on the pictures; arrays in the order of Decision._fields
+Call = Callable[[], Sequence[Any]]  # decides on the pictures; arrays in the order of OUTPUTS
 Ready = Callable[[np.ndarray], Call]  # compiles for pictures [b h w c]
 
 
@@ -31,7 +31,7 @@ def predictor(folder: Path, threads: int) -> Ready:
     def ready(images: np.ndarray) -> Call:
         def call() -> Sequence[Any]:
             decisions = made.predict(images)
-            return [np.stack([getattr(each, name) for each in decisions]) for name in Decision._fields]
+            return [np.stack([getattr(each, name) for each in decisions]) for name in OUTPUTS]
 
         call()  # compiles
         return call
@@ -68,7 +68,7 @@ def onnx(name: str) -> Callable[[Path, int], Ready]:
         options.log_severity_level = 3
         path, providers = str(folder / name), ["CPUExecutionProvider"]
         session = onnxruntime.InferenceSession(path, options, providers=providers)
-        return lambda images: lambda: session.run(list(Decision._fields), {"image": images})
+        return lambda images: lambda: session.run(list(OUTPUTS), {"image": images})
 
     return contender
 
@@ -156,7 +156,7 @@ class Contender:
 
     def save(self, path: str) -> None:
         """Writes what the last call returned."""
-        np.savez(path, **dict(zip(Decision._fields, self.outputs, strict=True)))
+        np.savez(path, **dict(zip(OUTPUTS, self.outputs, strict=True)))
 
 
 def versions() -> dict[str, str]:

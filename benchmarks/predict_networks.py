@@ -15,6 +15,8 @@ from ml_collections import ConfigDict
 
 from configs.base import base
 from defect_jax import configuration
+from defect_jax.best_checkpoint import Trained, restore_trained
+from defect_jax.data.input_spec import InputSpec
 from defect_jax.decision import DecisionRule
 from defect_jax.decision.apply import Decision
 from defect_jax.deployed import make_program
@@ -24,7 +26,6 @@ from defect_jax.models.initialise import initial_variables
 from defect_jax.models.network import SegmentationNetwork
 from defect_jax.onnx_graph import to_onnx
 from defect_jax.paths import as_path
-from defect_jax.predictor import Trained, restore
 from defect_jax.sharding import one_device_mesh
 
 CONFIG, RULE, WEIGHTS = "config.json", "decision.json", "weights.npz"
@@ -76,7 +77,7 @@ def trained(workdir: str) -> Trained:
     Raises:
         UserError: it has a part that the rivals lack.
     """
-    found = restore(as_path(workdir), one_device_mesh())
+    found = restore_trained(as_path(workdir), one_device_mesh())
     for field, known in KNOWN.items():
         group, name = field.split(".")
         if found.config[group][name] not in known:
@@ -91,7 +92,7 @@ def write(found: Trained, folder: Path) -> None:
     """Fills the folder."""
     (folder / CONFIG).write_text(json.dumps(found.config.to_dict()))
     found.rule.to_json(folder / RULE)
-    np.savez(folder / WEIGHTS, **flatten_dict(found.average, sep="/"))
+    np.savez(folder / WEIGHTS, **flatten_dict(found.ema, sep="/"))
     deployed, shape = make_program(*found), input_shape(InputSpec.of(found.config))
     (folder / STABLEHLO).write_bytes(to_stablehlo(deployed, shape))
     onnx = to_onnx(deployed, {INPUT: shape}, Decision._fields)

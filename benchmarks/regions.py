@@ -24,17 +24,18 @@ from jaxtyping import Bool, Float32
 from ml_collections import ConfigDict
 from scipy import special
 
-from defect_jax import tiling
-from defect_jax.ablation.native_maps import native_maps
+from benchmarks.controls.native_maps import native_maps
+from defect_jax.best_checkpoint import restore_trained
 from defect_jax.compiler_options import compiler_options
-from defect_jax.data.input_spec import Frame, filled_up
+from defect_jax.data.framing import Letterbox, Tiling
+from defect_jax.data.input_spec import InputSpec, filled_up
 from defect_jax.data.loading import decoded
 from defect_jax.data.prepare import Split, prepare
-from defect_jax.data.tiles import Grid, is_tiled
+from defect_jax.data.stitching import iter_tile_rows
+from defect_jax.decision.apply import defect_probability
+from defect_jax.evaluator import frames_program
 from defect_jax.metrics.intervals import rate_interval
 from defect_jax.models.network import SegmentationNetwork
-from defect_jax.models.probabilities import make_probabilities
-from defect_jax.predictor import restore
 from defect_jax.progress import track
 from defect_jax.sharding import batch_sharding, one_device_mesh, replicated
 
@@ -99,14 +100,14 @@ def recall(found: Bool[np.ndarray, " n"], groups: np.ndarray) -> str:
 def of_workdir(workdir: pathlib.Path) -> tuple[list[Regions], list[Regions]]:
     """All pictures of the validation and of the test split."""
     mesh = one_device_mesh()
-    network, config, average, _ = restore(workdir, mesh)
+    network, config, ema, _ = restore_trained(workdir, mesh)
     splits = prepare(config.data, needed={"val", "test"}).splits
-    maps = tile_maps if is_tiled(config) else frame_maps
+    maps = {Letterbox: frame_maps, Tiling: tile_maps}[type(InputSpec.of(config).framing)]
     return tuple(
         [
             regions(row.group, mask, probability)
             for row, (mask, probability) in zip(
-                splits[split].rows, maps(network, average, splits[split], config, mesh), strict=True
+                splits[split].rows, maps(network, ema, splits[split], config, mesh), strict=True
             )
         ]
         for split in ("val", "test")
@@ -114,32 +115,32 @@ def of_workdir(workdir: pathlib.Path) -> tuple[list[Regions], list[Regions]]:
 
 
 def frame_maps(
-    network: SegmentationNetwork, average, split: Split, config: ConfigDict, mesh: Mesh
+    network: SegmentationNetwork, ema, split: Split, config: ConfigDict, mesh: Mesh
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """True mask and probability of pictures that are scaled into one frame."""
-    for picture in native_maps(network, average, split, config, mesh):
-        yield picture.truth > 0, picture.maps.sum(axis=0)
+    for picture in native_maps(network, ema, split, config, mesh):
+        yield picture.truth > 0, defect_probability(picture.maps, 0)
 
 
 def tile_maps(
-    network: SegmentationNetwork, average, split: Split, config: ConfigDict, mesh: Mesh
+    network: SegmentationNetwork, ema, split: Split, config: ConfigDict, mesh: Mesh
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """The same of pictures that are looked at through tiles."""
     step = jax.jit(
-        make_probabilities(network, config),
+        frames_program(network, config),
         out_shardings=replicated(mesh),
         compiler_options=compiler_options(),
     )
-    size = config.train.batch_size
+    size, spec = config.train.batch_size, InputSpec.of(config)
 
     def start(frames):
-        return step(average, jax.device_put(filled_up(frames, size), batch_sharding(mesh)))
+        return step(ema, jax.device_put(filled_up(frames, size), batch_sharding(mesh)))
 
     with contextlib.closing(track(range(len(split.rows)), "predicting", len(split.rows))) as rows:
         for row in rows:
-            image, mask = decoded(split, row, Frame.of(config))
-            strips = tiling.look(image, Grid.of(config, mask.shape), start, size)
-            yield mask > 0, np.concatenate([strip.maps.sum(axis=-1) for strip in strips])
+            image, mask = decoded(split, row, spec)
+            strips = iter_tile_rows(image, spec.framing.grid(mask.shape), start, size)
+            yield mask > 0, np.concatenate([defect_probability(strip.maps, -1) for strip in strips])
 
 
 def regions(

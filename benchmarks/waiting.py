@@ -25,6 +25,7 @@ from benchmarks.machine import machine
 from benchmarks.turns_table import ratio
 from defect_jax import configuration, train
 from defect_jax.compilation import compile_all_ahead
+from defect_jax.data.data_info import data_info
 from defect_jax.data.decoded import with_kept
 from defect_jax.data.pipeline import training_batches
 from defect_jax.data.prepare import prepare
@@ -61,7 +62,7 @@ class Run:
 
     def __init__(self, config: ConfigDict):
         prepared = with_kept(prepare(config.data), config.data, ("train",))
-        self.config = configuration.resolve(config, prepared)
+        self.config = configuration.resolve(config, data_info(prepared, config.model.num_classes))
         mesh = make_mesh(self.config.mesh.data, self.config.mesh.fsdp)
         network, tx = train.make_network(self.config), train.make_tx(self.config)
         self._state, shardings = train.initial_state(network, tx, self.config, mesh, {})

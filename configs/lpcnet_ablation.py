@@ -2,18 +2,20 @@
 
     launch/ablation.sh --config=configs/lpcnet_ablation.py:cpu \
         --config.base.data.root=magnetic_tile.tar
+    launch/module.sh benchmarks.controls --config=configs/lpcnet_ablation.py:cpu \
+        --config.base.data.root=magnetic_tile.tar
 
 `:cpu` has three pairs of fold and seed. Every network tells the five classes apart, and is judged
-both ways: defect or not (`miou`, `mpa`), and by class (`class_miou`, `class_mpa`). The rows after
-"all parts" are controls: pixel weights from the true mask alone, and what closing, filling and
-blurring make of the base network's masks, with their threshold chosen anew on validation pictures.
+both ways: defect or not (`miou`, `mpa`), and by class (`class_miou`, `class_mpa`). The row after
+"all parts" is a control: pixel weights from the true mask alone. The second command adds those that
+train nothing: closing, filling and blurring the masks of the row `base`, with the pixel threshold
+chosen anew on validation images.
 """
 
 import ml_collections
 
 from configs import lpcnet_magnetic_tile
 from defect_jax.ablation import Row
-from defect_jax.ablation.controls import Control, blur, closing, fill_holes
 
 NO_EMBEDDING = {"embedding": False}
 NO_CONFIDENCE = {"pixel_confidence": "none"}
@@ -27,7 +29,7 @@ def _without(name: str, title: str, model: dict, loss: dict, stages: dict | None
 
 
 BASE = NO_LOCALISATION | NO_CONFIDENCE
-TRAINED_ROWS = (
+ROWS = (
     _without("base", "no part", BASE, NO_WEIGHTS, ONE_STAGE),
     _without("weights", "+ pixel weights of localisation", NO_EMBEDDING | NO_CONFIDENCE, {}),
     _without("embedding", "+ embedding of localisation", NO_CONFIDENCE, NO_WEIGHTS),
@@ -41,19 +43,13 @@ TRAINED_ROWS = (
         ONE_STAGE,
     ),
 )
-CONTROL_ROWS = (
-    Row("closing_3", "control: closing 3 px", control=Control("base", mend=closing(3))),
-    Row("closing_5", "control: closing 5 px", control=Control("base", mend=closing(5))),
-    Row("fill_holes", "control: holes filled", control=Control("base", mend=fill_holes)),
-    Row("blur_5", "control: blur 5 px", control=Control("base", smooth=blur(5))),
-)
 
 
 def get_config(variant: str = "") -> ml_collections.ConfigDict:
     config = ml_collections.ConfigDict()
     config.base = lpcnet_magnetic_tile.get_config(variant)
     config.base.unlock()
-    config.rows = (*TRAINED_ROWS, *CONTROL_ROWS)
+    config.rows = ROWS
     config.folds = (0, 1, 2, 3, 4)
     config.seeds = (0, 1, 2)
     config.metrics = (

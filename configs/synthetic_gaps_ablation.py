@@ -1,18 +1,19 @@
 """Whether pixel confidence fills gaps inside defects, where the truth is known.
 
     launch/ablation.sh --config=configs/synthetic_gaps_ablation.py:cpu
+    launch/module.sh benchmarks.controls --config=configs/synthetic_gaps_ablation.py:cpu
     launch/module.sh benchmarks.gaps --workdir=runs/synthetic_gaps_ablation-cpu
 
-The second command looks into the gaps, which the metrics of a run know nothing of. A network of
-four rows sees a whole defect; one of two rows sees 20 px, a gap and its neighbours. `:cpu` takes
-half an hour on two CPU cores. The full size has not been run yet.
+The second command post-processes the masks of the row `base` (closing, holes filled, blur) and
+compares the results with them. The third measures inside the gaps, which no metric of a run does. A
+network of four rows sees a whole defect; one of two rows sees 20 px, a gap and its neighbours.
+`:cpu` takes half an hour on two CPU cores. The full size has not been run yet.
 """
 
 import ml_collections
 
 from configs import synthetic_gaps
 from defect_jax.ablation import Row
-from defect_jax.ablation.controls import Control, blur, closing, fill_holes
 
 LEARNT = {"pixel_confidence": "learnt"}
 SHALLOW = {"widths": (8, 16)}
@@ -26,10 +27,6 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
         Row("confidence", "+ pixel confidence", {"model": LEARNT}),
         Row("shallow", "two rows", {"model": SHALLOW}),
         Row("shallow_confidence", "two rows, + pixel confidence", {"model": SHALLOW | LEARNT}),
-        Row("closing_3", "control: closing 3 px", control=Control("base", mend=closing(3))),
-        Row("closing_5", "control: closing 5 px", control=Control("base", mend=closing(5))),
-        Row("fill_holes", "control: holes filled", control=Control("base", mend=fill_holes)),
-        Row("blur_5", "control: blur 5 px", control=Control("base", smooth=blur(5))),
     )
     config.folds = ()
     config.seeds = (0, 1, 2)

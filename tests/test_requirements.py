@@ -115,7 +115,9 @@ def imported_modules(folder):
     "folder, extras", [("defect_jax", ()), ("configs", ()), ("tests", ["test"])]
 )
 def test_every_import_is_declared(folder, extras):
-    ours = {"defect_jax", "configs", "launch"} | {path.stem for path in ROOT.glob("tests/*.py")}
+    ours = {"benchmarks", "defect_jax", "configs", "launch"} | {
+        path.stem for path in ROOT.glob("tests/*.py")
+    }
     modules = set(imported_modules(folder)) - set(sys.stdlib_module_names) - ours
     names = {canonicalize_name(r.name) for r in declared("3.12", *extras)}
     owners = metadata.packages_distributions()

@@ -45,7 +45,7 @@ def export(folder: Path) -> None:
         (torch.zeros(shape, dtype=torch.uint8),),
         folder / ONNX,
         input_names=["image"],
-        output_names=list(Decision._fields),
+        output_names=list(OUTPUTS),
         dynamic_shapes={"image": {0: torch.export.Dim("b")}},
         dynamo=True,
         external_data=False,

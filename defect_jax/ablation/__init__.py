@@ -3,7 +3,6 @@
 python -m defect_jax.ablation --config=configs/magnetic_tile_ablation.py:cpu
 """
 
-from defect_jax.ablation.controls import Control
 from defect_jax.ablation.grid import Row
 
-__all__ = ["Control", "Row"]
+__all__ = ["Row"]

@@ -4,6 +4,7 @@ python -m defect_jax.ablation --config=configs/magnetic_tile_ablation.py:cpu \
     --config.base.data.root=magnetic_tile.tar
 """
 
+import pathlib
 import sys
 
 from absl import flags
@@ -25,9 +26,7 @@ TABLE = flags.DEFINE_bool("table", False, "Writes the table of what is finished;
 
 def run() -> None:
     """Runs cells, or one, or none, and writes the table of all that are finished."""
-    ablation, folder = given_config(EXAMPLE), chosen_workdir()
-    if is_remote(folder):
-        raise UserError(f"--workdir {folder}: an ablation locks its cells: give a local folder")
+    ablation, folder = given_config(EXAMPLE), local_workdir()
     if LIST.value:
         for number, cell in enumerate(all_cells(ablation)):
             state = "finished" if is_finished(ablation, folder, cell) else "to run"
@@ -41,6 +40,18 @@ def run() -> None:
             run_all(ablation, folder, sys.argv[1:])
     finally:
         say(f"wrote {write_table(ablation, folder)}")
+
+
+def local_workdir() -> pathlib.Path:
+    """Return --workdir, or its default.
+
+    Raises:
+        UserError: it is in a bucket.
+    """
+    folder = chosen_workdir()
+    if is_remote(folder):
+        raise UserError(f"--workdir {folder}: an ablation locks its cells: give a local folder")
+    return folder
 
 
 if __name__ == "__main__":

@@ -10,8 +10,7 @@ from collections.abc import Iterator, Sequence
 from ml_collections import ConfigDict
 
 from defect_jax import configuration, interrupts
-from defect_jax.ablation.control_record import is_recorded
-from defect_jax.ablation.grid import Cell, all_cells, cell_config, trained_cell, workdir_of
+from defect_jax.ablation.grid import Cell, all_cells, cell_config, workdir_of
 from defect_jax.errors import UserError
 from defect_jax.progress import say
 
@@ -39,9 +38,6 @@ def run_all(ablation: ConfigDict, folder: pathlib.Path, arguments: Sequence[str]
             with claimed(folder, cell) as lock:
                 if lock is None or is_finished(ablation, folder, cell):
                     continue
-                if not is_ready(ablation, folder, cell):  # whoever runs the other comes to it later
-                    say(f"{cell.name} waits for {trained_cell(ablation, cell).name}")
-                    continue
                 say(f"cell {number} of {len(cells)}: {cell.name}")
                 command = [sys.executable, "-m", "defect_jax.ablation", *arguments]
                 if _run([*command, f"--cell={cell.name}"], lock):
@@ -55,9 +51,9 @@ def refuse_if_not_begun(folder: pathlib.Path, cell: Cell) -> None:
     """Stops at a cell that failed before its first step: its data or config are at fault.
 
     Others would fail at the same. One that failed later, at a loss that is not finite for example,
-    is a result, and the rest goes on. So is a control that failed.
+    is a result, and the rest goes on.
     """
-    if cell.row.control is None and not workdir_of(folder, cell).exists():
+    if not workdir_of(folder, cell).exists():
         raise UserError(f"{cell.name} could not begin, see above")
 
 
@@ -68,47 +64,39 @@ def run_cell(ablation: ConfigDict, folder: pathlib.Path, wanted: str) -> None:
         wanted: its name, or its number in the order of `all_cells`, from 0: an array task's index.
 
     Raises:
-        UserError: there is no such cell, or it is a control of one that is not finished.
+        UserError: there is no such cell.
     """
     from defect_jax import runtime
-    from defect_jax.ablation.control_cell import run_control
     from defect_jax.train import train
 
-    cells = all_cells(ablation)
-    by_name = {cell.name: cell for cell in cells} | {str(i): cell for i, cell in enumerate(cells)}
-    if wanted not in by_name:
-        raise UserError(f"--cell={wanted}: there are 0 to {len(cells) - 1}, see --list")
-    cell = by_name[wanted]
+    cell = cell_named(all_cells(ablation), wanted)
     if is_finished(ablation, folder, cell):
         say(f"{cell.name} is finished")
         return
-    trained, workdir = trained_cell(ablation, cell), workdir_of(folder, cell)
-    if not is_ready(ablation, folder, cell):
-        raise UserError(f"{cell.name} needs {trained.name}, which is not finished: run that first")
-    config = cell_config(ablation, trained)
+    config = cell_config(ablation, cell)
     runtime.start(config)
-    if cell.row.control is None:
-        train(config, workdir)
-    else:
-        run_control(cell.row.control, workdir, workdir_of(folder, trained), config)
+    train(config, workdir_of(folder, cell))
 
 
-def is_ready(ablation: ConfigDict, folder: pathlib.Path, cell: Cell) -> bool:
-    """Whether it can run: a control needs the cell that it takes from."""
-    return cell.row.control is None or is_finished(ablation, folder, trained_cell(ablation, cell))
+def cell_named(cells: Sequence[Cell], wanted: str) -> Cell:
+    """Return the cell of that name, or of that number from 0.
+
+    Raises:
+        UserError: there is none.
+    """
+    by_name = {cell.name: cell for cell in cells} | {str(i): cell for i, cell in enumerate(cells)}
+    if wanted not in by_name:
+        raise UserError(f"--cell={wanted}: there are 0 to {len(cells) - 1}, see --list")
+    return by_name[wanted]
 
 
 def is_finished(ablation: ConfigDict, folder: pathlib.Path, cell: Cell) -> bool:
-    """Whether the cell's run is over; that of a control only for the network as it is now.
+    """Whether the cell's run is over.
 
     Raises:
         UserError: its workdir belongs to another config, so the table would mix two.
     """
     workdir = workdir_of(folder, cell)
-    if cell.row.control is not None:
-        trained = trained_cell(ablation, cell)
-        done = is_finished(ablation, folder, trained)
-        return done and is_recorded(workdir, workdir_of(folder, trained), cell.row.control)
     if not (workdir / LAST_FILE).exists():
         return False
     asked = cell_config(ablation, cell)

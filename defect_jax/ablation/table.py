@@ -76,15 +76,18 @@ class Difference:
 
 def write_table(ablation: ConfigDict, folder: pathlib.Path) -> pathlib.Path:
     """Writes table.md, table.csv and cells.csv of the finished cells, and returns the first."""
-    figures: dict[Cell, dict[str, int | float | None]] = {}
-    for cell in all_cells(ablation):
-        if is_finished(ablation, folder, cell):
-            path = workdir_of(folder, cell) / "eval" / "test" / "metrics.json"
-            figures[cell] = json.loads(path.read_text())
+    cells = [cell for cell in all_cells(ablation) if is_finished(ablation, folder, cell)]
+    figures = figures_of(cells, folder)
     atomic.write_text(folder / "cells.csv", cells_csv(figures, ablation.metrics))
     atomic.write_text(folder / "table.csv", table_csv(figures, ablation))
     atomic.write_text(folder / "table.md", markdown(figures, ablation))
     return folder / "table.md"
+
+
+def figures_of(cells: Sequence[Cell], folder: pathlib.Path) -> Figures:
+    """Return the metrics of the test split of each of these finished cells."""
+    paths = {cell: workdir_of(folder, cell) / "eval" / "test" / "metrics.json" for cell in cells}
+    return {cell: json.loads(path.read_text()) for cell, path in paths.items()}
 
 
 def spread(figures: Figures, row: Row, metric: str) -> Spread:

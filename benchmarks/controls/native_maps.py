@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -13,12 +13,15 @@ from ml_collections import ConfigDict
 from defect_jax import interrupts
 from defect_jax.compilation import Peeked, compile_ahead
 from defect_jax.compiler_options import compiler_options
+from defect_jax.data.framing import Letterbox
+from defect_jax.data.input_spec import InputSpec
 from defect_jax.data.pipeline import canvas_px, evaluation_batches, evaluation_steps
 from defect_jax.data.prepare import Split
-from defect_jax.data.tiles import is_tiled
+from defect_jax.data.unletterbox import unletterbox_classes
 from defect_jax.errors import UserError
+from defect_jax.evaluator import frames_program
+from defect_jax.models.initialise import Variables
 from defect_jax.models.network import SegmentationNetwork
-from defect_jax.predict_step import make_predict
 from defect_jax.progress import track
 from defect_jax.sharding import replicated, to_global
 
@@ -36,31 +39,38 @@ class NativeMaps(NamedTuple):
 
 
 def native_maps(
-    network: SegmentationNetwork, average: Any, split: Split, config: ConfigDict, mesh: Mesh
+    network: SegmentationNetwork, ema: Variables, split: Split, config: ConfigDict, mesh: Mesh
 ) -> Iterator[NativeMaps]:
     """Yields every picture of the split once, in the order of its rows; holds one batch at a time.
 
     Args:
-        average: averaged params and batch_stats, on the devices.
+        ema: averaged weights, on the devices.
         config: resolved, of the network.
 
     Raises:
         interrupts.Stopped: a signal came.
-        UserError: the network looks at tiles.
+        UserError: the network takes tiles.
     """
-    if is_tiled(config):
+    spec, batch_size = InputSpec.of(config), config.train.batch_size
+    if not isinstance(spec.framing, Letterbox):
         raise UserError("config.data.tile_overlap_px: must be 0 where a row is a control")
-    step = make_predict(network, config, canvas_px(split))
+    of_frames, canvas = frames_program(network, config), canvas_px(split)
+
+    def step(ema, batch):
+        predicted = of_frames(ema, batch["image"])
+        place = batch["placement"], batch["native_size"], canvas
+        return unletterbox_classes(predicted.mask, *place), predicted.label
+
     predict = jax.jit(step, out_shardings=replicated(mesh), compiler_options=compiler_options())
     place, compiled = to_global(mesh), None
     due = 0
-    batches = Peeked(evaluation_batches(split, config, lambda batch: batch))
+    batches = Peeked(evaluation_batches(split, spec, config.data, batch_size, lambda batch: batch))
     with contextlib.closing(batches):
-        for batch in track(batches, "predicting", evaluation_steps(split, config)):
+        for batch in track(batches, "predicting", evaluation_steps(split, batch_size)):
             interrupts.boundary()
             seen = place({name: batch[name] for name in SEEN})
-            compiled = compiled or compile_ahead("prediction", predict, average, seen)
-            maps, labels = jax.device_get(compiled(average, seen))
+            compiled = compiled or compile_ahead("prediction", predict, ema, seen)
+            maps, labels = jax.device_get(compiled(ema, seen))
             for k, row in enumerate(batch["row"]):
                 if row < 0:  # fills the last batch up
                     continue

@@ -1,5 +1,10 @@
-"""Running a control's cell: another cell's network, post-processed, tuned anew and judged."""
+"""One control on one network: post-processed, tuned anew and judged.
 
+control.json says what the results were made from. It is written last, so it marks the end.
+"""
+
+import hashlib
+import json
 import pathlib
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -9,13 +14,17 @@ import numpy as np
 from jaxtyping import UInt16
 from ml_collections import ConfigDict
 
-from defect_jax import configuration
-from defect_jax.ablation.control_record import write_record
-from defect_jax.ablation.control_scores import scored
-from defect_jax.ablation.control_threshold import Binned, best_threshold
-from defect_jax.ablation.controls import Control
-from defect_jax.ablation.native_maps import NativeMaps, native_maps
-from defect_jax.best_checkpoint import best_average
+from benchmarks.controls.native_maps import NativeMaps, native_maps
+from benchmarks.controls.post_processing import Control
+from benchmarks.controls.scores import scored
+from benchmarks.controls.threshold import Binned, best_threshold
+from defect_jax import atomic, configuration
+from defect_jax.best_checkpoint import (
+    image_shape,
+    read_history,
+    restore_best,
+    selection_scores,
+)
 from defect_jax.data.pipeline import canvas_px
 from defect_jax.data.prepare import Prepared, Split, prepare
 from defect_jax.decision import DecisionRule
@@ -27,21 +36,21 @@ from defect_jax.models.network import SegmentationNetwork
 from defect_jax.progress import say
 from defect_jax.results import Results
 from defect_jax.sharding import make_mesh
-from defect_jax.validation import selection_scores
-from defect_jax.writers import read_history
 
+FILE = "control.json"
+OF_THE_NETWORK = ("metrics.jsonl", "decision.json")  # another training, another checkpoint
 Predict = Callable[[Split], Iterator[NativeMaps]]
 
 
 def run_control(
     control: Control, workdir: pathlib.Path, base: pathlib.Path, asked: ConfigDict
 ) -> None:
-    """Chooses the pixel threshold on validation and writes eval/test of the post-processed masks.
+    """Choose the pixel threshold on validation and write eval/test of the post-processed masks.
 
     Args:
         workdir: where control.json and eval/test go.
-        base: workdir of the network that it takes.
-        asked: the config that belongs to it; where the data lie may differ.
+        base: workdir of the network.
+        asked: the config of the network; the place of the data may differ.
 
     Raises:
         UserError: the base has another config, or no checkpoint that its decision was made for.
@@ -62,16 +71,16 @@ def run_control(
 
 
 def _best_network(config: ConfigDict, workdir: pathlib.Path) -> tuple[int, Predict]:
-    """Step of the best checkpoint, and what hands out its maps of a split."""
+    """Return the step of the best checkpoint, and a function that yields its maps of a split."""
     mesh = make_mesh(config.mesh.data, config.mesh.fsdp)
     network = SegmentationNetwork(**config.model)
     scores = selection_scores(read_history(workdir))
-    step, average = best_average(network, config, workdir, scores, mesh)
-    return step, lambda split: native_maps(network, average, split, config, mesh)
+    step, ema = restore_best(network, image_shape(config), workdir, scores, mesh)
+    return step, lambda split: native_maps(network, ema, split, config, mesh)
 
 
 def tuned(predict: Predict, val: Split, control: Control, own: float) -> float:
-    """The pixel threshold for the control's masks, from one pass over validation.
+    """Return the pixel threshold for the control's masks, from one pass over validation.
 
     Args:
         own: the threshold of the network's masks as they are.
@@ -90,7 +99,7 @@ def tuned(predict: Predict, val: Split, control: Control, own: float) -> float:
 def _bins(
     probability: np.ndarray, canvas: tuple[int, int], bins_of: Any
 ) -> UInt16[np.ndarray, "h w"]:
-    """Through a canvas of one shape, or a program would be compiled for each size of picture."""
+    """Return the bins, through a canvas of one shape: no program for each size of image."""
     height, width = probability.shape
     whole = np.pad(probability, ((0, canvas[0] - height), (0, canvas[1] - width)))
     return np.asarray(bins_of(whole))[:height, :width].astype(np.uint16)
@@ -105,7 +114,7 @@ def write_results(
     pixel: float,
     made: DecisionRule,
 ) -> Metrics:
-    """Judges the test split once and writes eval/test, as `evaluate` does for a network.
+    """Judge the test split once and write eval/test, as `evaluate` does for a network.
 
     Args:
         pixel: threshold of the smoothed probability.
@@ -119,3 +128,34 @@ def write_results(
         judgement = judge(judged, scores, made, config, prepared.info.leaking)
         results.write_tables(judgement)
     return judgement.metrics
+
+
+def write_record(
+    workdir: pathlib.Path, base: pathlib.Path, control: Control, **chosen: Any
+) -> None:
+    """Mark the control as finished.
+
+    Args:
+        workdir: of the control.
+        base: workdir of the network.
+        chosen: what else is worth knowing, such as the threshold.
+    """
+    text = json.dumps(_origin(base, control) | chosen, indent=2, allow_nan=False)
+    atomic.write_text(workdir / FILE, text + "\n")
+
+
+def is_recorded(workdir: pathlib.Path, base: pathlib.Path, control: Control) -> bool:
+    """Return whether this control is finished on the network as it is now."""
+    path = workdir / FILE
+    if not path.exists():
+        return False
+    kept = json.loads(path.read_text())
+    return all(kept.get(name) == value for name, value in _origin(base, control).items())
+
+
+def _origin(base: pathlib.Path, control: Control) -> dict[str, str]:
+    digest = hashlib.sha256()
+    for name in OF_THE_NETWORK:
+        path = base / name
+        digest.update(path.read_bytes() if path.exists() else b"")
+    return {"of": base.name, **control.described(), "network": digest.hexdigest()}

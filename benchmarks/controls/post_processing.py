@@ -1,7 +1,7 @@
 """Trivial post-processing of a network's own masks: what a module that fills gaps has to beat.
 
-A control trains nothing. It takes the network of another row, smooths its probability maps or mends
-its masks, and is judged on the same pictures with the same seed.
+A control smooths the probability maps of a trained network or mends its masks, and is judged on the
+same test images.
 """
 
 import dataclasses
@@ -25,10 +25,11 @@ def unchanged(array: np.ndarray) -> np.ndarray:
 
 @dataclasses.dataclass(frozen=True)
 class Control:
-    """Post-processing of one picture at its native size.
+    """Post-processing of one image at its native size.
 
     Attributes:
-        of: name of the row whose networks it takes.
+        name: of the folder of its cells.
+        title: in the table.
         smooth: float32 [classes h w] -> the same shape, before the threshold.
         mend: bool [h w] -> the same shape, after it.
 
@@ -36,14 +37,15 @@ class Control:
     finished cell is told from one of another control.
     """
 
-    of: str
+    name: str
+    title: str
     smooth: Callable[[np.ndarray], np.ndarray] = unchanged
     mend: Callable[[np.ndarray], np.ndarray] = unchanged
 
     def described(self) -> dict[str, str]:
-        """In words, for control.json.
+        """Return smooth and mend in words, for control.json.
 
-        >>> Control("fixed", mend=closing(3)).described()
+        >>> Control("closing_3", "closing 3 px", mend=closing(3)).described()
         {'smooth': 'unchanged', 'mend': 'closed(3 px)'}
         """
         functions = {"smooth": self.smooth, "mend": self.mend}
@@ -123,3 +125,11 @@ def blurred(maps: Maps, side_px: int) -> Maps:
     window = (side_px, side_px)
     means = [cv2.blur(plane, window, borderType=cv2.BORDER_REFLECT) for plane in maps]
     return np.stack(means).clip(0.0, 1.0)  # running sums may miss the ends by a rounding
+
+
+CONTROLS = (
+    Control("closing_3", "control: closing 3 px", mend=closing(3)),
+    Control("closing_5", "control: closing 5 px", mend=closing(5)),
+    Control("fill_holes", "control: holes filled", mend=fill_holes),
+    Control("blur_5", "control: blur 5 px", smooth=blur(5)),
+)

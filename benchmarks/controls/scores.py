@@ -1,4 +1,4 @@
-"""Judging post-processed masks: the same scores as one pass of `scoring.Scorer`."""
+"""Judging post-processed masks: the same scores as one pass of an `Evaluator`."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -8,12 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float32, UInt8
 
-from defect_jax.ablation.controls import Control
-from defect_jax.ablation.native_maps import NativeMaps
+from benchmarks.controls.native_maps import NativeMaps
+from benchmarks.controls.post_processing import Control
 from defect_jax.decision import DecisionRule
+from defect_jax.decision.apply import Marked, Thresholds, decide_mask, defect_probability, mark
+from defect_jax.evaluator import PER_PICTURE, OnMask, Scores
 from defect_jax.metrics.accumulated import Accumulated
 from defect_jax.metrics.counts import picture_counts
-from defect_jax.scoring import PER_PICTURE, OnMask, Scores
 
 
 def scored(
@@ -62,18 +63,16 @@ def decided_classes(
     A picture is rejected as before: a control changes the shape of masks, not which there are
     (save that one of which nothing reaches `pixel` is empty).
     """
-    if not is_rejected(maps, made):
+    if not decide_mask(marked(maps, made), Thresholds.of(made)).any():
         return np.zeros(maps.shape[1:], np.uint8)
     mask = control.mend(smoothed.sum(axis=0) >= np.float32(pixel))
     return np.where(mask, 1 + smoothed.argmax(axis=0), 0).astype(np.uint8)
 
 
-def is_rejected(maps: Float32[np.ndarray, "classes h w"], made: DecisionRule) -> bool:
-    """Whether the mask rejects the picture, as `predict_step.decide_mask` does on the device."""
-    probability = maps.sum(axis=0)
-    area_px = np.count_nonzero(probability >= np.float32(made.pixel_threshold))
-    is_high = probability.max() >= np.float32(made.mask_threshold)
-    return bool(is_high and area_px >= made.min_area_px)
+def marked(maps: Float32[np.ndarray, "classes h w"], made: DecisionRule) -> Marked:
+    """Mark an image by its own maps, before anything is smoothed or mended."""
+    probability = defect_probability(maps, class_axis=0)
+    return mark(probability, maps.argmax(axis=0), Thresholds.of(made))
 
 
 def _on_canvas(
