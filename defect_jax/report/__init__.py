@@ -1,1 +1,1 @@
-"""The page people look at."""
+"""The HTML pages: report.html, compare.html and the parts of gallery.html; plots and templates."""
