@@ -16,7 +16,6 @@ from defect_jax.report.words import pixel_share
 
 Metrics = Mapping[str, int | float | None]
 MOST_NAMES = 3  # a card has no room for more
-DARKEST = 55  # per cent of the colour: the text has to stand out from a full cell
 
 
 class ClassRow(NamedTuple):
@@ -30,14 +29,6 @@ class ClassRow(NamedTuple):
     taken_for: str  # most often, with the share of the pixels, or ""
 
 
-class Cell(NamedTuple):
-    """A cell of the confusion matrix; the more it holds, the more of its colour is mixed in."""
-
-    text: str
-    kind: str  # right, wrong or none
-    mix: str = ""
-
-
 class ClassSection(NamedTuple):
     """What the section of the report shows."""
 
@@ -45,8 +36,13 @@ class ClassSection(NamedTuple):
     means: tuple[int | float | None, int | float | None]  # pooled IoU and pixel accuracy
     rows: list[ClassRow]
     findings: list[Markup]
-    matrix: list[list[Cell]]
-    pixels: NumberTable
+    pixels: list[list[int]]  # [true class, decided class]
+
+    @property
+    def counts(self) -> NumberTable:
+        """The pixels as the table that is folded below their shares."""
+        rows = [(name, *row) for name, row in zip(self.names, self.pixels, strict=True)]
+        return NumberTable("Pixels, true class by decided class", ("True class", *self.names), rows)
 
 
 def class_section(classes: ClassPixels | None, metrics: Metrics) -> ClassSection | None:
@@ -59,12 +55,7 @@ def class_section(classes: ClassPixels | None, metrics: Metrics) -> ClassSection
         (metrics.get("class_miou"), metrics.get("class_mpa")),
         _rows(names, pixels, metrics),
         _findings(names, pixels),
-        [_cells(index, row) for index, row in enumerate(pixels)],
-        NumberTable(
-            "Pixels, true class by decided class",
-            ("True class", *names),
-            [(name, *row) for name, row in zip(names, pixels, strict=True)],
-        ),
+        pixels,
     )
 
 
@@ -120,20 +111,6 @@ def _rows(names: list[str], pixels: list[list[int]], metrics: Metrics) -> list[C
         overlap, accuracy = metrics.get(f"{IOU}{name}"), metrics.get(f"{ACCURACY}{name}")
         rows.append(ClassRow(name, true, _of_all(true, whole), overlap, accuracy, taken_for))
     return rows
-
-
-def _cells(index: int, row: list[int]) -> list[Cell]:
-    """Return a row of shares; the sheet mixes its colour, so that it suits a dark page too."""
-    true = sum(row)
-    cells = []
-    for column, count in enumerate(row):
-        right, text = column == index, pixel_share(count, true)
-        if count or (right and true):  # a class of which nothing is right must stand out
-            mix = f"{DARKEST * count / true:.1f}%"
-            cells.append(Cell(text, "right" if right else "wrong", mix))
-        else:
-            cells.append(Cell(text, "none"))
-    return cells
 
 
 def _of_all(true: int, whole: int) -> str:

@@ -126,7 +126,7 @@ def render_comparison(comparison: Comparison) -> str:
 
 
 def disagreements(rows: Sequence[ComparedPicture]) -> list[ComparedPicture]:
-    """Return all that differ: different decisions first, then the largest spread of IoU or score."""
+    """Return all that differ: other decisions first, then the largest spread of IoU or score."""
     differing = [row for row in rows if _decided_apart(row) or spread(row) >= LEAST_SPREAD]
     return sorted(differing, key=lambda row: (not _decided_apart(row), -spread(row)))
 

@@ -18,7 +18,7 @@ from defect_jax.report.decision_heads import decision_heads
 from defect_jax.report.gallery import PICTURES_A_SECTION, LoadPicture, gallery, sections
 from defect_jax.report.render import render_page
 from defect_jax.report.slider import slider_data, to_json
-from defect_jax.report.tables import metric_rows
+from defect_jax.report.tables import EVERY_MEANING, GROUPS, metric_keys
 from defect_jax.report.verdict import mistakes_of, sequential, verdicts
 
 STYLES = ("page.css", "tables.css", "classes.css", "controls.css", "gallery.css")
@@ -100,7 +100,10 @@ def render(report: Report) -> str:
         ),
         gallery=gallery(chosen, pictures, heads, report.load_picture, len(data), names),
         shown_first=PICTURES_A_SECTION,
-        metrics=metric_rows(report.metrics),
+        metrics=report.metrics,
+        metric_keys=metric_keys(report.metrics),
+        meanings=EVERY_MEANING,
+        groups=GROUPS,
         config_json=json.dumps(report.config, indent=2, default=str),
         decision_json=json.dumps(dataclasses.asdict(decision), indent=2),
     )

@@ -39,6 +39,7 @@ ENVIRONMENT = Environment(
 ENVIRONMENT.filters |= {
     "breakable": breakable,
     "number": words.number,
+    "pixel_share": words.pixel_share,
     "rule_words": words.rule_words,
     "score": words.score_text,
     "share": words.share,
