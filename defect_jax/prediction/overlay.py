@@ -13,7 +13,9 @@ QUALITY = 90
 
 
 def overlay(image: UInt[np.ndarray, "h w c"], marked: Bool[np.ndarray, "h w"]) -> bytes:
-    """A JPEG at the picture's own size; the line runs outside the defect and hides nothing of it.
+    """Return a JPEG at the picture's own size.
+
+    The line runs outside the defect and hides nothing of it.
 
     >>> surface = np.full((20, 20, 1), 128, np.uint8)
     >>> drawn = overlay(surface, np.arange(400).reshape(20, 20) == 210)

@@ -40,7 +40,7 @@ class ClassSection(NamedTuple):
 
     @property
     def counts(self) -> NumberTable:
-        """The pixels as the table that is folded below their shares."""
+        """Return the pixels as the table that is folded below their shares."""
         rows = [(name, *row) for name, row in zip(self.names, self.pixels, strict=True)]
         return NumberTable("Pixels, true class by decided class", ("True class", *self.names), rows)
 

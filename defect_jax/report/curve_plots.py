@@ -55,7 +55,7 @@ def scored(pictures: Sequence[Picture], heads: Sequence[DecisionHead]) -> list[S
 
 
 def precision_recall_plot(curves: Sequence[Scored]) -> Drawn:
-    """The plot and the tables of its numbers; both empty without defective pictures."""
+    """Return the plot and the tables of its numbers; both empty without defective pictures."""
     if not curves[0].label.any():
         return "", []
     lines = [_precision_recall(curve) for curve in curves]
@@ -73,7 +73,7 @@ def precision_recall_plot(curves: Sequence[Scored]) -> Drawn:
 
 
 def roc_plot(curves: Sequence[Scored]) -> Drawn:
-    """The same of the ROC curve; both empty unless there are both kinds of picture."""
+    """Return the same of the ROC curve; both empty unless there are both kinds of picture."""
     if not 0 < curves[0].label.sum() < curves[0].label.size:
         return "", []
     lines = [_roc(curve) for curve in curves]
@@ -142,7 +142,7 @@ def _axes(figure: Figure, lines: Sequence[Line]) -> Axes:
 
 
 def _legend(figure: Figure, axes: Axes) -> None:
-    """Above the plot, where it covers no curve."""
+    """Draw the legend above the plot, where it covers no curve."""
     handles, names = axes.get_legend_handles_labels()
     figure.legend(handles, names, loc="outside upper left", ncols=2, frameon=False)
 
@@ -152,7 +152,7 @@ def _tables(lines: Sequence[Line], columns: Sequence[str]) -> list[NumberTable]:
 
 
 def _rows(line: Line) -> list[tuple]:
-    """Without the start of the curve, where nothing is rejected, unless that is in use."""
+    """Leave out the start of the curve, where nothing is rejected, unless that is in use."""
     rows = []
     for index in sorted({*(i for i in sampled(len(line.x)) if i), *_in_use(line)}):
         x, y, threshold = line.x[index], line.y[index], line.threshold[index]

@@ -35,7 +35,7 @@ class Section(NamedTuple):
 
 
 def sections(pictures: Sequence[Picture], heads: Sequence[DecisionHead]) -> list[Section]:
-    """Misses, then false alarms, then all others, the least sure of them first.
+    """Return misses, then false alarms, then all others, the least sure of them first.
 
     A picture belongs to the first section that fits; so the mask's own hold what it alone decides
     wrongly.

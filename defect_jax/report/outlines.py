@@ -98,7 +98,7 @@ def _svg(
 
 
 def _grown(mask: np.ndarray, width: int, height: int) -> np.ndarray:
-    """A pixel is set when any pixel below it is: a hair crack must not vanish from the page."""
+    """Set a pixel where any pixel below it is set: a hair crack must not vanish from the page."""
     if width > mask.shape[1]:
         resized = cv2.resize(
             mask.astype(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST
@@ -111,7 +111,7 @@ def _grown(mask: np.ndarray, width: int, height: int) -> np.ndarray:
 
 
 def _contours(grown: np.ndarray) -> list[np.ndarray]:
-    """Largest first, in the pixels of the frame, which the border has moved."""
+    """Return the largest first, in the pixels of the frame, which the border has moved."""
     contours, _ = cv2.findContours(grown, cv2.RETR_LIST, cv2.CHAIN_APPROX_SIMPLE)
     largest = sorted(contours, key=cv2.contourArea, reverse=True)[:MOST_REGIONS]
     return [contour - (GAP_PX + 1) for contour in largest]

@@ -26,7 +26,7 @@ LARGEST_MARKER_PT2 = 160.0
 
 
 def score_plot(pictures: Sequence[Picture], field: str, threshold: float) -> Drawn:
-    """The plot of `score` or `mask_score`, and the table of its numbers."""
+    """Return the plot of `score` or `mask_score`, and the table of its numbers."""
     by_truth = [[getattr(p, field) for p in pictures if p.label == truth] for truth, _ in TRUTHS]
 
     def draw(figure: Figure) -> None:
@@ -50,7 +50,7 @@ def score_plot(pictures: Sequence[Picture], field: str, threshold: float) -> Dra
 
 
 def reliability_plot(pictures: Sequence[Picture], temperature: float) -> Drawn:
-    """The plot and the tables of its numbers; one curve where the temperature is 1."""
+    """Return the plot and the tables of its numbers; one curve where the temperature is 1."""
     label = np.array([picture.label for picture in pictures])
     score = np.array([picture.score for picture in pictures])
     kinds = [("score as it is", score)]
@@ -93,7 +93,7 @@ def _score_table(by_truth: Sequence[Sequence[float]]) -> list[NumberTable]:
 
 
 def _areas(bins: Sequence[ReliabilityBin]) -> list[float]:
-    """Of the markers: by number of pictures, and large enough to be seen for one."""
+    """Return those of the markers: by number of pictures, and large enough to be seen for one."""
     most = max(b.count for b in bins)
     return [12.0 + LARGEST_MARKER_PT2 * b.count / most for b in bins]
 

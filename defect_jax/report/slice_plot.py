@@ -13,7 +13,7 @@ LONGEST_NAME = 34  # characters; a path of folders would leave no room for the p
 
 
 def slice_plot(slices: Sequence[Slice], kind: str) -> Drawn:
-    """The plot of one kind of slice, and the table of its numbers; both empty without any."""
+    """Return the plot of one kind of slice and the table of its numbers; both empty without any."""
     of_kind = [piece for piece in slices if piece.kind == kind]
     drawn = [piece for piece in of_kind if piece.recall is not None][:MOST_SLICES]
     if not drawn:
@@ -39,7 +39,7 @@ def slice_plot(slices: Sequence[Slice], kind: str) -> Drawn:
 
 
 def _name(piece: Slice) -> str:
-    """Two lines: the name, and how many pictures stand behind the dot."""
+    """Return two lines: the name, and how many pictures stand behind the dot."""
     name, _, detail = piece.name.partition(": ")
     short = name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…"
     return f"{short}\n{detail + ', ' if detail else ''}n = {piece.defective}"

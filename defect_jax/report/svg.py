@@ -43,7 +43,7 @@ STYLE = {
 
 
 def log_scale(axes: Axes) -> None:
-    """Labels 1, 2 and 5 of each decade as plain numbers; a narrow panel has no room for more."""
+    """Label 1, 2 and 5 of each decade as plain numbers; a narrow panel has no room for more."""
     axes.set_yscale("log")
     axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")

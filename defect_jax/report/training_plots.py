@@ -24,8 +24,8 @@ PANEL_HEIGHT_IN = 1.45
 
 
 def training_plot(history: Sequence[dict]) -> Drawn:
-    """Losses of the training batches above, scores of the validation split below, those of classes
-    in a panel of their own.
+    """Draw losses of the training batches above, scores of the validation split below, and those
+    of classes in a panel of their own.
 
     Returns:
         The plot and the tables of its numbers; both empty without any.
@@ -61,7 +61,11 @@ def training_plot(history: Sequence[dict]) -> Drawn:
 
 
 def balance_plot(history: Sequence[dict]) -> Drawn:
-    """One panel a kind of number, one line a task, and the tables; both empty for a single task."""
+    """Draw one panel a kind of number, one line a task.
+
+    Returns:
+        The plot and the tables of its numbers; both empty for a single task.
+    """
     panels = [
         (title, level, _curves_of(history, "train", lambda name, p=prefix: name.startswith(p)))
         for prefix, title, level in PANELS
@@ -84,7 +88,7 @@ def balance_plot(history: Sequence[dict]) -> Drawn:
 
 
 def _curves_of(history: Sequence[dict], split: str, wanted: Callable[[str], bool]) -> Curves:
-    """Name -> steps and finite values of up to six numbers, in the order in which they appear."""
+    """Return name -> steps and finite values of the first six numbers, in their order."""
     curves: Curves = {}
     for row in history:
         for name, value in row.items() if row.get("split") == split else ():

@@ -22,7 +22,7 @@ SPLITS = {"train": "training", "val": "validation"}
 
 
 def number(value: int | float | None) -> str:
-    """A figure of metrics.json.
+    """Return a figure of metrics.json.
 
     >>> number(1004), number(0.9361), number(0.00012), number(None)
     ('1,004', '0.936', '0.00012', 'not defined')
@@ -35,7 +35,9 @@ def number(value: int | float | None) -> str:
 
 
 def share(count: int, whole: int) -> str:
-    """Rounded half up, as page.js does, so that moving the slider there and back changes nothing.
+    """Return a share rounded half up, as page.js does it.
+
+    So moving the slider there and back changes nothing.
 
     >>> share(1, 16), share(0, 0)
     ('6.3%', 'not defined')
@@ -44,7 +46,7 @@ def share(count: int, whole: int) -> str:
 
 
 def pixel_share(count: int, whole: int) -> str:
-    """A share of pixels, of which a few among many are neither none nor all.
+    """Return a share of pixels, of which a few among many are neither none nor all.
 
     >>> pixel_share(0, 9), pixel_share(1, 9_999), pixel_share(9_998, 9_999), pixel_share(1, 3)
     ('0%', '< 0.1%', '> 99.9%', '33.3%')
@@ -61,14 +63,14 @@ def pixel_share(count: int, whole: int) -> str:
 
 
 def score_text(score: float) -> str:
-    """Three digits that do not round a score near 0 or 1 to certainty."""
+    """Return three digits that do not round a score near 0 or 1 to certainty."""
     if score in (0.0, 1.0) or 0.001 <= score <= 0.999:
         return f"{score:.3f}"
     return "< 0.001" if score < 0.5 else "> 0.999"
 
 
 def threshold_text(threshold: float) -> str:
-    """Four digits, and near 0 and 1 as many as tell it from them.
+    """Return four digits, and near 0 and 1 as many as tell it from them.
 
     >>> threshold_text(0.41485), threshold_text(0.000012), threshold_text(0.999988)
     ('0.4149', '1.20e-05', '1 − 1.20e-05')
