@@ -57,9 +57,7 @@ class Agreement(NamedTuple):
     pictures: int
     everyone: int  # pictures that all models decide rightly
     nobody: int
-    only: list[
-        list[int]
-    ]  # [row model, column model]: decided rightly by the first of the two alone
+    only: list[list[int]]  # [row, column]: that the row's model decides rightly, the column's not
 
 
 @dataclasses.dataclass(frozen=True)
