@@ -42,7 +42,7 @@ def ours(cache_mb: int | None = None) -> Callable[[Path], Epoch]:
 
         from defect_jax.configuration import resolve
         from defect_jax.data.data_info import data_info
-from defect_jax.data.decoded import with_kept
+        from defect_jax.data.decoded import with_kept
         from defect_jax.data.pipeline import training_batches
         from defect_jax.data.prepare import prepare
 

@@ -16,8 +16,8 @@ import numpy as np
 from defect_jax import configuration
 from defect_jax.data.images import decode_image, decode_mask
 from defect_jax.data.prepare import prepare
+from defect_jax.report.colours import DECIDED_RGB, TRUE_RGB
 
-TRUE_BGR, DECIDED_BGR = (60, 180, 255), (255, 110, 20)  # orange and blue: told apart by everyone
 ZOOM, COLUMNS, GAP_PX = 2, 5, 6
 CLEAR_PX = 4  # between a defect and its outline, which would otherwise hide it
 
@@ -63,13 +63,18 @@ def enlarged(image: np.ndarray) -> np.ndarray:
 
 
 def outlined(picture: np.ndarray, truth: np.ndarray, decided: np.ndarray) -> np.ndarray:
-    """The enlarged picture with the decided mask tinted and the true defect outlined."""
+    """Return the enlarged picture with the decided mask tinted and the true defect outlined.
+
+    The colours are those of the report: blue is true, yellow is decided.
+    """
     big = [np.kron(m.astype(np.uint8), np.ones((ZOOM, ZOOM), np.uint8)) for m in (truth, decided)]
-    tinted = np.where(big[1][..., None] > 0, 0.35 * picture + 0.65 * np.array(DECIDED_BGR), picture)
+    tinted = np.where(
+        big[1][..., None] > 0, 0.35 * picture + 0.65 * np.array(DECIDED_RGB[::-1]), picture
+    )
     tile = np.rint(tinted).astype(np.uint8)
     wide = cv2.dilate(big[0], cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * CLEAR_PX + 1,) * 2))
     contours, _ = cv2.findContours(wide, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    return cv2.drawContours(tile, contours, -1, TRUE_BGR, 1, cv2.LINE_AA)
+    return cv2.drawContours(tile, contours, -1, TRUE_RGB[::-1], 1, cv2.LINE_AA)
 
 
 def sheet(tiles: list[np.ndarray]) -> np.ndarray:

@@ -7,6 +7,7 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+from markupsafe import escape
 from validation_pictures import options
 
 from defect_jax.decision import DecisionRule, Promise
@@ -16,9 +17,10 @@ from defect_jax.metrics.parts import Part
 from defect_jax.metrics.picture import Picture, picture_iou, picture_metrics
 from defect_jax.metrics.slices import Slice
 from defect_jax.metrics.summary import MEANINGS
-from defect_jax.report import figures, gallery, page, slider, words
-from defect_jax.report.judges import judges
+from defect_jax.report import figures, gallery, slider, words
+from defect_jax.report.decision_heads import decision_heads
 from defect_jax.report.page import Report, render, write_report
+from defect_jax.report.render import render as render_template
 
 DECISION = DecisionRule(0.5, 0.4, 0.3, checkpoint_step=100, pictures=50, defective=9, f1=0.9)
 BALANCE = {
@@ -195,7 +197,7 @@ def test_verdict_counts_and_says_where_the_thresholds_come_from(html):
 @pytest.mark.parametrize("rule", decision_rules.RULES)
 def test_every_rule_has_words_with_its_options(rule):
     decided = dataclasses.replace(DECISION, rule=rule, options=options(rule=rule))
-    text = text_of(words.rule_text(decided, True))
+    text = text_of(render_template("rule.html", decision=decided, has_head=True))
     assert "{" not in text and rule not in text
     wanted = {"target_recall": "at least 0.95", "least_cost": "a miss costs 100"}
     assert wanted.get(rule, "The thresholds are those of the ") in text
@@ -204,7 +206,7 @@ def test_every_rule_has_words_with_its_options(rule):
 def test_promise_and_minimum_area_are_said():
     promise = Promise(miss_rate=0.1, confidence=0.9, parts=60, misses=2, compared=3)
     decided = dataclasses.replace(DECISION, promise=promise, min_area_px=1200)
-    text = text_of(words.rule_text(decided, True))
+    text = text_of(render_template("rule.html", decision=decided, has_head=True))
     assert "with 0.9 confidence, shared among the 3 checkpoints" in text
     assert "at most 0.1 of defective parts like these are missed" in text
     assert "60 defective parts, of which the threshold lets 2 pass" in text
@@ -233,7 +235,7 @@ def test_confusion_tables(html):
 
 def test_every_metric_is_shown_with_its_meaning_and_interval(html):
     for key, meaning in MEANINGS.items():
-        assert f"<code>{key}</code>" in html and page.escape(meaning) in html
+        assert f"<code>{key}</code>" in html and escape(meaning) in html
     assert "<code>recall_low</code>" not in html
     row = re.search(r"<code>recall</code>.*?</tr>", html, re.DOTALL)[0]
     assert "0.125 to 0.875" in row
@@ -257,7 +259,7 @@ def test_metrics_without_a_value_or_a_meaning_are_shown(plain):
 @pytest.mark.parametrize(
     ("changes", "text"),
     [
-        ({"notes": ["Leaking: config.data.split is 'random'"]}, "split is &#x27;random&#x27;"),
+        ({"notes": ["Leaking: config.data.split is 'random'"]}, "split is &#39;random&#39;"),
         (
             {"decision": DecisionRule(0.5, 0.4, 0.3, 1, 9, 0, note="No defect in val.")},
             "No defect in",
@@ -366,7 +368,7 @@ def test_sections_hold_every_picture_exactly_once():
     rng = np.random.default_rng(0)
     numbers = zip(rng.integers(0, 2, 200).tolist(), *rng.random((2, 200)).tolist(), strict=True)
     pictures = [picture(f"p{i}", *of) for i, of in enumerate(numbers)]
-    found = gallery.sections(pictures, judges(DECISION, has_head=True))
+    found = gallery.sections(pictures, decision_heads(DECISION, has_head=True))
     assert sorted(row for section in found for row in section.rows) == list(range(200))
     missed = [p for p in pictures if p.label and not p.decision]
     assert len(found[0].rows) == len(missed)

@@ -5,18 +5,17 @@ import re
 import numpy as np
 import pytest
 from test_report import HISTORY, Outline, report, text_of
-from test_report_plots import cells
+from test_report_plots import cells, shown
 
 from defect_jax.data.images import decode_mask
 from defect_jax.data.prepare import Row, Split
 from defect_jax.data.stored import decode_classes, encode_classes
 from defect_jax.metrics.class_counts import CLASS_MEANINGS, ClassCounts, ClassPixels
-from defect_jax.report import class_section as section
 from defect_jax.report import figures
-from defect_jax.report.class_lines import class_lines
-from defect_jax.report.class_matrix import class_matrix
+from defect_jax.report.classes import class_facts, class_section
 from defect_jax.report.page import render
-from defect_jax.report.training_plot import training_plot
+from defect_jax.report.render import render as render_template
+from defect_jax.report.training_plots import training_plot
 from defect_jax.results import Results, picture_loader
 
 NAMES = ["background", "MT_Crack", "MT_Pit", "MT_Stain"]
@@ -31,6 +30,18 @@ FIGURES = {
     **{"iou/MT_Pit": 0.667, "pixel_accuracy/MT_Pit": 0.8},
     **{"iou/MT_Stain": None, "pixel_accuracy/MT_Stain": None},
 }
+
+
+def section(classes, metrics):
+    """The section as the page shows it."""
+    return render_template("classes.html", classes=class_section(classes, metrics))
+
+
+def lines_of(names, true_mask, decided_mask):
+    """The lines of a card as the page shows them."""
+    facts = class_facts(names, true_mask, decided_mask)
+    card = {"image": "", "name": "", "below": "", "attributes": {}}
+    return render_template("card.html", facts=facts, **card)
 
 
 def load_classes(name):
@@ -65,7 +76,7 @@ def test_page_of_one_class_says_nothing_of_classes(plain):
     shown = plain()
     assert 'id="classes"' not in shown and "True class" not in shown
     assert not any(key in shown for key in CLASS_MEANINGS)
-    assert section.class_section(None, {}) == ""
+    assert class_section(None, {}) is None
 
 
 def test_classes_have_a_table_in_the_words_of_metrics_json(html):
@@ -102,7 +113,7 @@ def test_matrix_holds_the_share_of_each_true_class(html):
 
 def test_a_class_of_which_nothing_is_right_stands_out():
     nothing = ClassPixels(NAMES[:2], np.array([[5, 0], [4, 0]], np.uint64))
-    assert 'class="right" style="--mix: 0.0%">0%' in class_matrix(nothing)
+    assert 'class="right" style="--mix: 0.0%">0%' in section(nothing, {})
 
 
 def test_largest_mistakes_are_said_in_words(html):
@@ -114,11 +125,11 @@ def test_largest_mistakes_are_said_in_words(html):
 
 def test_without_mistakes_none_is_named():
     perfect = ClassPixels(NAMES, np.diag([90, 5, 5, 0]).astype(np.uint64))
-    text = text_of(section.class_section(perfect, FIGURES))
+    text = text_of(section(perfect, FIGURES))
     assert "Marked least" not in text and "Confused most" not in text
     assert "No pixel of one class of defect is taken" in text and "No good surface" in text
     empty = ClassPixels(NAMES, np.diag([90, 0, 0, 0]).astype(np.uint64))
-    assert "Marked least" not in section.class_section(empty, {})
+    assert "Marked least" not in section(empty, {})
 
 
 def test_means_are_among_all_figures_and_single_classes_are_not(html):
@@ -137,26 +148,26 @@ def test_cards_name_the_true_and_the_decided_class(html):
 
 def test_several_classes_in_one_mask_come_with_their_shares():
     mask = np.array([[0, 1, 2, 2, 2]], np.uint8)
-    lines = class_lines(NAMES, mask, mask)
+    lines = lines_of(NAMES, mask, mask)
     assert lines.count("<dd>MT_Pit 75.0%, MT_Crack 25.0%</dd>") == 2
-    assert "<dd>none</dd>" in class_lines(NAMES, mask, mask * 0)
-    assert class_lines((), mask, mask) == ""
+    assert "<dd>none</dd>" in lines_of(NAMES, mask, mask * 0)
+    assert class_facts((), mask, mask) == []
     many = np.arange(6, dtype=np.uint8)[None]
-    assert ", 2 more</dd>" in class_lines([f"c{i}" for i in range(6)], many, many)
+    assert ", 2 more</dd>" in lines_of([f"c{i}" for i in range(6)], many, many)
 
 
 def test_names_of_classes_are_escaped():
     mask = np.array([[0, 1, 2]], np.uint8)
     nasty = ClassPixels(["background", "<b>", "&"], PIXELS[:3, :3])
-    shown = section.class_section(nasty, {}) + class_lines(nasty.names, mask, mask)
+    shown = section(nasty, {}) + lines_of(nasty.names, mask, mask)
     assert "&lt;b&gt;" in shown and "<b><b>" not in shown and "<b></th>" not in shown
 
 
 def test_validation_of_classes_has_a_panel_of_its_own():
     line = {"step": 20, "split": "val", "class_miou": 0.4, "iou/MT_Pit": 0.3, "selection": 0.5}
-    svg, tables = training_plot([*HISTORY, line])
+    svg, numbers = training_plot([*HISTORY, line])
     assert "Classes, validation" in svg and "class miou" in svg and "selection" in svg
-    header = [row for row in cells(tables) if row[0] == "Step"]
+    header = [row for row in cells(shown(numbers)) if row[0] == "Step"]
     assert header[-1] == ["Step", "class miou", "iou/MT Pit"]
     assert "class miou" not in training_plot(HISTORY)[0]
 
@@ -187,6 +198,6 @@ def test_one_class_writes_no_folder_of_classes(tmp_path):
 
 def test_empty_counts_make_a_section_too():
     counts = ClassCounts.empty(3)
-    assert "not defined" in section.class_section(
+    assert "not defined" in section(
         ClassPixels(NAMES, counts.confusion()), counts.compute(NAMES[1:])
     )

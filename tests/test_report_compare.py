@@ -4,10 +4,15 @@ import numpy as np
 import pytest
 from test_report import Outline, load_picture, text_of
 
-from defect_jax.report import compare_gallery
-from defect_jax.report.compare_gallery import ComparedPicture, disagreements
-from defect_jax.report.compare_page import Comparison, render_comparison, write_comparison
-from defect_jax.report.compare_tables import DifferenceRow
+from defect_jax.report import compare_page
+from defect_jax.report.compare_page import (
+    ComparedPicture,
+    Comparison,
+    DifferenceRow,
+    disagreements,
+    render_comparison,
+    write_comparison,
+)
 
 ROWS = [
     ComparedPicture("both_find", "a", 1, [0.9, 0.92], [1, 1], [1, 1], [0.5, 0.52]),
@@ -97,7 +102,7 @@ def test_rows_are_limited_and_the_page_stays_below_15_mb():
     html = render_comparison(
         comparison(rows=rows, load_picture=lambda _: (noise, mask, [mask] * 2))
     )
-    assert html.count("data:image/jpeg") == compare_gallery.MOST_ROWS
+    assert html.count("data:image/jpeg") == compare_page.MOST_ROWS
     assert "The first 60 are shown." in html
     assert 7e6 < len(html.encode()) < 15e6
 
@@ -109,7 +114,7 @@ def test_names_of_the_user_are_escaped(tmp_path):
     write_comparison(path, comparison(names=[nasty, "b"], rows=rows, warnings=[nasty], title=nasty))
     html = path.read_text("utf-8")
     assert html.count("<script") == 1 and Outline(html).open == []
-    assert "<strong>Warning.</strong> a&quot;&gt;&lt;script&gt;" in html
+    assert "<strong>Warning.</strong> a&#34;&gt;&lt;script&gt;" in html
 
 
 @pytest.mark.parametrize("names", [["a", "a"], ["a"]])

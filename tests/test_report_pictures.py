@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from test_report import PICTURES, load_picture, picture, report
 
-from defect_jax.report import budget, figures, outlines
-from defect_jax.report.frames import frame, frame_size, same_frame
+from defect_jax.report import figures, outlines, thumbnails
+from defect_jax.report.outlines import frame, frame_size, same_frame
 from defect_jax.report.page import render
 from defect_jax.report.thumbnails import thumbnail, to_8_bit
 
@@ -94,7 +94,7 @@ def test_both_outlines_lie_over_one_bare_picture():
     svg = frame("p7", 'a "picture"', image, masks, 480, NO_LIMIT)
     assert frame_size(image) == (480, 360) and 'viewBox="0 0 480 360"' in svg
     assert svg.index('class="outline true"') < svg.index('class="outline predicted"')
-    assert svg.count("data:image/jpeg") == 1 and 'aria-label="a &quot;picture&quot;"' in svg
+    assert svg.count("data:image/jpeg") == 1 and 'aria-label="a &#34;picture&#34;"' in svg
     assert svg.count("non-scaling-stroke") == 2
     assert "outline" not in frame("p8", "a", image, [("true", true_mask & False)], 480, NO_LIMIT)
     again = same_frame("p9", "p7", "a", image, masks[:1])
@@ -109,19 +109,19 @@ def test_telling_pictures_get_more_bytes_and_nobody_s_rest_is_lost():
 
     def show(index, side, limit):
         limits[index] = (side, limit)
-        return "x" * (budget.CARD_BYTES + limit * 4 // 3)
+        return "x" * (thumbnails.CARD_BYTES + limit * 4 // 3)
 
-    cards = list(budget.share_out([True] * 100 + [False] * 900, 0, show))
+    cards = list(thumbnails.share_out([True] * 100 + [False] * 900, 0, show))
     assert limits[0][0] == 480 and limits[999][0] == 320
     assert limits[0][1] == pytest.approx(4 * limits[999][1], rel=0.01)
-    assert 0.99 * budget.PAGE_BYTES < sum(map(len, cards)) <= budget.PAGE_BYTES
+    assert 0.99 * thumbnails.PAGE_BYTES < sum(map(len, cards)) <= thumbnails.PAGE_BYTES
 
     def small(index, side, limit):
         limits[index] = (side, limit)
         return "x" * 3_000
 
-    list(budget.share_out([False] * 1000, 0, small))
-    assert limits[999][1] == budget.LARGEST_BYTES > 10 * limits[0][1]
+    list(thumbnails.share_out([False] * 1000, 0, small))
+    assert limits[999][1] == thumbnails.LARGEST_BYTES > 10 * limits[0][1]
 
 
 def noisy_page(count):
@@ -144,7 +144,7 @@ def test_page_of_1000_noisy_pictures_stays_below_15_mb(monkeypatch):
 
 def test_of_too_many_pictures_only_the_telling_ones_are_shown(monkeypatch):
     monkeypatch.setattr(figures, "figures", lambda *args: "")
-    monkeypatch.setattr(budget, "PAGE_BYTES", 1_000_000)
+    monkeypatch.setattr(thumbnails, "PAGE_BYTES", 1_000_000)
     html = noisy_page(300)
     shown = html.count("data:image/jpeg")
     assert 80 < shown < 100 and f"{300 - shown} pictures are not shown" in html
@@ -154,7 +154,7 @@ def test_of_too_many_pictures_only_the_telling_ones_are_shown(monkeypatch):
 
 def test_pictures_that_are_left_out_are_counted_all_the_same(monkeypatch):
     monkeypatch.setattr(figures, "figures", lambda *args: "")
-    monkeypatch.setattr(budget, "most_pictures", lambda row_bytes: 3)
+    monkeypatch.setattr(thumbnails, "most_pictures", lambda row_bytes: 3)
     html = render(report())
     assert html.count("data:image/jpeg") == 3 and f"{len(PICTURES) - 3} pictures are not" in html
     assert "<span data-total>2</span> of 4 defective pictures" in html

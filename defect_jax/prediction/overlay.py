@@ -4,15 +4,18 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, UInt
 
+from defect_jax.report.colours import DECIDED_RGB
 from defect_jax.report.thumbnails import to_8_bit
 
 GAP_PX = 3  # between a defect and its outline, or the outline of a hair crack would hide it
-YELLOW, BLACK = (0, 200, 255), (24, 20, 16)  # blue, green, red
+RIM_RGB = (16, 20, 24)  # parts the line from any surface
 QUALITY = 90
 
 
 def overlay(image: UInt[np.ndarray, "h w c"], marked: Bool[np.ndarray, "h w"]) -> bytes:
-    """A JPEG at the picture's own size; the line runs outside the defect and hides nothing of it.
+    """Return a JPEG at the picture's own size.
+
+    The line runs outside the defect and hides nothing of it.
 
     >>> surface = np.full((20, 20, 1), 128, np.uint8)
     >>> drawn = overlay(surface, np.arange(400).reshape(20, 20) == 210)
@@ -24,6 +27,6 @@ def overlay(image: UInt[np.ndarray, "h w c"], marked: Bool[np.ndarray, "h w"]) -
     element = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, [2 * GAP_PX + 1] * 2)
     grown = cv2.dilate(marked.astype(np.uint8), element)
     contours, _ = cv2.findContours(grown, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
-    for colour, thickness_px in ((BLACK, 3), (YELLOW, 1)):
-        cv2.drawContours(canvas, contours, -1, colour, thickness_px)
+    for colour, thickness_px in ((RIM_RGB, 3), (DECIDED_RGB, 1)):
+        cv2.drawContours(canvas, contours, -1, colour[::-1], thickness_px)
     return cv2.imencode(".jpg", canvas, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])[1].tobytes()

@@ -7,13 +7,12 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from defect_jax.decision import DecisionRule
 from defect_jax.metrics import ranking
 from defect_jax.metrics.bootstrap import CurveBands, curve_bands
 from defect_jax.metrics.picture import Picture
-from defect_jax.report.judges import judges
-from defect_jax.report.number_table import sampled, table
-from defect_jax.report.svg import DASHES, HEIGHT_IN, INK, MUTED, SERIES, svg
+from defect_jax.report.decision_heads import DecisionHead
+from defect_jax.report.svg import DASHES, HEIGHT_IN, INK, MUTED, SERIES, Drawn, svg
+from defect_jax.report.tables import NumberTable, sampled
 from defect_jax.report.words import threshold_text
 
 MARKERS = ("o", "s")
@@ -43,22 +42,22 @@ class Line(NamedTuple):
     drawstyle: str  # of matplotlib
 
 
-def scored(pictures: Sequence[Picture], decision: DecisionRule, has_head: bool) -> list[Scored]:
-    """Head and mask, each with the bands over the bootstrap of its curves."""
+def scored(pictures: Sequence[Picture], heads: Sequence[DecisionHead]) -> list[Scored]:
+    """Return head and mask, each with the bands over the bootstrap of its curves."""
     label = np.array([picture.label for picture in pictures])
     groups = [picture.group for picture in pictures]
     found = []
-    for judge in judges(decision, has_head):
-        score = np.array([getattr(picture, judge.score) for picture in pictures])
+    for head in heads:
+        score = np.array([getattr(picture, head.score) for picture in pictures])
         bands = curve_bands(label, score, groups)
-        found.append(Scored(judge.name.capitalize(), label, score, judge.threshold, bands))
+        found.append(Scored(head.name.capitalize(), label, score, head.threshold, bands))
     return found
 
 
-def precision_recall_plot(curves: Sequence[Scored]) -> tuple[str, str]:
-    """The plot and the tables of its numbers; both "" without defective pictures."""
+def precision_recall_plot(curves: Sequence[Scored]) -> Drawn:
+    """Return the plot and the tables of its numbers; both empty without defective pictures."""
     if not curves[0].label.any():
-        return "", ""
+        return "", []
     lines = [_precision_recall(curve) for curve in curves]
 
     def draw(figure: Figure) -> None:
@@ -73,10 +72,10 @@ def precision_recall_plot(curves: Sequence[Scored]) -> tuple[str, str]:
     return svg(draw, "precision-recall", HEIGHT_IN + 0.4), _tables(lines, columns)
 
 
-def roc_plot(curves: Sequence[Scored]) -> tuple[str, str]:
-    """The same of the ROC curve; both "" unless there are both kinds of picture."""
+def roc_plot(curves: Sequence[Scored]) -> Drawn:
+    """Return the same of the ROC curve; both empty unless there are both kinds of picture."""
     if not 0 < curves[0].label.sum() < curves[0].label.size:
-        return "", ""
+        return "", []
     lines = [_roc(curve) for curve in curves]
 
     def draw(figure: Figure) -> None:
@@ -143,17 +142,17 @@ def _axes(figure: Figure, lines: Sequence[Line]) -> Axes:
 
 
 def _legend(figure: Figure, axes: Axes) -> None:
-    """Above the plot, where it covers no curve."""
+    """Draw the legend above the plot, where it covers no curve."""
     handles, names = axes.get_legend_handles_labels()
     figure.legend(handles, names, loc="outside upper left", ncols=2, frameon=False)
 
 
-def _tables(lines: Sequence[Line], columns: Sequence[str]) -> str:
-    return "".join(table(f"{line.legend}, curve", columns, _rows(line)) for line in lines)
+def _tables(lines: Sequence[Line], columns: Sequence[str]) -> list[NumberTable]:
+    return [NumberTable(f"{line.legend}, curve", columns, _rows(line)) for line in lines]
 
 
 def _rows(line: Line) -> list[tuple]:
-    """Without the start of the curve, where nothing is rejected, unless that is in use."""
+    """Leave out the start of the curve, where nothing is rejected, unless that is in use."""
     rows = []
     for index in sorted({*(i for i in sampled(len(line.x)) if i), *_in_use(line)}):
         x, y, threshold = line.x[index], line.y[index], line.threshold[index]

@@ -1,19 +1,26 @@
-"""Which pictures to look at: every picture in one section, worst first."""
+"""The images of the report, worst first: what was decided on each, and by which score.
+
+Every image has its place in one section; the slider moves images from one section to another.
+"""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
+from markupsafe import Markup
 
 from defect_jax.metrics.calibration import logit
 from defect_jax.metrics.picture import Picture
-from defect_jax.report import budget
-from defect_jax.report.cards import card
-from defect_jax.report.judges import Judge
+from defect_jax.report import thumbnails
+from defect_jax.report.cards import Fact, card, overlap_fact, verdict_fact
+from defect_jax.report.classes import class_facts
+from defect_jax.report.decision_heads import DecisionHead
+from defect_jax.report.outlines import frame
+from defect_jax.report.render import breakable
 
 LoadPicture = Callable[[str], tuple[np.ndarray, np.ndarray, np.ndarray]]
-PICTURES_A_SECTION = 12
+PICTURES_A_SECTION = 12  # shown at once; page.js takes the others from a store
 NEAR = 48  # pictures nearest to the threshold that are shown as large as the mistakes
 
 
@@ -27,8 +34,8 @@ class Section(NamedTuple):
     rows: list[int]  # indices of the pictures
 
 
-def sections(pictures: Sequence[Picture], deciding: Sequence[Judge]) -> list[Section]:
-    """Misses, then false alarms, then all others, the least sure of them first.
+def sections(pictures: Sequence[Picture], heads: Sequence[DecisionHead]) -> list[Section]:
+    """Return misses, then false alarms, then all others, the least sure of them first.
 
     A picture belongs to the first section that fits; so the mask's own hold what it alone decides
     wrongly.
@@ -38,55 +45,95 @@ def sections(pictures: Sequence[Picture], deciding: Sequence[Judge]) -> list[Sec
     left = np.ones(len(pictures), bool)
     kinds = ((1, "misses", "Missed by the"), (0, "alarms", "False alarms of the"))
     for truth, kind, heading in kinds:
-        for judge in deciding:
-            rejected = np.array([getattr(picture, judge.decision) for picture in pictures])
+        for head in heads:
+            rejected = np.array([getattr(picture, head.decision) for picture in pictures])
             rows = np.flatnonzero(left & (label == truth) & (rejected != truth))
             left[rows] = False
-            score = np.array([getattr(picture, judge.score) for picture in pictures])
+            score = np.array([getattr(picture, head.score) for picture in pictures])
             rows = rows[np.argsort(score[rows] if truth else -score[rows], kind="stable")]
-            found.append(_mistakes(kind, heading, judge, judge is deciding[0], label, truth, rows))
-    return [*found, _rest(pictures, deciding[0], np.flatnonzero(left))]
+            found.append(_mistakes(kind, heading, head, head is heads[0], label, truth, rows))
+    return [*found, _rest(pictures, heads[0], np.flatnonzero(left))]
+
+
+class Gallery(NamedTuple):
+    """The cards that are on the page."""
+
+    sections: list[Section]
+    cards: dict[int, Markup]  # by the index of the picture
+    left_out: int  # pictures without a card
 
 
 def gallery(
-    chosen: Sequence[Section],
+    chosen: list[Section],
     pictures: Sequence[Picture],
-    deciding: Sequence[Judge],
+    heads: Sequence[DecisionHead],
     load_picture: LoadPicture,
     row_bytes: int,
     names: Sequence[str] = (),
-) -> str:
-    """Every section with its first cards, and a store of the others that page.js takes from.
+) -> Gallery:
+    """Return the cards of as many pictures as the page has room for.
 
     Args:
       chosen: of `sections`.
       pictures: the rows of predictions.csv.
-      deciding: of `judges`.
+      heads: of `decision_heads`.
       load_picture: id -> image, true mask, predicted mask.
       row_bytes: of the page, already spent on the numbers of all pictures.
       names: of the classes in the masks, the background's first; empty for one class of defect.
     """
     rows = [row for section in chosen for row in section.rows]
-    rows = rows[: budget.most_pictures(row_bytes)]
+    rows = rows[: thumbnails.most_pictures(row_bytes)]
     wrong = sum(len(section.rows) for section in chosen[:-1])
 
-    def show(index: int, longer_side_px: int, limit: int) -> str:
+    def show(index: int, longer_side_px: int, limit: int) -> Markup:
         picture = pictures[rows[index]]
-        loaded = load_picture(picture.id)
-        return card(rows[index], picture, deciding, loaded, longer_side_px, limit, names)
+        image, true_mask, predicted_mask = load_picture(picture.id)
+        masks = [("true", true_mask > 0), ("predicted", predicted_mask > 0)]
+        truth = "defective" if picture.label else "good"
+        alt = f"Picture {picture.id}, {truth}, {_seen(true_mask, predicted_mask)}"
+        facts = [
+            *_facts(picture, heads),
+            *class_facts(names, true_mask, predicted_mask),
+            overlap_fact(picture.iou),
+        ]
+        svg = frame(f"p{rows[index]}", alt, image, masks, longer_side_px, limit)
+        attributes = {"data-row": rows[index], "data-mask-score": repr(picture.mask_score)}
+        return card(svg, breakable(picture.id), facts, attributes=attributes)
 
     telling = [index < wrong + NEAR for index in range(len(rows))]
-    cards = dict(zip(rows, budget.share_out(telling, row_bytes, show), strict=True))
-    html = [_left_out(len(pictures) - len(cards))]
-    html += [_section(section, cards) for section in chosen]
-    stored = [cards[r] for s in chosen for r in s.rows[PICTURES_A_SECTION:] if r in cards]
-    return "\n".join([*html, '<div id="store" hidden>', *stored, "</div>"])
+    cards = dict(zip(rows, thumbnails.share_out(telling, row_bytes, show), strict=True))
+    return Gallery(chosen, cards, len(pictures) - len(cards))
+
+
+def _facts(picture: Picture, heads: Sequence[DecisionHead]) -> list[Fact]:
+    """Return the truth and every decision; the slider moves the first one."""
+    return [Fact("Truth", "defective" if picture.label else "good")] + [
+        verdict_fact(
+            head.name.capitalize(),
+            picture.label,
+            getattr(picture, head.decision),
+            getattr(picture, head.score),
+            live=head is heads[0],
+        )
+        for head in heads
+    ]
+
+
+def _seen(true_mask: np.ndarray, predicted_mask: np.ndarray) -> str:
+    """Return which outlines there are."""
+    both = {
+        (True, True): "with the outlines of its true and its predicted defects",
+        (True, False): "with the outline of its true defects; none is predicted",
+        (False, True): "with the outline of predicted defects; none is true",
+        (False, False): "without a true or a predicted defect",
+    }
+    return both[bool(true_mask.any()), bool(predicted_mask.any())]
 
 
 def _mistakes(
     kind: str,
     heading: str,
-    judge: Judge,
+    head: DecisionHead,
     first: bool,
     label: np.ndarray,
     truth: int,
@@ -94,57 +141,23 @@ def _mistakes(
 ) -> Section:
     return Section(
         name=kind if first else f"mask-{kind}",
-        heading=f"{heading} {judge.name}{'' if first else ' alone'}",
+        heading=f"{heading} {head.name}{'' if first else ' alone'}",
         whole=f"{int((label == truth).sum()):,} {'defective' if truth else 'good'} pictures",
-        order=f"{'lowest' if truth else 'highest'} {judge.score.replace('_', ' ')} first",
+        order=f"{'lowest' if truth else 'highest'} {head.score.replace('_', ' ')} first",
         rows=rows.tolist(),
     )
 
 
-def _rest(pictures: Sequence[Picture], judge: Judge, rows: np.ndarray) -> Section:
+def _rest(pictures: Sequence[Picture], head: DecisionHead, rows: np.ndarray) -> Section:
     return Section(
         name="rest",
         heading="Decided rightly, least sure first",
         whole=f"{len(pictures):,} pictures",
         order="score nearest to the threshold first",
-        rows=rows[np.argsort(_distance(pictures, judge)[rows], kind="stable")].tolist(),
+        rows=rows[np.argsort(_distance(pictures, head)[rows], kind="stable")].tolist(),
     )
 
 
-def _distance(pictures: Sequence[Picture], judge: Judge) -> Float[np.ndarray, " pictures"]:
-    scores = logit([getattr(picture, judge.score) for picture in pictures])
-    return np.abs(scores - logit([judge.threshold])[0])
-
-
-def _section(section: Section, cards: dict[int, str]) -> str:
-    shown = [cards[row] for row in section.rows[:PICTURES_A_SECTION] if row in cards]
-    return (
-        f'<section class="group" data-section="{section.name}">\n'
-        f"<h3>{section.heading}: <span data-total>{len(section.rows):,}</span> "
-        f"of {section.whole}</h3>\n"
-        f'<p data-order="{section.order}">{_note(len(shown), len(section.rows), section.order)}</p>'
-        "\n"
-        f'<div class="cards">{"".join(shown)}</div>\n'
-        '<button type="button" class="more" hidden>Show more</button>\n</section>'
-    )
-
-
-def _note(shown: int, total: int, order: str) -> str:
-    """How many of the section's pictures are here, as page.js says it.
-
-    >>> _note(12, 30, "worst first"), _note(3, 3, "worst first"), _note(0, 0, "worst first")
-    ('12 of 30, worst first.', 'All, worst first.', 'None.')
-    """
-    if not total:
-        return "None."
-    return f"{'All' if shown == total else f'{shown} of {total:,}'}, {order}."
-
-
-def _left_out(count: int) -> str:
-    if not count:
-        return ""
-    return (
-        f'<p class="warning" role="note">{count:,} pictures are not shown, or the page would grow '
-        "too large: those decided rightly and most surely come last. All counts on this page "
-        "include them.</p>"
-    )
+def _distance(pictures: Sequence[Picture], head: DecisionHead) -> Float[np.ndarray, " pictures"]:
+    scores = logit([getattr(picture, head.score) for picture in pictures])
+    return np.abs(scores - logit([head.threshold])[0])

@@ -1,8 +1,15 @@
-"""The outline of a mask as the path of an SVG."""
+"""An image with the outlines of its masks over it, as one SVG: the surface below stays bare."""
+
+import base64
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
-from jaxtyping import Bool
+from jaxtyping import Bool, UInt
+from markupsafe import Markup
+
+from defect_jax.report.render import render
+from defect_jax.report.thumbnails import LONGER_SIDE_PX, thumbnail
 
 GAP_PX = 5  # between a defect and its outline, or the outline of a hair crack would hide it
 LONGEST_PATH = 1_500  # characters; a mask of noise must not outgrow its picture
@@ -11,8 +18,50 @@ SHORTEST_POINT = 4  # characters
 TOLERANCES_PX = (1.0, 2.0, 4.0, 8.0)
 
 
+def frame_size(image: UInt[np.ndarray, "h w c"]) -> tuple[int, int]:
+    """Return width and height of the frame, whose pixels the outlines count in.
+
+    >>> frame_size(np.zeros((20, 80, 1), np.uint8))
+    (480, 120)
+    """
+    height, width = image.shape[:2]
+    scale = LONGER_SIDE_PX / max(height, width)
+    return max(1, round(width * scale)), max(1, round(height * scale))
+
+
+def frame(
+    name: str,
+    alt: str,
+    image: UInt[np.ndarray, "h w c"],
+    masks: Sequence[tuple[str, Bool[np.ndarray, "h w"]]],
+    longer_side_px: int,
+    limit: int,
+) -> Markup:
+    """Return the picture as a JPEG of at most `limit` bytes, and over it its outlines.
+
+    Args:
+      name: unique in the page; made of letters and digits.
+      alt: what is to be seen, for those who do not see it.
+      image: of 8 or 16 bits.
+      masks: class of the style sheet, "true" or "predicted", and the mask, lowest first.
+    """
+    jpeg = base64.b64encode(thumbnail(image, longer_side_px, limit)).decode()
+    return _svg(name, alt, frame_size(image), masks, jpeg=jpeg)
+
+
+def same_frame(
+    name: str,
+    of: str,
+    alt: str,
+    image: UInt[np.ndarray, "h w c"],
+    masks: Sequence[tuple[str, Bool[np.ndarray, "h w"]]],
+) -> Markup:
+    """Return the picture of the frame called `of` again, with other outlines and at no cost."""
+    return _svg(name, alt, frame_size(image), masks, of=of)
+
+
 def outline(mask: Bool[np.ndarray, "h w"], width: int, height: int) -> str:
-    """The path around every defect, in whole pixels of a frame of `width` by `height`.
+    """Return the path around every defect, in whole pixels of a frame of `width` by `height`.
 
     It runs `GAP_PX` outside the defect and hides nothing of it. Where the path grows too long it
     is simplified further, and then its smallest regions are left out. Empty for an empty mask.
@@ -36,8 +85,20 @@ def outline(mask: Bool[np.ndarray, "h w"], width: int, height: int) -> str:
     return path[: whole + 1]
 
 
+def _svg(
+    name: str,
+    alt: str,
+    size: tuple[int, int],
+    masks: Sequence[tuple[str, np.ndarray]],
+    jpeg: str = "",
+    of: str = "",
+) -> Markup:
+    lines = [(kind, outline(mask, *size)) for kind, mask in masks if mask.any()]
+    return render("frame.html", name=name, alt=alt, size=size, lines=lines, jpeg=jpeg, of=of)
+
+
 def _grown(mask: np.ndarray, width: int, height: int) -> np.ndarray:
-    """A pixel is set when any pixel below it is: a hair crack must not vanish from the page."""
+    """Set a pixel where any pixel below it is set: a hair crack must not vanish from the page."""
     if width > mask.shape[1]:
         resized = cv2.resize(
             mask.astype(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST
@@ -50,7 +111,7 @@ def _grown(mask: np.ndarray, width: int, height: int) -> np.ndarray:
 
 
 def _contours(grown: np.ndarray) -> list[np.ndarray]:
-    """Largest first, in the pixels of the frame, which the border has moved."""
+    """Return the largest first, in the pixels of the frame, which the border has moved."""
     contours, _ = cv2.findContours(grown, cv2.RETR_LIST, cv2.CHAIN_APPROX_SIMPLE)
     largest = sorted(contours, key=cv2.contourArea, reverse=True)[:MOST_REGIONS]
     return [contour - (GAP_PX + 1) for contour in largest]

@@ -3,8 +3,6 @@
 import dataclasses
 import json
 from collections.abc import Mapping
-from html import escape
-from string import Template
 from typing import Any
 
 from defect_jax import atomic
@@ -14,12 +12,16 @@ from defect_jax.metrics.parts import Part
 from defect_jax.metrics.picture import Picture
 from defect_jax.metrics.slices import Slice
 from defect_jax.paths import AnyPath
-from defect_jax.report import figures, slider, tables
-from defect_jax.report.class_section import class_section
-from defect_jax.report.document import FILES, document, warnings
-from defect_jax.report.gallery import LoadPicture, gallery, sections
-from defect_jax.report.judges import judges
-from defect_jax.report.verdict import verdict
+from defect_jax.report import figures
+from defect_jax.report.classes import class_section
+from defect_jax.report.decision_heads import decision_heads
+from defect_jax.report.gallery import PICTURES_A_SECTION, LoadPicture, gallery, sections
+from defect_jax.report.render import render_page
+from defect_jax.report.slider import slider_data, to_json
+from defect_jax.report.tables import EVERY_MEANING, GROUPS, metric_keys
+from defect_jax.report.verdict import mistakes_of, sequential, verdicts
+
+STYLES = ("page.css", "tables.css", "classes.css", "controls.css", "gallery.css")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,37 +59,54 @@ class Report:
 
     @property
     def has_head(self) -> bool:
-        """False when `score` is the mask's own, because the network has no classification head."""
+        """Return whether there is a classification head; without one, `score` is the mask's own."""
         return any(picture.score != picture.mask_score for picture in self.pictures)
 
 
 def write_report(path: AnyPath | str, report: Report) -> None:
-    """Writes the page, whole or not at all."""
+    """Write the page, whole or not at all."""
     atomic.write_text(path, render(report))
 
 
 def render(report: Report) -> str:
-    """The page as one HTML text."""
-    pictures, decision, has_head = report.pictures, report.decision, report.has_head
-    deciding = judges(decision, has_head)
-    data = slider.to_json(slider.slider_data(pictures, decision, has_head))
-    chosen = sections(pictures, deciding)
+    """Return the page as one HTML text."""
+    pictures, decision = report.pictures, report.decision
+    heads = decision_heads(decision, report.has_head)
+    slider = slider_data(pictures, heads[0])
+    data = to_json(slider)
     names = report.classes.names if report.classes else ()
-    body = Template(FILES.joinpath("page.html").read_text("utf-8")).substitute(
-        warnings=warnings(_warnings(report)),
-        verdict=verdict(pictures, report.parts, report.metrics, decision, report.split, has_head),
-        slider=slider.slider(pictures, decision, has_head),
-        confusion=tables.confusions(pictures, decision, has_head),
+    chosen = sections(pictures, heads)
+    return render_page(
+        "report.html",
+        report.title,
+        ("viewer.js", "page.js"),
+        STYLES,
+        data=data,
+        warnings=_warnings(report),
+        notes=[note for note in report.notes if not _is_leak(note)],
+        split=report.split,
+        pictures=len(pictures),
+        defective=sum(picture.label for picture in pictures),
+        decision=decision,
+        heads=heads,
+        has_head=report.has_head,
+        mistakes=[mistakes_of(head, pictures) for head in heads],
+        verdicts=verdicts(pictures, report.parts, report.metrics, heads),
+        sequential=sequential(report.parts),
+        slider=slider,
         classes=class_section(report.classes, report.metrics),
-        plots=figures.figures(pictures, decision, has_head, report.slices, report.history),
-        gallery=gallery(chosen, pictures, deciding, report.load_picture, len(data), names),
-        metrics=tables.metrics_table(report.metrics),
-        notes=_notes(report.notes),
-        config=escape(json.dumps(report.config, indent=2, default=str)),
-        decision=escape(json.dumps(dataclasses.asdict(decision), indent=2)),
+        figures=figures.figures(
+            pictures, heads, decision.temperature, report.slices, report.history
+        ),
+        gallery=gallery(chosen, pictures, heads, report.load_picture, len(data), names),
+        shown_first=PICTURES_A_SECTION,
+        metrics=report.metrics,
+        metric_keys=metric_keys(report.metrics),
+        meanings=EVERY_MEANING,
+        groups=GROUPS,
+        config_json=json.dumps(report.config, indent=2, default=str),
+        decision_json=json.dumps(dataclasses.asdict(decision), indent=2),
     )
-    styles = ("page.css", "tables.css", "classes.css", "controls.css", "gallery.css")
-    return document(report.title, body, ("viewer.js", "page.js"), styles, data)
 
 
 def _is_leak(note: str) -> bool:
@@ -106,11 +125,3 @@ def _warnings(report: Report) -> list[str]:
             "fewer than those to expect on new ones."
         )
     return texts
-
-
-def _notes(notes: list[str]) -> str:
-    plain = [note for note in notes if not _is_leak(note)]
-    if not plain:
-        return ""
-    items = "\n".join(f"<li>{escape(note)}</li>" for note in plain)
-    return f"<h2>About the data</h2>\n<ul>\n{items}\n</ul>"

@@ -5,19 +5,19 @@ from collections.abc import Sequence
 from matplotlib.figure import Figure
 
 from defect_jax.metrics.slices import Slice
-from defect_jax.report.number_table import table
-from defect_jax.report.svg import INK, MUTED, SERIES, svg
+from defect_jax.report.svg import INK, MUTED, SERIES, Drawn, svg
+from defect_jax.report.tables import NumberTable
 
 MOST_SLICES = 30  # in the plot; the table holds all
 LONGEST_NAME = 34  # characters; a path of folders would leave no room for the plot
 
 
-def slice_plot(slices: Sequence[Slice], kind: str) -> tuple[str, str]:
-    """The plot of one kind of slice, and the table of its numbers; both "" without any."""
+def slice_plot(slices: Sequence[Slice], kind: str) -> Drawn:
+    """Return the plot of one kind of slice and the table of its numbers; both empty without any."""
     of_kind = [piece for piece in slices if piece.kind == kind]
     drawn = [piece for piece in of_kind if piece.recall is not None][:MOST_SLICES]
     if not drawn:
-        return "", ""
+        return "", []
 
     def draw(figure: Figure) -> None:
         axes = figure.subplots()
@@ -35,11 +35,11 @@ def slice_plot(slices: Sequence[Slice], kind: str) -> tuple[str, str]:
     columns = ("Defects", "Pictures", "Recall", "95 % low", "high", "Mask touches", "Mean overlap")
     rows = [(piece.name, *piece[2:]) for piece in of_kind]
     drawing = svg(draw, f"recall-by-{kind}", 0.7 + 0.42 * len(drawn))
-    return drawing, table(f"Recall by {kind}", columns, rows)
+    return drawing, [NumberTable(f"Recall by {kind}", columns, rows)]
 
 
 def _name(piece: Slice) -> str:
-    """Two lines: the name, and how many pictures stand behind the dot."""
+    """Return two lines: the name, and how many pictures stand behind the dot."""
     name, _, detail = piece.name.partition(": ")
     short = name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…"
     return f"{short}\n{detail + ', ' if detail else ''}n = {piece.defective}"

@@ -4,10 +4,15 @@ import io
 import re
 from collections.abc import Callable
 
+from markupsafe import Markup
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
+
+from defect_jax.report.tables import NumberTable
+
+Drawn = tuple[str, list[NumberTable]]  # a plot and its numbers; ("", []) without any
 
 # Colours that stand for variables of the style sheet: a light and a dark page differ in them only.
 COLOURS = {
@@ -38,15 +43,15 @@ STYLE = {
 
 
 def log_scale(axes: Axes) -> None:
-    """Labels 1, 2 and 5 of each decade as plain numbers; a narrow panel has no room for more."""
+    """Label 1, 2 and 5 of each decade as plain numbers; a narrow panel has no room for more."""
     axes.set_yscale("log")
     axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
     axes.yaxis.set_minor_formatter(NullFormatter())
 
 
-def svg(draw: Callable[[Figure], None], name: str, height_in: float) -> str:
-    """Renders to an <svg> element without addresses, fixed sizes, fonts or colours of its own."""
+def svg(draw: Callable[[Figure], None], name: str, height_in: float) -> Markup:
+    """Render to an <svg> element without addresses, fixed sizes, fonts or colours of its own."""
     text = io.StringIO()
     with rc_context(STYLE | {"svg.hashsalt": name}):  # the salt keeps ids of two plots apart
         figure = Figure(figsize=(WIDTH_IN, height_in))
@@ -65,4 +70,4 @@ def svg(draw: Callable[[Figure], None], name: str, height_in: float) -> str:
     svg = svg.replace("<svg ", '<svg aria-hidden="true" focusable="false" ', 1)
     for colour, variable in COLOURS.items():
         svg = svg.replace(colour, variable)
-    return svg
+    return Markup(svg)

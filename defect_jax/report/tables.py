@@ -1,21 +1,18 @@
-"""The confusion tables and the table of every metric."""
+"""What the tables hold: the rows of the table of metrics, and the numbers behind a plot."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from html import escape
+from typing import NamedTuple
 
-from defect_jax.decision import DecisionRule
+import numpy as np
+
 from defect_jax.metrics.class_counts import ACCURACY, CLASS_MEANINGS, IOU
-from defect_jax.metrics.picture import Picture
 from defect_jax.metrics.summary import MEANINGS
-from defect_jax.report.judges import judges
-from defect_jax.report.verdict import Mistakes, mistakes_of
-from defect_jax.report.words import number, threshold_text
 
-Metrics = Mapping[str, int | float | None]
-NUMBER = ' class="number"'
+Cell = str | int | float | None
+MOST_ROWS = 25  # of the numbers behind a plot
 EVERY_MEANING = {**MEANINGS, **CLASS_MEANINGS}
 ELSEWHERE = ("class_", "size_", IOU, ACCURACY)  # keys that stand in tables of their own
-GROUPS = {
+GROUPS = {  # key -> heading above it
     "images": "Pictures",
     "recall": "Decision by the score",
     "image_auroc": "Ranking of pictures, without a threshold",
@@ -28,78 +25,33 @@ GROUPS = {
 }
 
 
-def confusions(pictures: Sequence[Picture], decision: DecisionRule, has_head: bool) -> str:
-    """Truth against decision, for the head and for the mask; the slider moves the first table."""
-    tables = []
-    for index, judge in enumerate(judges(decision, has_head)):
-        at = threshold_text(judge.threshold)
-        at = f'<span data-live="threshold">{at}</span>' if index == 0 else at
-        caption = f"{judge.full_name.capitalize()}, threshold {at}"
-        tables.append(_confusion(caption, mistakes_of(judge, pictures), live=index == 0))
-    return "\n".join(tables)
+class NumberTable(NamedTuple):
+    """The numbers behind a plot; the first column names the row."""
+
+    caption: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[Cell]]
 
 
-def metrics_table(metrics: Metrics) -> str:
-    """Every value of metrics.json, but for those of slices and of single classes, with its interval
-    and its meaning."""
+def metric_keys(metrics: Mapping[str, int | float | None]) -> list[str]:
+    """Return the keys of all values of metrics.json but those of slices and of single classes."""
     known = [key for key in MEANINGS if not _is_bound(key, MEANINGS)]
     known += [key for key in CLASS_MEANINGS if key in metrics]
     unknown = [key for key in metrics if key not in EVERY_MEANING and not _is_bound(key, metrics)]
-    unknown = [key for key in unknown if not key.startswith(ELSEWHERE)]
-    rows = []
-    for key in known + unknown:
-        if key in GROUPS:
-            heading = f'<th colspan="4" scope="rowgroup">{GROUPS[key]}</th>'
-            rows.append(f'<tr class="group">{heading}</tr>')
-        rows.append(_metric_row(key, metrics))
-    caption = "All figures, from metrics.json. Shares run from 0 to 1; intervals hold 95 %."
-    columns = "".join(
-        f'<th scope="col"{style}>{name}</th>'
-        for name, style in (("Name", ""), ("Value", NUMBER), ("Interval", NUMBER), ("Meaning", ""))
-    )
-    body = "\n".join(rows)
-    return (
-        f'<table class="metrics"><caption>{caption}</caption><thead><tr>{columns}</tr></thead>'
-        f"<tbody>\n{body}\n</tbody></table>"
-    )
+    return known + [key for key in unknown if not key.startswith(ELSEWHERE)]
+
+
+def sampled(count: int) -> list[int]:
+    """Return at most `MOST_ROWS` of `count` indices, evenly spread, with the first and the last.
+
+    >>> sampled(3), len(sampled(1000)), sampled(1000)[-1]
+    ([0, 1, 2], 25, 999)
+    """
+    if count <= MOST_ROWS:
+        return list(range(count))
+    return np.linspace(0, count - 1, MOST_ROWS).round().astype(int).tolist()
 
 
 def _is_bound(key: str, keys: Iterable[str]) -> bool:
-    """An end of another value's interval, which stands beside it and not in a row of its own."""
+    """Return whether this is an end of another value's interval, which has no row of its own."""
     return key.endswith(("_low", "_high")) and key.rpartition("_")[0] in keys
-
-
-def _metric_row(key: str, metrics: Metrics) -> str:
-    low, high = metrics.get(f"{key}_low"), metrics.get(f"{key}_high")
-    interval = "" if low is None or high is None else f"{number(low)} to {number(high)}"
-    return (
-        f'<tr><th scope="row"><code>{escape(key)}</code></th>'
-        f"<td{NUMBER}>{number(metrics.get(key))}</td><td{NUMBER}>{interval}</td>"
-        f"<td>{escape(EVERY_MEANING.get(key, ''))}</td></tr>"
-    )
-
-
-def _confusion(caption: str, counted: Mistakes, live: bool) -> str:
-    found, passed = counted.defective - counted.missed, counted.good - counted.alarms
-    rows = [
-        ("Defective", ("found", found, ""), ("misses", counted.missed, "wrong"), counted.defective),
-        ("Good", ("alarms", counted.alarms, "wrong"), ("passed", passed, ""), counted.good),
-    ]
-    body = "\n".join(
-        f'<tr><th scope="row">{name}</th>{_cell(*rejected, live)}{_cell(*accepted, live)}'
-        f"<td>{whole:,}</td></tr>"
-        for name, rejected, accepted, whole in rows
-    )
-    columns = "".join(f'<th scope="col">{name}</th>' for name in ("Rejected", "Accepted", "All"))
-    return (
-        f'<table class="confusion"><caption>{caption}</caption>'
-        f'<thead><tr><th scope="col">Truth</th>{columns}</tr></thead>'
-        f"<tbody>\n{body}\n</tbody></table>"
-    )
-
-
-def _cell(name: str, count: int, style: str, live: bool) -> str:
-    """The style, that of a mistake, is there for the sheet to colour; at 0 it is left out."""
-    shown = f' class="{style}"' if style and count else ""
-    moves = f' data-live="{name}"' if live else ""
-    return f"<td{shown}{moves}>{count:,}</td>"

@@ -1,9 +1,8 @@
 """Numbers, thresholds and decision rules as the page prints them."""
 
 import math
-from html import escape
 
-from defect_jax.decision import DecisionRule, Promise
+from defect_jax.decision import DecisionRule
 
 RULES = {
     "best_f1": "the best F1 score (the balance of recall and precision)",
@@ -23,7 +22,7 @@ SPLITS = {"train": "training", "val": "validation"}
 
 
 def number(value: int | float | None) -> str:
-    """A figure of metrics.json.
+    """Return a figure of metrics.json.
 
     >>> number(1004), number(0.9361), number(0.00012), number(None)
     ('1,004', '0.936', '0.00012', 'not defined')
@@ -36,7 +35,9 @@ def number(value: int | float | None) -> str:
 
 
 def share(count: int, whole: int) -> str:
-    """Rounded half up, as page.js does, so that moving the slider there and back changes nothing.
+    """Return a share rounded half up, as page.js does it.
+
+    So moving the slider there and back changes nothing.
 
     >>> share(1, 16), share(0, 0)
     ('6.3%', 'not defined')
@@ -45,7 +46,7 @@ def share(count: int, whole: int) -> str:
 
 
 def pixel_share(count: int, whole: int) -> str:
-    """A share of pixels, of which a few among many are neither none nor all.
+    """Return a share of pixels, of which a few among many are neither none nor all.
 
     >>> pixel_share(0, 9), pixel_share(1, 9_999), pixel_share(9_998, 9_999), pixel_share(1, 3)
     ('0%', '< 0.1%', '> 99.9%', '33.3%')
@@ -62,14 +63,14 @@ def pixel_share(count: int, whole: int) -> str:
 
 
 def score_text(score: float) -> str:
-    """Three digits that do not round a score near 0 or 1 to certainty."""
+    """Return three digits that do not round a score near 0 or 1 to certainty."""
     if score in (0.0, 1.0) or 0.001 <= score <= 0.999:
         return f"{score:.3f}"
     return "< 0.001" if score < 0.5 else "> 0.999"
 
 
 def threshold_text(threshold: float) -> str:
-    """Four digits, and near 0 and 1 as many as tell it from them.
+    """Return four digits, and near 0 and 1 as many as tell it from them.
 
     >>> threshold_text(0.41485), threshold_text(0.000012), threshold_text(0.999988)
     ('0.4149', '1.20e-05', '1 − 1.20e-05')
@@ -84,51 +85,10 @@ def threshold_text(threshold: float) -> str:
 
 
 def split_name(name: str) -> str:
-    """The split in plain English, escaped."""
-    return escape(SPLITS.get(name, name))
+    """Return the split in plain English."""
+    return SPLITS.get(name, name)
 
 
-def rule_text(decision: DecisionRule, has_head: bool) -> str:
-    """The decision in words: what rejects a picture, and where the thresholds come from."""
-    if has_head:
-        texts = [
-            "The classification head rejects a picture when its score is at least "
-            f"<b>{threshold_text(decision.threshold)}</b>."
-        ]
-    else:
-        texts = [
-            "This network has no classification head: the score of a picture is the highest "
-            "defect probability in its mask."
-        ]
-    texts.append(_mask_text(decision))
-    if not decision.note:  # otherwise the warning tells where they come from
-        rule = RULES.get(decision.rule, decision.rule).format_map(decision.options)
-        texts.append(
-            f"The thresholds are those of {escape(rule)} on {decision.pictures:,} "
-            f"{split_name(decision.chosen_on)} pictures, {decision.defective:,} of them defective."
-        )
-    if decision.promise:
-        texts.append(_promise_text(decision.promise))
-    return f"<p>{' '.join(texts)}</p>"
-
-
-def _mask_text(decision: DecisionRule) -> str:
-    area = f" and it marks at least {decision.min_area_px:,} of them" * (decision.min_area_px > 1)
-    return (
-        "The mask rejects it when the highest defect probability of its pixels is at least "
-        f"<b>{threshold_text(decision.mask_threshold)}</b>{area}; it marks the pixels of at least "
-        f"<b>{threshold_text(decision.pixel_threshold)}</b>."
-    )
-
-
-def _promise_text(promise: Promise) -> str:
-    """The promise as one may sign it, and what it rests on."""
-    shared = ""
-    if promise.compared > 1:
-        shared = f", shared among the {promise.compared} checkpoints compared on the same parts"
-    return (
-        f"<strong>Promised, with {promise.confidence:.4g} confidence{shared}: at most "
-        f"{promise.miss_rate:.4g} of defective parts like these are missed.</strong> A part counts "
-        "as missed when any of its defective pictures is accepted. It rests on "
-        f"{promise.parts:,} defective parts, of which the threshold lets {promise.misses:,} pass."
-    )
+def rule_words(decision: DecisionRule) -> str:
+    """Return the rule that chose the thresholds, with its options."""
+    return RULES.get(decision.rule, decision.rule).format_map(decision.options)

@@ -1,11 +1,11 @@
-"""Who decides on a picture: the classification head, the mask, or both side by side."""
+"""What decides on an image: the classification head, the mask, or both side by side."""
 
 from typing import NamedTuple
 
 from defect_jax.decision import DecisionRule
 
 
-class Judge(NamedTuple):
+class DecisionHead(NamedTuple):
     """One way to decide, with the names of its columns and of its metrics."""
 
     name: str
@@ -17,13 +17,13 @@ class Judge(NamedTuple):
     false_positive_rate: str
 
 
-def judges(decision: DecisionRule, has_head: bool) -> list[Judge]:
-    """The head first, where there is one; the page's slider moves the first one's threshold."""
-    mask = Judge(
+def decision_heads(decision: DecisionRule, has_head: bool) -> list[DecisionHead]:
+    """Return the head first, where there is one; the slider moves the first one's threshold."""
+    mask = DecisionHead(
         *("mask", "mask", "mask_score", "mask_decision", decision.mask_threshold),
         *("seg_recall", "seg_fpr"),
     )
-    head = Judge(
+    head = DecisionHead(
         *("head", "classification head", "score", "decision", decision.threshold),
         *("recall", "false_positive_rate"),
     )
