@@ -29,12 +29,12 @@ from benchmarks.lite_metrics import of_file
 from defect_jax.data.frame import Frame
 from defect_jax.data.loading import decoded
 from defect_jax.data.prepare import Split, prepare
+from defect_jax.deploy.onnx import to_onnx
 from defect_jax.deployed import OUTPUTS, make_deployed
 from defect_jax.errors import UserError
 from defect_jax.export import INPUT, input_shape
 from defect_jax.exported import int8
 from defect_jax.exported.calibration import MOST_PICTURES
-from defect_jax.onnx_graph import to_onnx
 from defect_jax.paths import AnyPath, as_path, read_text
 from defect_jax.predict_step import make_probabilities
 from defect_jax.predictor import Trained, restore

@@ -16,12 +16,12 @@ from ml_collections import ConfigDict
 from configs.base import base
 from defect_jax import configuration
 from defect_jax.decision import DecisionRule
+from defect_jax.deploy.onnx import to_onnx
 from defect_jax.deployed import OUTPUTS, make_deployed
 from defect_jax.errors import UserError
 from defect_jax.export import INPUT, ONNX, STABLEHLO, input_shape, to_stablehlo
 from defect_jax.models.initialise import initial_variables
 from defect_jax.models.network import SegmentationNetwork
-from defect_jax.onnx_graph import to_onnx
 from defect_jax.paths import as_path
 from defect_jax.predictor import Trained, restore
 from defect_jax.sharding import one_device_mesh

@@ -8,12 +8,12 @@ import jax.numpy as jnp
 from jax import export as jax_export
 from ml_collections import ConfigDict
 
+from defect_jax.deploy.onnx import to_onnx
 from defect_jax.deployed import OUTPUTS, make_deployed
 from defect_jax.errors import UserError
 from defect_jax.exported import card, int8, parity
 from defect_jax.exported.calibration import Calibration
 from defect_jax.exported.folder import written_whole
-from defect_jax.onnx_graph import to_onnx
 from defect_jax.paths import AnyPath, as_path, is_remote
 from defect_jax.predictor import Trained, restore
 from defect_jax.progress import say

@@ -11,10 +11,10 @@ import pytest
 from tiny_predictor import RULE, surface, tiny_config, tiny_network, tiny_predictor
 
 from defect_jax import export as mode
+from defect_jax.deploy.onnx import to_onnx
 from defect_jax.deployed import OUTPUTS, make_deployed
 from defect_jax.errors import UserError
 from defect_jax.exported import card, parity
-from defect_jax.onnx_graph import to_onnx
 from defect_jax.predictor import Trained
 
 COLOUR = {"picture.channels": 3, "picture.bit_depth": 16}

@@ -18,6 +18,7 @@ from tiny_networks import shake
 from tiny_predictor import RULE, surface, tiny_config, tiny_network
 
 from defect_jax import export as mode
+from defect_jax.deploy.onnx import to_onnx
 from defect_jax.deployed import OUTPUTS, make_deployed
 from defect_jax.errors import UserError
 from defect_jax.exported import int8, parity
@@ -25,7 +26,6 @@ from defect_jax.exported.calibration import MOST_PICTURES, Calibration
 from defect_jax.models.flips import probabilities
 from defect_jax.models.initialise import initial_variables
 from defect_jax.models.network import SegmentationNetwork
-from defect_jax.onnx_graph import to_onnx
 from defect_jax.predictor import Trained
 
 SIZES = [(32, 48), (20, 30), (100, 61), (40, 40)]

@@ -10,11 +10,11 @@ from tiny_networks import TINY, images, shake
 from tiny_predictor import RULE, tiny_config, tiny_network
 
 from defect_jax import export as mode
+from defect_jax.deploy.onnx import to_onnx
 from defect_jax.deployed import OUTPUTS, make_deployed
 from defect_jax.models.flips import probabilities
 from defect_jax.models.initialise import initial_variables
 from defect_jax.models.network import SegmentationNetwork
-from defect_jax.onnx_graph import to_onnx
 from defect_jax.train import make_network
 
 SHAPE = (1, 16, 16, 1)

@@ -6,9 +6,9 @@ import numpy as np
 from jax.export import is_symbolic_dim
 from onnx import TensorProto, ValueInfoProto, helper
 
-from defect_jax.onnx_graph.graph import Graph
-from defect_jax.onnx_graph.unsupported import Unsupported
-from defect_jax.onnx_graph.values import Shape
+from defect_jax.deploy.onnx.graph import Graph
+from defect_jax.deploy.onnx.unsupported import Unsupported
+from defect_jax.deploy.onnx.values import Shape
 
 TENSOR_TYPES: dict[np.dtype, int] = {
     np.dtype(np.bool_): TensorProto.BOOL,

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from jax.extend.core import JaxprEqn
 
-from defect_jax.onnx_graph.graph import Graph
+from defect_jax.deploy.onnx.graph import Graph
 
 Dimension: TypeAlias = Any  # int, or a symbolic dimension of `jax.export`
 Shape: TypeAlias = tuple[Dimension, ...]

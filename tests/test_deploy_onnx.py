@@ -14,12 +14,12 @@ from jax import lax
 from jax.export import symbolic_shape
 from tiny_networks import TINY
 
+from defect_jax.deploy.onnx import Unsupported, to_onnx
+from defect_jax.deploy.onnx.convert import graph_of
 from defect_jax.models.flips import over_flips, probabilities
 from defect_jax.models.initialise import initial_variables
 from defect_jax.models.network import SegmentationNetwork
 from defect_jax.native import to_native
-from defect_jax.onnx_graph import Unsupported, to_onnx
-from defect_jax.onnx_graph.convert import graph_of
 from defect_jax.predict_step import normalise
 
 ELEMENTWISE, SUMMED = 1e-6, 1e-5  # tolerances, relative

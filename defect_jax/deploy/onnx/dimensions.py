@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 import jax
 from jax.export import is_symbolic_dim
 
-from defect_jax.onnx_graph.graph import Graph
-from defect_jax.onnx_graph.unsupported import Unsupported
-from defect_jax.onnx_graph.values import Dimension
+from defect_jax.deploy.onnx.graph import Graph
+from defect_jax.deploy.onnx.unsupported import Unsupported
+from defect_jax.deploy.onnx.values import Dimension
 
 OPERATORS: dict[type[ast.operator], str] = {ast.Add: "Add", ast.Sub: "Sub", ast.Mult: "Mul"}
 FUNCTIONS = {"max": "Max", "min": "Min", "mod": "Mod"}  # Mod has the divisor's sign, as Python

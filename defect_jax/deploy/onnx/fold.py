@@ -9,7 +9,7 @@ from collections.abc import Callable
 import numpy as np
 import onnx
 
-from defect_jax.onnx_graph.graph import Graph
+from defect_jax.deploy.onnx.graph import Graph
 
 Layer = tuple[np.ndarray, np.ndarray]  # kernel [out in …] and bias [out]
 # What each operator makes of a layer, with one number a channel as its second operand.

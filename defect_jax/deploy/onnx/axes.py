@@ -5,11 +5,11 @@ from collections.abc import Sequence
 import numpy as np
 from jax.extend.core import JaxprEqn
 
-from defect_jax.onnx_graph.dimensions import is_one, vector
-from defect_jax.onnx_graph.dtypes import cast
-from defect_jax.onnx_graph.graph import Graph
-from defect_jax.onnx_graph.layout import common_order, in_order, stored, with_new, without
-from defect_jax.onnx_graph.values import Dimension, Order, Shape, Stored, Value
+from defect_jax.deploy.onnx.dimensions import is_one, vector
+from defect_jax.deploy.onnx.dtypes import cast
+from defect_jax.deploy.onnx.graph import Graph
+from defect_jax.deploy.onnx.layout import common_order, in_order, stored, with_new, without
+from defect_jax.deploy.onnx.values import Dimension, Order, Shape, Stored, Value
 
 
 def transpose(graph: Graph, equation: JaxprEqn, inputs: Sequence[Value]) -> list[Value]:

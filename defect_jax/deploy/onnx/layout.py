@@ -4,9 +4,9 @@ from collections.abc import Collection, Sequence
 
 import numpy as np
 
-from defect_jax.onnx_graph.dimensions import is_one
-from defect_jax.onnx_graph.graph import Graph
-from defect_jax.onnx_graph.values import Known, Order, Stored, Value
+from defect_jax.deploy.onnx.dimensions import is_one
+from defect_jax.deploy.onnx.graph import Graph
+from defect_jax.deploy.onnx.values import Known, Order, Stored, Value
 
 
 def as_jax(rank: int) -> Order:

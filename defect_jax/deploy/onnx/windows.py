@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 from jax.extend.core import JaxprEqn
 
-from defect_jax.onnx_graph.graph import Graph
-from defect_jax.onnx_graph.layout import in_order, stored
-from defect_jax.onnx_graph.unsupported import Unsupported
-from defect_jax.onnx_graph.values import Order, Stored, Value
+from defect_jax.deploy.onnx.graph import Graph
+from defect_jax.deploy.onnx.layout import in_order, stored
+from defect_jax.deploy.onnx.unsupported import Unsupported
+from defect_jax.deploy.onnx.values import Order, Stored, Value
 
 IN_FRONT = 2  # axes without window: batch and channels to ONNX
 MOST_SPATIAL = 3  # axes that runtimes pool over

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 import numpy as np
 from jax.extend.core import JaxprEqn
 
-from defect_jax.onnx_graph.dtypes import calculated_as, cast
-from defect_jax.onnx_graph.graph import Graph
-from defect_jax.onnx_graph.layout import stored, without
-from defect_jax.onnx_graph.unsupported import Unsupported
-from defect_jax.onnx_graph.values import Stored, Value, Writer
+from defect_jax.deploy.onnx.dtypes import calculated_as, cast
+from defect_jax.deploy.onnx.graph import Graph
+from defect_jax.deploy.onnx.layout import stored, without
+from defect_jax.deploy.onnx.unsupported import Unsupported
+from defect_jax.deploy.onnx.values import Stored, Value, Writer
 
 
 def reduction(operator: str) -> Writer:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from jax.extend.core import JaxprEqn
 
-from defect_jax.onnx_graph import (
+from defect_jax.deploy.onnx import (
     axes,
     conversion,
     convolution,
@@ -16,9 +16,9 @@ from defect_jax.onnx_graph import (
     reshape,
     windows,
 )
-from defect_jax.onnx_graph.elementwise import arithmetic, logic, operator, select, truth
-from defect_jax.onnx_graph.graph import Graph
-from defect_jax.onnx_graph.values import Value, Writer
+from defect_jax.deploy.onnx.elementwise import arithmetic, logic, operator, select, truth
+from defect_jax.deploy.onnx.graph import Graph
+from defect_jax.deploy.onnx.values import Value, Writer
 
 
 def same(graph: Graph, equation: JaxprEqn, inputs: Sequence[Value]) -> list[Value]:

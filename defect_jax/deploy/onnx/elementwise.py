@@ -10,10 +10,10 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 from jax.extend.core import JaxprEqn
 
-from defect_jax.onnx_graph.dtypes import calculated_as, cast
-from defect_jax.onnx_graph.graph import Graph
-from defect_jax.onnx_graph.layout import common_order, in_order
-from defect_jax.onnx_graph.values import Stored, Value, Writer
+from defect_jax.deploy.onnx.dtypes import calculated_as, cast
+from defect_jax.deploy.onnx.graph import Graph
+from defect_jax.deploy.onnx.layout import common_order, in_order
+from defect_jax.deploy.onnx.values import Stored, Value, Writer
 
 
 class Step(NamedTuple):

@@ -2,7 +2,7 @@
 
 from jax import lax
 
-from defect_jax.onnx_graph.elementwise import Step
+from defect_jax.deploy.onnx.elementwise import Step
 
 
 def maximum(step: Step, first: str, second: str) -> str:

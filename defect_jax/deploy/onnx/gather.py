@@ -12,14 +12,14 @@ from jax.export import is_symbolic_dim
 from jax.extend.core import JaxprEqn
 from jax.lax import GatherScatterMode
 
-from defect_jax.onnx_graph.axes import squeezed
-from defect_jax.onnx_graph.dimensions import vector
-from defect_jax.onnx_graph.dtypes import cast
-from defect_jax.onnx_graph.graph import Graph
-from defect_jax.onnx_graph.layout import as_jax, in_order, stored
-from defect_jax.onnx_graph.pieces import cut
-from defect_jax.onnx_graph.unsupported import Unsupported
-from defect_jax.onnx_graph.values import Dimension, Known, Order, Stored, Value
+from defect_jax.deploy.onnx.axes import squeezed
+from defect_jax.deploy.onnx.dimensions import vector
+from defect_jax.deploy.onnx.dtypes import cast
+from defect_jax.deploy.onnx.graph import Graph
+from defect_jax.deploy.onnx.layout import as_jax, in_order, stored
+from defect_jax.deploy.onnx.pieces import cut
+from defect_jax.deploy.onnx.unsupported import Unsupported
+from defect_jax.deploy.onnx.values import Dimension, Known, Order, Stored, Value
 
 INT64 = np.dtype(np.int64)
 

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 import numpy as np
 from jax.extend.core import JaxprEqn
 
-from defect_jax.onnx_graph.graph import Graph
-from defect_jax.onnx_graph.layout import in_order
-from defect_jax.onnx_graph.values import Order, Stored, Value, Writer
+from defect_jax.deploy.onnx.graph import Graph
+from defect_jax.deploy.onnx.layout import in_order
+from defect_jax.deploy.onnx.values import Order, Stored, Value, Writer
 
 CHANNELS_FIRST: Order = (0, 3, 1, 2)
 

@@ -1,6 +1,6 @@
 """Leaves out what no output needs: a traced function computes more than it returns."""
 
-from defect_jax.onnx_graph.graph import Graph
+from defect_jax.deploy.onnx.graph import Graph
 
 
 def prune(graph: Graph) -> None:

@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from jax.export import is_symbolic_dim
 from jax.extend.core import JaxprEqn
 
-from defect_jax.onnx_graph.dimensions import is_one, vector
-from defect_jax.onnx_graph.graph import Graph
-from defect_jax.onnx_graph.layout import as_jax, in_order, stored
-from defect_jax.onnx_graph.unsupported import Unsupported
-from defect_jax.onnx_graph.values import Dimension, Order, Shape, Stored, Value
+from defect_jax.deploy.onnx.dimensions import is_one, vector
+from defect_jax.deploy.onnx.graph import Graph
+from defect_jax.deploy.onnx.layout import as_jax, in_order, stored
+from defect_jax.deploy.onnx.unsupported import Unsupported
+from defect_jax.deploy.onnx.values import Dimension, Order, Shape, Stored, Value
 
 Group = tuple[tuple[int, ...], tuple[int, ...]]  # axes before and axes after, of equal size
 

@@ -7,14 +7,14 @@ import numpy as np
 from jax.export import is_symbolic_dim
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Var
 
-from defect_jax.onnx_graph import branches
-from defect_jax.onnx_graph.dtypes import tensor_type
-from defect_jax.onnx_graph.graph import Graph
-from defect_jax.onnx_graph.loops import scan
-from defect_jax.onnx_graph.named import writer_of
-from defect_jax.onnx_graph.table import WRITERS
-from defect_jax.onnx_graph.unsupported import Unsupported
-from defect_jax.onnx_graph.values import Known, Value
+from defect_jax.deploy.onnx import branches
+from defect_jax.deploy.onnx.dtypes import tensor_type
+from defect_jax.deploy.onnx.graph import Graph
+from defect_jax.deploy.onnx.loops import scan
+from defect_jax.deploy.onnx.named import writer_of
+from defect_jax.deploy.onnx.table import WRITERS
+from defect_jax.deploy.onnx.unsupported import Unsupported
+from defect_jax.deploy.onnx.values import Known, Value
 
 # Primitives that call a function, and the parameter that holds it.
 CALLS = {

@@ -6,12 +6,12 @@ import numpy as np
 from jax.export import is_symbolic_dim
 from jax.extend.core import JaxprEqn
 
-from defect_jax.onnx_graph.dimensions import vector
-from defect_jax.onnx_graph.dtypes import calculated_as, cast
-from defect_jax.onnx_graph.graph import Graph
-from defect_jax.onnx_graph.layout import common_order, in_order, stored
-from defect_jax.onnx_graph.unsupported import Unsupported
-from defect_jax.onnx_graph.values import Dimension, Stored, Value
+from defect_jax.deploy.onnx.dimensions import vector
+from defect_jax.deploy.onnx.dtypes import calculated_as, cast
+from defect_jax.deploy.onnx.graph import Graph
+from defect_jax.deploy.onnx.layout import common_order, in_order, stored
+from defect_jax.deploy.onnx.unsupported import Unsupported
+from defect_jax.deploy.onnx.values import Dimension, Stored, Value
 
 END = np.iinfo(np.int64).max  # to Slice: up to the end, however far that is
 BEFORE_START = np.iinfo(np.int64).min  # to Slice with a negative step: down to the first

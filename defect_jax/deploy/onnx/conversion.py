@@ -5,10 +5,10 @@ from collections.abc import Sequence
 import numpy as np
 from jax.extend.core import JaxprEqn
 
-from defect_jax.onnx_graph.dtypes import cast
-from defect_jax.onnx_graph.graph import Graph
-from defect_jax.onnx_graph.layout import stored
-from defect_jax.onnx_graph.values import Stored, Value
+from defect_jax.deploy.onnx.dtypes import cast
+from defect_jax.deploy.onnx.graph import Graph
+from defect_jax.deploy.onnx.layout import stored
+from defect_jax.deploy.onnx.values import Stored, Value
 
 
 def convert(graph: Graph, equation: JaxprEqn, inputs: Sequence[Value]) -> list[Value]:

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 import numpy as np
 from jax.extend.core import JaxprEqn
 
-from defect_jax.onnx_graph.graph import Graph
-from defect_jax.onnx_graph.layout import in_order
-from defect_jax.onnx_graph.unsupported import Unsupported
-from defect_jax.onnx_graph.values import Stored, Value
+from defect_jax.deploy.onnx.graph import Graph
+from defect_jax.deploy.onnx.layout import in_order
+from defect_jax.deploy.onnx.unsupported import Unsupported
+from defect_jax.deploy.onnx.values import Stored, Value
 
 
 def convolution(graph: Graph, equation: JaxprEqn, inputs: Sequence[Value]) -> list[Value]:

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 
 from jax.extend.core import JaxprEqn
 
-from defect_jax.onnx_graph.dtypes import calculated_as, cast
-from defect_jax.onnx_graph.graph import Graph
-from defect_jax.onnx_graph.layout import as_jax, stored
-from defect_jax.onnx_graph.values import Stored, Value
+from defect_jax.deploy.onnx.dtypes import calculated_as, cast
+from defect_jax.deploy.onnx.graph import Graph
+from defect_jax.deploy.onnx.layout import as_jax, stored
+from defect_jax.deploy.onnx.values import Stored, Value
 
 
 def dot_general(graph: Graph, equation: JaxprEqn, inputs: Sequence[Value]) -> list[Value]:

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 
 import onnx
 
-from defect_jax.onnx_graph.graph import Graph
+from defect_jax.deploy.onnx.graph import Graph
 
 INTO_BLOCKS = ("Conv", "MaxPool")
 WITHIN_BLOCKS = ("Concat", "Relu", "Resize")  # of blocks they make blocks

@@ -10,13 +10,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from jax.extend.core import ClosedJaxpr, InconclusiveDimensionOperation, JaxprEqn
 
-from defect_jax.onnx_graph.axes import layer, layer_at, stacked
-from defect_jax.onnx_graph.dimensions import size, vector
-from defect_jax.onnx_graph.dtypes import tensor_info
-from defect_jax.onnx_graph.graph import Graph
-from defect_jax.onnx_graph.layout import as_jax, in_order, stored
-from defect_jax.onnx_graph.pieces import BEFORE_START, cut
-from defect_jax.onnx_graph.values import Dimension, Known, Order, Shape, Stored, Value
+from defect_jax.deploy.onnx.axes import layer, layer_at, stacked
+from defect_jax.deploy.onnx.dimensions import size, vector
+from defect_jax.deploy.onnx.dtypes import tensor_info
+from defect_jax.deploy.onnx.graph import Graph
+from defect_jax.deploy.onnx.layout import as_jax, in_order, stored
+from defect_jax.deploy.onnx.pieces import BEFORE_START, cut
+from defect_jax.deploy.onnx.values import Dimension, Known, Order, Shape, Stored, Value
 
 MOST_COPIES = 16  # of a body in the file
 Run = Callable[[Graph, ClosedJaxpr, Sequence[Value]], list[Value]]

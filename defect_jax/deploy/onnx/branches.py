@@ -5,9 +5,9 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from jax.extend.core import ClosedJaxpr, JaxprEqn
 
-from defect_jax.onnx_graph.graph import Graph
-from defect_jax.onnx_graph.unsupported import Unsupported
-from defect_jax.onnx_graph.values import Known, Value
+from defect_jax.deploy.onnx.graph import Graph
+from defect_jax.deploy.onnx.unsupported import Unsupported
+from defect_jax.deploy.onnx.values import Known, Value
 
 Run = Callable[[Graph, ClosedJaxpr, Sequence[Value]], list[Value]]
 

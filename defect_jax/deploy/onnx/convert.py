@@ -6,16 +6,16 @@ from typing import Any
 import jax
 import onnx
 
-from defect_jax.onnx_graph.channel_blocks import keep_in_blocks
-from defect_jax.onnx_graph.dimensions import declare
-from defect_jax.onnx_graph.dtypes import tensor_info
-from defect_jax.onnx_graph.fold import fold_convolutions
-from defect_jax.onnx_graph.graph import Graph
-from defect_jax.onnx_graph.layout import as_jax, in_order
-from defect_jax.onnx_graph.prune import prune
-from defect_jax.onnx_graph.unsupported import Unsupported
-from defect_jax.onnx_graph.values import Stored
-from defect_jax.onnx_graph.walk import written
+from defect_jax.deploy.onnx.channel_blocks import keep_in_blocks
+from defect_jax.deploy.onnx.dimensions import declare
+from defect_jax.deploy.onnx.dtypes import tensor_info
+from defect_jax.deploy.onnx.fold import fold_convolutions
+from defect_jax.deploy.onnx.graph import Graph
+from defect_jax.deploy.onnx.layout import as_jax, in_order
+from defect_jax.deploy.onnx.prune import prune
+from defect_jax.deploy.onnx.unsupported import Unsupported
+from defect_jax.deploy.onnx.values import Stored
+from defect_jax.deploy.onnx.walk import written
 
 OPSET = 18  # the oldest that has all we write: reductions take their axes as an input
 NEWEST_OPSET = 23  # tried
