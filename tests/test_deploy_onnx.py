@@ -1,6 +1,7 @@
 """ONNX graphs under onnxruntime, against the JAX functions that they were written from."""
 
 import collections
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -13,14 +14,13 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from jax import lax
 from jax.export import symbolic_shape
 from tiny_networks import TINY
+from tiny_predictor import RULE, surface, tiny_config, tiny_network
 
 from defect_jax.deploy.onnx import Unsupported, to_onnx
 from defect_jax.deploy.onnx.convert import graph_of
-from defect_jax.models.flips import over_flips, probabilities
+from defect_jax.deployed import OUTPUTS, make_deployed
 from defect_jax.models.initialise import initial_variables
 from defect_jax.models.network import SegmentationNetwork
-from defect_jax.native import to_native
-from defect_jax.predict_step import normalise
 
 ELEMENTWISE, SUMMED = 1e-6, 1e-5  # tolerances, relative
 
@@ -35,14 +35,13 @@ def session(model):
     )
 
 
-def converted(function, *specs, **options):
+def converted(function, specs, outputs, **options):
     names = {f"input_{place}": spec for place, spec in enumerate(specs)}
-    results = jax.tree.leaves(jax.make_jaxpr(function)(*specs).out_avals)
-    return to_onnx(function, names, [f"output_{n}" for n in range(len(results))], **options)
+    return to_onnx(function, names, [f"output_{n}" for n in range(outputs)], **options)
 
 
-def run(model, *arrays):
-    return session(model).run(None, {f"input_{n}": array for n, array in enumerate(arrays)})
+def run(running, *arrays):
+    return running.run(None, {f"input_{n}": array for n, array in enumerate(arrays)})
 
 
 def assert_agree(got, wanted, tolerance):
@@ -60,51 +59,20 @@ def assert_agree(got, wanted, tolerance):
         np.testing.assert_allclose(one, other, rtol=tolerance, atol=slack)
 
 
-def answers(function, arrays):
-    return jax.jit(function)(*arrays)
-
-
 def check(function, shapes, cases, tolerance=ELEMENTWISE, wanted=None):
-    """One model for inputs of symbolic `shapes`, run on each of the cases."""
-    specs = [
-        jax.ShapeDtypeStruct(shape, array.dtype)
-        for shape, array in zip(shapes, cases[0], strict=True)
-    ]
-    model = converted(function, *specs)
-    running = session(model)
-    wanted = wanted or [answers(function, arrays) for arrays in cases]
-    for arrays, answer in zip(cases, wanted, strict=True):
-        got = running.run(None, {f"input_{n}": array for n, array in enumerate(arrays)})
-        assert_agree(got, answer, tolerance)
-    return model
+    """One model for inputs of symbolic `shapes`, run on each of the cases.
 
-
-def check_batches(function, *arrays, tolerance=ELEMENTWISE, each_alone=True):
-    """Two sizes of the first axis through one model; as JAX stores axes, and channels first.
-
-    The second is asked for by transposing the inputs inside: that moves nothing, but from there on
-    the tensors lie otherwise than JAX has them.
-
-    Args:
-        each_alone: whether what comes of one element of a batch is the first row of all results.
+    Returns:
+        The model, and what it made of the first case.
     """
-    (batch,) = symbolic_shape("b")
-    cases = [arrays, tuple(array[:1] for array in arrays)]
-    wanted = [answers(function, arrays)]
-    first = [each[:1] for each in jax.tree.leaves(wanted)] if each_alone else None
-    wanted.append(first or answers(function, cases[1]))
-    shapes = [(batch, *array.shape[1:]) for array in arrays]
-    check(function, shapes, cases, tolerance, wanted)
-    back = [(0, *range(2, array.ndim), 1) if array.ndim > 2 else None for array in arrays]
-
-    def from_channels_first(*moved):
-        pairs = zip(moved, back, strict=True)
-        return function(*(lax.transpose(x, p) if p else x for x, p in pairs))
-
-    if any(back):
-        cases = [[np.moveaxis(x, -1, 1) if x.ndim > 2 else x for x in case] for case in cases]
-        shapes = [(batch, *array.shape[1:]) for array in cases[0]]
-        check(from_channels_first, shapes, cases, tolerance, wanted)
+    specs = [jax.ShapeDtypeStruct(s, x.dtype) for s, x in zip(shapes, cases[0], strict=True)]
+    wanted = wanted or [jax.jit(function)(*arrays) for arrays in cases]
+    model = converted(function, specs, len(jax.tree.leaves(wanted[0])))
+    running = session(model)
+    results = [run(running, *arrays) for arrays in cases]
+    for got, answer in zip(results, wanted, strict=True):
+        assert_agree(got, answer, tolerance)
+    return model, results[0]
 
 
 def floats(*shape, low=-3.0, high=3.0, seed=0):
@@ -113,6 +81,11 @@ def floats(*shape, low=-3.0, high=3.0, seed=0):
 
 def integers(*shape, low=0, high=256, dtype=np.int32, seed=0):
     return np.random.default_rng(seed).integers(low, high, shape).astype(dtype)
+
+
+def first(x):
+    """The first element along an axis of any size, where `x[0]` is a `dynamic_slice`."""
+    return lax.squeeze(lax.slice_in_dim(x, 0, 1), (0,))
 
 
 FLOATS = floats(2, 3, 4, 5)
@@ -130,7 +103,7 @@ TRUTHS, MORE_TRUTHS = BYTES > 99, MORE_BYTES > 99
 
 ELEMENTS = {
     "abs neg": (lambda x: (jnp.abs(x), -x), FLOATS),
-    "floor ceil": (lambda x: (jnp.floor(x), jnp.ceil(x)), HALVES),
+    "floor": (jnp.floor, HALVES),
     "round to even": (jnp.round, HALVES),
     "round away": (lambda x: lax.round(x, lax.RoundingMethod.AWAY_FROM_ZERO), HALVES),
     "round just below a half": (
@@ -140,19 +113,12 @@ ELEMENTS = {
     "sign": (jnp.sign, ODD_ONES),
     "is_finite": (lambda x: (jnp.isfinite(x), jnp.isnan(x)), ODD_ONES),
     "exp": (jnp.exp, WIDE),
-    "exp2": (jnp.exp2, FLOATS),
     "log": (jnp.log, POSITIVE),
     "log1p": (jnp.log1p, np.concatenate([TINY_ONES, -TINY_ONES / 2, POSITIVE[:, 0, :3, :4]], 1)),
     "log1p at its ends": (jnp.log1p, np.array([[np.inf, -1.0, 0.0]] * 2, np.float32)),
-    "expm1": (jnp.expm1, np.concatenate([TINY_ONES, -TINY_ONES, WIDE], 1)),
     "logistic": (jax.nn.sigmoid, WIDE),
-    "tanh": (jnp.tanh, FLOATS),
-    "erf": (jax.scipy.special.erf, FLOATS),
-    "sin cos": (lambda x: (jnp.sin(x), jnp.cos(x)), floats(2, 3, 4, low=0.1, high=1.4)),
-    "sqrt rsqrt": (lambda x: (jnp.sqrt(x), lax.rsqrt(x)), POSITIVE),
+    "rsqrt": (lax.rsqrt, POSITIVE),
     "square cube": (lambda x: (jnp.square(x), x**3, x**7, x**-2), FLOATS),
-    "pow": (jnp.power, POSITIVE, OTHERS),
-    "pow of an integer": (lambda x, y: lax.pow(x, y), POSITIVE[:, 0, :3, :4], DIVISORS),
     "add sub mul div": (lambda x, y: (x + y, x - y, x * y, x / y), FLOATS, OTHERS),
     "with scalars": (lambda x: (2 - x, 0.75 * x, x / 3, 3 / x), FLOATS),
     "with channels": (lambda x: x * np.arange(5, dtype=np.float32)[None, None, None], FLOATS),
@@ -162,8 +128,8 @@ ELEMENTS = {
     "max min": (lambda x, y: (jnp.maximum(x, y), jnp.minimum(x, y)), FLOATS, OTHERS),
     "relu": (lambda x: (jax.nn.relu(x), jnp.maximum(0.0, x)), FLOATS),
     "max of nan": (lambda x: (jnp.maximum(x, 1.0), jnp.minimum(x, 1.0)), ODD_ONES),
-    "clamp": (lambda x, y: (jnp.clip(x, -1, 2), lax.clamp(y, x, y + 1)), FLOATS, OTHERS),
-    "comparisons": (lambda x, y: (x < y, x <= y, x > y, x >= y, x == y, x != y), HALVES, -HALVES),
+    "clip": (lambda x: jnp.clip(x, -1, 2), FLOATS),
+    "comparisons": (lambda x, y: (x < y, x > y, x >= y, x == y, x != y), HALVES, -HALVES),
     "select": (lambda x, y: jnp.where(x > y, x, 2 * y), FLOATS, OTHERS),
     "select of three": (lambda x: lax.select_n(x % 3, x, -x, 2 * x), np.abs(INTS)),
     "softplus": (lambda x: (jax.nn.softplus(x), jax.nn.log_sigmoid(x)), WIDE),
@@ -184,9 +150,9 @@ ELEMENTS = {
         MORE_BYTES,
     ),
     "uint16": (lambda x: (x + x, x * x, -x, x > 999, jnp.where(x > 999, x, 0)), WORDS),
-    "bits": (lambda x, y: (x & y, x | y, x ^ y, ~x), INTS, DIVISORS),
-    "truths": (lambda x, y: (x & y, x | y, x ^ y, ~x, x == y), TRUTHS, MORE_TRUTHS),
-    "truths selected": (lambda x, y: (jnp.where(x, y, ~y), jnp.maximum(x, y)), TRUTHS, MORE_TRUTHS),
+    "bits": (lambda x, y: x & y, INTS, DIVISORS),
+    "truths": (lambda x, y: (x & y, x == y), TRUTHS, MORE_TRUTHS),
+    "truths selected": (lambda x, y: (jnp.where(x, y, x), jnp.maximum(x, y)), TRUTHS, MORE_TRUTHS),
     "to float": (lambda x: (x.astype(jnp.float32), x / jnp.float32(65535)), WORDS),
     "to integers": (
         lambda x: (x.astype(jnp.int32), x.astype(jnp.uint8), x.astype(jnp.int16)),
@@ -194,16 +160,8 @@ ELEMENTS = {
     ),
     "to bytes, wrapped": (lambda x: (x.astype(jnp.uint8), x.astype(jnp.int8)), INTS),
     "to and from truth": (lambda x: ((x > 5).astype(jnp.float32), x.astype(jnp.bool_)), INTS),
-    "unchanged": (lambda x: (lax.stop_gradient(x), jnp.copy(x), lax.optimization_barrier(x)), INTS),
+    "unchanged": (lax.stop_gradient, FLOATS),
 }
-
-
-@pytest.mark.parametrize("case", ELEMENTS.values(), ids=ELEMENTS)
-def test_elements(case):
-    function, *arrays = case
-    check_batches(function, *arrays)
-
-
 AXES = {
     "transpose": lambda x: jnp.transpose(x, (0, 3, 2, 1)) * 2,
     "transpose of a result": lambda x: jnp.transpose(x[:, :, 0] + 1, (0, 2, 1)),
@@ -214,10 +172,10 @@ AXES = {
         x, (x.shape[0], 6, 4, 6, 6), (0, 2, 3, 4)
     ),
     "broadcast of a constant": lambda x: x + jnp.broadcast_to(jnp.float32(3), x.shape),
-    "tile": lambda x: jnp.tile(x, (1, 2, 1, 3)),
     "stack": lambda x: (jnp.stack([x, 2 * x], 0)[0], jnp.stack([x, x + 1, x], 2)),
-    "stack with a constant": lambda x: jnp.stack([x[0, 0], np.ones((6, 6), np.float32)], 1)[None],
-    "unstack": lambda x: jnp.unstack(x, axis=2),
+    "stack with a constant": lambda x: jnp.stack([first(x)[0], np.ones((6, 6), np.float32)], 1)[
+        None
+    ],
     "repeat as up-sampling does": lambda x: jnp.stack([x, -x], 2).reshape(x.shape[0], 8, 6, 6),
     "reshape, join": lambda x: (x.reshape(x.shape[0], 24, 6), x.reshape(x.shape[0], 4, 36)),
     "reshape, all": lambda x: (
@@ -236,13 +194,6 @@ AXES = {
     "iota": lambda x: x + lax.broadcasted_iota(jnp.float32, (1, 4, 6, 6), 2),
     "large constants": lambda x: x[:, :1, :1] + lax.iota(jnp.float32, 40000)[None, None, :, None],
 }
-
-
-@pytest.mark.parametrize("function", AXES.values(), ids=AXES)
-def test_axes(function):
-    check_batches(function, floats(2, 4, 6, 6))
-
-
 PIECES = {
     "slice": lambda x: (x[:, 1:3], x[:, :, ::2], x[..., 1:6:3], x[:, -2:, 1:-1]),
     "one of an axis": lambda x: (x[:, 2], x[..., -1], x[:, 0, 0, 0], x[:, None, 1]),
@@ -260,19 +211,13 @@ PIECES = {
     "pad, mirrored": lambda x: jnp.pad(x, ((0, 0), (2, 2), (3, 3), (0, 0)), mode="reflect"),
     "pad, edges": lambda x: jnp.pad(x, ((0, 0), (2, 0), (0, 1), (0, 0)), mode="edge"),
     "pad a word": lambda x: jnp.pad(x.astype(jnp.uint16), ((0, 0), (1, 1), (0, 0), (0, 0))),
-    "dynamic_slice": lambda x: lax.dynamic_slice(
-        x, (0, x[0, 0, 0, 0].astype(jnp.int32) ** 2, 1, 9), (1, 2, 3, 4)
-    ),
-    "at an index": lambda x: lax.dynamic_index_in_dim(
-        x, jnp.abs(x[0, 0, 0, 0]).astype(jnp.int32), 2
-    ),
     "gather": lambda x: (x[:, :, np.array([4, 0, 0])], x[:, np.array([[3, 1], [0, 2]])]),
     "gather of pairs": lambda x: x[:, np.array([1, 3]), np.array([5, 0])],
-    "gather, computed": lambda x: x[:, :, jnp.abs(x[0, 0, :, 0]).astype(jnp.int32)],
+    "gather, computed": lambda x: x[:, :, jnp.abs(first(x)[0, :, 0]).astype(jnp.int32)],
     "gather of parts of lines": lambda x: (
         x[:, :3, :3, 0]
         + lax.gather(
-            x[0, 0],
+            first(x)[0],
             jnp.array([[0], [2], [5]]),
             lax.GatherDimensionNumbers((1,), (0,), (0,)),
             (1, 3),
@@ -281,26 +226,16 @@ PIECES = {
     ),
     "gather, clipped": lambda x: x.at[:, :, jnp.array([2, 9])].get(mode="clip"),
 }
-
-
-@pytest.mark.parametrize("function", PIECES.values(), ids=PIECES)
-def test_pieces(function):
-    check_batches(function, floats(2, 4, 6, 6))
-
-
 REDUCTIONS = {
     "sum": lambda x: (x.sum((1, 2)), x.sum(3, keepdims=True), x.sum(), x.sum(0)),
-    "mean": lambda x: (x.mean((1, 2), keepdims=True), x.mean(), x.std(3)),
+    "mean": lambda x: (x.mean((1, 2), keepdims=True), x.mean(), x.var(3)),
     "softmax": lambda x: (jax.nn.softmax(x), jax.nn.log_softmax(x)),
     "logsumexp": lambda x: jax.nn.logsumexp(x, axis=(1, 3)),
     "max min": lambda x: (x.max((1, 2)), x.min(-1), x.max(), x.min((0, 3))),
-    "prod": lambda x: x[:, :2].prod(1),
-    "argmax": lambda x: (x.argmax(3), x.argmax(1), x.argmin(2), jnp.round(x).argmax(-1)),
-    "all any": lambda x: ((x > 1).any((1, 2)), (x > -2.9).all(3), (x > 5).any()),
+    "argmax": lambda x: (x.argmax(3), x.argmax(1), jnp.round(x).argmax(-1)),
+    "any": lambda x: ((x > 1).any((1, 2)), (x > 2.9).any(3), (x > 5).any()),
     "counts": lambda x: ((x > 0).sum((1, 2), dtype=jnp.int32), (x > 0).sum()),
     "of bytes": lambda x: (x.astype(jnp.uint8).sum((1, 2)), x.astype(jnp.uint8).max(3)),
-    "cumsum": lambda x: (jnp.cumsum(x, 1), lax.cumsum(x, 3, reverse=True)),
-    "cumsum of integers": lambda x: jnp.cumsum(x.astype(jnp.int32), 2),
     "over nothing": lambda x: lax.reduce_sum_p.bind(x, axes=(), out_sharding=None),
     "dot": lambda x: (
         (x @ floats(6, 3), jnp.tensordot(x, floats(6, 2), ((1,), (0,)))[..., 0])
@@ -317,11 +252,6 @@ REDUCTIONS = {
         "bhwc,c->bhw", (9 * x).astype(jnp.int32), jnp.arange(6)
     ),
 }
-
-
-@pytest.mark.parametrize("function", REDUCTIONS.values(), ids=REDUCTIONS)
-def test_reductions_and_products(function):
-    check_batches(function, floats(2, 4, 6, 6), tolerance=SUMMED, each_alone=False)
 
 
 def conv(x, kernel, strides=(1, 1), padding="SAME", **more):
@@ -341,13 +271,8 @@ CONVOLUTIONS = {
     "one axis": lambda x: lax.conv_general_dilated(
         x[:, 0], floats(3, 6, 2), (1,), "SAME", dimension_numbers=("NWC", "WIO", "NWC")
     ),
-    "with a computed kernel": lambda x: conv(x, jnp.abs(x[0, :3, :3, :, None])),
+    "with a computed kernel": lambda x: conv(x, jnp.abs(first(x)[:3, :3, :, None])),
 }
-
-
-@pytest.mark.parametrize("function", CONVOLUTIONS.values(), ids=CONVOLUTIONS)
-def test_convolutions(function):
-    check_batches(function, floats(2, 8, 9, 6), tolerance=SUMMED, each_alone=False)
 
 
 def pooled(start, operation, window, strides, padding):
@@ -361,17 +286,73 @@ WINDOWS = {
     "max, padded": pooled(-np.inf, lax.max, (1, 3, 3, 1), (1, 2, 1, 1), UNEVEN),
     "max, along one axis": pooled(-np.inf, lax.max, (1, 1, 3, 1), (1, 1, 1, 1), FLAT),
     "max, over channels": pooled(-np.inf, lax.max, (1, 1, 1, 2), (1, 1, 1, 2), FLAT),
-    "min": pooled(np.inf, lax.min, (1, 3, 3, 1), (1, 1, 2, 1), UNEVEN),
     "sum": pooled(0.0, lax.add, (1, 2, 2, 1), (1, 2, 2, 1), FLAT),
     "sum, padded": pooled(0.0, lax.add, (1, 3, 3, 1), (1, 1, 2, 1), UNEVEN),
     "sum, along rows": pooled(0.0, lax.add, (1, 3, 1, 1), (1, 1, 1, 1), FLAT),
-    "everywhere": lambda x: pooled(0.0, lax.add, (2, 2), (1, 1), ((1, 1), (0, 0)))(x[0, :, :, 0]),
+    "everywhere": lambda x: pooled(0.0, lax.add, (2, 2), (1, 1), ((1, 1), (0, 0)))(
+        first(x)[..., 0]
+    ),
 }
 
 
-@pytest.mark.parametrize("function", WINDOWS.values(), ids=WINDOWS)
-def test_windows(function):
-    check_batches(function, floats(2, 8, 9, 6), tolerance=SUMMED, each_alone=False)
+def on(image, functions):
+    """A case of each function, on the same image."""
+    return {name: (function, image) for name, function in functions.items()}
+
+
+IMAGE, ODD_IMAGE = floats(2, 4, 6, 6), floats(2, 8, 9, 6)
+TABLE = {  # section -> tolerance, and name -> function and its arrays
+    "elements": (ELEMENTWISE, ELEMENTS),
+    "axes": (ELEMENTWISE, on(IMAGE, AXES)),
+    "pieces": (ELEMENTWISE, on(IMAGE, PIECES)),
+    "sums": (SUMMED, on(IMAGE, REDUCTIONS)),
+    "convolutions": (SUMMED, on(ODD_IMAGE, CONVOLUTIONS)),
+    "windows": (SUMMED, on(ODD_IMAGE, WINDOWS)),
+}
+
+
+@functools.cache
+def answers(section):
+    """What JAX makes of each case: of two elements and of the first alone, by one program."""
+    cases = TABLE[section][1]
+    functions = {name: function for name, (function, *_) in cases.items()}
+    arrays = {name: [given, [x[:1] for x in given]] for name, (_, *given) in cases.items()}
+
+    def of_all(arrays):
+        return {
+            name: [function(*given) for given in arrays[name]]
+            for name, function in functions.items()
+        }
+
+    return jax.device_get(jax.jit(of_all)(arrays))
+
+
+@pytest.mark.parametrize(
+    "section, name", [(section, name) for section in TABLE for name in TABLE[section][1]]
+)
+def test_each_primitive(section, name):
+    """Two sizes of the first axis through one model; as JAX stores axes, and channels first.
+
+    The second is asked for by transposing the inputs inside: that moves nothing, but from there on
+    the tensors are stored otherwise than JAX has them.
+    """
+    tolerance, (function, *arrays) = TABLE[section][0], TABLE[section][1][name]
+    back = [(0, *range(2, x.ndim), 1) if x.ndim > 2 else None for x in arrays]
+
+    def both(*given):
+        plain, moved = given[: len(arrays)], given[len(arrays) :]
+        pairs = zip(moved, back, strict=True)
+        return function(*plain), function(*(lax.transpose(x, p) if p else x for x, p in pairs))
+
+    (batch,) = symbolic_shape("b")
+    inputs = [*arrays, *(np.moveaxis(x, -1, 1) if x.ndim > 2 else x for x in arrays)]
+    check(
+        both,
+        [(batch, *x.shape[1:]) for x in inputs],
+        [inputs, [x[:1] for x in inputs]],
+        tolerance,
+        [(answer, answer) for answer in answers(section)[name]],
+    )
 
 
 def sized(x):
@@ -385,15 +366,14 @@ def sized(x):
         jnp.broadcast_to(jnp.float32(h * w - 1), (w % 3 + 1, h)),
         jnp.pad(x, ((0, 0), (0, -h % 4), (1, w // 2))),
         x[:, 1 : h - 1, : w // 2],
-        x[:, ::2, ::-1],
+        jnp.flip(x[:, ::2], 2),
         x[:, h // 2 :],
         jnp.full((h + 3 * w - 1, h**2 // w), 2, jnp.int32),
         jnp.mean(x, axis=(1, 2)),
         lax.broadcasted_iota(jnp.int32, (b, h, w), 1)
         - lax.broadcasted_iota(jnp.int32, (b, h, w), 2),
-        jnp.cumsum(jnp.ones_like(x), 2),
+        jnp.ones_like(x) * 2,
         jnp.concatenate([x, x[:, :1]], 1),
-        jnp.tile(x[:, :1], (1, h, 1)),
         jnp.stack([x, 2 * x], 2).reshape(b, 2 * h, w),
     )
 
@@ -401,7 +381,7 @@ def sized(x):
 def test_symbolic_sizes():
     shape = symbolic_shape("b, h, w")
     cases = [(floats(2, 5, 6),), (floats(1, 8, 3),)]
-    model = check(sized, [shape], cases, SUMMED)
+    model, _ = check(sized, [shape], cases, SUMMED)
     sizes = [each.dim_param for each in model.graph.input[0].type.tensor_type.shape.dim]
     assert sizes == ["b", "h", "w"]
 
@@ -409,23 +389,10 @@ def test_symbolic_sizes():
 def test_a_size_read_off_its_multiple():
     shape = symbolic_shape("4*h, b")
     cases = [(floats(8, 3),), (floats(16, 1),)]
-    model = check(lambda x: x.reshape(x.shape[0] // 4, 4, x.shape[1]).sum((1, 2)), [shape], cases)
+    model, _ = check(
+        lambda x: x.reshape(x.shape[0] // 4, 4, x.shape[1]).sum((1, 2)), [shape], cases
+    )
     assert model.graph.input[0].type.tensor_type.shape.dim[0].dim_param == "4*h"
-
-
-def resized(pictures, height, width):
-    """Bilinear, by one matrix an axis; the sizes may be symbolic."""
-    rows = weights(pictures.shape[1], height)
-    columns = weights(pictures.shape[2], width)
-    return jnp.einsum("nh,bhwc,mw->bnmc", rows, pictures, columns)
-
-
-def weights(before, after):
-    """[after before] shares of each pixel before in each after, half-pixel centres."""
-    centre = (jnp.arange(after) + 0.5) * jnp.float32(before) / jnp.float32(after) - 0.5
-    centre = jnp.clip(centre, 0.0, jnp.float32(before) - 1.0)
-    distance = centre[:, None] - jnp.arange(before, dtype=jnp.float32)[None]
-    return jnp.maximum(1.0 - jnp.abs(distance), 0.0)
 
 
 def variables_of(network, channels=1, seed=0):
@@ -480,15 +447,25 @@ def symbolic_sizes_allowed():
 
 @pytest.mark.parametrize("network", NETWORKS.values(), ids=NETWORKS)
 def test_networks(network, symbolic_sizes_allowed):
+    """The second image in a batch of two and alone; JAX computes the two once."""
     variables = variables_of(network)
-    shape = (*symbolic_shape("b"), 32, 32, 1)
-    cases = [(floats(2, 32, 32, 1),), (floats(1, 32, 32, 1, seed=1),)]
+    images = floats(2, 32, 32, 1)
 
     def outputs(image):
         return network.apply(variables, image, train=False)
 
-    model = check(outputs, [shape], cases, SUMMED)
-    assert np.std(run(model, *cases[0])[0]) > 0.01  # one that says nothing would agree with any
+    wanted = jax.device_get(jax.jit(outputs)(images))
+    alone = wanted._replace(
+        mask_logits=wanted.mask_logits[:, 1:],
+        **{
+            name: None if each is None else each[1:]
+            for name, each in wanted._asdict().items()
+            if name != "mask_logits"  # heads before images
+        },
+    )
+    shape = (*symbolic_shape("b"), 32, 32, 1)
+    _, got = check(outputs, [shape], [(images,), (images[1:],)], SUMMED, [wanted, alone])
+    assert np.std(got[0]) > 0.01  # one that says nothing would agree with any
 
 
 def test_what_attention_multiplies_is_resized_in_blocks_of_channels(symbolic_sizes_allowed):
@@ -503,28 +480,6 @@ def test_what_attention_multiplies_is_resized_in_blocks_of_channels(symbolic_siz
     assert {node.op_type for node in pooled} == {"Mul"}
 
 
-def test_from_bytes_of_any_size_to_decisions(symbolic_sizes_allowed):
-    network = tiny(pixel_confidence="learnt", window_px=3)
-    variables = variables_of(network)
-
-    def decided(image):
-        picture = normalise(image, 0.4, 0.2)
-        predicted = probabilities(network.apply(variables, resized(picture, 16, 24), train=False))
-        mask = resized(predicted.mask, *image.shape[1:3])[..., 0]
-        marked = mask > 0.2
-        share = marked.sum((1, 2), dtype=jnp.int32) / jnp.int32(mask.shape[1] * mask.shape[2])
-        return mask, marked.astype(jnp.uint8), mask.max((1, 2)), share, predicted.label
-
-    shape = (*symbolic_shape("b, h, w"), 1)
-    cases = [
-        (integers(2, 21, 34, 1, dtype=np.uint8),),
-        (integers(1, 40, 10, 1, dtype=np.uint8, seed=1),),
-    ]
-    model = check(decided, [shape], cases, SUMMED)
-    marked = run(model, *cases[0])[1]
-    assert 0 < marked.mean() < 1
-
-
 def test_a_network_of_any_size(symbolic_sizes_allowed):
     network = tiny()
     variables = variables_of(network, channels=3)
@@ -533,26 +488,16 @@ def test_a_network_of_any_size(symbolic_sizes_allowed):
     check(lambda image: network.apply(variables, image, train=False), [shape], cases, SUMMED)
 
 
-def flipped_and_placed(network, variables):
-    def predict(image, placement, native_size):
-        def of_view(view):
-            return probabilities(network.apply(variables, view, train=False))
-
-        predicted = over_flips(of_view, normalise(image, 0.4, 0.2))
-        return to_native(predicted.mask[..., 0], placement, native_size, (20, 30)), predicted.label
-
-    return predict
-
-
-def test_mirror_images_and_native_size(symbolic_sizes_allowed):
-    network = tiny(widths=(4, 8))
-    predict = flipped_and_placed(network, variables_of(network))
-    (batch,) = symbolic_shape("b")
-    shapes = [(batch, 16, 16, 1), (batch, 4), (batch, 2)]
-    image = integers(2, 16, 16, 1, dtype=np.uint8)
-    placement = np.array([[0, 2, 16, 12], [1, 0, 8, 16]], np.float32)
-    whole = image, placement, np.array([[20, 15], [10, 30]], np.int32)
-    model = check(predict, shapes, [whole, tuple(each[1:] for each in whole)], SUMMED)
+def test_from_bytes_of_any_size_to_decisions_over_mirror_images(symbolic_sizes_allowed):
+    config = tiny_config(
+        **{"evaluation.flips": True, "model.pixel_confidence": "learnt", "model.window_px": 3}
+    )
+    network, average = tiny_network(config)
+    cases = [(surface(21, 34)[None, ..., None],), (surface(40, 10, seed=1)[None, ..., None],)]
+    cases[0] = (np.concatenate([cases[0][0], 255 - cases[0][0]]),)
+    deployed = make_deployed(network, config, average, RULE)
+    model, got = check(deployed, [(*symbolic_shape("b, h, w"), 1)], cases, SUMMED)
+    assert 0 < got[OUTPUTS.index("mask")].mean() < 1
     kernels = [tensor for tensor in model.graph.initializer if len(tensor.dims) == 4]
     convolutions = [node for node in model.graph.node if node.op_type == "Conv"]
     # Four views, and each kernel is in the file once; the maps of four are no kernels.
@@ -569,7 +514,7 @@ def test_a_unet_is_transposed_for_its_input_alone(channels, transposes):
     network = tiny()
     variables = variables_of(network, channels)
     spec = jax.ShapeDtypeStruct((*symbolic_shape("b"), 32, 32, channels), jnp.float32)
-    model = converted(lambda image: network.apply(variables, image, train=False), spec)
+    model = converted(lambda image: network.apply(variables, image, train=False), [spec], 2)
     assert operators(model)["Transpose"] == transposes
     # What was batch norm is in the kernels, so ReLU comes directly behind each of the ten.
     behind = {node.input[0]: node.op_type for node in model.graph.node if node.op_type == "Relu"}
@@ -589,7 +534,7 @@ def test_folding_keeps_the_numbers():
     assert operators(plain)["Sub"] - operators(folded)["Sub"] == 10
     assert operators(plain)["Conv"] == operators(folded)["Conv"]
     pixels = floats(1, 32, 32, 1)
-    assert_agree(run(folded, pixels), run(plain, pixels), SUMMED)
+    assert_agree(run(session(folded), pixels), run(session(plain), pixels), SUMMED)
 
 
 KERNEL = floats(3, 3, 6, 6)
@@ -610,7 +555,7 @@ FOLDED = {
 @pytest.mark.parametrize("function, calculations", FOLDED.values(), ids=FOLDED)
 def test_what_is_folded(function, calculations):
     shape = (*symbolic_shape("b"), 8, 9, 6)
-    model = check(function, [shape], [(floats(2, 8, 9, 6),)], SUMMED)
+    model, _ = check(function, [shape], [(floats(2, 8, 9, 6),)], SUMMED)
     counted = operators(model)
     assert sum(counted[each] for each in ("Conv", "Add", "Sub", "Mul", "Div")) == calculations
 
@@ -623,10 +568,12 @@ def test_nested_functions_are_written_in_place():
     doubled.defvjp(lambda x: (2 * x, None), lambda _, g: (2 * g,))
 
     def nested(x):
-        total, rows = lax.scan(lambda sum, row: (sum + row, sum * row), x[0, 0], x[0], reverse=True)
-        return jax.jit(jax.checkpoint(doubled))(x), jax.nn.relu(x), total, rows
+        total, rows = lax.scan(
+            lambda sum, row: (sum + row, sum * row), first(x)[0], first(x), reverse=True
+        )
+        return jax.jit(doubled)(x), jax.nn.relu(x), total, rows
 
-    model = check(nested, [symbolic_shape("b, 3, c")], [(floats(2, 3, 4),), (floats(1, 3, 1),)])
+    model, _ = check(nested, [symbolic_shape("b, 3, c")], [(floats(2, 3, 4),), (floats(1, 3, 1),)])
     assert not {"If", "Loop", "Scan"} & set(operators(model))
 
 
@@ -648,7 +595,7 @@ def nested_loops(x):
     moved = jnp.transpose(x, (0, 3, 1, 2)) * 2
 
     def of_column(row, column):
-        lines = lax.dynamic_slice_in_dim(moved, column, 1, 3) + jnp.float32(h // 2)
+        lines = moved.at[..., column[None]].get(mode="clip") + jnp.float32(h // 2)
         return lines.sum(3) * row + moved[..., 0], moved.mean(2)
 
     def of_row(total, row):
@@ -663,7 +610,7 @@ def convolved(x):
     """Inside the loop the convolution as it is, outside what is added to it: not to be folded."""
     y = conv(x, floats(3, 3, 3, 2))
     total, _ = lax.scan(
-        lambda total, row: (total + row.sum() * y, None), 0 * x[..., :2], x[0, :, 0]
+        lambda total, row: (total + row.sum() * y, None), 0 * x[..., :2], first(x)[:, 0]
     )
     return total, y + 1.0
 
@@ -684,7 +631,9 @@ LOOPS = {
 
 @pytest.mark.parametrize("function, shape, sizes", LOOPS.values(), ids=LOOPS)
 def test_loops(function, shape, sizes):
-    model = check(function, [symbolic_shape(shape)], [(floats(*size),) for size in sizes], SUMMED)
+    model, _ = check(
+        function, [symbolic_shape(shape)], [(floats(*size),) for size in sizes], SUMMED
+    )
     assert "Loop" in operators(model)
 
 
@@ -702,7 +651,7 @@ def test_a_body_is_written_once_folded_and_holds_what_it_alone_reads(symbolic_si
 
     shape = (*symbolic_shape("n, b"), 16, 16, 1)
     cases = [(floats(3, 1, 16, 16, 1),), (floats(1, 2, 16, 16, 1),)]
-    model = check(each, [shape], cases, SUMMED)
+    model, _ = check(each, [shape], cases, SUMMED)
     (loop,) = (node for node in model.graph.node if node.op_type == "Loop")
     body = onnx.helper.get_node_attr_value(loop, "body")
     convolutions = [node for node in body.node if node.op_type == "Conv"]
@@ -722,7 +671,7 @@ def test_what_is_known_is_calculated_once_and_only_what_is_needed_is_written():
         jnp.exp(x)
         return x * jnp.sqrt(jnp.abs(table) + 1), x / 2 * jnp.sqrt(jnp.abs(table) + 1)
 
-    model = check(wasteful, [(*symbolic_shape("b"), 64)], [(floats(2, 64),)])
+    model, _ = check(wasteful, [(*symbolic_shape("b"), 64)], [(floats(2, 64),)])
     assert operators(model) == {"Mul": 2, "Div": 1, "Identity": 2}
     assert len(model.graph.initializer) == 2  # the roots, and 2
 
@@ -732,19 +681,19 @@ def test_what_depends_on_the_platform_is_written_as_for_none_of_jaxs():
         y = lax.platform_dependent(x, cpu=lambda x: (x + x) + x, default=lambda x: 3.0 * x)
         return lax.switch(9, [jnp.exp, jnp.negative], y)  # the last one, as there is no tenth
 
-    model = check(function, [(*symbolic_shape("b"), 4)], [(floats(2, 4),)])
+    model, _ = check(function, [(*symbolic_shape("b"), 4)], [(floats(2, 4),)])
     assert operators(model) == {"Mul": 1, "Neg": 1, "Identity": 1}
 
 
 def test_zeros_are_not_stored():
     model = converted(
-        lambda x: x + jnp.zeros((512, 512)), jax.ShapeDtypeStruct((512, 1), jnp.float32)
+        lambda x: x + jnp.zeros((512, 512)), [jax.ShapeDtypeStruct((512, 1), jnp.float32)], 1
     )
     assert model.ByteSize() < 4096
 
 
 def test_outputs_that_are_inputs_or_constants():
-    got = check(lambda x: (x, jnp.arange(3), x), [(2,)], [(floats(2),)])
+    got, _ = check(lambda x: (x, jnp.arange(3), x), [(2,)], [(floats(2),)])
     assert [each.name for each in got.graph.output] == ["output_0", "output_1", "output_2"]
 
 
@@ -753,14 +702,15 @@ def test_newer_opsets():
 
     def function(x):
         y = conv(x, floats(3, 3, 4, 2))
-        pools = [WINDOWS[each](jnp.tile(y, (1, 1, 1, 3))) for each in ("max", "sum, padded")]
+        pools = [WINDOWS[each](jnp.concatenate([y, y, y], 3)) for each in ("max", "sum, padded")]
         return [y.reshape(2, -1) @ floats(128, 2), jnp.pad(y, 1), y.max(3), *pools]
 
+    x = floats(2, 8, 8, 4)
+    wanted = jax.jit(function)(x)
     for opset in (18, 21, 23):
-        model = converted(function, spec, opset=opset)
+        model = converted(function, [spec], len(wanted), opset=opset)
         assert model.opset_import[0].version == opset
-        x = floats(2, 8, 8, 4)
-        assert_agree(run(model, x), answers(function, [x]), SUMMED)
+        assert_agree(run(session(model), x), wanted, SUMMED)
 
 
 TWO = jax.ShapeDtypeStruct((2, 4, 4, 6), jnp.float32)
@@ -773,6 +723,11 @@ REFUSED = {
     ),
     "primitive scatter": lambda x: x.at[0].set(1.0),
     "primitive cbrt": lambda x: jax.jit(jnp.cbrt)(x),
+    "primitive erf: the converter does not know it": jax.scipy.special.erf,
+    "primitive le": lambda x: x <= 1,
+    "primitive dynamic_slice": lambda x: lax.dynamic_slice(x, x[0, 0, 0, :4].astype(int), (1,) * 4),
+    "primitive cumsum": lambda x: jnp.cumsum(x, 1),
+    "primitive (checkpoint|remat)": jax.checkpoint(lambda x: x + 1),
     "convert_element_type: dtype bfloat16": lambda x: x.astype(jnp.bfloat16).sum(),
     "primitive complex": lambda x: lax.complex(x, x),
     "pad: padding between": lambda x: lax.pad(x, 0.0, ((0, 0, 0), (0, 0, 1), (0, 0, 0), (0, 0, 0))),
@@ -805,13 +760,13 @@ REFUSED = {
 @pytest.mark.parametrize("message", REFUSED)
 def test_what_is_not_known_is_named(message):
     with pytest.raises(Unsupported, match=message):
-        converted(REFUSED[message], TWO)
+        converted(REFUSED[message], [TWO], 1)
 
 
 def test_a_size_that_no_input_shows():
     h, w = symbolic_shape("h, w")
     with pytest.raises(Unsupported, match="size h"):
-        converted(lambda x: x + h, jax.ShapeDtypeStruct((h + w,), jnp.float32))
+        converted(lambda x: x + h, [jax.ShapeDtypeStruct((h + w,), jnp.float32)], 1)
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,6 @@ primitives there are.
 """
 
 from defect_jax.deploy.onnx.convert import to_onnx
-from defect_jax.deploy.onnx.unsupported import Unsupported
+from defect_jax.deploy.onnx.graph import Unsupported
 
 __all__ = ["Unsupported", "to_onnx"]

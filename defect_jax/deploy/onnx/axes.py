@@ -1,31 +1,50 @@
-"""Axes that come, go and change places; most of it only renames what lies where."""
+"""Axes that come, go, change places, are joined and split; most of it moves no number.
+
+A reshape keeps the order where the axes that it joins or splits are stored side by side: JAX
+reshapes `[b h 2 w c]` to `[b 2*h w c]`, and h and 2 are neighbours in a channels-first tensor too.
+"""
 
 from collections.abc import Sequence
 
 import numpy as np
+from jax.export import is_symbolic_dim
 from jax.extend.core import JaxprEqn
 
-from defect_jax.deploy.onnx.dimensions import is_one, vector
+from defect_jax.deploy.onnx.dimensions import vector
 from defect_jax.deploy.onnx.dtypes import cast
-from defect_jax.deploy.onnx.graph import Graph
-from defect_jax.deploy.onnx.layout import common_order, in_order, stored, with_new, without
-from defect_jax.deploy.onnx.values import Dimension, Order, Shape, Stored, Value
+from defect_jax.deploy.onnx.graph import Graph, Unsupported
+from defect_jax.deploy.onnx.values import (
+    Dimension,
+    Order,
+    Shape,
+    Stored,
+    Value,
+    as_jax,
+    common_order,
+    in_order,
+    is_one,
+    stored,
+    with_new,
+    without,
+)
+
+Group = tuple[tuple[int, ...], tuple[int, ...]]  # axes before and axes after, of equal size
 
 
 def transpose(graph: Graph, equation: JaxprEqn, inputs: Sequence[Value]) -> list[Value]:
-    """Nothing moves: the same axes of the tensor have other names."""
+    """Write nothing: the same axes of the tensor have other names."""
     value, permutation = stored(graph, inputs[0]), equation.params["permutation"]
     order = tuple(permutation.index(axis) for axis in value.order)
     return [Stored(value.name, equation.outvars[0].aval.shape, value.dtype, order)]
 
 
 def squeeze(graph: Graph, equation: JaxprEqn, inputs: Sequence[Value]) -> list[Value]:
-    """Takes axes of length 1 away."""
+    """Write the removal of axes of length 1."""
     return [squeezed(graph, stored(graph, inputs[0]), equation.params["dimensions"])]
 
 
 def squeezed(graph: Graph, value: Stored, axes: Sequence[int]) -> Stored:
-    """The value without axes of length 1."""
+    """Return the value without axes of length 1."""
     if not axes:
         return value
     shape = tuple(each for axis, each in enumerate(value.shape) if axis not in axes)
@@ -35,7 +54,7 @@ def squeezed(graph: Graph, value: Stored, axes: Sequence[int]) -> Stored:
 
 
 def broadcast(graph: Graph, equation: JaxprEqn, inputs: Sequence[Value]) -> list[Value]:
-    """`broadcast_in_dim`: new axes, and repetition along axes of length 1."""
+    """Write `broadcast_in_dim`: new axes, and repetition along axes of length 1."""
     value = stored(graph, inputs[0])
     shape, kept = equation.params["shape"], equation.params["broadcast_dimensions"]
     new = [axis for axis in range(len(shape)) if axis not in kept]
@@ -49,26 +68,19 @@ def broadcast(graph: Graph, equation: JaxprEqn, inputs: Sequence[Value]) -> list
 
 
 def expanded(graph: Graph, name: str, repeated: Sequence[Dimension], order: Order) -> str:
-    """Repeats a tensor along axes of length 1; `repeated` is in JAX's order, 1 where nothing is."""
+    """Repeat a tensor along axes of length 1; `repeated` is in JAX's order, 1 where nothing is."""
     if all(is_one(dimension) for dimension in repeated):
         return name
     return graph.node("Expand", name, vector(graph, [repeated[axis] for axis in order]))
 
 
-def tile(graph: Graph, equation: JaxprEqn, inputs: Sequence[Value]) -> list[Value]:
-    """Repeats the whole along each axis."""
-    value, repetitions = stored(graph, inputs[0]), equation.params["reps"]
-    name = graph.node("Tile", value.name, vector(graph, [repetitions[a] for a in value.order]))
-    return [Stored(name, equation.outvars[0].aval.shape, value.dtype, value.order)]
-
-
 def stack(graph: Graph, equation: JaxprEqn, inputs: Sequence[Value]) -> list[Value]:
-    """Joins along a new axis."""
+    """Write a join along a new axis."""
     return [stacked(graph, inputs, equation.params["axis"], equation.outvars[0].aval.shape)]
 
 
 def stacked(graph: Graph, values: Sequence[Value], axis: int, shape: Shape) -> Stored:
-    """The values along a new axis, each of its places one of them."""
+    """Return the values along a new axis, one at each place."""
     before = common_order(values)
     order = with_new(before, [axis])
     place = graph.integers([order.index(axis)])
@@ -77,19 +89,13 @@ def stacked(graph: Graph, values: Sequence[Value], axis: int, shape: Shape) -> S
     return Stored(name, shape, values[0].dtype, order)
 
 
-def unstack(graph: Graph, equation: JaxprEqn, inputs: Sequence[Value]) -> list[Value]:
-    """The places of an axis one by one."""
-    axis = equation.params["axis"]
-    return [layer(graph, inputs[0], axis, number) for number in range(len(equation.outvars))]
-
-
 def layer(graph: Graph, value: Value, axis: int, number: int) -> Stored:
-    """What lies at place `number` of an axis, without that axis."""
+    """Return what is at place `number` of an axis, without that axis."""
     return layer_at(graph, value, axis, graph.initializer(np.asarray(number, np.int64)))
 
 
 def layer_at(graph: Graph, value: Value, axis: int, number: str) -> Stored:
-    """The same at the place that a tensor holds, an int64 scalar."""
+    """Return the same at the place that a tensor holds, an int64 scalar."""
     value = stored(graph, value)
     name = graph.node("Gather", value.name, number, axis=value.place(axis))
     shape = tuple(each for other, each in enumerate(value.shape) if other != axis)
@@ -97,7 +103,7 @@ def layer_at(graph: Graph, value: Value, axis: int, number: str) -> Stored:
 
 
 def iota(graph: Graph, equation: JaxprEqn, inputs: Sequence[Value]) -> list[Value]:
-    """0, 1, 2, … along one axis, the same along all others."""
+    """Write 0, 1, 2, … along one axis, the same along all others."""
     del inputs
     shape, axis, dtype = (equation.params[name] for name in ("shape", "dimension", "dtype"))
     length = graph.node("Squeeze", vector(graph, [shape[axis]]))
@@ -112,8 +118,96 @@ def iota(graph: Graph, equation: JaxprEqn, inputs: Sequence[Value]) -> list[Valu
 
 
 def size_as_value(graph: Graph, equation: JaxprEqn, inputs: Sequence[Value]) -> list[Value]:
-    """`dim_as_value`: a symbolic size as a number to calculate with."""
+    """Write `dim_as_value`: a symbolic size as a number to calculate with."""
     del inputs
     length = graph.node("Squeeze", vector(graph, [equation.params["dim"]]))
     aval = equation.outvars[0].aval
     return [Stored(cast(graph, length, np.dtype(np.int64), aval.dtype), (), aval.dtype, ())]
+
+
+def reshape(graph: Graph, equation: JaxprEqn, inputs: Sequence[Value]) -> list[Value]:
+    """Write the same numbers in the same order, in another shape."""
+    if equation.params["dimensions"] is not None:
+        raise Unsupported("reshape: a permutation (`dimensions`) in it")
+    value, shape = stored(graph, inputs[0]), equation.params["new_sizes"]
+    before, after = kept_orders(value, groups(value.shape, shape), len(shape))
+    had = [value.shape[axis] for axis in before]
+    wanted = [shape[axis] for axis in after]
+    name = reshaped(graph, in_order(graph, value, before), had, wanted)
+    return [Stored(name, shape, value.dtype, after)]
+
+
+def groups(before: Shape, after: Shape) -> list[Group]:
+    """Return the smallest groups of neighbouring axes that turn into each other.
+
+    >>> groups((2, 8, 2, 6), (2, 16, 3, 2))
+    [((0,), (0,)), ((1, 2), (1,)), ((3,), (2, 3))]
+    """
+    found, first, then = [], 0, 0
+    while first < len(before) and then < len(after):
+        first_end, then_end = _end_of_group(before, after, first, then)
+        found.append((tuple(range(first, first_end)), tuple(range(then, then_end))))
+        first, then = first_end, then_end
+    rest = tuple(range(first, len(before))), tuple(range(then, len(after)))
+    if not any(rest):
+        return found
+    if not found:  # a scalar
+        return [rest]
+    return [*found[:-1], (found[-1][0] + rest[0], found[-1][1] + rest[1])]  # axes of length 1
+
+
+def _end_of_group(before: Shape, after: Shape, first: int, then: int) -> tuple[int, int]:
+    """Return where the group that starts at these two axes ends: at the first equal products."""
+    ends = [
+        (first_end, then_end)
+        for first_end in range(first + 1, len(before) + 1)
+        for then_end in range(then + 1, len(after) + 1)
+    ]
+    for end in sorted(ends, key=sum):
+        if _product(before[first : end[0]]) == _product(after[then : end[1]]):
+            return end
+    return len(before), len(after)
+
+
+def _product(dimensions: Sequence[Dimension]) -> Dimension:
+    product = 1
+    for dimension in dimensions:
+        product = dimension * product
+    return product
+
+
+def kept_orders(value: Stored, found: Sequence[Group], rank: int) -> tuple[Order, Order]:
+    """Return the order to reshape in, the value's own if possible, and the order that comes out."""
+    order, pieces = value.order, {}
+    for before, after in found:
+        long = [axis for axis in before if not is_one(value.shape[axis])] or list(before[:1])
+        places = [value.place(axis) for axis in long]
+        if places != sorted(places) or _something_between(value, long):
+            return as_jax(len(order)), as_jax(rank)
+        pieces[value.place(long[0]) if long else -1] = after
+    return order, tuple(axis for place in sorted(pieces) for axis in pieces[place])
+
+
+def _something_between(value: Stored, axes: Sequence[int]) -> bool:
+    """Return whether an axis longer than 1 is between the first and the last of `axes`."""
+    if not axes:
+        return False
+    between = value.order[value.place(axes[0]) : value.place(axes[-1])]
+    return any(axis not in axes and not is_one(value.shape[axis]) for axis in between)
+
+
+def reshaped(
+    graph: Graph, name: str, before: Sequence[Dimension], after: Sequence[Dimension]
+) -> str:
+    """Reshape a tensor, with sizes that are computed only where they must be."""
+    if tuple(before) == tuple(after):
+        return name
+    symbolic = [place for place, each in enumerate(after) if is_symbolic_dim(each)]
+    kept = [place for place in symbolic if place < len(before) and before[place] == after[place]]
+    unknown = [place for place in symbolic if place not in kept]
+    empty = any(not is_symbolic_dim(each) and each == 0 for each in after)
+    if len(unknown) > 1 or empty:
+        return graph.node("Reshape", name, vector(graph, after), allowzero=1)
+    meanings = dict.fromkeys(kept, 0) | dict.fromkeys(unknown, -1)  # as before; what is left over
+    sizes = [meanings.get(place, each) for place, each in enumerate(after)]
+    return graph.node("Reshape", name, graph.integers(sizes))

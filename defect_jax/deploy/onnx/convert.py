@@ -1,24 +1,40 @@
-"""A JAX function as an ONNX model: traced, written, folded."""
+"""A JAX function as an ONNX model: traced, written equation by equation, optimised.
 
+Known numbers are calculated, the rest is written.
+"""
+
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
+import numpy as np
 import onnx
+from jax.export import is_symbolic_dim
+from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Var
 
-from defect_jax.deploy.onnx.channel_blocks import keep_in_blocks
+from defect_jax.deploy.onnx.control_flow import chosen, platform, scan
+from defect_jax.deploy.onnx.convolution import writer_of_named
 from defect_jax.deploy.onnx.dimensions import declare
-from defect_jax.deploy.onnx.dtypes import tensor_info
-from defect_jax.deploy.onnx.fold import fold_convolutions
-from defect_jax.deploy.onnx.graph import Graph
-from defect_jax.deploy.onnx.layout import as_jax, in_order
-from defect_jax.deploy.onnx.prune import prune
-from defect_jax.deploy.onnx.unsupported import Unsupported
-from defect_jax.deploy.onnx.values import Stored
-from defect_jax.deploy.onnx.walk import written
+from defect_jax.deploy.onnx.dtypes import tensor_info, tensor_type
+from defect_jax.deploy.onnx.graph import Graph, Unsupported
+from defect_jax.deploy.onnx.optimise import fold_convolutions, keep_in_blocks, prune
+from defect_jax.deploy.onnx.table import WRITERS
+from defect_jax.deploy.onnx.values import Known, Stored, Value, as_jax, in_order
 
 OPSET = 18  # the oldest that has all we write: reductions take their axes as an input
 NEWEST_OPSET = 23  # tried
+
+# Primitives that call a function, and the parameter that holds it.
+CALLS = {
+    "custom_jvp_call": "call_jaxpr",
+    "custom_vjp_call": "call_jaxpr",
+    "jit": "jaxpr",
+}
+SYMBOLIC = ("dim_as_value",)  # known only to the graph, though it has no input
+# What has more elements, and more than went in, is computed by the graph: a file is no place for
+# a million zeros.
+MOST_KNOWN = 2**14
 
 
 def to_onnx(
@@ -27,7 +43,7 @@ def to_onnx(
     outputs: Sequence[str],
     opset: int = OPSET,
 ) -> onnx.ModelProto:
-    """Writes a function of arrays as an ONNX model.
+    """Write a function of arrays as an ONNX model.
 
     Arrays that the function closes over, such as a network's parameters, are in the model. Axes are
     in JAX's order at its inputs and outputs.
@@ -65,7 +81,7 @@ def graph_of(
     arguments: Mapping[str, jax.ShapeDtypeStruct],
     outputs: Sequence[str],
 ) -> Graph:
-    """The graph of a function as it is written, before anything is folded; as `to_onnx`."""
+    """Return the graph of a function as it is written, before `optimise`; as `to_onnx`."""
     names = [*arguments, *outputs]
     if len(set(names)) != len(names):
         raise ValueError(f"inputs and outputs {names}: a name is there twice")
@@ -82,3 +98,73 @@ def graph_of(
         graph.copy(in_order(graph, value, as_jax(len(value.shape))), name)
         graph.outputs.append(tensor_info(name, value.dtype, value.shape))
     return graph
+
+
+def written(graph: Graph, function: ClosedJaxpr | Jaxpr, inputs: Sequence[Value]) -> list[Value]:
+    """Write a function's nodes and return the values of its results.
+
+    Raises:
+        Unsupported: it has a primitive, a parameter of one, or a dtype that is not known here.
+    """
+    jaxpr, constants = function, []
+    if isinstance(function, ClosedJaxpr):
+        jaxpr, constants = function.jaxpr, [Known(np.asarray(each)) for each in function.consts]
+    values: dict[Var, Value] = dict(zip(jaxpr.constvars, constants, strict=True))
+    values |= zip(jaxpr.invars, inputs, strict=True)
+    for equation in jaxpr.eqns:
+        results = _results(graph, equation, [_value(each, values) for each in equation.invars])
+        values |= zip(equation.outvars, results, strict=True)
+    return [_value(each, values) for each in jaxpr.outvars]
+
+
+def _value(variable: Var | Literal, values: dict[Var, Value]) -> Value:
+    if isinstance(variable, Literal):
+        return Known(np.asarray(variable.val, variable.aval.dtype))
+    return values[variable]
+
+
+def _results(graph: Graph, equation: JaxprEqn, inputs: Sequence[Value]) -> list[Value]:
+    name = equation.primitive.name
+    if name in CALLS:
+        if writer := writer_of_named(equation, inputs):
+            return writer(graph, equation, inputs)
+        return written(graph, equation.params[CALLS[name]], inputs)
+    if name == "platform_index":
+        return [platform(equation)]
+    if all(isinstance(value, Known) for value in inputs) and _is_small(equation):
+        return calculated(equation, [value.array for value in inputs])
+    try:
+        return _written(graph, equation, inputs)
+    except Unsupported as error:
+        raise error if name in str(error) else Unsupported(f"{name}: {error}") from error
+
+
+def _written(graph: Graph, equation: JaxprEqn, inputs: Sequence[Value]) -> list[Value]:
+    name = equation.primitive.name
+    if name == "scan":
+        return scan(written, graph, equation, inputs)
+    if name == "cond":
+        return chosen(written, graph, equation, inputs)
+    if name not in WRITERS:
+        raise Unsupported(f"primitive {name}: the converter does not know it")
+    for variable in equation.outvars:
+        tensor_type(variable.aval.dtype)
+    return WRITERS[name](graph, equation, inputs)
+
+
+def _is_small(equation: JaxprEqn) -> bool:
+    """Return whether the results may be kept as numbers; symbolic ones cannot."""
+    if equation.primitive.name in SYMBOLIC:
+        return False
+    shapes = [variable.aval.shape for variable in equation.outvars]
+    if any(is_symbolic_dim(dimension) for shape in shapes for dimension in shape):
+        return False
+    given = sum(math.prod(variable.aval.shape) for variable in equation.invars)
+    return sum(math.prod(shape) for shape in shapes) <= max(MOST_KNOWN, given)
+
+
+def calculated(equation: JaxprEqn, arrays: Sequence[np.ndarray]) -> list[Known]:
+    """Calculate an equation's results by JAX itself."""
+    results = equation.primitive.bind(*arrays, **equation.params)
+    results = results if equation.primitive.multiple_results else [results]
+    return [Known(np.asarray(each)) for each in results]
