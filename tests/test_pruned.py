@@ -12,11 +12,11 @@ from tiny_predictor import RULE, tiny_config, tiny_network
 from defect_jax import export as mode
 from defect_jax.data.input_spec import InputSpec
 from defect_jax.decision.apply import Decision
+from defect_jax.deploy.onnx import to_onnx
 from defect_jax.deployed import make_program
 from defect_jax.models.initialise import initial_variables
 from defect_jax.models.network import SegmentationNetwork
 from defect_jax.models.probabilities import probabilities
-from defect_jax.onnx_graph import to_onnx
 from defect_jax.train import make_network
 
 SHAPE = (1, 16, 16, 1)

@@ -115,7 +115,7 @@ def upsample(x: Float[Array, "b h w c"]) -> Float[Array, "b 2*h 2*w c"]:
     Each output pixel lies a quarter of an input pixel beside an input pixel, so it is .75 of that
     and .25 of the neighbour. Written as sums of shifted copies because `jax.image.resize` is slower
     and cannot be exported with a dynamic batch. Jitted so that it has a name in a trace: exported
-    as ONNX it is one node (`onnx_graph.named`).
+    as ONNX it is one node (`deploy.onnx.convolution`).
     """
     return _double(_double(x, 1), 2)
 

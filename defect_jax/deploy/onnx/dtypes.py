@@ -1,14 +1,15 @@
-"""Which numbers the graph has, and in which of them it calculates."""
+"""Which numbers the graph has, in which of them it calculates, and `convert_element_type`."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from jax.export import is_symbolic_dim
+from jax.extend.core import JaxprEqn
 from onnx import TensorProto, ValueInfoProto, helper
 
-from defect_jax.onnx_graph.graph import Graph
-from defect_jax.onnx_graph.unsupported import Unsupported
-from defect_jax.onnx_graph.values import Shape
+from defect_jax.deploy.onnx.graph import Graph, Unsupported
+from defect_jax.deploy.onnx.values import Shape, Stored, Value, stored
 
 TENSOR_TYPES: dict[np.dtype, int] = {
     np.dtype(np.bool_): TensorProto.BOOL,
@@ -35,7 +36,7 @@ CALCULATED_AS: dict[np.dtype, np.dtype] = {
 
 
 def tensor_type(dtype: Any) -> int:
-    """ONNX's number for a dtype.
+    """Return ONNX's number for a dtype.
 
     Raises:
         Unsupported: ONNX runtimes lack it (bfloat16, float16), or ONNX does (random keys).
@@ -48,13 +49,13 @@ def tensor_type(dtype: Any) -> int:
 
 
 def tensor_info(name: str, dtype: Any, shape: Shape) -> ValueInfoProto:
-    """An input or output of a graph as ONNX declares it, symbolic sizes by their names."""
+    """Declare an input or output of a graph, with the names of its symbolic sizes."""
     sizes = [str(each) if is_symbolic_dim(each) else int(each) for each in shape]
     return helper.make_tensor_value_info(name, tensor_type(dtype), sizes)
 
 
 def calculated_as(dtype: np.dtype) -> np.dtype:
-    """The dtype that arithmetic on `dtype` is done in.
+    """Return the dtype that arithmetic on `dtype` is done in.
 
     >>> print(calculated_as(np.dtype(np.uint8)), calculated_as(np.dtype(np.float32)))
     int32 float32
@@ -63,10 +64,41 @@ def calculated_as(dtype: np.dtype) -> np.dtype:
 
 
 def cast(graph: Graph, name: str, before: np.dtype, after: np.dtype) -> str:
-    """The tensor `name` in another dtype; numbers known already are cast here and now."""
+    """Return the tensor `name` in another dtype; numbers known already are cast here and now."""
     if before == after:
         return name
     known = graph.initializers.get(name)
     if known is not None:
         return graph.initializer(known.astype(after))
     return graph.node("Cast", name, to=tensor_type(after))
+
+
+def convert(graph: Graph, equation: JaxprEqn, inputs: Sequence[Value]) -> list[Value]:
+    """Write `convert_element_type`: integers wrap round, floats end at an integer type's limits.
+
+    ONNX leaves the latter to the runtime, so it is limited before. NaN as an integer stays
+    undefined; JAX makes it 0.
+    """
+    value = stored(graph, inputs[0])
+    after = np.dtype(equation.params["new_dtype"])
+    name = value.name
+    if np.issubdtype(value.dtype, np.floating) and np.issubdtype(after, np.integer):
+        lowest, highest = (graph.initializer(each) for each in limits(value.dtype, after))
+        name = graph.node("Clip", name, lowest, highest)
+    name = cast(graph, name, value.dtype, after)
+    return [Stored(name, value.shape, after, value.order)]
+
+
+def limits(floating: np.dtype, integer: np.dtype) -> tuple[np.ndarray, np.ndarray]:
+    """Return the lowest and highest number of a float type that an integer type can hold.
+
+    >>> [each.item() for each in limits(np.dtype(np.float32), np.dtype(np.uint8))]
+    [0.0, 255.0]
+    >>> [each.item() for each in limits(np.dtype(np.float32), np.dtype(np.int32))]
+    [-2147483648.0, 2147483520.0]
+    """
+    info = np.iinfo(integer)
+    highest = np.asarray(info.max, floating)
+    if int(highest) > info.max:  # it was rounded up
+        highest = np.nextafter(highest, np.asarray(0, floating))
+    return np.asarray(info.min, floating), np.asarray(highest, floating)

@@ -1,7 +1,9 @@
-"""`scan`: with few steps, as `lax.map` over four views, its body once for each; else a Loop.
+"""`scan` and `cond`: bodies that are written several times, once in a Loop, or not at all.
 
-What is repeated in the file is optimised by runtimes as all the rest. A Loop has its body once,
-however many steps there are, and may not know how many before it runs.
+A scan of few steps, as `lax.map` over four views, has its body once for each: what is repeated in
+the file is optimised by runtimes as all the rest. A Loop has its body once, however many steps
+there are, and may not know how many before it runs. Of a `cond` the branch must be known before the
+graph runs, as that of `lax.platform_dependent` is.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -10,16 +12,25 @@ from typing import Any, NamedTuple
 import numpy as np
 from jax.extend.core import ClosedJaxpr, InconclusiveDimensionOperation, JaxprEqn
 
-from defect_jax.onnx_graph.axes import layer, layer_at, stacked
-from defect_jax.onnx_graph.dimensions import size, vector
-from defect_jax.onnx_graph.dtypes import tensor_info
-from defect_jax.onnx_graph.graph import Graph
-from defect_jax.onnx_graph.layout import as_jax, in_order, stored
-from defect_jax.onnx_graph.pieces import BEFORE_START, cut
-from defect_jax.onnx_graph.values import Dimension, Known, Order, Shape, Stored, Value
+from defect_jax.deploy.onnx.axes import layer, layer_at, stacked
+from defect_jax.deploy.onnx.dimensions import size, vector
+from defect_jax.deploy.onnx.dtypes import tensor_info
+from defect_jax.deploy.onnx.graph import Graph, Unsupported
+from defect_jax.deploy.onnx.slicing import BEFORE_START, cut
+from defect_jax.deploy.onnx.values import (
+    Dimension,
+    Known,
+    Order,
+    Shape,
+    Stored,
+    Value,
+    as_jax,
+    in_order,
+    stored,
+)
 
 MOST_COPIES = 16  # of a body in the file
-Run = Callable[[Graph, ClosedJaxpr, Sequence[Value]], list[Value]]
+Run = Callable[[Graph, ClosedJaxpr, Sequence[Value]], list[Value]]  # writes a jaxpr for inputs
 
 
 class Scan(NamedTuple):
@@ -40,7 +51,7 @@ class Scan(NamedTuple):
 
 
 def scan(run: Run, graph: Graph, equation: JaxprEqn, inputs: Sequence[Value]) -> list[Value]:
-    """Writes a scan.
+    """Write a scan.
 
     Args:
         run: writes a jaxpr for given inputs.
@@ -60,7 +71,7 @@ def scan(run: Run, graph: Graph, equation: JaxprEqn, inputs: Sequence[Value]) ->
 
 
 def _counts(parameters: Mapping[str, Any]) -> tuple[int, int]:
-    """How many inputs are fixed, and how many carried."""
+    """Return how many inputs are fixed, and how many carried."""
     if "num_consts" in parameters:
         return parameters["num_consts"], parameters["num_carry"]
     fixed, carried, _ = parameters["ft_in"].unpack()  # since jax 0.11
@@ -68,7 +79,7 @@ def _counts(parameters: Mapping[str, Any]) -> tuple[int, int]:
 
 
 def _unrolled(run: Run, graph: Graph, scan: Scan, equation: JaxprEqn) -> list[Value]:
-    """One step after the other."""
+    """Write one step after the other."""
     carried, results = scan.carried, []
     count = len(carried)
     for step in reversed(range(scan.steps)) if scan.reverse else range(scan.steps):
@@ -90,7 +101,7 @@ def _element(graph: Graph, sequence: Value, step: int) -> Value:
 
 
 def _looped(run: Run, graph: Graph, scan: Scan, equation: JaxprEqn) -> list[Value]:
-    """A Loop, which carries values from step to step and collects results."""
+    """Write a Loop, which carries values from step to step and collects results."""
     count = len(scan.carried)
     sequences = [_turned(graph, stored(graph, each), scan.reverse) for each in scan.sequences]
     body, orders = _body(run, graph, scan._replace(sequences=sequences))
@@ -105,10 +116,10 @@ def _looped(run: Run, graph: Graph, scan: Scan, equation: JaxprEqn) -> list[Valu
 
 
 def _body(run: Run, graph: Graph, scan: Scan) -> tuple[Graph, list[Order]]:
-    """What is repeated, which reads what is fixed and the sequences from outside.
+    """Write what is repeated, which reads what is fixed and the sequences from outside.
 
     Returns:
-        It, and the order in which each of the loop's outputs lies.
+        It, and the order of each of the loop's outputs.
     """
     body, count = Graph(graph), len(scan.carried)
     step, going = _input(body, np.dtype(np.int64), ()), _input(body, np.dtype(np.bool_), ())
@@ -125,21 +136,21 @@ def _body(run: Run, graph: Graph, scan: Scan) -> tuple[Graph, list[Order]]:
 
 
 def _input(body: Graph, dtype: np.dtype, shape: Shape) -> Stored:
-    """Declares a tensor that the loop hands to each step."""
+    """Declare a tensor that the loop hands to each step."""
     name = body.name("carried")
     body.inputs.append(tensor_info(name, dtype, shape))
     return Stored(name, shape, dtype, as_jax(len(shape)))
 
 
 def _output(body: Graph, value: Stored, order: Order) -> None:
-    """Declares a tensor that each step hands to the loop; it must be of a node of the body."""
+    """Declare a tensor that each step hands to the loop; it must be of a node of the body."""
     name = body.node("Identity", in_order(body, value, order))
     shape = tuple(value.shape[axis] for axis in order)
     body.outputs.append(tensor_info(name, value.dtype, shape))
 
 
 def _turned(graph: Graph, value: Stored, reverse: bool) -> Stored:
-    """The last step's element first, where a scan goes backwards."""
+    """Put the last step's element first, where a scan goes backwards."""
     if not reverse:
         return value
     name = cut(graph, value, [0], [-1], [BEFORE_START], [-1])
@@ -147,7 +158,7 @@ def _turned(graph: Graph, value: Stored, reverse: bool) -> Stored:
 
 
 def _sized(graph: Graph, value: Stored) -> Stored:
-    """The elements of all steps; of no steps runtimes make symbolic sizes 0."""
+    """Return the elements of all steps; of no steps runtimes make symbolic sizes 0."""
     try:
         if value.shape[0] >= 1:
             return value
@@ -156,3 +167,31 @@ def _sized(graph: Graph, value: Stored) -> Stored:
     sizes = vector(graph, [value.shape[axis] for axis in value.order])
     name = graph.node("Reshape", value.name, sizes, allowzero=1)
     return Stored(name, value.shape, value.dtype, value.order)
+
+
+def platform(equation: JaxprEqn) -> Known:
+    """Return `platform_index`: ONNX is no platform of JAX, so its branch is the default one.
+
+    Raises:
+        Unsupported: there is none.
+    """
+    platforms = equation.params["platforms"]
+    if None not in platforms:
+        raise Unsupported(f"platform_index: of {platforms}, without a default")
+    return Known(np.asarray(platforms.index(None), np.int32))
+
+
+def chosen(run: Run, graph: Graph, equation: JaxprEqn, inputs: Sequence[Value]) -> list[Value]:
+    """Write the one branch that is taken; an index beyond them takes the nearest, as in JAX.
+
+    Args:
+        run: writes a jaxpr for given inputs.
+
+    Raises:
+        Unsupported: only the running graph would know which.
+    """
+    which, *operands = inputs
+    if not isinstance(which, Known):
+        raise Unsupported("cond: its branch must be known when the graph is written")
+    branches = equation.params["branches"]
+    return run(graph, branches[int(np.clip(which.array, 0, len(branches) - 1))], operands)

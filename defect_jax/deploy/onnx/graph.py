@@ -11,11 +11,18 @@ import onnx
 from onnx import helper
 
 
+class Unsupported(ValueError):
+    """A primitive, a parameter of one, or a dtype that the converter does not know.
+
+    The message names it, and the primitive where it was met.
+    """
+
+
 class Graph:
     """Nodes in the order of execution, initializers, inputs and outputs.
 
-    The body of a loop is a graph of its own. Its nodes read the tensors of the graph that it lies
-    in, but nothing outside reads theirs. All graphs of a model share their arrays.
+    The body of a loop is a graph of its own. Its nodes read the tensors of the graph around it, but
+    nothing outside reads theirs. All graphs of a model share their arrays.
 
     Attributes:
         inputs, outputs: as ONNX declares them.
@@ -26,7 +33,7 @@ class Graph:
     """
 
     def __init__(self, outer: "Graph | None" = None) -> None:
-        """Takes the graph that reads from `outer`, if it lies in one."""
+        """Make an empty graph, or the body of a loop in `outer`."""
         self.inputs: list[onnx.ValueInfoProto] = []
         self.outputs: list[onnx.ValueInfoProto] = []
         self.nodes: list[onnx.NodeProto] = []
@@ -39,13 +46,13 @@ class Graph:
         self._numbers = itertools.count() if outer is None else outer._numbers
 
     def node(self, operator: str, *inputs: str, **attributes: Any) -> str:
-        """Appends a node and returns the name of its output."""
+        """Append a node and return the name of its output."""
         name = self.name(operator)
         self.nodes.append(helper.make_node(operator, inputs, [name], name=name, **attributes))
         return name
 
     def loop(self, body: "Graph", trips: str, carried: Sequence[str]) -> list[str]:
-        """Appends a loop that runs `trips` times; returns what is carried out, and collected."""
+        """Append a loop that runs `trips` times; return what is carried out, and collected."""
         name = self.name("Loop")
         outputs = [f"{name}_{place}" for place in range(len(body.outputs) - 1)]  # not the condition
         self.nodes.append(helper.make_node("Loop", [trips, "", *carried], outputs, name=name))
@@ -53,28 +60,28 @@ class Graph:
         return outputs
 
     def copy(self, tensor: str, name: str) -> None:
-        """Gives a tensor the name of an output."""
+        """Give a tensor the name of an output."""
         self.nodes.append(helper.make_node("Identity", [tensor], [name], name=name))
 
     def name(self, kind: str) -> str:
-        """A name that no other tensor or node of any graph of the model has."""
+        """Return a name that no other tensor or node of any graph of the model has."""
         return f"{kind}_{next(self._numbers)}"
 
     def reads(self, node: onnx.NodeProto) -> Iterator[str]:
-        """Yields the tensors that a node reads, those that a loop's body does among them."""
+        """Yield the tensors that a node reads, those that a loop's body does among them."""
         yield from node.input
         body = self.bodies.get(node.name)
         if body is not None:
             yield from body.all_read()
 
     def all_read(self) -> Iterator[str]:
-        """Yields the tensors that the nodes read, and the outputs."""
+        """Yield the tensors that the nodes read, and the outputs."""
         for node in self.nodes:
             yield from self.reads(node)
         yield from (output.name for output in self.outputs)
 
     def initializer(self, array: np.ndarray) -> str:
-        """Name of the initializer with these numbers; equal ones are stored once."""
+        """Return the name of the initializer with these numbers; equal ones are stored once."""
         content = hashlib.sha256(np.ascontiguousarray(array).tobytes()).digest()
         key = (array.dtype.str, array.shape, content)
         if key not in self._constants:
@@ -83,11 +90,11 @@ class Graph:
         return self._constants[key]
 
     def integers(self, numbers: Iterable[int]) -> str:
-        """Name of an int64 vector, as ONNX wants shapes, axes and places in."""
+        """Return the name of an int64 vector, the form of shapes, axes and places in ONNX."""
         return self.initializer(np.array(list(numbers), np.int64))
 
     def model(self, opset: int) -> onnx.ModelProto:
-        """The graph as a model, with the oldest file format that has the opset."""
+        """Return the graph as a model, with the oldest file format that has the opset."""
         opsets = [helper.make_opsetid("", opset)]
         return helper.make_model(
             self._proto("defect_jax", self._places()),
@@ -97,9 +104,9 @@ class Graph:
         )
 
     def _places(self) -> dict[str, "Graph"]:
-        """The graph that each array is stored in: the only one that reads it, or the outermost.
+        """Return the graph that stores each array: the only one that reads it, or the outermost.
 
-        onnxruntime does not choose its fastest layout for kernels that lie outside a loop.
+        onnxruntime does not choose its fastest layout for kernels that are stored outside a loop.
         """
         reads = [
             (name, graph)
@@ -111,13 +118,13 @@ class Graph:
         return dict.fromkeys(self.initializers, self) | alone
 
     def _with_bodies(self) -> Iterator["Graph"]:
-        """Yields the graph, and those of all loops in it."""
+        """Yield the graph, and those of all loops in it."""
         yield self
         for body in self.bodies.values():
             yield from body._with_bodies()
 
     def _proto(self, name: str, places: Mapping[str, "Graph"]) -> onnx.GraphProto:
-        """The graph with the arrays that are stored in it, and its loops with their bodies."""
+        """Return the graph with the arrays that it stores, and its loops with their bodies."""
         arrays = [
             onnx.numpy_helper.from_array(array, name)
             for name, array in self.initializers.items()

@@ -4,7 +4,7 @@ Imports nothing else of defect_jax. `convert.py` says what goes in and out, `tab
 primitives there are.
 """
 
-from defect_jax.onnx_graph.convert import to_onnx
-from defect_jax.onnx_graph.unsupported import Unsupported
+from defect_jax.deploy.onnx.convert import to_onnx
+from defect_jax.deploy.onnx.graph import Unsupported
 
 __all__ = ["Unsupported", "to_onnx"]

@@ -1,21 +1,79 @@
-"""The order in which axes lie in the graph: what is kept, and what a change of it costs."""
+"""What a variable of a jaxpr is during conversion: numbers known by then, or a tensor of the graph.
 
-from collections.abc import Collection, Sequence
+A `Stored` tensor may have its axes in another order than JAX, because ONNX convolves channels first
+and JAX channels last. Shapes are always those of JAX; only `order` says how the tensor is stored,
+and a change of order is written where an operation needs it.
+"""
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 import numpy as np
+from jax.export import is_symbolic_dim
+from jax.extend.core import JaxprEqn
 
-from defect_jax.onnx_graph.dimensions import is_one
-from defect_jax.onnx_graph.graph import Graph
-from defect_jax.onnx_graph.values import Known, Order, Stored, Value
+from defect_jax.deploy.onnx.graph import Graph
+
+Dimension: TypeAlias = Any  # int, or a symbolic dimension of `jax.export`
+Shape: TypeAlias = tuple[Dimension, ...]
+Order: TypeAlias = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Known:
+    """Numbers known at conversion; they become an initializer where a node reads them."""
+
+    array: np.ndarray
+
+    @property
+    def shape(self) -> Shape:
+        return self.array.shape
+
+    @property
+    def dtype(self) -> np.dtype:
+        return self.array.dtype
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A tensor of the graph.
+
+    Attributes:
+        name: of the tensor.
+        shape: as JAX has it.
+        dtype: of JAX and of the tensor.
+        order: which of JAX's axes each axis of the tensor is: (0, 3, 1, 2) for `[b h w c]` that
+            is stored as `[b c h w]`.
+    """
+
+    name: str
+    shape: Shape
+    dtype: np.dtype
+    order: Order
+
+    def place(self, axis: int) -> int:
+        """Return which axis of the tensor is JAX's `axis`."""
+        return self.order.index(axis)
+
+
+Value: TypeAlias = Known | Stored
+# Writes the nodes of one equation and returns the values of its results.
+Writer: TypeAlias = Callable[[Graph, JaxprEqn, Sequence[Value]], list[Value]]
+
+
+def is_one(dimension: Dimension) -> bool:
+    """Return whether the size is known to be 1."""
+    return not is_symbolic_dim(dimension) and dimension == 1
 
 
 def as_jax(rank: int) -> Order:
-    """The order of JAX."""
+    """Return the order of JAX."""
     return tuple(range(rank))
 
 
 def common_order(values: Sequence[Value]) -> Order:
-    """The order in which an operation on all of them needs the fewest changes.
+    """Return the order in which an operation on all of the values needs the fewest changes.
 
     That of the value with the most axes longer than 1. Of several such one that JAX would store
     otherwise: it came out of a convolution, and its result may go into the next one.
@@ -39,7 +97,7 @@ def _longer_than_one(value: Stored) -> int:
 
 
 def in_order(graph: Graph, value: Value, order: Order) -> str:
-    """Name of a tensor with the value's numbers whose axes lie in `order`.
+    """Return the name of a tensor with the value's numbers and its axes in `order`.
 
     A scalar has none and is returned as it is. Changes are written once for each value and order.
     """
@@ -56,7 +114,7 @@ def in_order(graph: Graph, value: Value, order: Order) -> str:
 
 
 def stored(graph: Graph, value: Value) -> Stored:
-    """The value as a tensor of the graph, in the order in which it already lies."""
+    """Return the value as a tensor of the graph, in the order that it already has."""
     if isinstance(value, Stored):
         return value
     order = as_jax(len(value.shape))
@@ -64,7 +122,7 @@ def stored(graph: Graph, value: Value) -> Stored:
 
 
 def _reordered(graph: Graph, value: Stored, order: Order) -> str:
-    """Moves numbers only where axes longer than 1 change their order."""
+    """Move numbers only where axes longer than 1 change their order."""
     long = [axis for axis in order if not is_one(value.shape[axis])]
     if long != [axis for axis in value.order if axis in long]:
         return graph.node("Transpose", value.name, perm=[value.place(axis) for axis in order])
@@ -75,7 +133,7 @@ def _reordered(graph: Graph, value: Stored, order: Order) -> str:
 
 
 def without(order: Order, axes: Collection[int]) -> Order:
-    """The order that is left when axes go.
+    """Return the order that is left when axes go.
 
     >>> without((0, 3, 1, 2), [1, 2])
     (0, 1)
@@ -85,7 +143,7 @@ def without(order: Order, axes: Collection[int]) -> Order:
 
 
 def with_new(order: Order, axes: Collection[int]) -> Order:
-    """The order with new axes, each behind the axis that JAX has in front of it.
+    """Return the order with new axes, each behind the axis that JAX has in front of it.
 
     So a channels-first `[b h w c]` can be stacked behind h, and both be joined to one axis, while
     it stays channels first.

@@ -11,21 +11,15 @@ from collections.abc import Mapping, Sequence
 import jax
 from jax.export import is_symbolic_dim
 
-from defect_jax.onnx_graph.graph import Graph
-from defect_jax.onnx_graph.unsupported import Unsupported
-from defect_jax.onnx_graph.values import Dimension
+from defect_jax.deploy.onnx.graph import Graph, Unsupported
+from defect_jax.deploy.onnx.values import Dimension
 
 OPERATORS: dict[type[ast.operator], str] = {ast.Add: "Add", ast.Sub: "Sub", ast.Mult: "Mul"}
 FUNCTIONS = {"max": "Max", "min": "Min", "mod": "Mod"}  # Mod has the divisor's sign, as Python
 
 
-def is_one(dimension: Dimension) -> bool:
-    """Whether the size is known to be 1."""
-    return not is_symbolic_dim(dimension) and dimension == 1
-
-
 def declare(graph: Graph, arguments: Mapping[str, jax.ShapeDtypeStruct]) -> None:
-    """Makes the names in the arguments' shapes known to `size`.
+    """Make the names in the arguments' shapes known to `size`.
 
     A name is read off an axis whose size is the name alone, or a multiple of it such as `8*h`.
     """
@@ -40,7 +34,7 @@ def declare(graph: Graph, arguments: Mapping[str, jax.ShapeDtypeStruct]) -> None
 
 
 def size(graph: Graph, dimension: Dimension) -> str:
-    """Name of the size, an int64 vector of one number.
+    """Return the name of the size, an int64 vector of one number.
 
     Raises:
         Unsupported: no argument shows a name in it (`declare`).
@@ -51,14 +45,14 @@ def size(graph: Graph, dimension: Dimension) -> str:
 
 
 def vector(graph: Graph, dimensions: Sequence[Dimension]) -> str:
-    """Name of several sizes as one int64 vector."""
+    """Return the name of several sizes as one int64 vector."""
     if not any(is_symbolic_dim(dimension) for dimension in dimensions):
         return graph.integers(int(dimension) for dimension in dimensions)
     return graph.node("Concat", *(size(graph, each) for each in dimensions), axis=0)
 
 
 def _written(graph: Graph, term: ast.expr) -> str:
-    """Writes the nodes of a term, once."""
+    """Write the nodes of a term, once."""
     if isinstance(term, ast.Constant):
         return graph.integers([term.value])
     key = ("size", ast.unparse(term))
@@ -94,6 +88,6 @@ def _power(graph: Graph, base: str, exponent: int) -> str:
 
 
 def _floor_divided(graph: Graph, dividend: str, divisor: str) -> str:
-    """Rounds downwards where ONNX rounds towards zero."""
+    """Round downwards where ONNX rounds towards zero."""
     multiple = graph.node("Sub", dividend, graph.node("Mod", dividend, divisor))
     return graph.node("Div", multiple, divisor)

@@ -1,0 +1,1 @@
+"""What a trained network becomes outside of training: files that other programs run."""
