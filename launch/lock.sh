@@ -34,5 +34,6 @@ lock cpu --constraint "$all" pyproject.toml "$@"
 for extra in cuda12 cuda13 tpu cloud test; do
   lock "$extra" --constraint "$all" --extra "$extra" pyproject.toml "$@"
 done
-# What builds the one package that has no wheel (promise, which TFDS needs), and ours.
-lock build --constraint "$all" - "$@" <<<'setuptools>=77'
+# uv, which installs them all, and what builds ours and the one that has no wheel (promise, which
+# TFDS needs).
+lock build --constraint "$all" - "$@" <<<$'setuptools>=77\nuv>=0.9'
