@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
-# Writes launch/requirements-*.txt anew from pyproject.toml. Needs uv. Versions that still fit are
-# kept; arguments go to uv, so `launch/lock.sh --upgrade` takes the newest of everything and
-# `launch/lock.sh --upgrade-package jax` the newest jax.
+# Writes launch/requirements-*.txt anew from pyproject.toml, with the uv of .venv. Versions that
+# still fit are kept; arguments go to uv, so `launch/lock.sh --upgrade` takes the newest of
+# everything and `launch/lock.sh --upgrade-package jax` the newest jax.
 set -euo pipefail
 cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
+PATH="$PWD/.venv/bin:$PATH"
 
 # resolve FILE SOURCE ARGS…: one file for every platform and every Python from 3.11 on. Neither
 # addresses nor the command line (it may hold some) are written into it.

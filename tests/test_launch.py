@@ -80,6 +80,8 @@ def test_no_python_is_one_line_and_exit_2(checkout):
 
 def test_python_named_by_the_caller_is_taken_or_refused(checkout):
     assert start(checkout, "set_up.sh", "run", PYTHON=sys.executable).returncode == 0
+    (checkout.parent / "my_python").symlink_to(sys.executable)  # relative to where it is started
+    assert start(checkout, "set_up.sh", "run", PYTHON="./my_python").returncode == 0
     (checkout.parent / "bin" / "python3").symlink_to(sys.executable)
     result = start(checkout, "set_up.sh", "run", PYTHON="/no/such/python")
     assert result.returncode == 2
