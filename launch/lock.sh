@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
-# Writes launch/requirements-*.txt anew from pyproject.toml. Needs uv. Versions that still fit are
-# kept; arguments go to uv, so `launch/lock.sh --upgrade` takes the newest of everything and
-# `launch/lock.sh --upgrade-package jax` the newest jax.
+# Writes launch/requirements-*.txt anew from pyproject.toml, with the uv of .venv. Versions that
+# still fit are kept; arguments go to uv, so `launch/lock.sh --upgrade` takes the newest of
+# everything and `launch/lock.sh --upgrade-package jax` the newest jax.
 set -euo pipefail
 cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
+PATH="$PWD/.venv/bin:$PATH"
 
 # resolve FILE SOURCE ARGS…: one file for every platform and every Python from 3.11 on. Neither
 # addresses nor the command line (it may hold some) are written into it.
@@ -34,5 +35,6 @@ lock cpu --constraint "$all" pyproject.toml "$@"
 for extra in cuda12 cuda13 tpu cloud test; do
   lock "$extra" --constraint "$all" --extra "$extra" pyproject.toml "$@"
 done
-# What builds the one package that has no wheel (promise, which TFDS needs), and ours.
-lock build --constraint "$all" - "$@" <<<'setuptools>=77'
+# uv, which installs them all, and what builds ours and the one that has no wheel (promise, which
+# TFDS needs).
+lock build --constraint "$all" - "$@" <<<$'setuptools>=77\nuv>=0.9'

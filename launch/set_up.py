@@ -1,118 +1,85 @@
-"""Brings .venv up to date: `set_up.py run` to use the program, `set_up.py test` to test it as well.
+"""Bring .venv up to date: `run` to use the program, `test` to test it as well.
 
 DEFECT_JAX_EXTRAS=cloud adds what data and workdirs at gs:// and s3:// need.
 
-Needs the standard library alone; local.sh and test.sh call it. A stamp, written last, says what
-.venv was made from: without one that fits (never made, killed half-way, other pins, another Python,
-another accelerator, a moved checkout) everything is made anew. Nothing is mended in place, since
-pip takes a half-installed package for a whole one.
+set_up.sh calls this, with the standard library alone. pip installs the pinned uv, and uv the rest.
+A note in .venv, written last, says what .venv was made from. Without one (never made, killed
+half-way), and for another Python or place, .venv is made anew, since a half-installed package
+passes for a whole one. Other pins are installed in place.
 """
 
 import contextlib
 import fcntl
 import hashlib
+import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
+from launch.accelerator import find_accelerator
+
 ROOT = Path(__file__).resolve().parent.parent
-VENV = ROOT / ".venv"
-PYTHON = VENV / "bin" / "python"
-LOCK = VENV / "lock"
 EXTRAS = ("cloud",)
 DISK_GB = {"cpu": 1.4, "cuda12": 6.2, "cuda13": 5.1, "tpu": 1.6}  # of .venv, tests included
+# uv reads no settings of pip's. These choose the package index, and are handed on.
+FROM_PIP = {
+    "index-url": "UV_DEFAULT_INDEX",
+    "extra-index-url": "UV_INDEX",
+    "trusted-host": "UV_INSECURE_HOST",
+    "cert": "SSL_CERT_FILE",
+}
 
 
 def say(line: str) -> None:
     print(f"defect_jax: {line}", file=sys.stderr, flush=True)
 
 
-def wheels_for(answer: str) -> str:
-    """Chooses the wheels for the GPUs that nvidia-smi lists.
-
-    Args:
-        answer: A line `driver version, compute capability` a GPU, such as `580.65.06, 9.0`.
-
-    Returns:
-        cuda13 for driver 580 or later and compute capability 7.5 or higher, cuda12 for driver 525
-        or later and 5.2 or higher, else cpu: what jax asks for. The least capable GPU decides.
-    """
-    gpus = re.findall(r"^\s*(\d+)[\d.]*\s*,\s*(\d+)\.(\d+)\s*$", answer, re.MULTILINE)
-    if not gpus:
-        return "cpu"
-    driver = min(int(major) for major, _, _ in gpus)
-    capability = min((int(major), int(minor)) for _, major, minor in gpus)
-    if driver >= 580 and capability >= (7, 5):
-        return "cuda13"
-    if driver >= 525 and capability >= (5, 2):
-        return "cuda12"
-    say(f"NVIDIA driver {driver} or GPU {capability[0]}.{capability[1]} too old for jax: CPU only")
-    return "cpu"
-
-
-def ask_nvidia() -> str:
-    query = ["nvidia-smi", "--query-gpu=driver_version,compute_cap", "--format=csv,noheader"]
-    try:
-        return subprocess.run(query, capture_output=True, text=True, timeout=60, check=True).stdout
-    except (OSError, subprocess.SubprocessError):
-        return ""
-
-
-def has_tpu() -> bool:
-    # Google's network cards have its PCI vendor number too, and other makers' devices such files.
-    files = [*Path("/dev").glob("accel[0-9]*"), *Path("/dev/vfio").glob("[0-9]*")]
-    vendors = Path("/sys/bus/pci/devices").glob("*/vendor")
-    return bool(files) and any(file.read_text().strip() == "0x1ae0" for file in vendors)
-
-
-def find_accelerator() -> str:
-    if sys.platform != "linux":
-        return "cpu"
-    found = wheels_for(ask_nvidia())
-    return "tpu" if found == "cpu" and has_tpu() else found
-
-
 def requirements(name: str) -> Path:
     return ROOT / "launch" / f"requirements-{name}.txt"
 
 
-def fingerprint(accelerator: str) -> str:
-    """Says what .venv is made from, as one line."""
-    digest = hashlib.sha256(f"{ROOT}\n{sys._base_executable}\n{sys.version}".encode())
-    for name in ("build", accelerator, *EXTRAS, "test"):
-        digest.update(requirements(name).read_bytes())
-    return f"{accelerator} {sys.version.split()[0]} {digest.hexdigest()}"
+def note() -> Path:
+    return ROOT / ".venv" / "made-from.json"
 
 
-def stamp(purpose: str) -> Path:
-    return VENV / f"ready-to-{purpose}"
+def made_by() -> str:
+    return f"{sys._base_executable} {sys.version} in {ROOT}"
 
 
-def is_ready(purpose: str, accelerator: str) -> bool:
+def read_note() -> dict[str, str]:
+    """Return the digest of each requirement file in .venv; none where .venv has to be made anew."""
     try:
-        made_from = stamp(purpose).read_text()
-    except OSError:
-        return False
-    # Wheels for an accelerator serve a machine without one too: a login node must not take .venv
-    # away from the compute nodes that share the checkout.
-    fitting = list(DISK_GB) if accelerator == "cpu" else [accelerator]
-    return any(made_from == fingerprint(name) for name in fitting)
+        written = json.loads(note().read_text())
+    except (OSError, ValueError):
+        return {}
+    return written["requirements"] if written["made_by"] == made_by() else {}
+
+
+def wanted(accelerator: str, extras: Collection[str], made: Collection[str]) -> dict[str, str]:
+    """Return what `read_note` has to return. What .venv has, it keeps.
+
+    Wheels for an accelerator serve a machine without one too: a login node must not take .venv away
+    from the compute nodes that share the checkout.
+    """
+    if accelerator == "cpu":
+        accelerator = next((name for name in made if name in DISK_GB), "cpu")
+    kept = [name for name in ("test", *EXTRAS) if name in extras or name in made]
+    names = [accelerator, *kept, "build"]
+    return {name: hashlib.sha256(requirements(name).read_bytes()).hexdigest() for name in names}
 
 
 @contextlib.contextmanager
 def locked() -> Iterator[int]:
-    """Holds the lock on .venv; gives the descriptor to hand on to every child that writes there.
+    """Hold the lock on .venv; give the descriptor to hand on to every child that writes there.
 
-    The lock is free when its last holder has ended, so that a pip that outlived a killed set-up is
-    waited for, not raced.
+    The lock is free when its last holder has ended, so that an installation that outlived a killed
+    set-up is waited for, not raced.
     """
-    VENV.mkdir(exist_ok=True)
-    with LOCK.open("w") as file:
+    with (ROOT / ".venv.lock").open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -123,85 +90,66 @@ def locked() -> Iterator[int]:
         yield file.fileno()
 
 
-def clear() -> None:
-    for path in VENV.iterdir():
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
-        elif path != LOCK:
-            path.unlink()
+def settings_for_uv(python: str | Path) -> dict[str, str]:
+    """Translate the settings of the pip of that Python; its environment overrides its files."""
+    listing = subprocess.check_output([python, "-m", "pip", "config", "list"], text=True)
+    lines = sorted(listing.splitlines(), key=lambda line: line.startswith(":env:"))
+    found = dict(re.findall(r"""^[^.]*\.([\w-]+)=['"](.*)['"]$""", "\n".join(lines), re.MULTILINE))
+    return {
+        name: found[option].replace(r"\n", " ").strip()
+        for option, name in FROM_PIP.items()
+        if option in found
+    }
 
 
-def run(lock: int, *command: str | Path) -> None:
-    subprocess.run(command, check=True, pass_fds=[lock], stdin=subprocess.DEVNULL)
+def run(lock: int, *command: str | Path, **settings: str) -> None:
+    environment = settings | os.environ  # the caller's own settings for uv come first
+    subprocess.run(command, check=True, env=environment, pass_fds=[lock], stdin=subprocess.DEVNULL)
 
 
-def install(lock: int, *arguments: str | Path) -> None:
-    # No build isolation: pip would fetch the newest setuptools, unpinned, to build promise, the one
-    # package without a wheel. No compiling: all is compiled at the end, on all cores.
-    options = ["--quiet", "--no-deps", "--no-build-isolation", "--use-pep517", "--no-compile"]
-    run(lock, PYTHON, "-m", "pip", "install", *options, *arguments)
+def install(lock: int, names: Collection[str], anew: bool) -> None:
+    venv = ROOT / ".venv"
+    python, uv, build = venv / "bin" / "python", venv / "bin" / "uv", requirements("build")
+    if anew:
+        version, disk_gb = sys.version.split()[0], next(DISK_GB[n] for n in names if n in DISK_GB)
+        say(f"making .venv with Python {version} ({disk_gb} GB)")
+        run(lock, sys._base_executable, "-m", "venv", "--clear", venv)
+    say(f"installing the pinned packages for {', '.join(names)} (this can take a minute or more)")
+    pinned = ["--quiet", "--require-hashes", "--only-binary=:all:", "-r", build]
+    run(lock, python, "-m", "pip", "install", *pinned)
+    settings = settings_for_uv(python)
+    # promise, the one package without a wheel, and ours are built by the pinned setuptools.
+    options = ["--quiet", "--python", python, "--build-constraint", build, "--compile-bytecode"]
+    files = [requirements(name) for name in names]
+    run(lock, uv, "pip", "sync", *options, "--require-hashes", *files, **settings)
+    run(lock, uv, "pip", "install", *options, "--no-deps", "--editable", ROOT, **settings)
 
 
-def install_pinned(lock: int, names: Sequence[str]) -> None:
-    files = [argument for name in names for argument in ("-r", requirements(name))]
-    install(lock, "--require-hashes", *files)
-
-
-def make(lock: int, purposes: Sequence[str], accelerator: str) -> None:
-    """Makes .venv anew, or adds what is missing to a whole one."""
-    start = time.monotonic()
-    made_from = fingerprint(accelerator)
-    if is_ready("run", accelerator):
-        made_from = stamp("run").read_text()
-        missing = [name for name in purposes if not is_ready(name, accelerator)]
-        say(f"adding the {' and '.join(missing)} requirements to .venv")
-        stamp("run").unlink()
-        install_pinned(lock, missing)
-    else:
-        python = sys.version.split()[0]
-        say(f"making .venv with Python {python} for {accelerator} ({DISK_GB[accelerator]} GB)")
-        clear()
-        run(lock, sys._base_executable, "-m", "venv", VENV)
-        say("installing the pinned packages (this can take a minute or more)")
-        install_pinned(lock, ["build"])
-        install_pinned(lock, [accelerator, *purposes[1:]])
-        install(lock, "--editable", ROOT)
-    say("compiling them to bytecode")
-    with contextlib.suppress(subprocess.CalledProcessError):  # some files are for other Pythons
-        run(lock, PYTHON, "-m", "compileall", "-qq", "-j", "0", VENV / "lib")
-    for name in purposes:
-        unfinished = stamp(name).with_suffix(".tmp")
-        unfinished.write_text(made_from)
-        unfinished.replace(stamp(name))
-    say(f".venv is ready after {time.monotonic() - start:.0f} s")
-
-
-def wanted(purpose: str) -> list[str]:
-    """All that .venv must be ready for; "run" comes first."""
-    extras = os.environ.get("DEFECT_JAX_EXTRAS", "").replace(",", " ").split()
-    unknown = [name for name in extras if name not in EXTRAS]
-    if unknown:
-        raise ValueError(f"DEFECT_JAX_EXTRAS: {unknown[0]} is none of {', '.join(EXTRAS)}")
-    return ["run", *(["test"] if purpose == "test" else []), *dict.fromkeys(extras)]
+def bring_up_to_date(accelerator: str, extras: Collection[str]) -> None:
+    made = read_note()
+    if made == wanted(accelerator, extras, made):
+        return  # without the lock, since the checkout may be read-only
+    with locked() as lock:
+        made = read_note()
+        files = wanted(accelerator, extras, made)
+        if made == files:
+            return  # made while we waited
+        start = time.monotonic()
+        note().unlink(missing_ok=True)
+        install(lock, files, anew=not made)
+        unfinished = note().with_suffix(".tmp")
+        unfinished.write_text(json.dumps({"made_by": made_by(), "requirements": files}, indent=2))
+        unfinished.replace(note())
+        say(f".venv is ready after {time.monotonic() - start:.0f} s")
 
 
 def main(purpose: str) -> int:
-    try:
-        purposes = wanted(purpose)
-    except ValueError as error:
-        say(str(error))
+    extras = os.environ.get("DEFECT_JAX_EXTRAS", "").replace(",", " ").split()
+    if unknown := [name for name in extras if name not in EXTRAS]:
+        say(f"DEFECT_JAX_EXTRAS: {unknown[0]} is none of {', '.join(EXTRAS)}")
         return 2
-    accelerator = find_accelerator()
-
-    def whole() -> bool:
-        return all(is_ready(name, accelerator) for name in purposes)
-
-    if whole():
-        return 0
     try:
-        with locked() as lock:
-            if not whole():  # else made while we waited
-                make(lock, purposes, accelerator)
+        bring_up_to_date(find_accelerator(), [*extras, "test"] if purpose == "test" else extras)
     except subprocess.CalledProcessError:
         say("set-up failed, see the message above: mend that and start again")
         return 2

@@ -1,4 +1,5 @@
 import fcntl
+import json
 import os
 import re
 import subprocess
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from launch import set_up
+from launch import accelerator, set_up
 
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPTS = sorted([*(ROOT / "launch").glob("*.sh"), ROOT / ".ci" / "run"])
@@ -79,6 +80,8 @@ def test_no_python_is_one_line_and_exit_2(checkout):
 
 def test_python_named_by_the_caller_is_taken_or_refused(checkout):
     assert start(checkout, "set_up.sh", "run", PYTHON=sys.executable).returncode == 0
+    (checkout.parent / "my_python").symlink_to(sys.executable)  # relative to where it is started
+    assert start(checkout, "set_up.sh", "run", PYTHON="./my_python").returncode == 0
     (checkout.parent / "bin" / "python3").symlink_to(sys.executable)
     result = start(checkout, "set_up.sh", "run", PYTHON="/no/such/python")
     assert result.returncode == 2
@@ -123,7 +126,7 @@ def test_failed_set_up_ends_the_start(checkout, script):
     assert (result.returncode, result.stdout) == (2, "")
 
 
-# Choosing what to install, and knowing whether it is there.
+# Choosing the wheels.
 
 
 @pytest.mark.parametrize(
@@ -142,21 +145,24 @@ def test_failed_set_up_ends_the_start(checkout, script):
     ],
 )
 def test_wheels_follow_driver_and_gpu(answer, wheels):
-    assert set_up.wheels_for(answer) == wheels
+    assert accelerator.wheels_for(answer) == wheels
 
 
 def test_too_old_driver_is_said(capsys):
-    set_up.wheels_for("470.256.02, 8.6")
+    accelerator.wheels_for("470.256.02, 8.6")
     assert "NVIDIA driver 470" in capsys.readouterr().err
 
 
 def test_missing_nvidia_smi_means_no_gpu(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert set_up.ask_nvidia() == ""
+    assert accelerator.ask_nvidia() == ""
     write_script(tmp_path / "nvidia-smi", "echo no devices were found; exit 6")
-    assert set_up.ask_nvidia() == ""
+    assert accelerator.ask_nvidia() == ""
     write_script(tmp_path / "nvidia-smi", "echo 580.65.06, 9.0")
-    assert set_up.ask_nvidia() == "580.65.06, 9.0\n"
+    assert accelerator.ask_nvidia() == "580.65.06, 9.0\n"
+
+
+# Knowing whether .venv is there, and making it.
 
 
 @pytest.fixture
@@ -164,8 +170,7 @@ def folder(tmp_path, monkeypatch):
     """Points set_up at a checkout of its own, with short requirements."""
     (tmp_path / "launch").mkdir()
     monkeypatch.setattr(set_up, "ROOT", tmp_path)
-    monkeypatch.setattr(set_up, "VENV", tmp_path / ".venv")
-    monkeypatch.setattr(set_up, "LOCK", tmp_path / ".venv" / "lock")
+    monkeypatch.setattr(set_up, "find_accelerator", lambda: "cpu")
     monkeypatch.delenv("DEFECT_JAX_EXTRAS", raising=False)
     for name in ("build", "cpu", "cuda12", "cuda13", "tpu", "cloud", "test"):
         set_up.requirements(name).write_text(f"{name}==1\n")
@@ -174,40 +179,53 @@ def folder(tmp_path, monkeypatch):
 
 @pytest.fixture
 def commands(folder, monkeypatch):
-    """Records what set_up would run instead of running it, and whether it is stamped by then."""
+    """Records what set_up would run instead of running it; there must be no note by then."""
     recorded = []
 
-    def record(lock, *command):
-        ready = [purpose for purpose in ("run", "test") if set_up.stamp(purpose).exists()]
-        recorded.append((" ".join(map(str, command)), ready))
+    def record(lock, *command, **settings):
+        assert not set_up.note().exists()  # killed here, all would be made anew
+        (set_up.ROOT / ".venv").mkdir(exist_ok=True)
+        words = [f"{name}={value}" for name, value in settings.items()] + [*map(str, command)]
+        recorded.append(" ".join(words).replace(str(set_up.ROOT), "ROOT"))
 
     monkeypatch.setattr(set_up, "run", record)
-    monkeypatch.setattr(set_up, "find_accelerator", lambda: "cpu")
+    settings = {"UV_DEFAULT_INDEX": "https://index.example"}
+    monkeypatch.setattr(set_up, "settings_for_uv", lambda python: settings)
     return recorded
 
 
 def test_fresh_checkout_is_set_up_once(folder, commands):
     assert set_up.main("run") == 0
-    text = "\n".join(command for command, _ in commands)
-    assert re.search(
-        "-m venv.*requirements-build.*requirements-cpu.*--editable.*compileall", text, re.DOTALL
-    )
-    assert "requirements-test" not in text
-    assert all(ready == [] for _, ready in commands)  # stamped after the last command
+    python, build = "ROOT/.venv/bin/python", "ROOT/launch/requirements-build.txt"
+    options = f"--quiet --python {python} --build-constraint {build} --compile-bytecode"
+    index = "UV_DEFAULT_INDEX=https://index.example"
+    assert commands == [
+        f"{sys._base_executable} -m venv --clear ROOT/.venv",
+        f"{python} -m pip install --quiet --require-hashes --only-binary=:all: -r {build}",
+        f"{index} ROOT/.venv/bin/uv pip sync {options} --require-hashes "
+        f"ROOT/launch/requirements-cpu.txt {build}",
+        f"{index} ROOT/.venv/bin/uv pip install {options} --no-deps --editable ROOT",
+    ]
     commands.clear()
     assert set_up.main("run") == 0
     assert commands == []
+
+
+def synced(commands):
+    """Names the requirement files that uv was last given, and whether .venv was kept."""
+    sync = [command for command in commands if " sync " in command][-1]
+    names = re.findall("requirements-([a-z0-9]*)", sync.partition("--require-hashes")[2])
+    return names, not any("-m venv" in command for command in commands)
 
 
 def test_test_requirements_are_added_to_a_whole_one(folder, commands):
     set_up.main("run")
     commands.clear()
     assert set_up.main("test") == 0
-    text = "\n".join(command for command, _ in commands)
-    assert "requirements-test" in text
-    assert "-m venv" not in text
-    assert all(ready == [] for _, ready in commands)  # killed here, it would be made anew
-    assert set_up.is_ready("run", "cpu") and set_up.is_ready("test", "cpu")
+    assert synced(commands) == (["cpu", "test", "build"], True)
+    commands.clear()
+    assert set_up.main("run") == set_up.main("test") == 0
+    assert commands == []
 
 
 def test_the_cloud_extra_is_added_to_a_whole_one_and_stays(folder, commands, monkeypatch):
@@ -215,10 +233,7 @@ def test_the_cloud_extra_is_added_to_a_whole_one_and_stays(folder, commands, mon
     monkeypatch.setenv("DEFECT_JAX_EXTRAS", "cloud")
     commands.clear()
     assert set_up.main("run") == 0
-    text = "\n".join(command for command, _ in commands)
-    assert "requirements-cloud" in text
-    assert "-m venv" not in text and "requirements-test" not in text
-    assert all("run" not in ready for _, ready in commands)  # killed here, it would be made anew
+    assert synced(commands) == (["cpu", "test", "cloud", "build"], True)
     monkeypatch.delenv("DEFECT_JAX_EXTRAS")
     commands.clear()
     assert set_up.main("test") == set_up.main("run") == 0
@@ -228,9 +243,8 @@ def test_the_cloud_extra_is_added_to_a_whole_one_and_stays(folder, commands, mon
 def test_a_fresh_one_gets_the_cloud_extra_at_once(folder, commands, monkeypatch):
     monkeypatch.setenv("DEFECT_JAX_EXTRAS", "cloud")
     assert set_up.main("test") == 0
-    (install,) = [command for command, _ in commands if "requirements-cpu" in command]
-    assert "requirements-test" in install and "requirements-cloud" in install
-    assert all(set_up.is_ready(name, "cpu") for name in ("run", "test", "cloud"))
+    assert synced(commands) == (["cpu", "test", "cloud", "build"], False)
+    assert set(set_up.read_note()) == {"cpu", "test", "cloud", "build"}
 
 
 def test_an_unknown_extra_is_one_line(folder, commands, monkeypatch, capsys):
@@ -240,78 +254,190 @@ def test_an_unknown_extra_is_one_line(folder, commands, monkeypatch, capsys):
     assert commands == []
 
 
-def test_half_made_one_is_made_anew(folder, commands, monkeypatch):
-    left_over = folder / ".venv" / "lib" / "half.py"
-    left_over.parent.mkdir(parents=True)
-    left_over.touch()
-    (folder / ".venv" / "lib64").symlink_to("lib")
-    assert set_up.main("test") == 0
-    assert not left_over.exists()
-    assert "-m venv" in commands[0][0]
+@pytest.mark.parametrize("note", [None, "", '{"made_by"'])
+def test_half_made_one_is_made_anew(folder, commands, note):
+    (folder / ".venv").mkdir()
+    if note is not None:
+        set_up.note().write_text(note)
+    assert set_up.main("run") == 0
+    assert synced(commands) == (["cpu", "build"], False)
 
 
 @pytest.mark.parametrize("name", ["build", "cpu", "cloud", "test"])
-def test_other_pins_make_it_stale(folder, commands, name):
+def test_other_pins_are_installed_in_place(folder, commands, monkeypatch, name):
+    monkeypatch.setenv("DEFECT_JAX_EXTRAS", "cloud")
     set_up.main("test")
     set_up.requirements(name).write_text("other==2\n")
-    assert not set_up.is_ready("run", "cpu") and not set_up.is_ready("test", "cpu")
+    monkeypatch.delenv("DEFECT_JAX_EXTRAS")
+    commands.clear()
+    assert set_up.main("run") == 0
+    assert synced(commands) == (["cpu", "test", "cloud", "build"], True)
 
 
-def test_other_python_place_or_accelerator_make_it_stale(folder, commands, monkeypatch):
+def test_other_python_or_place_makes_it_anew(folder, commands, monkeypatch):
     set_up.main("run")
-    assert not set_up.is_ready("run", "cuda13")
     with monkeypatch.context() as patch:
         patch.setattr(sys, "version", "3.99.0 (main)")
-        assert not set_up.is_ready("run", "cpu")
+        assert set_up.read_note() == {}
     with monkeypatch.context() as patch:
         patch.setattr(sys, "_base_executable", "/elsewhere/python3")
-        assert not set_up.is_ready("run", "cpu")
-    assert set_up.is_ready("run", "cpu")
+        assert set_up.read_note() == {}
+    assert set(set_up.read_note()) == {"cpu", "build"}
     moved = folder.rename(folder.with_name("moved"))
     monkeypatch.setattr(set_up, "ROOT", moved)
-    monkeypatch.setattr(set_up, "VENV", moved / ".venv")
-    assert not set_up.is_ready("run", "cpu")
+    assert set_up.read_note() == {}
+    commands.clear()
+    assert set_up.main("run") == 0
+    assert synced(commands) == (["cpu", "build"], False)
 
 
 def test_accelerator_wheels_serve_a_machine_without_one(folder, commands, monkeypatch):
-    monkeypatch.setattr(set_up, "find_accelerator", lambda: "cuda12")
+    found = ["cuda12"]
+    monkeypatch.setattr(set_up, "find_accelerator", lambda: found[0])
     set_up.main("run")
-    assert set_up.is_ready("run", "cpu")
-    assert not set_up.is_ready("run", "cuda13")
-    monkeypatch.setattr(set_up, "find_accelerator", lambda: "cpu")
-    set_up.main("test")  # must leave it one for cuda12
-    assert set_up.is_ready("test", "cuda12")
+    found[0] = "cpu"
+    commands.clear()
+    set_up.main("run")
+    assert commands == []
+    set_up.main("test")
+    assert synced(commands) == (["cuda12", "test", "build"], True)
+    found[0] = "cuda13"
+    set_up.main("run")
+    assert synced(commands)[0] == ["cuda13", "test", "build"]
 
 
 @pytest.mark.parametrize(
     "error, code",
     [
-        (subprocess.CalledProcessError(1, "pip"), 2),
+        (subprocess.CalledProcessError(1, "uv"), 2),
         (OSError(28, "No space left on device"), 2),
         (KeyboardInterrupt(), 130),
     ],
 )
 def test_failure_is_one_line_and_leaves_nothing_ready(folder, monkeypatch, capsys, error, code):
-    def fail(lock, *command):
+    def fail(lock, *command, **settings):
         if "--editable" in command:
             raise error
 
     monkeypatch.setattr(set_up, "run", fail)
-    monkeypatch.setattr(set_up, "find_accelerator", lambda: "cpu")
+    monkeypatch.setattr(set_up, "settings_for_uv", lambda python: {})
     assert set_up.main("run") == code
     assert capsys.readouterr().err.splitlines()[-1].startswith("defect_jax: set-up ")
-    assert not set_up.is_ready("run", "cpu")
+    assert not set_up.note().exists()
 
 
 def test_second_set_up_waits_for_the_first_and_uses_it(folder, commands, capsys):
     (folder / ".venv").mkdir()
-    with set_up.LOCK.open("w") as first:
-        fcntl.flock(first, fcntl.LOCK_EX)
+    with set_up.locked():
         second = threading.Thread(target=set_up.main, args=["run"])
         second.start()
         while "waiting" not in capsys.readouterr().err:
             time.sleep(0.01)
-        set_up.stamp("run").write_text(set_up.fingerprint("cpu"))
+        note = {"made_by": set_up.made_by(), "requirements": set_up.wanted("cpu", [], [])}
+        set_up.note().write_text(json.dumps(note))
     second.join(timeout=60)
     assert not second.is_alive()
     assert commands == []
+
+
+def test_lock_is_held_by_what_a_killed_set_up_left(folder):
+    with set_up.locked() as lock:
+        left = subprocess.Popen(["sleep", "60"], pass_fds=[lock])
+    with (folder / ".venv.lock").open("w") as file:
+        with pytest.raises(BlockingIOError):
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        left.kill()
+        left.wait()
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+# The package index.
+
+
+def test_index_of_pip_is_handed_on_to_uv(folder, monkeypatch):
+    file = folder / "pip.conf"
+    file.write_text(
+        "[global]\nindex-url = https://global.example\ncert = /etc/ca.pem\n"
+        "extra-index-url =\n  https://a.example\n  https://b.example\n"
+        "[install]\nindex-url = https://install.example\n"
+    )
+    for name in [name for name in os.environ if name.startswith("PIP_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("PIP_CONFIG_FILE", str(file))
+    settings = {
+        "UV_DEFAULT_INDEX": "https://install.example",
+        "UV_INDEX": "https://a.example https://b.example",
+        "SSL_CERT_FILE": "/etc/ca.pem",
+    }
+    assert set_up.settings_for_uv(sys.executable) == settings
+    settings["UV_DEFAULT_INDEX"] = "https://user:it's@index.example/simple?a=b"
+    monkeypatch.setenv("PIP_INDEX_URL", settings["UV_DEFAULT_INDEX"])
+    assert set_up.settings_for_uv(sys.executable) == settings
+
+
+def test_settings_of_uv_come_before_those_of_pip(folder, monkeypatch, capfd):
+    show = [sys.executable, "-c", "import os; print(os.environ['UV_DEFAULT_INDEX'])"]
+    with set_up.locked() as lock:
+        set_up.run(lock, *show, UV_DEFAULT_INDEX="pip's")
+        monkeypatch.setenv("UV_DEFAULT_INDEX", "mine")
+        set_up.run(lock, *show, UV_DEFAULT_INDEX="pip's")
+    assert capfd.readouterr().out == "pip's\nmine\n"
+
+
+SHOW_SETTINGS = """import os
+print(*sorted(name for name in os.environ if name.startswith(("PIP_", "PYTHON", "UV_"))))"""
+
+
+def test_settings_that_would_install_elsewhere_are_dropped(checkout):
+    (checkout / "launch" / "set_up.py").write_text(SHOW_SETTINGS)
+    (checkout.parent / "bin" / "python3").symlink_to(sys.executable)
+    names = ["PIP_TARGET", "PIP_CONSTRAINT", "PYTHONPATH", "PYTHONSAFEPATH", "UV_PYTHON"]
+    names += ["UV_SYSTEM_PYTHON", "UV_NO_VERIFY_HASHES", "UV_NO_BUILD", "PIP_INDEX_URL", "UV_INDEX"]
+    result = start(checkout, "set_up.sh", "run", **dict.fromkeys(names, "1"))
+    kept = ["PIP_INDEX_URL", "UV_INDEX"]
+    ours = ["PIP_DISABLE_PIP_VERSION_CHECK", "PIP_NO_INPUT", "PIP_USER", "UV_INDEX_STRATEGY"]
+    assert result.stdout.split() == sorted(kept + ours)
+
+
+@pytest.mark.heavy
+def test_real_set_up_from_hashed_pins(checkout):
+    """Makes a real .venv of few packages: promise, which has no wheel, is built with our pins."""
+    launch = checkout / "launch"
+    for name in ("set_up.py", "accelerator.py", "requirements-build.txt"):
+        (launch / name).write_bytes((ROOT / "launch" / name).read_bytes())
+    pins = re.findall(
+        r"^(?:promise|six)==(?:.*\\\n)*.*\n",
+        (ROOT / "launch" / "requirements-cpu.txt").read_text(),
+        re.MULTILINE,
+    )
+    wrong = [re.sub("sha256:.{8}", "sha256:00000000", pin) for pin in pins]
+
+    def pin(*texts):
+        for name in ("cpu", "cuda12", "cuda13", "tpu"):
+            (launch / f"requirements-{name}.txt").write_text("".join(texts))
+
+    (checkout / "pyproject.toml").write_text('[project]\nname = "defect_jax"\nversion = "1"\n')
+
+    def set_up_here():
+        command = [launch / "set_up.sh", "run"]
+        environment = os.environ | {"PYTHON": sys.executable, "PYTHONPATH": "/elsewhere"}
+        return subprocess.run(command, env=environment, capture_output=True, text=True)
+
+    def installed():
+        command = [checkout / ".venv" / "bin" / "python", "-m", "pip", "list", "--format=freeze"]
+        answer = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        return {line.partition("==")[0] for line in answer.splitlines()}
+
+    pin(wrong[0], pins[1])
+    result = set_up_here()
+    assert result.returncode == 2
+    assert "ash mismatch" in result.stderr
+    assert result.stderr.endswith("see the message above: mend that and start again\n")
+    pin(*pins)
+    result = set_up_here()
+    assert result.returncode == 0, result.stderr
+    assert installed() == {"defect_jax", "pip", "promise", "setuptools", "six", "uv"}
+    assert list((checkout / ".venv").rglob("six.*.pyc"))
+    pin(pins[1])  # in place
+    assert set_up_here().returncode == 0
+    assert installed() == {"defect_jax", "pip", "setuptools", "six", "uv"}
