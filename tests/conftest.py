@@ -3,6 +3,7 @@
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
 
 import hypothesis
 import pytest
@@ -21,6 +22,7 @@ os.environ["XLA_FLAGS"] = f"{AS_USERS_DO} {QUICKLY}"
 
 import jax  # noqa: E402
 from absl import flags  # noqa: E402
+from programs import Forks  # noqa: E402
 
 collect_ignore = ["references"]  # scripts that left reference values, and need other frameworks
 
@@ -32,6 +34,14 @@ flags.FLAGS.mark_as_parsed()  # grain reads absl flags in worker prefetch
 # A deadline fails a test because the machine was busy: speed is measured in benchmarks/.
 hypothesis.settings.register_profile("untimed", deadline=None)
 hypothesis.settings.load_profile("untimed")
+
+
+@pytest.fixture(scope="session")
+def forked(tmp_path_factory) -> Iterator[Forks]:
+    """Runs programs without waiting for the imports of libraries."""
+    forks = Forks(tmp_path_factory.mktemp("forked"))
+    yield forks
+    forks.close()
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
