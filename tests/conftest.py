@@ -32,8 +32,10 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 flags.FLAGS.mark_as_parsed()  # grain reads absl flags in worker prefetch
 
 # A deadline fails a test because the machine was busy: speed is measured in benchmarks/.
-hypothesis.settings.register_profile("untimed", deadline=None)
-hypothesis.settings.load_profile("untimed")
+# More examples: launch/test.sh --hypothesis-profile=thorough
+hypothesis.settings.register_profile("ci", deadline=None, max_examples=60)
+hypothesis.settings.register_profile("thorough", deadline=None, max_examples=300)
+hypothesis.settings.load_profile("ci")
 
 
 @pytest.fixture(scope="session")

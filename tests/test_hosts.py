@@ -11,6 +11,7 @@ import time
 
 import numpy as np
 import pytest
+from programs import SMALL
 
 from defect_jax import cluster, supervisor
 from defect_jax.cluster import Given
@@ -33,7 +34,8 @@ def start(home, workdir, processes, *arguments):
     started = []
     for number in range(processes):
         command = [sys.executable, "-m", "defect_jax.main", "--config=configs/synthetic.py:debug"]
-        command += [f"--workdir={workdir}", f"--config.data.data_dir={home / 'data'}", *arguments]
+        command += [f"--workdir={workdir}", f"--config.data.data_dir={home / 'data'}", *SMALL]
+        command += arguments
         if processes > 1:
             command += [f"--coordinator_address=127.0.0.1:{port}", f"--num_processes={processes}"]
             command += [f"--process_id={number}", f"--host_timeout_s={HOST_TIMEOUT_S}"]
@@ -91,6 +93,7 @@ def test_one_process_writes_and_speaks_for_all(pair):
     assert (workdir / "eval/report.html").exists()
 
 
+@pytest.mark.heavy
 def test_a_signal_to_one_has_all_save_the_same_step_and_one_process_goes_on(pair, home):
     workdir = home / "stopped"
     long = "--config.train.steps=100000"
@@ -110,7 +113,7 @@ def test_a_signal_to_one_has_all_save_the_same_step_and_one_process_goes_on(pair
     assert codes == [143] and f"going on from step {saved}" in said[0]
 
 
-@pytest.mark.parametrize("victim", [0, 1])
+@pytest.mark.parametrize("victim", [pytest.param(0, marks=pytest.mark.heavy), 1])
 def test_a_dead_host_is_named_and_ends_the_others(pair, home, victim):
     workdir = home / f"dead-{victim}"
     started = start(home, workdir, 2, "--config.train.steps=100000")
@@ -126,7 +129,7 @@ def test_a_dead_host_is_named_and_ends_the_others(pair, home, victim):
 
 
 def test_hosts_that_do_not_come_together_are_told_in_one_line():
-    lone = "from defect_jax import cluster; cluster.CONNECT_WITHIN_S = 3; "
+    lone = "from defect_jax import cluster; cluster.CONNECT_WITHIN_S = 1; "
     lone += f"cluster.join(cluster.Given('127.0.0.1:{free_port()}', 2, 0), 10)"
     result = subprocess.run([sys.executable, "-c", lone], cwd=ROOT, capture_output=True, text=True)
     assert result.returncode == supervisor.LOST
