@@ -1,5 +1,6 @@
 """Eight CPU devices, strict ranks, parsed flags and no time limits for every test."""
 
+import gc
 import os
 import shutil
 import tempfile
@@ -31,10 +32,13 @@ jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 flags.FLAGS.mark_as_parsed()  # grain reads absl flags in worker prefetch
 
-# A deadline fails a test because the machine was busy: speed is measured in benchmarks/.
-# More examples: launch/test.sh --hypothesis-profile=thorough
-hypothesis.settings.register_profile("ci", deadline=None, max_examples=60)
-hypothesis.settings.register_profile("thorough", deadline=None, max_examples=300)
+gc.set_threshold(50_000, 20, 50)  # tracing makes many objects: an eighth of the time went into it
+
+# A deadline, or a check of how long examples take to make, fails a test because the machine was
+# busy: speed is measured in benchmarks/. More: launch/test.sh --hypothesis-profile=thorough
+UNTIMED = {"deadline": None, "suppress_health_check": [hypothesis.HealthCheck.too_slow]}
+hypothesis.settings.register_profile("ci", **UNTIMED, max_examples=60)
+hypothesis.settings.register_profile("thorough", **UNTIMED, max_examples=300)
 hypothesis.settings.load_profile("ci")
 
 

@@ -7,6 +7,7 @@ Each line of stdin is a run as JSON: module, arguments, environment, and files f
 stderr. Each line of stdout is an exit code, as `subprocess` gives it. See programs.py.
 """
 
+import gc
 import json
 import os
 import runpy
@@ -63,5 +64,6 @@ def serve():
 
 if __name__ == "__main__":
     import_libraries()
+    gc.freeze()  # what is here is garbage in no fork
     if (asked := serve()) is not None:
         become(**asked)
