@@ -11,7 +11,7 @@ import time
 
 import numpy as np
 import pytest
-from programs import SMALL
+from programs import CONFIG, SMALL
 
 from defect_jax import cluster, supervisor
 from defect_jax.cluster import Given
@@ -27,15 +27,17 @@ def free_port():
         return probe.getsockname()[1]
 
 
+def training(home, workdir):
+    return CONFIG, *SMALL, f"--workdir={workdir}", f"--config.data.data_dir={home / 'data'}"
+
+
 def start(home, workdir, processes, *arguments):
     """The program as a user starts it on each of several hosts."""
     port = free_port()
     environment = os.environ | {"JAX_PLATFORMS": "cpu"}
     started = []
     for number in range(processes):
-        command = [sys.executable, "-m", "defect_jax.main", "--config=configs/synthetic.py:debug"]
-        command += [f"--workdir={workdir}", f"--config.data.data_dir={home / 'data'}", *SMALL]
-        command += arguments
+        command = [sys.executable, "-m", "defect_jax.main", *training(home, workdir), *arguments]
         if processes > 1:
             command += [f"--coordinator_address=127.0.0.1:{port}", f"--num_processes={processes}"]
             command += [f"--process_id={number}", f"--host_timeout_s={HOST_TIMEOUT_S}"]
@@ -67,9 +69,10 @@ def home(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def pair(home):
+def pair(home, forked):
     """A run of two processes, after the same run of one."""
-    assert ends(start(home, home / "one", 1))[0] == [0]
+    alone = forked.run(*training(home, home / "one"))
+    assert alone.returncode == 0, alone.stderr
     codes, said = ends(start(home, home / "two", 2))
     assert codes == [0, 0], said
     return home / "two", said
