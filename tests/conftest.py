@@ -1,8 +1,10 @@
 """Eight CPU devices, strict ranks, parsed flags and no time limits for every test."""
 
+import gc
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
 
 import hypothesis
 import pytest
@@ -21,6 +23,7 @@ os.environ["XLA_FLAGS"] = f"{AS_USERS_DO} {QUICKLY}"
 
 import jax  # noqa: E402
 from absl import flags  # noqa: E402
+from programs import Forks  # noqa: E402
 
 collect_ignore = ["references"]  # scripts that left reference values, and need other frameworks
 
@@ -29,9 +32,22 @@ jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 flags.FLAGS.mark_as_parsed()  # grain reads absl flags in worker prefetch
 
-# A deadline fails a test because the machine was busy: speed is measured in benchmarks/.
-hypothesis.settings.register_profile("untimed", deadline=None)
-hypothesis.settings.load_profile("untimed")
+gc.set_threshold(50_000, 20, 50)  # tracing makes many objects: an eighth of the time went into it
+
+# A deadline, or a check of how long examples take to make, fails a test because the machine was
+# busy: speed is measured in benchmarks/. More: launch/test.sh --hypothesis-profile=thorough
+UNTIMED = {"deadline": None, "suppress_health_check": [hypothesis.HealthCheck.too_slow]}
+hypothesis.settings.register_profile("ci", **UNTIMED, max_examples=60)
+hypothesis.settings.register_profile("thorough", **UNTIMED, max_examples=300)
+hypothesis.settings.load_profile("ci")
+
+
+@pytest.fixture(scope="session")
+def forked(tmp_path_factory) -> Iterator[Forks]:
+    """Runs programs without waiting for the imports of libraries."""
+    forks = Forks(tmp_path_factory.mktemp("forked"))
+    yield forks
+    forks.close()
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from balance_problems import METHODS, combine, everything
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import optimize
 
@@ -92,7 +92,6 @@ def test_mgda_and_cagrad_of_more_tasks_as_scipy_has_it(tasks, seed):
     np.testing.assert_allclose(ours @ gradients, expected @ gradients, atol=2e-4)
 
 
-@settings(max_examples=100, deadline=None)
 @given(first=VECTORS, second=VECTORS)
 def test_mgda_is_never_longer_than_either_gradient_nor_against_it(first, second):
     result = np.float64(combined("mgda", [first, second]))
@@ -104,7 +103,6 @@ def test_mgda_is_never_longer_than_either_gradient_nor_against_it(first, second)
             assert result @ np.float64(gradient) >= bound
 
 
-@settings(max_examples=100, deadline=None)
 @given(first=VECTORS, second=VECTORS)
 def test_imtl_g_has_equal_projections_and_inverse_norms(first, second):
     lengths = np.linalg.norm([first, second], axis=1)

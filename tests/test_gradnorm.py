@@ -60,7 +60,6 @@ def test_a_task_that_lags_gains_weight():
     assert near > 1.0 > far
 
 
-@settings(max_examples=100, deadline=None)
 @given(
     proposed=st.lists(NUMBERS, min_size=2, max_size=6),
     floor=st.floats(0.0, 0.875, width=32),

@@ -11,6 +11,7 @@ import time
 
 import numpy as np
 import pytest
+from programs import CONFIG, SMALL
 
 from defect_jax import cluster, supervisor
 from defect_jax.cluster import Given
@@ -26,14 +27,17 @@ def free_port():
         return probe.getsockname()[1]
 
 
+def training(home, workdir):
+    return CONFIG, *SMALL, f"--workdir={workdir}", f"--config.data.data_dir={home / 'data'}"
+
+
 def start(home, workdir, processes, *arguments):
     """The program as a user starts it on each of several hosts."""
     port = free_port()
     environment = os.environ | {"JAX_PLATFORMS": "cpu"}
     started = []
     for number in range(processes):
-        command = [sys.executable, "-m", "defect_jax.main", "--config=configs/synthetic.py:debug"]
-        command += [f"--workdir={workdir}", f"--config.data.data_dir={home / 'data'}", *arguments]
+        command = [sys.executable, "-m", "defect_jax.main", *training(home, workdir), *arguments]
         if processes > 1:
             command += [f"--coordinator_address=127.0.0.1:{port}", f"--num_processes={processes}"]
             command += [f"--process_id={number}", f"--host_timeout_s={HOST_TIMEOUT_S}"]
@@ -65,9 +69,10 @@ def home(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def pair(home):
+def pair(home, forked):
     """A run of two processes, after the same run of one."""
-    assert ends(start(home, home / "one", 1))[0] == [0]
+    alone = forked.run(*training(home, home / "one"))
+    assert alone.returncode == 0, alone.stderr
     codes, said = ends(start(home, home / "two", 2))
     assert codes == [0, 0], said
     return home / "two", said
@@ -91,6 +96,7 @@ def test_one_process_writes_and_speaks_for_all(pair):
     assert (workdir / "eval/report.html").exists()
 
 
+@pytest.mark.heavy
 def test_a_signal_to_one_has_all_save_the_same_step_and_one_process_goes_on(pair, home):
     workdir = home / "stopped"
     long = "--config.train.steps=100000"
@@ -110,7 +116,7 @@ def test_a_signal_to_one_has_all_save_the_same_step_and_one_process_goes_on(pair
     assert codes == [143] and f"going on from step {saved}" in said[0]
 
 
-@pytest.mark.parametrize("victim", [0, 1])
+@pytest.mark.parametrize("victim", [pytest.param(0, marks=pytest.mark.heavy), 1])
 def test_a_dead_host_is_named_and_ends_the_others(pair, home, victim):
     workdir = home / f"dead-{victim}"
     started = start(home, workdir, 2, "--config.train.steps=100000")
@@ -126,7 +132,7 @@ def test_a_dead_host_is_named_and_ends_the_others(pair, home, victim):
 
 
 def test_hosts_that_do_not_come_together_are_told_in_one_line():
-    lone = "from defect_jax import cluster; cluster.CONNECT_WITHIN_S = 3; "
+    lone = "from defect_jax import cluster; cluster.CONNECT_WITHIN_S = 1; "
     lone += f"cluster.join(cluster.Given('127.0.0.1:{free_port()}', 2, 0), 10)"
     result = subprocess.run([sys.executable, "-c", lone], cwd=ROOT, capture_output=True, text=True)
     assert result.returncode == supervisor.LOST

@@ -3,7 +3,7 @@
 import jax
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
@@ -36,7 +36,6 @@ def pooled_iou(case):
     return counts.compute()["miou_pooled"]
 
 
-@settings(max_examples=60, deadline=None)
 @given(pixel_cases())
 def test_picture_counts_and_seg_miou_equal_sets_of_pixels(case):
     planes = zip(case["decided"], case["mask"], case["valid"], strict=True)
@@ -48,7 +47,6 @@ def test_picture_counts_and_seg_miou_equal_sets_of_pixels(case):
     assert picture_metrics(rows(case))["seg_miou"] == expected
 
 
-@settings(max_examples=60, deadline=None)
 @given(pixel_cases())
 def test_pooled_iou_is_the_mean_of_picture_ious_weighed_by_their_unions(case):
     pictures = rows(case)
@@ -57,7 +55,6 @@ def test_pooled_iou_is_the_mean_of_picture_ious_weighed_by_their_unions(case):
     assert pooled_iou(case) == (pytest.approx(weighed, abs=1e-12) if any(union_px) else None)
 
 
-@settings(max_examples=60, deadline=None)
 @given(pixel_cases(), st.integers(1, 50))
 def test_true_negatives_change_nothing_and_a_false_alarm_adds_a_zero(case, negatives):
     pictures = rows(case)

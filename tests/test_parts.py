@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from validation_pictures import options, pictures
 
@@ -67,7 +67,6 @@ def test_the_way_that_ranks_best_is_taken(shots, good, bad):
 PARTS = st.lists(st.tuples(st.integers(0, 1), SCORES), min_size=2, max_size=8)
 
 
-@settings(deadline=None, max_examples=60)
 @given(PARTS, st.sampled_from(list(SHOTS)), st.floats(0.05, 0.95), st.booleans())
 def test_causal_test_costs_no_mistake_and_saves_looks(rows, shots, threshold, may_accept):
     label = np.array([truth for truth, _ in rows])

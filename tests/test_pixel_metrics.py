@@ -43,7 +43,6 @@ def agree(ours, expected, tolerance):
         assert value is None or abs(ours[name] - value) <= tolerance, name
 
 
-@settings(max_examples=120, deadline=None)
 @given(pixel_cases())
 def test_ranking_equals_the_definitions_with_a_bin_as_a_tie_and_brackets_the_unbinned(case):
     histogram, _ = evaluated(case)
@@ -59,7 +58,6 @@ def test_ranking_equals_the_definitions_with_a_bin_as_a_tie_and_brackets_the_unb
             assert max(value, ours[name]) <= high + 1e-7, name
 
 
-@settings(max_examples=100, deadline=None)
 @given(pixel_cases())
 def test_decided_masks_equal_sets_of_pixels(case):
     _, counts = evaluated(case)
@@ -92,7 +90,6 @@ def test_aupro_equals_the_published_code(case):
     assert low - 1e-6 <= case["anomalib"] <= high + 1e-6
 
 
-@settings(max_examples=200, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), max_size=9))
 @example([(1, 0), (0, 2), (1, 0)])  # F1 of 2/3 both with the top alone and with everything
 def test_best_f1_bin_is_found_by_trying_all(bins):

@@ -95,7 +95,6 @@ def test_texture_has_the_correlation_of_its_grain():
     shot=st.integers(1, 1000),
     size=st.tuples(st.integers(64, 150), st.integers(64, 150)),
 )
-@settings(max_examples=60, deadline=None)
 def test_any_defective_shot_is_grey_and_its_mask_is_not_empty(
     kind, class_name, seed, number, shot, size
 ):

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from jax import export
 
@@ -18,7 +18,6 @@ TOLERANCE = 1e-6
 
 
 @given(st.integers(1, 400), st.integers(1, 64), st.integers(1, 32))
-@settings(max_examples=300)
 def test_a_side_has_the_tiles_that_the_loader_cuts(picture_px, tile_px, overlap_px):
     side = picture_px, max(tile_px, 2 * overlap_px), overlap_px
     expected, found = tiles.TileAxis(*side), TileAxis(*side)

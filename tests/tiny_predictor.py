@@ -21,6 +21,7 @@ RULE = DecisionRule(  # between the scores of the surfaces below, so that decisi
     min_area_px=2,
     temperature=1.5,
 )
+MADE: dict[tuple, Predictor] = {}  # by what was asked of `tiny_predictor`
 
 
 def tiny_config(**changes):
@@ -54,10 +55,17 @@ def tiny_network(config):
 
 
 def tiny_predictor(rule=RULE, batch_size=4, mesh=None, **changes):
-    """A predictor on the first device, or those of `mesh`."""
-    config = tiny_config(**changes)
-    network, ema = tiny_network(config)
-    return Predictor(network, config, ema, rule, mesh or one_device_mesh(), batch_size)
+    """A predictor on the first device, or those of `mesh`.
+
+    The same one for the same arguments, so that its programs are compiled once.
+    """
+    mesh = mesh or one_device_mesh()
+    asked = repr((rule, batch_size, sorted(changes.items()))), mesh
+    if asked not in MADE:
+        config = tiny_config(**changes)
+        network, ema = tiny_network(config)
+        MADE[asked] = Predictor(network, config, ema, rule, mesh, batch_size)
+    return MADE[asked]
 
 
 def surface(height, width, channels=1, dtype=np.uint8, seed=0):

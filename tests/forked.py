@@ -1,0 +1,69 @@
+"""Runs modules in forks of a process that has imported the libraries they need.
+
+Half of a short run's time goes into those imports. Everything else is the run's own: its arguments,
+its environment, our modules, what JAX compiles, how the process ends.
+
+Each line of stdin is a run as JSON: module, arguments, environment, and files for stdout and
+stderr. Each line of stdout is an exit code, as `subprocess` gives it. See programs.py.
+"""
+
+import gc
+import json
+import os
+import runpy
+import signal
+import sys
+
+LONGEST_S = 600
+
+
+def import_libraries():
+    """Imports what takes long."""
+    import cv2  # noqa: F401
+    import flax.linen  # noqa: F401
+    import fsspec  # noqa: F401
+    import grain  # noqa: F401
+    import jax.experimental.multihost_utils  # noqa: F401
+    import jax.export  # noqa: F401
+    import matplotlib.backends.backend_svg
+    import matplotlib.figure  # noqa: F401
+    import ml_collections.config_flags  # noqa: F401
+    import onnx.reference  # noqa: F401
+    import optax  # noqa: F401
+    import orbax.checkpoint.experimental.v1  # noqa: F401
+    import rich.progress  # noqa: F401
+    import scipy.ndimage  # noqa: F401
+    import scipy.optimize  # noqa: F401
+    import scipy.stats  # noqa: F401
+    import tensorboardX  # noqa: F401
+    import tensorflow_datasets as tfds
+
+    assert tfds.core.DatasetInfo  # TFDS imports its modules when they are first used
+
+
+def become(module, arguments, environment, stdout, stderr):
+    """Runs a module as `python -m` does; the process ends with it."""
+    os.environ.update(environment)
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    os.dup2(os.open(stdout, os.O_WRONLY), 1)
+    os.dup2(os.open(stderr, os.O_WRONLY), 2)
+    signal.alarm(LONGEST_S)
+    sys.argv, sys.path[0] = [module, *arguments], os.getcwd()
+    runpy.run_module(module, run_name="__main__", alter_sys=True)
+
+
+def serve():
+    """Forks once a line; returns the line in the fork, and None at the end of stdin."""
+    for line in sys.stdin:
+        child = os.fork()
+        if child == 0:
+            return json.loads(line)
+        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+    return None
+
+
+if __name__ == "__main__":
+    import_libraries()
+    gc.freeze()  # what is here is garbage in no fork
+    if (asked := serve()) is not None:
+        become(**asked)
