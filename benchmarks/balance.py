@@ -19,11 +19,11 @@ import optax
 from absl import app, flags
 
 from defect_jax import balance
-from defect_jax.compiler_options import training_options
 from defect_jax.losses.classification import classification_loss
 from defect_jax.losses.segmentation import segmentation_loss
 from defect_jax.models.initialise import initial_variables
 from defect_jax.models.network import SegmentationNetwork
+from defect_jax.runtime.compiler_options import training_options
 
 TASKS = ("segmentation", "classification")
 REFRESH_STEPS = 10

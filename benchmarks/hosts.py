@@ -18,7 +18,7 @@ from pathlib import Path
 from benchmarks import hosts_apart, namespaces
 from benchmarks.hosts_cases import Row, frozen, losses, lost, resized, signalled, unbroken
 from benchmarks.runs import copy_code
-from defect_jax.progress import say, track
+from defect_jax.runtime.console import say, track
 
 GROUPS = ("losses", "signal", "lost", "resize")
 APART = "apart"  # with --namespaces

@@ -31,7 +31,7 @@ from benchmarks.kill_table import print_results
 from benchmarks.kill_trial import LOOK_EVERY_S, REFERENCE, Place, finish, strike
 from benchmarks.phases import Usual
 from benchmarks.runs import copy_code, kill_all
-from defect_jax.progress import say, track
+from defect_jax.runtime.console import say, track
 
 one_with_workers = threading.Lock()  # or it would not be known whose shared memory is left
 

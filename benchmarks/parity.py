@@ -32,7 +32,7 @@ from defect_jax.export import ONNX, STABLEHLO, models
 from defect_jax.exported.parity import PROBABILITIES
 from defect_jax.prediction.inputs import open_input
 from defect_jax.predictor import Predictor, load
-from defect_jax.progress import say
+from defect_jax.runtime.console import say
 from defect_jax.sharding import one_device_mesh
 
 WORKDIR = flags.DEFINE_string("workdir", None, "Of the trained network; else random ones.")

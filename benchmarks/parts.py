@@ -19,11 +19,11 @@ from ml_collections import ConfigDict
 
 from benchmarks.random_batch import random_batch
 from configs import lpcnet_magnetic_tile
-from defect_jax.compiler_options import compiler_options, training_options
 from defect_jax.models.initialise import initial_variables
 from defect_jax.models.network import SegmentationNetwork
 from defect_jax.models.probabilities import probabilities
 from defect_jax.optimizer import make_tx
+from defect_jax.runtime.compiler_options import compiler_options, training_options
 from defect_jax.stages import first_stage, is_frozen
 from defect_jax.steps import create_state, make_train_step
 

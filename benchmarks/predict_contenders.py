@@ -44,7 +44,7 @@ def stablehlo(folder: Path, threads: int) -> Ready:
     import jax
     from jax import export
 
-    from defect_jax.compiler_options import compiler_options
+    from defect_jax.runtime.compiler_options import compiler_options
 
     del threads
     model = export.deserialize(bytearray((folder / "model.stablehlo").read_bytes()))

@@ -26,7 +26,6 @@ from scipy import special
 
 from benchmarks.controls.native_maps import native_maps
 from defect_jax.best_checkpoint import restore_trained
-from defect_jax.compiler_options import compiler_options
 from defect_jax.data.framing import Letterbox, Tiling
 from defect_jax.data.input_spec import InputSpec, filled_up
 from defect_jax.data.loading import decoded
@@ -36,7 +35,8 @@ from defect_jax.decision.apply import defect_probability
 from defect_jax.evaluator import frames_program
 from defect_jax.metrics.intervals import rate_interval
 from defect_jax.models.network import SegmentationNetwork
-from defect_jax.progress import track
+from defect_jax.runtime.compiler_options import compiler_options
+from defect_jax.runtime.console import track
 from defect_jax.sharding import batch_sharding, one_device_mesh, replicated
 
 WORKDIRS = flags.DEFINE_list("workdirs", ["runs/bsdata-cpu", "runs/bsdata-cpu_scaled"], "Trained.")

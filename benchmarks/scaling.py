@@ -9,7 +9,7 @@ memory, its operations and its collectives; seconds and efficiency are those of 
 (`benchmarks.scaling_model`) with assumptions that are options here. Nothing is run.
 
 Operations and bytes in a loop count once only; `loops` says how many there are. The options of
-`defect_jax.compiler_options` keep the compiler from making any of sharded kernels.
+`defect_jax.runtime.compiler_options` keep the compiler from making any of sharded kernels.
 
 A program takes minutes to compile, so what it said is kept in `--keep` and read from there the next
 time. `--effort=0` compiles as for a run, which takes five times as long as the default. `--fit`

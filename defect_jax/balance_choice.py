@@ -4,7 +4,7 @@ import optax
 from ml_collections import ConfigDict
 
 from defect_jax import balance
-from defect_jax.errors import UserError
+from defect_jax.runtime.errors import UserError
 from defect_jax.task_losses import task_names
 
 LOSS_WEIGHTINGS = {

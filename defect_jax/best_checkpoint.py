@@ -13,11 +13,11 @@ from ml_collections import ConfigDict
 from defect_jax import checkpoints, configuration, hosts
 from defect_jax.checkpoints import EMA
 from defect_jax.decision import DecisionRule
-from defect_jax.errors import UserError
 from defect_jax.models.initialise import Variables
 from defect_jax.models.network import SegmentationNetwork
-from defect_jax.paths import AnyPath, read_text
-from defect_jax.progress import say
+from defect_jax.runtime.console import say
+from defect_jax.runtime.errors import UserError
+from defect_jax.runtime.paths import AnyPath, read_text
 from defect_jax.sharding import state_sharding
 
 SELECTION = "selection"  # the number by which checkpoints are compared

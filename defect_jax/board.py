@@ -11,8 +11,8 @@ from typing import Any
 from tensorboardX import SummaryWriter
 from tensorboardX.record_writer import register_writer_factory
 
-from defect_jax.paths import AnyPath, as_path, is_remote, write_bytes
-from defect_jax.progress import say
+from defect_jax.runtime.console import say
+from defect_jax.runtime.paths import AnyPath, as_path, is_remote, write_bytes
 
 
 def open_board(folder: AnyPath, purge_step: int) -> SummaryWriter:

@@ -12,9 +12,9 @@ import shutil
 import jax
 from etils import epath
 
-from defect_jax import buckets, scratch
-from defect_jax.errors import UserError
-from defect_jax.paths import AnyPath, is_remote
+from defect_jax.runtime import buckets, scratch
+from defect_jax.runtime.errors import UserError
+from defect_jax.runtime.paths import AnyPath, is_remote
 
 MARKER = "commit_success.txt"  # Orbax's own, at the top of each step
 

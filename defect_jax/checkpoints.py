@@ -24,11 +24,12 @@ import jax
 from jax.experimental import multihost_utils
 from orbax.checkpoint import v1 as ocp
 
-from defect_jax import checkpoint_mirror, interrupts
-from defect_jax.errors import UserError
+from defect_jax import checkpoint_mirror
 from defect_jax.fingerprint import fingerprints, form
-from defect_jax.paths import AnyPath
-from defect_jax.progress import say
+from defect_jax.runtime import signals
+from defect_jax.runtime.console import say
+from defect_jax.runtime.errors import UserError
+from defect_jax.runtime.paths import AnyPath
 
 STATE, EMA = "state", "ema"
 Trees = Mapping[str, Any]  # name -> tree of arrays, of ShapeDtypeStructs or of shardings
@@ -88,7 +89,7 @@ def open_checkpoints(
     folder, keep_best = workdir / "checkpoints", _KeepBest(scores)
     with _without_asides():
         try:
-            with interrupts.deferred():
+            with signals.deferred():
                 orbax = ocp.training.Checkpointer(
                     checkpoint_mirror.local(folder),
                     save_decision_policy=ocp.training.save_decision_policies.FixedIntervalPolicy(1),
@@ -213,7 +214,7 @@ def restore(checkpointer: Checkpointer, step: int, like: Trees, shardings: Trees
     )
     try:
         # A signal in the middle would come out of Orbax as a fault of the files.
-        with interrupts.deferred(), _tasks_thrown_away():
+        with signals.deferred(), _tasks_thrown_away():
             record = _record(checkpointer, step)
             for name, tree in abstract.items():
                 _refuse_another_network(where, record["arrays"].get(name, {}), tree)

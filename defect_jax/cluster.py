@@ -12,7 +12,7 @@ import socket
 from typing import NamedTuple
 
 from defect_jax import supervisor
-from defect_jax.errors import UserError
+from defect_jax.runtime.errors import UserError
 
 VARIABLES = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
 SLURM_STEP = ("SLURM_JOB_ID", "SLURM_STEP_NODELIST", "SLURM_PROCID", "SLURM_LOCALID")
@@ -61,7 +61,8 @@ def leave() -> None:
 def _initialize(given: Given, host_timeout_s: int) -> None:
     import jax
 
-    from defect_jax import hosts, interrupts, progress
+    from defect_jax import hosts
+    from defect_jax.runtime import console, signals
 
     # Where all is given, JAX need not look for a cluster, and not warn that a package for it lacks.
     detection = {} if given.coordinator_address is None else DEACTIVATE
@@ -72,12 +73,12 @@ def _initialize(given: Given, host_timeout_s: int) -> None:
         initialization_timeout=CONNECT_WITHIN_S,
         shutdown_timeout_seconds=WRITING_MAY_TAKE_S,
     )
-    interrupts.agree_with_hosts()
+    signals.agree_with_hosts()
     names = hosts.from_all(socket.gethostname())
     supervisor.note_names(names)
     if not hosts.is_first():
-        progress.be_silent()
-    progress.say(f"{len(names)} processes on {', '.join(dict.fromkeys(names))}")
+        console.be_silent()
+    console.say(f"{len(names)} processes on {', '.join(dict.fromkeys(names))}")
 
 
 def _complete(given: Given) -> Given:

@@ -10,9 +10,10 @@ from typing import NoReturn
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
-from defect_jax import cluster, compilation, interrupts, scratch, supervisor
-from defect_jax.errors import UserError
-from defect_jax.paths import AnyPath, reached
+from defect_jax import cluster, supervisor
+from defect_jax.runtime import compilation, scratch, signals
+from defect_jax.runtime.errors import UserError
+from defect_jax.runtime.paths import AnyPath, reached
 
 CONFIG = config_flags.DEFINE_config_file(
     "config", None, "A file of configs/, with :variant if wanted."
@@ -37,7 +38,7 @@ def start(run: Callable[[], None]) -> None:
             cluster.leave()
         except UserError as error:
             _refuse(str(error))
-        except interrupts.Stopped as stop:
+        except signals.Stopped as stop:
             print(f"stopped by signal {stop.number}; the same command goes on", file=sys.stderr)
             cluster.leave()
             _end(stop.code)
@@ -46,7 +47,7 @@ def start(run: Callable[[], None]) -> None:
             supervisor.wait_for_verdict(error)
             raise
 
-    interrupts.watch()
+    signals.watch()
     logging.set_verbosity(logging.WARNING)
     app.run(main, flags_parser=parse_flags)
 

@@ -6,21 +6,22 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from defect_jax import atomic, configuration
+from defect_jax import configuration
 from defect_jax.data.images import decode_image, decode_mask
 from defect_jax.data.prepare import Split, prepare
-from defect_jax.errors import UserError
 from defect_jax.metrics import bootstrap
 from defect_jax.metrics.confidence import RATES, bootstrapped
 from defect_jax.metrics.picture import Picture, read_predictions
-from defect_jax.paths import AnyPath, is_remote, read_bytes
-from defect_jax.progress import say
 from defect_jax.report.compare_page import (
     ComparedPicture,
     Comparison,
     DifferenceRow,
     write_comparison,
 )
+from defect_jax.runtime import atomic_files
+from defect_jax.runtime.console import say
+from defect_jax.runtime.errors import UserError
+from defect_jax.runtime.paths import AnyPath, is_remote, read_bytes
 
 SAME = ("label", "group", "true_px")  # of a picture, whatever the network
 
@@ -55,7 +56,7 @@ def compare(workdirs: Sequence[AnyPath], output: AnyPath, split: str) -> None:
         load_picture=_loader(judged.splits[split], [w / "eval" / split for w in workdirs]),
     )
     write_comparison(output / "compare.html", comparison)
-    atomic.write_text(output / "differences.csv", _csv(names, differences))
+    atomic_files.write_text(output / "differences.csv", _csv(names, differences))
     say(f"wrote {output / 'compare.html'} and {output / 'differences.csv'}")
 
 

@@ -6,11 +6,11 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from defect_jax import atomic
 from defect_jax.config_rules import rules_of
-from defect_jax.errors import UserError
-from defect_jax.paths import AnyPath, read_text
-from defect_jax.profile import span
+from defect_jax.runtime import atomic_files
+from defect_jax.runtime.errors import UserError
+from defect_jax.runtime.paths import AnyPath, read_text
+from defect_jax.runtime.profiler import span
 
 # Where the data lie, how they are read and on what devices changes no result: a workdir may be
 # moved.
@@ -65,7 +65,7 @@ def claim(workdir: AnyPath, config: ConfigDict) -> None:
     if (workdir / "checkpoints").exists():
         raise UserError(f"{workdir}: has checkpoints but no config.json; choose another --workdir")
     try:
-        atomic.write_text(path, json.dumps(config.to_dict(), indent=2, sort_keys=True) + "\n")
+        atomic_files.write_text(path, json.dumps(config.to_dict(), indent=2, sort_keys=True) + "\n")
     except OSError as error:
         raise UserError(f"--workdir {workdir}: cannot be written: {error.strerror}") from error
 
@@ -150,7 +150,7 @@ def keep_decision(workdir: AnyPath, config: ConfigDict) -> None:
     kept.decision, kept.model.prune = config.decision, config.model.prune
     if kept.to_dict() != before:
         text = json.dumps(kept.to_dict(), indent=2, sort_keys=True)
-        atomic.write_text(workdir / "config.json", text + "\n")
+        atomic_files.write_text(workdir / "config.json", text + "\n")
 
 
 def _is_free(field: str) -> bool:

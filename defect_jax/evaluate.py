@@ -20,10 +20,10 @@ from defect_jax.judging import judge
 from defect_jax.metrics.class_counts import BACKGROUND, ClassPixels
 from defect_jax.metrics.summary import Metrics
 from defect_jax.models.network import SegmentationNetwork
-from defect_jax.paths import AnyPath
-from defect_jax.progress import say
 from defect_jax.report.page import Report, write_report
 from defect_jax.results import Results, picture_loader
+from defect_jax.runtime.console import say
+from defect_jax.runtime.paths import AnyPath
 from defect_jax.sharding import make_mesh
 from defect_jax.validation import decide
 

@@ -11,9 +11,6 @@ from jax.sharding import Mesh
 from jaxtyping import Array
 from ml_collections import ConfigDict
 
-from defect_jax import interrupts
-from defect_jax.compilation import Peeked, compile_ahead
-from defect_jax.compiler_options import compiler_options
 from defect_jax.data.framing import Letterbox, Tiling
 from defect_jax.data.input_spec import InputSpec, framing_of
 from defect_jax.data.pipeline import Batch, canvas_px, evaluation_batches, evaluation_steps
@@ -27,7 +24,10 @@ from defect_jax.metrics.histogram import PixelHistogram
 from defect_jax.models.initialise import Variables
 from defect_jax.models.network import SegmentationNetwork
 from defect_jax.models.probabilities import OfFrames, make_probabilities
-from defect_jax.progress import track
+from defect_jax.runtime import signals
+from defect_jax.runtime.compilation import Peeked, compile_ahead
+from defect_jax.runtime.compiler_options import compiler_options
+from defect_jax.runtime.console import track
 from defect_jax.sharding import place_state, replicated, to_global
 
 OnMask = Callable[[int, np.ndarray], None]
@@ -103,7 +103,7 @@ class Evaluator:
                 each image.
 
         Raises:
-            interrupts.Stopped: a signal came.
+            signals.Stopped: a signal came.
         """
         given = place_state(thresholds, Thresholds(*[replicated(self._mesh)] * len(thresholds)))
         accumulated, collected = self._empty(), []
@@ -115,7 +115,7 @@ class Evaluator:
                 self._compiled = compile_ahead("evaluation step", self._step, *start)
             steps = evaluation_steps(self._split, self._batch_size)
             for batch in track(batches, "evaluating", steps) if on_mask else batches:
-                interrupts.boundary()
+                signals.check_preemption()
                 accumulated, outputs = self._compiled(ema, batch, given, accumulated)
                 decided = outputs.pop("decided")
                 collected.append(jax.device_get(outputs))

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from defect_jax.errors import UserError
+from defect_jax.runtime.errors import UserError
 
 
 def is_first() -> bool:

@@ -23,7 +23,7 @@ from defect_jax.metrics.parts import Part, part_metrics
 from defect_jax.metrics.picture import Picture, picture_iou, picture_metrics
 from defect_jax.metrics.slices import Slice, by_class, by_size, slice_metrics
 from defect_jax.metrics.summary import Metrics, join_metrics
-from defect_jax.progress import say
+from defect_jax.runtime.console import say
 
 LEAKING = {"leaking": 1}  # beside every number from a split that parts straddle
 UNDECIDED_PART = PartDecision("max", FALLBACK_THRESHOLD, 0, 0)

@@ -9,17 +9,18 @@ import jax
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from defect_jax import checkpoints, interrupts
+from defect_jax import checkpoints
 from defect_jax.balance_choice import measured_every_steps
 from defect_jax.best_checkpoint import SELECTION
-from defect_jax.compilation import Peeked, compile_all_ahead
 from defect_jax.data.pipeline import training_batches
 from defect_jax.data.prepare import Prepared
 from defect_jax.evaluator import make_evaluator
 from defect_jax.models.network import SegmentationNetwork
-from defect_jax.paths import AnyPath
-from defect_jax.profile import Profile
-from defect_jax.progress import say, track
+from defect_jax.runtime import signals
+from defect_jax.runtime.compilation import Peeked, compile_all_ahead
+from defect_jax.runtime.console import say, track
+from defect_jax.runtime.paths import AnyPath
+from defect_jax.runtime.profiler import Profile
 from defect_jax.sharding import rows_of_process, to_global
 from defect_jax.steps import TrainState, to_checkpointables
 from defect_jax.training_log import TrainingLog
@@ -63,14 +64,14 @@ class Loop:
             unlogged: numbers of the steps after the last line of metrics.jsonl.
 
         Raises:
-            interrupts.Stopped: a signal came; a checkpoint is saved.
+            signals.Stopped: a signal came; a checkpoint is saved.
         """
         self.state, first = state, int(jax.device_get(state.step))
         for step in [step for step in self.scores if step > first]:
             del self.scores[step]  # its checkpoint was damaged: it will be made again
         self.saved_step = first if first in checkpoints.steps(self.checkpointer) else None
         with (
-            interrupts.deferred(),
+            signals.deferred(),
             open_writer(self.workdir, self.history, first) as self.writer,
             jax.transfer_guard("disallow"),
         ):
@@ -79,7 +80,7 @@ class Loop:
                 self._validate_if_due(first)
                 if first < self.config.train.steps:
                     self._train(first, step_fns)
-            except interrupts.Stopped:
+            except signals.Stopped:
                 self.log.flush()
                 self._save()
                 say(f"saved step {self.saved_step}")
@@ -95,7 +96,7 @@ class Loop:
         with contextlib.closing(batches), contextlib.closing(profile), contextlib.closing(steps):
             ready = compile_all_ahead(step_fns, self.state, batches.first)
             for step in steps:
-                interrupts.boundary()
+                signals.check_preemption()
                 profile.before(step)
                 step_fn = ready[STEP if (step - 1) % every_steps else MEASURING_STEP]
                 self.state, metrics = step_fn(self.state, next(batches))

@@ -7,8 +7,8 @@ from absl import flags
 
 from defect_jax import cluster, command_line
 from defect_jax.command_line import CONFIG, WORKDIR, chosen_workdir, given_config
-from defect_jax.errors import UserError
-from defect_jax.paths import reached
+from defect_jax.runtime.errors import UserError
+from defect_jax.runtime.paths import reached
 
 SPLITS = ("train", "val", "test")
 SPLIT = flags.DEFINE_enum("split", "test", SPLITS, "Judged by --mode=evaluate and compare.")
@@ -43,10 +43,10 @@ def train() -> None:
     """Trains, evaluates the best checkpoint and writes the report."""
     workdir, config = chosen_workdir(), given_config()
     join_hosts()
-    from defect_jax import runtime
+    from defect_jax.runtime import compilation
     from defect_jax.train import train
 
-    runtime.start(config)
+    compilation.start_cache(config.compilation_cache)
     train(config, workdir, must_resume=RESUME.value == "must")
 
 
@@ -54,12 +54,13 @@ def evaluate() -> None:
     """Evaluates the best checkpoint of a workdir, with the config that lies there."""
     workdir = chosen_workdir()
     join_hosts()
-    from defect_jax import configuration, runtime
+    from defect_jax import configuration
     from defect_jax.evaluate import evaluate
+    from defect_jax.runtime import compilation
 
     config = configuration.of_workdir(workdir, CONFIG.value)
     configuration.check(config)
-    runtime.start(config)
+    compilation.start_cache(config.compilation_cache)
     evaluate(config, workdir, SPLIT.value)
 
 
@@ -68,11 +69,12 @@ def predict() -> None:
     workdir = chosen_workdir()
     require("input", INPUT.value)
     require("output", OUTPUT.value)
-    from defect_jax import configuration, runtime
+    from defect_jax import configuration
     from defect_jax.predict import predict
+    from defect_jax.runtime import compilation
 
     config = configuration.of_workdir(workdir, CONFIG.value)
-    runtime.start(config)
+    compilation.start_cache(config.compilation_cache)
     predict(INPUT.value, OUTPUT.value, workdir, config.data.max_megapixels, STRICT.value)
 
 
@@ -100,11 +102,11 @@ def require(flag: str, value: str | None) -> None:
 
 def check() -> None:
     """Lists every fault of a data set."""
-    from defect_jax import runtime
     from defect_jax.data.check import report_faults
+    from defect_jax.runtime import compilation
 
     config = given_config()
-    runtime.start(config)
+    compilation.start_cache(config.compilation_cache)
     report_faults(config.data)
 
 

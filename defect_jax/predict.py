@@ -11,17 +11,17 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import defect_jax
-from defect_jax import interrupts
 from defect_jax.data.images import BadImage, inspect_image
 from defect_jax.data.raw_files import RawFiles
 from defect_jax.data.reading import threaded
-from defect_jax.errors import UserError
-from defect_jax.paths import AnyPath, as_path, is_remote
 from defect_jax.prediction.inputs import Input, absolute, open_input
 from defect_jax.prediction.outputs import FIELD, Outputs, Prediction, as_prediction
 from defect_jax.prediction.page import write_page
 from defect_jax.predictor import BATCH_SIZE, Predictor, Ready, load
-from defect_jax.progress import say, track
+from defect_jax.runtime import signals
+from defect_jax.runtime.console import say, track
+from defect_jax.runtime.errors import UserError
+from defect_jax.runtime.paths import AnyPath, as_path, is_remote
 from defect_jax.sharding import make_mesh
 
 
@@ -127,7 +127,7 @@ def decide(
         most: pictures taken at once; a batch if not given.
     """
     while batch := list(islice(pictures, most or predictor.batch_size)):
-        interrupts.boundary()
+        signals.check_preemption()
         ready = [picture.ready for picture in batch if picture.ready is not None]
         decisions = iter(predictor.decide(ready))
         for picture in batch:

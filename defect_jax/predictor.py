@@ -19,7 +19,6 @@ from jaxtyping import Float32, Shaped, UInt
 from ml_collections import ConfigDict
 
 from defect_jax.best_checkpoint import restore_trained
-from defect_jax.compiler_options import compiler_options
 from defect_jax.data.framing import Letterbox, Tiling
 from defect_jax.data.input_spec import InputSpec, filled_up, to_float01
 from defect_jax.data.letterbox import Placement, letterbox_image
@@ -35,11 +34,12 @@ from defect_jax.decision.apply import (
     mark,
     mark_strips,
 )
-from defect_jax.errors import UserError
 from defect_jax.models.initialise import Variables
 from defect_jax.models.network import SegmentationNetwork
 from defect_jax.models.probabilities import Probabilities, make_probabilities
-from defect_jax.paths import AnyPath, as_path
+from defect_jax.runtime.compiler_options import compiler_options
+from defect_jax.runtime.errors import UserError
+from defect_jax.runtime.paths import AnyPath, as_path
 from defect_jax.sharding import batch_sharding, one_device_mesh, replicated
 
 Images = Shaped[np.ndarray, "..."] | Sequence[Shaped[np.ndarray, "..."]]

@@ -9,16 +9,16 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from defect_jax import buckets, scratch
 from defect_jax.data.images import decode_image, decode_mask
 from defect_jax.data.prepare import Split
 from defect_jax.data.stored import decode_classes, encode_classes, encode_mask
-from defect_jax.errors import UserError
 from defect_jax.judging import Judgement
 from defect_jax.metrics.parts import write_parts
 from defect_jax.metrics.picture import write_predictions
 from defect_jax.metrics.summary import write_metrics
-from defect_jax.paths import AnyPath, is_remote, read_bytes
+from defect_jax.runtime import buckets, scratch
+from defect_jax.runtime.errors import UserError
+from defect_jax.runtime.paths import AnyPath, is_remote, read_bytes
 
 OnMask = Callable[[int, np.ndarray], None]
 LoadPicture = Callable[[str], tuple[np.ndarray, np.ndarray, np.ndarray]]

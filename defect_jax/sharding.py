@@ -12,7 +12,7 @@ from jax.experimental import mesh_utils
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from defect_jax.errors import UserError
+from defect_jax.runtime.errors import UserError
 
 AXES = ("data", "fsdp")
 MIN_SHARDED_SIZE = 2**14  # smaller arrays are replicated: sharding them costs more than it saves

@@ -16,7 +16,7 @@ import tempfile
 import threading
 import time
 
-from defect_jax import parent
+from defect_jax.runtime import signals
 
 LOST = 75  # exit code: another host was lost, the same command goes on (EX_TEMPFAIL)
 WORKER = "DEFECT_JAX_WORKER"  # set for the child: parent, timeout in s, file for the hosts' names
@@ -38,7 +38,7 @@ def is_worker() -> bool:
 
 def end_with_parent() -> None:
     """Has the child die with its parent."""
-    parent.end_with(int(_given()[0]))
+    signals.end_with_parent(int(_given()[0]))
 
 
 def note_names(names: list[str]) -> None:

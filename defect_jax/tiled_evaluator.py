@@ -11,9 +11,6 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float
 from ml_collections import ConfigDict
 
-from defect_jax import interrupts
-from defect_jax.compilation import compile_ahead
-from defect_jax.compiler_options import compiler_options
 from defect_jax.data.input_spec import InputSpec, filled_up
 from defect_jax.data.loading import decoded
 from defect_jax.data.pipeline import canvas_px
@@ -34,7 +31,10 @@ from defect_jax.metrics.regions import region_weights
 from defect_jax.models.initialise import Variables
 from defect_jax.models.network import SegmentationNetwork
 from defect_jax.models.probabilities import OfFrames, Probabilities
-from defect_jax.progress import track
+from defect_jax.runtime import signals
+from defect_jax.runtime.compilation import compile_ahead
+from defect_jax.runtime.compiler_options import compiler_options
+from defect_jax.runtime.console import track
 from defect_jax.sharding import place_state, replicated, rows_of_process, to_global
 
 WAITING = 2  # pictures read ahead; each may be large
@@ -74,7 +74,7 @@ class TiledEvaluator:
         """Score every image exactly once; arguments as those of `Evaluator`.
 
         Raises:
-            interrupts.Stopped: a signal came.
+            signals.Stopped: a signal came.
         """
         accumulated, outputs = self._empty(), []
         rows = range(len(self._split.rows))
@@ -82,7 +82,7 @@ class TiledEvaluator:
         follow = track(images, "evaluating", len(rows)) if on_mask else images
         with contextlib.closing(follow):
             for row, image in enumerate(follow):
-                interrupts.boundary()
+                signals.check_preemption()
                 accumulated, marked, label = self._marked(accumulated, ema, image, thresholds)
                 classes = decide_mask(marked, thresholds)
                 accumulated = self._counted(accumulated, classes, image)
@@ -105,7 +105,7 @@ class TiledEvaluator:
             nonlocal accumulated, label
             first = 0
             for strip in iter_tile_rows(image.image, grid, self._start(ema), self._tiles_at_once):
-                interrupts.while_waiting()
+                signals.while_waiting()
                 label = strip.label
                 blocks = self._strip_blocks(strip.maps, image, first)
                 accumulated = self._add_strip(accumulated, *self._placed(blocks))

@@ -16,18 +16,18 @@ from defect_jax.best_checkpoint import (
     restore_best,
     selection_scores,
 )
-from defect_jax.compiler_options import training_options
 from defect_jax.data.data_info import data_info
 from defect_jax.data.decoded import with_kept
 from defect_jax.data.prepare import Prepared, prepare
-from defect_jax.errors import UserError
 from defect_jax.evaluate import evaluate
 from defect_jax.loop import MEASURING_STEP, STEP, Loop, Step
 from defect_jax.models.initialise import initial_variables
 from defect_jax.models.network import SegmentationNetwork
 from defect_jax.optimizer import make_tx
-from defect_jax.paths import AnyPath
-from defect_jax.progress import say
+from defect_jax.runtime.compiler_options import training_options
+from defect_jax.runtime.console import say
+from defect_jax.runtime.errors import UserError
+from defect_jax.runtime.paths import AnyPath
 from defect_jax.sharding import make_mesh, place_state, replicated, state_sharding
 from defect_jax.stages import (
     FIRST_STAGE,

@@ -13,12 +13,12 @@ from defect_jax.decision.apply import Thresholds
 from defect_jax.decision.bound import allowed_misses
 from defect_jax.decision.choose import PROMISES, Validation, choose
 from defect_jax.decision.rules import too_few
-from defect_jax.errors import UserError
 from defect_jax.evaluator import Scores, make_evaluator
 from defect_jax.judging import LEAKING
 from defect_jax.metrics import ranking
 from defect_jax.models.initialise import Variables
 from defect_jax.models.network import SegmentationNetwork
+from defect_jax.runtime.errors import UserError
 
 NO_MASK = 2.0  # a mask threshold that no probability reaches: nothing is decided yet
 

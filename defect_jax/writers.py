@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from defect_jax import hosts
-from defect_jax.append import LineFile
 from defect_jax.board import open_board
-from defect_jax.paths import AnyPath
+from defect_jax.runtime.atomic_files import LineFile
+from defect_jax.runtime.paths import AnyPath
 
 
 class MetricsWriter:

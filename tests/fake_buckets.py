@@ -8,7 +8,7 @@ from etils.epath import backend
 from fsspec.implementations.memory import MemoryFileSystem
 from fsspec.registry import _registry
 
-from defect_jax import paths
+from defect_jax.runtime import paths
 
 SCHEMES = ("gs", "gcs", "s3")
 

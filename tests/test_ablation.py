@@ -23,7 +23,7 @@ from configs import (
 )
 from defect_jax import configuration
 from defect_jax.ablation import Row, grid, run, table
-from defect_jax.errors import UserError
+from defect_jax.runtime.errors import UserError
 
 ROOT = pathlib.Path(__file__).parent.parent
 FIRST = {(0, 0): 0.50, (0, 1): 0.40, (0, 2): 0.60, (1, 0): 0.20}

@@ -29,9 +29,9 @@ from defect_jax.ablation import Row, grid
 from defect_jax.ablation import run as ablation_run
 from defect_jax.data.prepare import prepare
 from defect_jax.decision import DecisionRule
-from defect_jax.errors import UserError
 from defect_jax.metrics.histogram import bin_index, lower_edge
 from defect_jax.metrics.picture import read_predictions
+from defect_jax.runtime.errors import UserError
 
 MASKS = npst.arrays(bool, npst.array_shapes(min_dims=2, max_dims=2, max_side=12))
 ROOT = pathlib.Path(__file__).parent.parent

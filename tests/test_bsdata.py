@@ -15,7 +15,7 @@ from defect_jax.data.images import BadImage, decode_image
 from defect_jax.data.prepare import prepare
 from defect_jax.data.records import SPLITS
 from defect_jax.data.stored import decode_classes
-from defect_jax.errors import UserError
+from defect_jax.runtime.errors import UserError
 
 STEM = "01_200901053521_277500_315_crop_1"
 SQUARE = [[3, 2], [6, 2], [6, 4], [3, 4]]

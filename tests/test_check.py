@@ -14,7 +14,7 @@ from defect_jax.data.examine import examine
 from defect_jax.data.prepare import prepare
 from defect_jax.data.raw_files import open_root
 from defect_jax.data.records import Record
-from defect_jax.errors import UserError
+from defect_jax.runtime.errors import UserError
 
 
 def state(root: Path) -> dict:

@@ -14,9 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from defect_jax import checkpoints, interrupts
-from defect_jax.errors import UserError
+from defect_jax import checkpoints
 from defect_jax.fingerprint import fingerprints, weighted_sum
+from defect_jax.runtime import signals
+from defect_jax.runtime.errors import UserError
 from defect_jax.sharding import make_mesh, place_state, state_sharding
 
 
@@ -170,8 +171,8 @@ def test_nothing_but_damage_is_no_fresh_start(tmp_path):
 def test_a_signal_while_restoring_is_not_taken_for_damage(tmp_path, monkeypatch):
     state, shardings = saved(tmp_path, 4)
     before = signal.getsignal(signal.SIGTERM)
-    monkeypatch.setattr(interrupts._Process, "came", None)
-    interrupts.watch()
+    monkeypatch.setattr(signals._Process, "came", None)
+    signals.watch()
     try:
         with checkpoints.open_checkpoints(tmp_path) as checkpointer:
             load = type(checkpointer.orbax).load_checkpointables
@@ -184,7 +185,7 @@ def test_a_signal_while_restoring_is_not_taken_for_damage(tmp_path, monkeypatch)
                 return load(self, *arguments, **options)
 
             monkeypatch.setattr(type(checkpointer.orbax), "load_checkpointables", interrupted)
-            with pytest.raises(interrupts.Stopped):
+            with pytest.raises(signals.Stopped):
                 restore_newest(checkpointer, state, shardings)
             assert checkpoints.steps(checkpointer) == [4]
     finally:

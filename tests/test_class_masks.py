@@ -11,7 +11,7 @@ from PIL import Image
 from defect_jax.data.class_masks import checked_names, inspect_classes, main_class
 from defect_jax.data.images import BadImage, decode_mask
 from defect_jax.data.stored import decode_classes, encode_classes
-from defect_jax.errors import UserError
+from defect_jax.runtime.errors import UserError
 
 IDS = raw_data.picture(0) % 4
 PALETTE = Image.fromarray(IDS)

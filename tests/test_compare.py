@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from defect_jax.compare import _difference_row, _names, _refuse_other_pictures
-from defect_jax.errors import UserError
 from defect_jax.metrics.picture import Picture, picture_metrics
+from defect_jax.runtime.errors import UserError
 
 
 def table(scores, threshold=0.5):

@@ -16,11 +16,12 @@ from configs import (
     synthetic,
     synthetic_gaps,
 )
-from defect_jax import configuration, runtime
+from defect_jax import configuration
 from defect_jax.best_checkpoint import decision_for
 from defect_jax.data.data_info import class_names
 from defect_jax.decision import DecisionRule
-from defect_jax.errors import UserError
+from defect_jax.runtime import compilation
+from defect_jax.runtime.errors import UserError
 
 VARIANTS = ("", "cpu", "debug")
 BEFORE = [  # those that were there before there were classes and localisation
@@ -226,4 +227,4 @@ def test_compilation_cache_must_be_private(tmp_path):
     folder_.mkdir(mode=0o755)
     folder_.chmod(0o755)
     with pytest.raises(UserError, match="chmod 700"):
-        runtime.cache_compilations(folder_)
+        compilation.cache_compilations(folder_)

@@ -12,7 +12,7 @@ from defect_jax.data.builders import builder_class
 from defect_jax.data.data_sets import DATA_SETS, data_set
 from defect_jax.data.raw_files import open_root
 from defect_jax.data.records import SPLITS
-from defect_jax.errors import UserError
+from defect_jax.runtime.errors import UserError
 
 
 def catalogue(data_set, data, needed=SPLITS):

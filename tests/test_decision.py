@@ -8,11 +8,11 @@ from hypothesis import strategies as st
 from sklearn.metrics import f1_score
 from validation_pictures import options, pictures
 
-from defect_jax import atomic
 from defect_jax.decision import DecisionRule
 from defect_jax.decision.choose import choose
 from defect_jax.decision.combination import combined
-from defect_jax.errors import UserError
+from defect_jax.runtime import atomic_files
+from defect_jax.runtime.errors import UserError
 
 PROBABILITY = st.floats(0, 1, width=32)
 PICTURES = st.lists(st.tuples(st.integers(0, 1), PROBABILITY, PROBABILITY), min_size=1)
@@ -112,7 +112,7 @@ def test_interrupted_write_leaves_the_old_file(tmp_path):
     with pytest.raises(ValueError):
         dataclasses.replace(good, threshold=float("nan")).to_json(path)
     with pytest.raises(UnicodeEncodeError):
-        atomic.write_text(path, "\ud800")
+        atomic_files.write_text(path, "\ud800")
     assert DecisionRule.from_json(path) == good
     assert [entry.name for entry in tmp_path.iterdir()] == ["decision.json"]
 

@@ -16,8 +16,8 @@ from defect_jax.data.input_spec import InputSpec
 from defect_jax.decision.apply import Decision
 from defect_jax.deploy.onnx import to_onnx
 from defect_jax.deployed import make_program
-from defect_jax.errors import UserError
 from defect_jax.exported import card, parity
+from defect_jax.runtime.errors import UserError
 
 COLOUR = {"data_info.channels": 3, "data_info.bit_depth": 16}
 CLASSES = {"model.num_classes": 3, "data_info.classes": ["a", "b", "c"]}

@@ -15,7 +15,7 @@ from programs import CONFIG, SMALL
 
 from defect_jax import cluster, supervisor
 from defect_jax.cluster import Given
-from defect_jax.errors import UserError
+from defect_jax.runtime.errors import UserError
 
 ROOT = pathlib.Path(__file__).parent.parent
 HOST_TIMEOUT_S = 10

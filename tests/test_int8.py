@@ -23,12 +23,12 @@ from defect_jax.data.input_spec import InputSpec
 from defect_jax.decision.apply import Decision
 from defect_jax.deploy.onnx import to_onnx
 from defect_jax.deployed import make_program
-from defect_jax.errors import UserError
 from defect_jax.exported import int8, parity
 from defect_jax.exported.calibration import MOST_PICTURES, ExampleImages
 from defect_jax.models.initialise import initial_variables
 from defect_jax.models.network import SegmentationNetwork
 from defect_jax.models.probabilities import probabilities
+from defect_jax.runtime.errors import UserError
 
 SIZES = [(32, 48), (20, 30), (100, 61), (40, 40)]
 

@@ -6,16 +6,16 @@ import sys
 
 import pytest
 
-from defect_jax import interrupts
-from defect_jax.compilation import Peeked, compile_ahead
+from defect_jax.runtime import signals
+from defect_jax.runtime.compilation import Peeked, compile_ahead
 
 
 @pytest.fixture
 def watched(monkeypatch):
-    before = {number: signal.getsignal(number) for number in interrupts.SIGNALS}
-    monkeypatch.setattr(interrupts._Process, "came", None)
-    monkeypatch.setattr(interrupts._Process, "deferring", False)
-    interrupts.watch()
+    before = {number: signal.getsignal(number) for number in signals.SIGNALS}
+    monkeypatch.setattr(signals._Process, "came", None)
+    monkeypatch.setattr(signals._Process, "deferring", False)
+    signals.watch()
     yield
     for number, handler in before.items():
         signal.signal(number, handler)
@@ -30,27 +30,27 @@ def test_outside_a_signal_ends_the_program_at_once(watched, number, code):
 
 def test_inside_it_waits_for_a_boundary(watched):
     reached = []
-    with pytest.raises(interrupts.Stopped) as stop, interrupts.deferred():
-        interrupts.boundary()
+    with pytest.raises(signals.Stopped) as stop, signals.deferred():
+        signals.check_preemption()
         signal.raise_signal(signal.SIGTERM)
         reached.append("still here")
-        interrupts.boundary()
+        signals.check_preemption()
         reached.append("too far")
     assert reached == ["still here"] and stop.value.number == signal.SIGTERM
-    assert not interrupts._Process.deferring
+    assert not signals._Process.deferring
 
 
 def test_one_after_the_last_boundary_is_obeyed_at_the_end(watched):
-    with pytest.raises(interrupts.Stopped), interrupts.deferred():
+    with pytest.raises(signals.Stopped), signals.deferred():
         signal.raise_signal(signal.SIGINT)
-        assert interrupts.came() == signal.SIGINT
+        assert signals.came() == signal.SIGINT
 
 
 def test_a_repeated_sigterm_changes_nothing(watched):
-    with pytest.raises(interrupts.Stopped) as stop, interrupts.deferred():
+    with pytest.raises(signals.Stopped) as stop, signals.deferred():
         signal.raise_signal(signal.SIGINT)
         signal.raise_signal(signal.SIGTERM)
-        interrupts.boundary()
+        signals.check_preemption()
     assert stop.value.code == 130
 
 
@@ -58,8 +58,8 @@ def test_a_second_control_c_ends_at_once():
     code = """
 import signal
 from defect_jax import interrupts
-interrupts.watch()
-with interrupts.deferred():
+signals.watch()
+with signals.deferred():
     signal.raise_signal(signal.SIGINT)
     signal.raise_signal(signal.SIGINT)
     print("too far")
@@ -79,7 +79,7 @@ def test_a_signal_during_compilation_does_not_wait_for_the_compiler(watched):
 
             threading.Event().wait()
 
-    with pytest.raises(interrupts.Stopped), interrupts.deferred():
+    with pytest.raises(signals.Stopped), signals.deferred():
         compile_ahead("endless step", Endless())
 
 
@@ -90,7 +90,7 @@ def test_a_loader_that_the_signal_ended_too_is_no_fault(watched):
             signal.raise_signal(signal.SIGTERM)
         raise RuntimeError("Worker process was terminated unexpectedly")
 
-    with pytest.raises(interrupts.Stopped), interrupts.deferred():
+    with pytest.raises(signals.Stopped), signals.deferred():
         list(Peeked(loader(signalled=True)))
 
 
@@ -99,5 +99,5 @@ def test_a_loader_that_ends_by_itself_is_a_fault(watched):
         yield "first"
         raise RuntimeError("Worker process was terminated unexpectedly")
 
-    with pytest.raises(RuntimeError, match="Worker"), interrupts.deferred():
+    with pytest.raises(RuntimeError, match="Worker"), signals.deferred():
         list(Peeked(loader()))

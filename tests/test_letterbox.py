@@ -14,7 +14,7 @@ from defect_jax.data.letterbox import (
     place,
     valid_area,
 )
-from defect_jax.errors import UserError
+from defect_jax.runtime.errors import UserError
 
 
 @pytest.mark.parametrize(

@@ -9,10 +9,10 @@ from scipy import ndimage, special
 from tiny_networks import TINY, class_batch, evaluate, every_part, images, shake
 
 from defect_jax.balance import task_gradients
-from defect_jax.errors import UserError
 from defect_jax.models.initialise import initial_variables
 from defect_jax.models.localisation import Embedding, HighestCell, fitted, on_pixels
 from defect_jax.models.network import SegmentationNetwork
+from defect_jax.runtime.errors import UserError
 from defect_jax.task_losses import CLASSIFICATION, LOCALISATION, SEGMENTATION, task_losses
 
 SHAPE = (2, 16, 16, 1)

@@ -12,13 +12,13 @@ from jax.sharding import PartitionSpec as P
 from pixel_references import ranking
 from sklearn import metrics as sk
 
-from defect_jax.errors import UserError
 from defect_jax.metrics import binned, histogram, picture, summary
 from defect_jax.metrics.counts import PixelCounts, picture_counts
 from defect_jax.metrics.histogram import BINS, PixelHistogram, bin_index, lower_edge
 from defect_jax.metrics.picture import Picture, picture_iou, picture_metrics
 from defect_jax.metrics.regions import region_weights
 from defect_jax.metrics.wide import WideCount
+from defect_jax.runtime.errors import UserError
 
 HEIGHT, WIDTH, PICTURES = 24, 20, 16
 

@@ -11,13 +11,13 @@ from flax.traverse_util import flatten_dict
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from tiny_networks import TINY, images, shake
 
-from defect_jax.errors import UserError
 from defect_jax.losses.classification import classification_loss
 from defect_jax.losses.segmentation import segmentation_loss
 from defect_jax.models.fields import check_size
 from defect_jax.models.initialise import initial_variables
 from defect_jax.models.network import Outputs, SegmentationNetwork
 from defect_jax.models.probabilities import probabilities
+from defect_jax.runtime.errors import UserError
 
 GRID = {"decoder": "grid", "localisation": "encoder", "classification_head": False}
 

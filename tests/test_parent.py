@@ -15,7 +15,7 @@ ROOT = pathlib.Path(__file__).parent.parent
 CHILD = """
 import os, sys, time
 from defect_jax import parent
-parent.end_with(int(sys.argv[1]))
+signals.end_with_parent(int(sys.argv[1]))
 print(os.getpid(), flush=True)
 time.sleep(600)
 """

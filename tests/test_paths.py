@@ -9,10 +9,11 @@ import pytest
 from etils import epath
 from ml_collections import ConfigDict
 
-from defect_jax import atomic, configuration, paths
+from defect_jax import configuration
 from defect_jax.data.prepare import prepare
-from defect_jax.errors import UserError
-from defect_jax.paths import as_path, is_remote, reached
+from defect_jax.runtime import atomic_files, paths
+from defect_jax.runtime.errors import UserError
+from defect_jax.runtime.paths import as_path, is_remote, reached
 
 
 @pytest.fixture
@@ -88,7 +89,7 @@ def test_faults_of_a_bucket_are_os_errors_with_a_text(buckets):
 def test_a_missing_bucket_is_said_when_it_is_written_to(buckets):
     buckets.fails.append(FileNotFoundError("The specified bucket does not exist"))
     with pytest.raises(FileNotFoundError, match="no such bucket: 's3://nobucket/x'"):
-        atomic.write_text(as_path("s3://nobucket/x"), "text")
+        atomic_files.write_text(as_path("s3://nobucket/x"), "text")
 
 
 def test_local_faults_are_left_as_they_are(tmp_path):
@@ -98,7 +99,7 @@ def test_local_faults_are_left_as_they_are(tmp_path):
 
 def test_texts_are_utf_8_and_one_put(buckets):
     path = as_path("gs://bucket/deep/er/x.txt")
-    atomic.write_text(path, "ü\r\n–\n")
+    atomic_files.write_text(path, "ü\r\n–\n")
     assert path.read_bytes() == "ü\r\n–\n".encode()
     assert paths.read_text(path) == "ü\r\n–\n"
     assert buckets.log == ["put /bucket/deep/er/x.txt"]

@@ -13,11 +13,11 @@ from tiny_predictor import RULE, surface, tiny_predictor
 
 from defect_jax import predict as mode
 from defect_jax.data.images import decode_mask
-from defect_jax.errors import UserError
 from defect_jax.metrics.picture import Picture
 from defect_jax.prediction.inputs import open_input
 from defect_jax.prediction.outputs import Outputs, Prediction
 from defect_jax.prediction.overlay import overlay
+from defect_jax.runtime.errors import UserError
 
 MEGAPIXELS = 1.0
 

@@ -23,7 +23,7 @@ from defect_jax.data.prepare import Prepared, prepare
 from defect_jax.data.records import Catalogue, Record
 from defect_jax.data.stored import decode_classes
 from defect_jax.data.summary import summarise
-from defect_jax.errors import UserError
+from defect_jax.runtime.errors import UserError
 
 ROOT = Path(__file__).parent.parent
 

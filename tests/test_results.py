@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from defect_jax.data.prepare import Row, Split
-from defect_jax.errors import UserError
 from defect_jax.results import Results
+from defect_jax.runtime.errors import UserError
 
 
 def test_new_results_take_the_place_of_old_ones(tmp_path):

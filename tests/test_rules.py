@@ -10,7 +10,7 @@ from validation_pictures import options, pictures
 from defect_jax.decision.bound import allowed_misses, breaking_chance, parts_needed
 from defect_jax.decision.choose import choose
 from defect_jax.decision.rules import RULES, Calibration, rates
-from defect_jax.errors import UserError
+from defect_jax.runtime.errors import UserError
 
 SCORE = st.floats(0, 1, width=16)
 TABLES = st.lists(st.tuples(st.integers(0, 1), SCORE), min_size=2, max_size=40).filter(

@@ -9,11 +9,16 @@ import pytest
 from flax import linen as nn
 from test_steps import batches, make_config
 
-from defect_jax.compiler_options import FOR, FOR_NARROW_TRAINING, compiler_options, training_options
 from defect_jax.models.encoders import plain
 from defect_jax.models.initialise import initial_variables
 from defect_jax.models.network import SegmentationNetwork
 from defect_jax.optimizer import make_tx
+from defect_jax.runtime.compiler_options import (
+    FOR,
+    FOR_NARROW_TRAINING,
+    compiler_options,
+    training_options,
+)
 from defect_jax.steps import create_state, make_train_step
 
 STEPS = 50

@@ -6,7 +6,7 @@ import pytest
 from jax.sharding import PartitionSpec as P
 
 from defect_jax import sharding
-from defect_jax.errors import UserError
+from defect_jax.runtime.errors import UserError
 from defect_jax.sharding import (
     batch_sharding,
     make_mesh,

@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 from scipy import stats
 
 from defect_jax.data import defects, lighting, noise, surfaces, synthetic, synthetic_options
-from defect_jax.errors import UserError
+from defect_jax.runtime.errors import UserError
 
 DEFAULTS = dict(seed=3, parts=40, shots=2, defective_fraction=0.15, picture_size=(96, 128))
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from configs import synthetic
-from defect_jax.errors import UserError
+from defect_jax.runtime.errors import UserError
 from defect_jax.training_log import TrainingLog, check_finite
 from defect_jax.writers import MetricsWriter, read_history
 

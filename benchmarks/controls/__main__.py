@@ -15,7 +15,7 @@ from defect_jax import command_line
 from defect_jax.ablation.__main__ import CELL, LIST, TABLE, local_workdir
 from defect_jax.ablation.run import cell_named
 from defect_jax.command_line import given_config
-from defect_jax.progress import say
+from defect_jax.runtime.console import say
 
 EXAMPLE = "configs/lpcnet_ablation.py:cpu"
 

@@ -18,7 +18,7 @@ from benchmarks.controls.native_maps import NativeMaps, native_maps
 from benchmarks.controls.post_processing import Control
 from benchmarks.controls.scores import scored
 from benchmarks.controls.threshold import Binned, best_threshold
-from defect_jax import atomic, configuration
+from defect_jax import configuration
 from defect_jax.best_checkpoint import (
     image_shape,
     read_history,
@@ -28,13 +28,14 @@ from defect_jax.best_checkpoint import (
 from defect_jax.data.pipeline import canvas_px
 from defect_jax.data.prepare import Prepared, Split, prepare
 from defect_jax.decision import DecisionRule
-from defect_jax.errors import UserError
 from defect_jax.judging import judge
 from defect_jax.metrics.histogram import bin_index
 from defect_jax.metrics.summary import Metrics
 from defect_jax.models.network import SegmentationNetwork
-from defect_jax.progress import say
 from defect_jax.results import Results
+from defect_jax.runtime import atomic_files
+from defect_jax.runtime.console import say
+from defect_jax.runtime.errors import UserError
 from defect_jax.sharding import make_mesh
 
 FILE = "control.json"
@@ -141,7 +142,7 @@ def write_record(
         chosen: what else is worth knowing, such as the threshold.
     """
     text = json.dumps(_origin(base, control) | chosen, indent=2, allow_nan=False)
-    atomic.write_text(workdir / FILE, text + "\n")
+    atomic_files.write_text(workdir / FILE, text + "\n")
 
 
 def is_recorded(workdir: pathlib.Path, base: pathlib.Path, control: Control) -> bool:

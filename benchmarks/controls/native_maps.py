@@ -10,19 +10,19 @@ from jax.sharding import Mesh
 from jaxtyping import Float32, UInt8
 from ml_collections import ConfigDict
 
-from defect_jax import interrupts
-from defect_jax.compilation import Peeked, compile_ahead
-from defect_jax.compiler_options import compiler_options
 from defect_jax.data.framing import Letterbox
 from defect_jax.data.input_spec import InputSpec
 from defect_jax.data.pipeline import canvas_px, evaluation_batches, evaluation_steps
 from defect_jax.data.prepare import Split
 from defect_jax.data.unletterbox import unletterbox_classes
-from defect_jax.errors import UserError
 from defect_jax.evaluator import frames_program
 from defect_jax.models.initialise import Variables
 from defect_jax.models.network import SegmentationNetwork
-from defect_jax.progress import track
+from defect_jax.runtime import signals
+from defect_jax.runtime.compilation import Peeked, compile_ahead
+from defect_jax.runtime.compiler_options import compiler_options
+from defect_jax.runtime.console import track
+from defect_jax.runtime.errors import UserError
 from defect_jax.sharding import replicated, to_global
 
 SEEN = ("image", "placement", "native_size")  # of a batch, by the network
@@ -48,7 +48,7 @@ def native_maps(
         config: resolved, of the network.
 
     Raises:
-        interrupts.Stopped: a signal came.
+        signals.Stopped: a signal came.
         UserError: the network takes tiles.
     """
     spec, batch_size = InputSpec.of(config), config.train.batch_size
@@ -67,7 +67,7 @@ def native_maps(
     batches = Peeked(evaluation_batches(split, spec, config.data, batch_size, lambda batch: batch))
     with contextlib.closing(batches):
         for batch in track(batches, "predicting", evaluation_steps(split, batch_size)):
-            interrupts.boundary()
+            signals.check_preemption()
             seen = place({name: batch[name] for name in SEEN})
             compiled = compiled or compile_ahead("prediction", predict, ema, seen)
             maps, labels = jax.device_get(compiled(ema, seen))

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, Float32
 
-from defect_jax.errors import UserError
+from defect_jax.runtime.errors import UserError
 
 Maps = Float32[np.ndarray, "classes h w"]  # probability of each class of defect
 Mask = Bool[np.ndarray, "h w"]

@@ -11,12 +11,12 @@ from ml_collections import ConfigDict
 
 from benchmarks.controls.cell import is_recorded, run_control
 from benchmarks.controls.post_processing import CONTROLS
-from defect_jax import atomic, runtime
 from defect_jax.ablation import Row, table
 from defect_jax.ablation import run as ablation_run
 from defect_jax.ablation.grid import Cell, all_cells, cell_config, workdir_of
-from defect_jax.errors import UserError
-from defect_jax.progress import say
+from defect_jax.runtime import atomic_files, compilation
+from defect_jax.runtime.console import say
+from defect_jax.runtime.errors import UserError
 
 TAKES_FROM = "base"  # the row whose networks are post-processed
 BY_NAME = {control.name: control for control in CONTROLS}
@@ -87,7 +87,7 @@ def run_cell(compared: ConfigDict, folder: pathlib.Path, cell: Cell) -> None:
     if not is_finished(compared, folder, network):
         raise UserError(f"{cell.name} needs {network.name}, which is not finished: run that first")
     config = cell_config(compared, network)
-    runtime.start(config)
+    compilation.start_cache(config.compilation_cache)
     control = BY_NAME[cell.row.name]
     run_control(control, workdir_of(folder, cell), workdir_of(folder, network), config)
 
@@ -115,6 +115,6 @@ def write_table(compared: ConfigDict, folder: pathlib.Path) -> pathlib.Path:
     """Write controls.md and controls.csv of the finished cells, and return the first."""
     cells = [cell for cell in all_cells(compared) if is_finished(compared, folder, cell)]
     figures = table.figures_of(cells, folder)
-    atomic.write_text(folder / "controls.csv", table.table_csv(figures, compared))
-    atomic.write_text(folder / "controls.md", table.markdown(figures, compared))
+    atomic_files.write_text(folder / "controls.csv", table.table_csv(figures, compared))
+    atomic_files.write_text(folder / "controls.md", table.markdown(figures, compared))
     return folder / "controls.md"

@@ -14,9 +14,9 @@ from defect_jax.ablation.grid import all_cells
 from defect_jax.ablation.run import is_finished, run_all, run_cell
 from defect_jax.ablation.table import write_table
 from defect_jax.command_line import chosen_workdir, given_config
-from defect_jax.errors import UserError
-from defect_jax.paths import is_remote
-from defect_jax.progress import say
+from defect_jax.runtime.console import say
+from defect_jax.runtime.errors import UserError
+from defect_jax.runtime.paths import is_remote
 
 EXAMPLE = "configs/magnetic_tile_ablation.py:cpu"
 CELL = flags.DEFINE_string("cell", None, "Runs this cell alone: its name, or its number from 0.")

@@ -9,7 +9,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from defect_jax.errors import UserError
+from defect_jax.runtime.errors import UserError
 
 
 @dataclasses.dataclass(frozen=True)

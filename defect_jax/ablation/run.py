@@ -9,10 +9,11 @@ from collections.abc import Iterator, Sequence
 
 from ml_collections import ConfigDict
 
-from defect_jax import configuration, interrupts
+from defect_jax import configuration
 from defect_jax.ablation.grid import Cell, all_cells, cell_config, workdir_of
-from defect_jax.errors import UserError
-from defect_jax.progress import say
+from defect_jax.runtime import signals
+from defect_jax.runtime.console import say
+from defect_jax.runtime.errors import UserError
 
 LAST_FILE = "eval/report.html"  # written last by a run
 
@@ -33,7 +34,7 @@ def run_all(ablation: ConfigDict, folder: pathlib.Path, arguments: Sequence[str]
     for cell in cells:
         is_finished(ablation, folder, cell)  # a cell of another config is refused before any work
     failed = []
-    with interrupts.deferred():
+    with signals.deferred():
         for number, cell in enumerate(cells, 1):
             with claimed(folder, cell) as lock:
                 if lock is None or is_finished(ablation, folder, cell):
@@ -66,7 +67,7 @@ def run_cell(ablation: ConfigDict, folder: pathlib.Path, wanted: str) -> None:
     Raises:
         UserError: there is no such cell.
     """
-    from defect_jax import runtime
+    from defect_jax.runtime import compilation
     from defect_jax.train import train
 
     cell = cell_named(all_cells(ablation), wanted)
@@ -74,7 +75,7 @@ def run_cell(ablation: ConfigDict, folder: pathlib.Path, wanted: str) -> None:
         say(f"{cell.name} is finished")
         return
     config = cell_config(ablation, cell)
-    runtime.start(config)
+    compilation.start_cache(config.compilation_cache)
     train(config, workdir_of(folder, cell))
 
 
@@ -138,8 +139,8 @@ def _run(command: Sequence[str], lock: int) -> int:
                 code = process.wait(timeout=0.2)
                 break
             except subprocess.TimeoutExpired:
-                if interrupts.came() is not None and sent is None:
-                    sent = interrupts.came()
+                if signals.came() is not None and sent is None:
+                    sent = signals.came()
                     process.send_signal(sent)
-    interrupts.boundary()
+    signals.check_preemption()
     return code

@@ -15,9 +15,9 @@ from collections.abc import Mapping, Sequence
 
 from ml_collections import ConfigDict
 
-from defect_jax import atomic
 from defect_jax.ablation.grid import Cell, Row, all_cells, workdir_of
 from defect_jax.ablation.run import is_finished
+from defect_jax.runtime import atomic_files
 
 LOWER_IS_BETTER = ("seg_fpr", "false_positive_rate", "fpr_at_recall_95")
 Figures = Mapping[Cell, Mapping[str, int | float | None]]
@@ -78,9 +78,9 @@ def write_table(ablation: ConfigDict, folder: pathlib.Path) -> pathlib.Path:
     """Writes table.md, table.csv and cells.csv of the finished cells, and returns the first."""
     cells = [cell for cell in all_cells(ablation) if is_finished(ablation, folder, cell)]
     figures = figures_of(cells, folder)
-    atomic.write_text(folder / "cells.csv", cells_csv(figures, ablation.metrics))
-    atomic.write_text(folder / "table.csv", table_csv(figures, ablation))
-    atomic.write_text(folder / "table.md", markdown(figures, ablation))
+    atomic_files.write_text(folder / "cells.csv", cells_csv(figures, ablation.metrics))
+    atomic_files.write_text(folder / "table.csv", table_csv(figures, ablation))
+    atomic_files.write_text(folder / "table.md", markdown(figures, ablation))
     return folder / "table.md"
 
 

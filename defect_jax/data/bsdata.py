@@ -29,7 +29,7 @@ from defect_jax.data.reading import main_classes
 from defect_jax.data.records import GOOD, Catalogue, DataSet, Fault, Record, listed
 from defect_jax.data.splits import SHARES, Member, grouped_split
 from defect_jax.data.stored import encode_classes
-from defect_jax.errors import UserError
+from defect_jax.runtime.errors import UserError
 
 OPTIONS = ("seed",)
 PITTING, PITTING_ID = "pitting", 1

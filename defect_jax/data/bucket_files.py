@@ -7,9 +7,9 @@ from typing import Any
 
 from etils import epath
 
-from defect_jax import buckets, scratch
 from defect_jax.data.raw_names import usable
-from defect_jax.errors import UserError
+from defect_jax.runtime import buckets, scratch
+from defect_jax.runtime.errors import UserError
 
 
 class BucketFolder:

@@ -10,7 +10,7 @@ from defect_jax.data.examine import examine
 from defect_jax.data.raw_files import RawFiles
 from defect_jax.data.reading import in_threads
 from defect_jax.data.records import SPLITS, Catalogue, Fault, split_faults
-from defect_jax.errors import UserError
+from defect_jax.runtime.errors import UserError
 
 
 def check(data: ConfigDict) -> list[Fault]:

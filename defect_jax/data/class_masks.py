@@ -8,7 +8,7 @@ from jaxtyping import UInt8
 
 from defect_jax.data.images import BadImage, Header, check_image, mask_values
 from defect_jax.data.records import GOOD
-from defect_jax.errors import UserError
+from defect_jax.runtime.errors import UserError
 
 MOST_CLASSES = 255  # ids are stored in 8 bits, and 0 is the background
 PNG_DEPTH_BYTE = 24

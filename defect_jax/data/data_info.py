@@ -12,8 +12,8 @@ from defect_jax.data.images import decode_image
 from defect_jax.data.prepared import Prepared, Split
 from defect_jax.data.reading import in_threads
 from defect_jax.data.records import DEFECT
-from defect_jax.errors import UserError
 from defect_jax.metrics.slices import size_edges
+from defect_jax.runtime.errors import UserError
 
 MOST_PICTURES = 256  # enough for three digits, and read in a second or two
 EVEN = 0.01  # smallest std: the noise of even surfaces is not blown up beyond that

@@ -2,7 +2,7 @@
 
 from defect_jax.data import bsdata, folder, ksdd2, magnetic_tile, synthetic
 from defect_jax.data.records import DataSet
-from defect_jax.errors import UserError
+from defect_jax.runtime.errors import UserError
 
 DATA_SETS = {
     "synthetic": synthetic.DATA_SET,

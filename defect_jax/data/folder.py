@@ -21,7 +21,7 @@ from defect_jax.data.raw_files import RawFiles, open_data_root, top_folder
 from defect_jax.data.reading import empty_masks, main_classes
 from defect_jax.data.records import DEFECT, GOOD, SPLITS, Catalogue, DataSet, Fault, Record, listed
 from defect_jax.data.splits import HOLD_OUT_SHARES, SHARES, Member, grouped_split
-from defect_jax.errors import UserError
+from defect_jax.runtime.errors import UserError
 
 OPTIONS = ("seed", "mask_threshold", "classes")
 FILE = re.compile(r"(?:(train|val|test)/)?(images|masks)/(.+)")

@@ -8,7 +8,7 @@ from jaxtyping import Float32, Shaped, UInt8, UInt16
 from ml_collections import ConfigDict
 
 from defect_jax.data.framing import Framing, Letterbox, Tiling
-from defect_jax.errors import UserError
+from defect_jax.runtime.errors import UserError
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Bool, UInt8
 
 from defect_jax.data.resampling import resampled
-from defect_jax.errors import UserError
+from defect_jax.runtime.errors import UserError
 
 HALF = 0.5 - 1e-5  # an exact half is kept, however the shares are rounded
 Box = tuple[slice, slice]  # rows and columns

@@ -17,7 +17,6 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from defect_jax import parent
 from defect_jax.data.augment import Augment
 from defect_jax.data.batching import stacked
 from defect_jax.data.framing import Change
@@ -25,7 +24,8 @@ from defect_jax.data.input_spec import InputSpec
 from defect_jax.data.loading import LoadNative, LoadTraining
 from defect_jax.data.prepare import Split
 from defect_jax.data.sampling import SamplingPlan
-from defect_jax.errors import UserError
+from defect_jax.runtime import signals
+from defect_jax.runtime.errors import UserError
 
 Batch = dict[str, Any]
 HOST_BATCHES = 4  # decoded batches kept ready; grain's default of 500 elements took 8 GB
@@ -173,4 +173,4 @@ def _prepare_worker(worker_index: int, worker_count: int) -> None:
     del worker_index, worker_count
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
-    parent.end_with(multiprocessing.parent_process().pid)
+    signals.end_with_parent(multiprocessing.parent_process().pid)

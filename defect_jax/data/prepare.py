@@ -31,9 +31,9 @@ from defect_jax.data.raw_files import RawFiles
 from defect_jax.data.reading import in_threads
 from defect_jax.data.records import SPLITS, Catalogue, DataSet, Record
 from defect_jax.data.summary import summarise
-from defect_jax.errors import UserError
-from defect_jax.paths import as_path, exists, is_remote
-from defect_jax.progress import say
+from defect_jax.runtime.console import say
+from defect_jax.runtime.errors import UserError
+from defect_jax.runtime.paths import as_path, exists, is_remote
 
 __all__ = ["DataInfo", "Prepared", "Row", "Split", "prepare"]
 

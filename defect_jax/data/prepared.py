@@ -15,9 +15,9 @@ from typing import Any, NamedTuple
 
 import tensorflow_datasets as tfds
 
-from defect_jax.atomic import write_text
 from defect_jax.data.records import SPLITS
-from defect_jax.errors import UserError
+from defect_jax.runtime.atomic_files import write_text
+from defect_jax.runtime.errors import UserError
 
 SPLIT_FILE = "split.csv"
 INFO_FILE = "info.json"

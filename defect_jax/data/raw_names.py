@@ -3,7 +3,7 @@
 import unicodedata
 from collections.abc import Iterable
 
-from defect_jax.errors import UserError
+from defect_jax.runtime.errors import UserError
 
 JUNK = ("__MACOSX", "Thumbs.db", "desktop.ini")
 

@@ -13,7 +13,7 @@ from defect_jax.data.class_masks import inspect_classes, main_class
 from defect_jax.data.images import BadImage, inspect_mask
 from defect_jax.data.raw_files import RawFiles
 from defect_jax.data.records import GOOD
-from defect_jax.progress import track
+from defect_jax.runtime.console import track
 
 T = TypeVar("T")
 R = TypeVar("R")

@@ -15,8 +15,8 @@ from defect_jax.decision.record import (
     SequentialTest,
 )
 from defect_jax.decision.rules import RULES, Calibration, Chosen, Options, rates
-from defect_jax.errors import UserError
 from defect_jax.metrics import calibration
+from defect_jax.runtime.errors import UserError
 
 FALLBACK_THRESHOLD = 0.5
 PROMISES = "guaranteed_miss_rate"

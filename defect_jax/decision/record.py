@@ -14,9 +14,9 @@ import types
 import typing
 from typing import Any
 
-from defect_jax import atomic
-from defect_jax.errors import UserError
-from defect_jax.paths import AnyPath, as_path, read_text
+from defect_jax.runtime import atomic_files
+from defect_jax.runtime.errors import UserError
+from defect_jax.runtime.paths import AnyPath, as_path, read_text
 
 REJECTS_NOTHING = 2.0  # a threshold that no probability reaches
 THRESHOLDS = ("threshold", "mask_threshold", "pixel_threshold")
@@ -145,7 +145,7 @@ class DecisionRule:
     def to_json(self, path: AnyPath | str) -> None:
         """Writes decision.json, whole or not at all."""
         text = json.dumps(dataclasses.asdict(self), indent=2, allow_nan=False)
-        atomic.write_text(path, text + "\n")
+        atomic_files.write_text(path, text + "\n")
 
     @classmethod
     def from_json(cls, path: AnyPath | str) -> "DecisionRule":

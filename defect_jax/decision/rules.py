@@ -13,8 +13,8 @@ import numpy as np
 
 from defect_jax.decision.bound import allowed_misses, parts_needed
 from defect_jax.decision.record import REJECTS_NOTHING, Promise
-from defect_jax.errors import UserError
 from defect_jax.metrics import ranking
+from defect_jax.runtime.errors import UserError
 
 CLOSE = 1e-12  # rates that differ by less differ by rounding alone
 

@@ -15,7 +15,7 @@ from defect_jax.data.data_sets import data_set
 from defect_jax.data.input_spec import InputSpec
 from defect_jax.decision import DecisionRule
 from defect_jax.decision.apply import Decision
-from defect_jax.paths import AnyPath, read_text
+from defect_jax.runtime.paths import AnyPath, read_text
 
 PACKAGES = ("jax", "flax", "onnx", "numpy")
 

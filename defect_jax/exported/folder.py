@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from defect_jax.errors import UserError
+from defect_jax.runtime.errors import UserError
 
 
 @contextmanager

@@ -8,8 +8,8 @@ import numpy as np
 import onnx
 from jaxtyping import UInt
 
-from defect_jax.errors import UserError
 from defect_jax.exported import parity
+from defect_jax.runtime.errors import UserError
 
 FIELD = "--input"
 Pictures = Iterable[UInt[np.ndarray, "1 h w c"]]

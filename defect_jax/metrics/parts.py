@@ -5,10 +5,10 @@ import io
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from defect_jax import atomic
 from defect_jax.metrics import ranking
 from defect_jax.metrics.picture import mean
-from defect_jax.paths import AnyPath
+from defect_jax.runtime import atomic_files
+from defect_jax.runtime.paths import AnyPath
 
 
 class Part(NamedTuple):
@@ -59,4 +59,4 @@ def write_parts(path: AnyPath | str, parts: Sequence[Part]) -> None:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(Part._fields)
     writer.writerows(parts)
-    atomic.write_text(path, text.getvalue())
+    atomic_files.write_text(path, text.getvalue())

@@ -10,10 +10,10 @@ import io
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from defect_jax import atomic
-from defect_jax.errors import UserError
 from defect_jax.metrics import ranking
-from defect_jax.paths import AnyPath, as_path, read_text
+from defect_jax.runtime import atomic_files
+from defect_jax.runtime.errors import UserError
+from defect_jax.runtime.paths import AnyPath, as_path, read_text
 
 
 class Picture(NamedTuple):
@@ -115,7 +115,7 @@ def write_predictions(path: AnyPath | str, pictures: Sequence[Picture]) -> None:
     writer.writerow(Picture._fields)
     for picture in pictures:
         writer.writerow("" if value is None else value for value in picture)
-    atomic.write_text(path, text.getvalue())
+    atomic_files.write_text(path, text.getvalue())
 
 
 def read_predictions(path: AnyPath | str) -> list[Picture]:

@@ -4,8 +4,8 @@ import json
 import math
 from collections.abc import Mapping
 
-from defect_jax import atomic
-from defect_jax.paths import AnyPath
+from defect_jax.runtime import atomic_files
+from defect_jax.runtime.paths import AnyPath
 
 Metrics = dict[str, int | float | None]
 
@@ -114,7 +114,7 @@ def join_metrics(
 
 def write_metrics(path: AnyPath | str, metrics: Metrics) -> None:
     """Writes metrics.json, whole or not at all; a value that is not defined is null."""
-    atomic.write_text(path, json.dumps(metrics, indent=2, allow_nan=False) + "\n")
+    atomic_files.write_text(path, json.dumps(metrics, indent=2, allow_nan=False) + "\n")
 
 
 def _finite(value: int | float | None) -> int | float | None:

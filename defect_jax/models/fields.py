@@ -5,13 +5,13 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from defect_jax.errors import UserError
 from defect_jax.models.attention import NODES
 from defect_jax.models.blocks import BLOCKS, NORMS
 from defect_jax.models.confidence import CONFIDENCES
 from defect_jax.models.decoders import DECODERS
 from defect_jax.models.encoders import ENCODERS
 from defect_jax.models.localisation import LOCALISATIONS
+from defect_jax.runtime.errors import UserError
 
 NO_DECODER = "grid"  # the mask is the localisation's grid, enlarged: the first of two stages
 NONE = "none"

@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 from defect_jax.data.images import SUFFIXES
 from defect_jax.data.raw_files import Folder, RawFiles, open_root
-from defect_jax.errors import UserError
-from defect_jax.paths import as_path, is_remote
+from defect_jax.runtime.errors import UserError
+from defect_jax.runtime.paths import as_path, is_remote
 
 FIELD = "--input"
 

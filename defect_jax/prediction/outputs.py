@@ -14,12 +14,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import UInt, UInt8
 
-from defect_jax import atomic
-from defect_jax.append import LineFile
 from defect_jax.data.stored import encode_classes, encode_mask
-from defect_jax.errors import UserError
 from defect_jax.prediction.overlay import overlay
 from defect_jax.predictor import Decision
+from defect_jax.runtime import atomic_files
+from defect_jax.runtime.atomic_files import LineFile
+from defect_jax.runtime.errors import UserError
 
 FIELD = "--output"
 SETTINGS, LINES, TABLE = "run.json", "predictions.jsonl", "predictions.csv"
@@ -55,7 +55,9 @@ class Outputs:
 
     def __enter__(self) -> "Outputs":
         try:
-            atomic.write_text(self.folder / SETTINGS, json.dumps(self._settings, indent=2) + "\n")
+            atomic_files.write_text(
+                self.folder / SETTINGS, json.dumps(self._settings, indent=2) + "\n"
+            )
             for line in _read_lines(self.folder / LINES):
                 self.lines[line["id"]] = line
             kept = list(self.lines.values())
@@ -107,8 +109,10 @@ class Outputs:
         for id in [*self.lines, *(line["id"] for line in lines if "fault" in line)]:
             for kind, suffix in (("masks", "png"), ("classes", "png"), ("overlays", "jpg")):
                 (self.folder / kind / f"{id}.{suffix}").unlink(missing_ok=True)
-        atomic.write_text(self.folder / LINES, "".join(f"{json.dumps(line)}\n" for line in lines))
-        atomic.write_text(self.folder / TABLE, "".join(f"{row}\n" for row in _table(lines)))
+        atomic_files.write_text(
+            self.folder / LINES, "".join(f"{json.dumps(line)}\n" for line in lines)
+        )
+        atomic_files.write_text(self.folder / TABLE, "".join(f"{row}\n" for row in _table(lines)))
         return lines
 
 

@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 
 from markupsafe import Markup
 
-from defect_jax import atomic
 from defect_jax.data.images import decode_image, decode_mask
 from defect_jax.data.raw_files import RawFiles
 from defect_jax.decision import DecisionRule
@@ -15,6 +14,7 @@ from defect_jax.report.outlines import frame
 from defect_jax.report.render import breakable, render_page
 from defect_jax.report.thumbnails import share_out
 from defect_jax.report.words import score_text
+from defect_jax.runtime import atomic_files
 
 PAGE = "gallery.html"
 STYLES = ("page.css", "tables.css", "controls.css", "gallery.css")
@@ -68,7 +68,7 @@ def write_page(folder: Path, raw: RawFiles, lines: Sequence[Line], rule: Decisio
         most_pictures=MOST_PICTURES,
         cards=dict(cards),
     )
-    atomic.write_text(folder / PAGE, html)
+    atomic_files.write_text(folder / PAGE, html)
 
 
 def _is_rejected(line: Line) -> bool:

@@ -7,13 +7,13 @@ from typing import NamedTuple
 import numpy as np
 from markupsafe import Markup
 
-from defect_jax import atomic
 from defect_jax.metrics.summary import MEANINGS
-from defect_jax.paths import AnyPath
 from defect_jax.report.cards import Fact, card, overlap_fact, verdict_fact
 from defect_jax.report.outlines import frame, same_frame
 from defect_jax.report.render import breakable, render_page
 from defect_jax.report.thumbnails import share_out
+from defect_jax.runtime import atomic_files
+from defect_jax.runtime.paths import AnyPath
 
 STYLES = ("page.css", "tables.css", "controls.css", "gallery.css", "compare.css")
 MOST_ROWS = 60
@@ -90,7 +90,7 @@ class Comparison:
 
 def write_comparison(path: AnyPath | str, comparison: Comparison) -> None:
     """Write the page, whole or not at all."""
-    atomic.write_text(path, render_comparison(comparison))
+    atomic_files.write_text(path, render_comparison(comparison))
 
 
 def render_comparison(comparison: Comparison) -> str:

@@ -5,13 +5,11 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from defect_jax import atomic
 from defect_jax.decision import DecisionRule
 from defect_jax.metrics.class_counts import ClassPixels
 from defect_jax.metrics.parts import Part
 from defect_jax.metrics.picture import Picture
 from defect_jax.metrics.slices import Slice
-from defect_jax.paths import AnyPath
 from defect_jax.report import figures
 from defect_jax.report.classes import class_section
 from defect_jax.report.decision_heads import decision_heads
@@ -20,6 +18,8 @@ from defect_jax.report.render import render_page
 from defect_jax.report.slider import slider_data, to_json
 from defect_jax.report.tables import EVERY_MEANING, GROUPS, metric_keys
 from defect_jax.report.verdict import mistakes_of, sequential, verdicts
+from defect_jax.runtime import atomic_files
+from defect_jax.runtime.paths import AnyPath
 
 STYLES = ("page.css", "tables.css", "classes.css", "controls.css", "gallery.css")
 
@@ -65,7 +65,7 @@ class Report:
 
 def write_report(path: AnyPath | str, report: Report) -> None:
     """Write the page, whole or not at all."""
-    atomic.write_text(path, render(report))
+    atomic_files.write_text(path, render(report))
 
 
 def render(report: Report) -> str:

@@ -1,13 +1,20 @@
-"""Compiling ahead of the first step, so that the time it takes is seen and never spent twice."""
+"""Compiling: ahead of the first step, so that its time is seen, and kept for the next start."""
 
 import concurrent.futures
+import ctypes
+import os
+import pathlib
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from defect_jax import interrupts, memory
-from defect_jax.progress import say
+import jax
+
+from defect_jax.runtime import signals
+from defect_jax.runtime.console import say
+from defect_jax.runtime.errors import UserError
+from defect_jax.runtime.paths import as_path, is_remote
 
 LOOK_FOR_SIGNALS_EVERY_S = 0.2
 THREAD = "defect_jax compiler"
@@ -19,7 +26,7 @@ def compile_ahead(name: str, jitted: Any, *arguments: Any) -> Callable[..., Any]
     What comes back refuses arguments of any other shape, so it can never compile again unseen.
 
     Raises:
-        interrupts.Stopped: a signal came meanwhile.
+        signals.Stopped: a signal came meanwhile.
     """
     return compile_all_ahead({name: jitted}, *arguments)[name]
 
@@ -34,10 +41,10 @@ def compile_all_ahead(jitted: Mapping[str, Any], *arguments: Any) -> dict[str, C
         for name, function in jitted.items()
     }
     while not all(future.done() for future in futures.values()):
-        interrupts.while_waiting()
+        signals.while_waiting()
         concurrent.futures.wait(futures.values(), LOOK_FOR_SIGNALS_EVERY_S)
     ready = {name: future.result() for name, future in futures.items()}
-    memory.give_back()
+    give_back_memory()
     return ready
 
 
@@ -94,5 +101,51 @@ class Peeked:
             return next(self._iterator)
         except RuntimeError:
             # A signal to the whole group also ends a loader's process that has only just started.
-            interrupts.while_waiting()
+            signals.while_waiting()
             raise
+
+
+def give_back_memory() -> None:
+    """Has the C library return what was freed.
+
+    The compiler frees some 500 MB for a network of full width, and glibc would hold it for as long
+    as the process lives, beside the memory of the training step. Other C libraries need no word.
+    """
+    if trim := getattr(ctypes.CDLL(None), "malloc_trim", None):
+        trim(0)
+
+
+def start_cache(folder: str) -> None:
+    """Switch on the cache of compiled programs where `config.compilation_cache` names a folder.
+
+    To be called before the first computation.
+    """
+    if folder:
+        folder = as_path(folder)
+        if is_remote(folder):
+            raise UserError(f"config.compilation_cache {folder}: must be a folder of this machine")
+        cache_compilations(pathlib.Path(folder).expanduser())
+
+
+def cache_compilations(folder: pathlib.Path) -> None:
+    """Keeps compiled programs in `folder` for the next start.
+
+    Whoever can write there can run code as this user, so it is closed to all others, and the cache
+    is off unless asked for.
+
+    Raises:
+        UserError: the folder cannot be made, belongs to somebody else or is open to others.
+    """
+    try:
+        folder.mkdir(parents=True, mode=0o700, exist_ok=True)
+        status = folder.stat()
+    except OSError as error:
+        raise UserError(f"config.compilation_cache {folder}: {error.strerror}") from error
+    if status.st_uid != os.getuid() or status.st_mode & 0o077:
+        raise UserError(
+            f"config.compilation_cache {folder}: must be yours alone (chmod 700), because "
+            "whoever writes there runs code as you"
+        )
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)

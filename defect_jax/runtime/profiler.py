@@ -4,8 +4,8 @@ from typing import Any
 
 import jax
 
-from defect_jax.errors import UserError
-from defect_jax.paths import AnyPath, is_remote
+from defect_jax.runtime.errors import UserError
+from defect_jax.runtime.paths import AnyPath, is_remote
 
 
 class Profile:

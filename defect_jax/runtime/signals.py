@@ -6,8 +6,10 @@ one of them, and JAX's preemption service has all of them stop at the same bound
 come to the same boundaries in the same order.
 """
 
+import ctypes
 import os
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -52,7 +54,7 @@ def agree_with_hosts() -> None:
 
 @contextmanager
 def deferred() -> Iterator[None]:
-    """Inside, a signal waits for the next `boundary`; one that came in the end is obeyed then."""
+    """Have a signal wait for the next `check_preemption`; obey one that came when the block ends."""
     outer, _Process.deferring = _Process.deferring, True
     try:
         yield
@@ -67,7 +69,7 @@ def came() -> int | None:
     return _Process.came
 
 
-def boundary() -> None:
+def check_preemption() -> None:
     """A place where the run may end; on several hosts all stop at the same one.
 
     Raises:
@@ -82,7 +84,7 @@ def boundary() -> None:
 
 
 def while_waiting() -> None:
-    """A place where this host waits for itself: as `boundary` on one host, nothing on several.
+    """As `check_preemption` on one host, nothing on several: for places that only this host waits at.
 
     Raises:
         Stopped: a signal came.
@@ -103,3 +105,18 @@ def _note(number: int, frame: FrameType | None) -> None:
         os.kill(os.getpid(), signal.SIGTERM)
     elif not _Process.deferring:
         raise Stopped(number)
+
+
+PR_SET_PDEATHSIG = 1  # of Linux's prctl: the signal a child gets when its parent dies
+
+
+def end_with_parent(parent_pid: int) -> None:
+    """To be called by the child: from now on it is killed when its parent dies.
+
+    Elsewhere than on Linux nothing does this.
+    """
+    if sys.platform != "linux":
+        return
+    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent_pid:  # it died before we asked
+        os._exit(128 + signal.SIGKILL)

@@ -1,10 +1,40 @@
-"""A text file that grows by lines, on a disk or in a bucket, where nothing can be appended."""
+"""Text files that are either whole or not there, and files that grow by whole lines."""
 
 import os
+import tempfile
 from collections.abc import Iterable
 
-from defect_jax import atomic
-from defect_jax.paths import AnyPath, is_remote
+from defect_jax.runtime.paths import AnyPath, as_path, is_remote, write_bytes
+
+
+def write_text(path: AnyPath | str, text: str) -> None:
+    """Writes a UTF-8 file in one move: a killed process leaves the old file or the new one.
+
+    Parent folders are made. Line ends are written as they are on every system. In a bucket the move
+    is one put.
+    """
+    path = as_path(path)
+    if is_remote(path):
+        write_bytes(path, text.encode("utf-8"))
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, partial = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".partial")
+    try:
+        with open(handle, "w", encoding="utf-8", newline="") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(partial, 0o666 & ~_umask())  # mkstemp makes files that only the owner can read
+        os.replace(partial, path)
+    except BaseException:
+        os.unlink(partial)
+        raise
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
 
 
 class LineFile:
@@ -21,7 +51,7 @@ class LineFile:
         self._path = path
         self._lines = [f"{line}\n" for line in kept_lines]  # used in a bucket alone from here on
         self._synced = len(self._lines)
-        atomic.write_text(path, "".join(self._lines))
+        write_text(path, "".join(self._lines))
         self._file = None if is_remote(path) else path.open("a", encoding="utf-8", newline="")
 
     def write(self, line: str) -> None:
@@ -38,7 +68,7 @@ class LineFile:
             self._file.flush()
             os.fsync(self._file.fileno())
         elif len(self._lines) > self._synced:
-            atomic.write_text(self._path, "".join(self._lines))
+            write_text(self._path, "".join(self._lines))
             self._synced = len(self._lines)
 
     def close(self) -> None:

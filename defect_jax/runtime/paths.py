@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from etils import epath
 
-from defect_jax.errors import UserError
+from defect_jax.runtime.errors import UserError
 
 AnyPath = pathlib.Path | epath.Path  # on a disk | in a bucket
 

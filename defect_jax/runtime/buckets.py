@@ -7,7 +7,7 @@ from typing import Any
 import fsspec
 from etils import epath
 
-from defect_jax.paths import os_errors
+from defect_jax.runtime.paths import os_errors
 
 VERSION_KEYS = ("ETag", "etag", "md5Hash", "mtime", "LastModified", "created")
 

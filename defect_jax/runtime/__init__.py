@@ -1,0 +1,1 @@
+"""What every program needs: paths, files, signals, compilation, the console."""
