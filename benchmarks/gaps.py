@@ -27,9 +27,9 @@ from defect_jax.best_checkpoint import image_shape, read_history, restore_best, 
 from defect_jax.data import synthetic
 from defect_jax.data.prepare import Prepared, Split, prepare
 from defect_jax.data.synthetic_options import Options, checked
+from defect_jax.distributed.sharding import make_mesh
 from defect_jax.metrics.histogram import bin_index
 from defect_jax.models.network import SegmentationNetwork
-from defect_jax.sharding import make_mesh
 
 WORKDIR = flags.DEFINE_string("workdir", "runs/synthetic_gaps_ablation-cpu", "Of the ablation.")
 SEEDS = flags.DEFINE_list("seeds", ["0", "1", "2"], "Of its cells.")

@@ -33,6 +33,7 @@ from defect_jax.data.prepare import Split, prepare
 from defect_jax.decision.apply import Decision
 from defect_jax.deploy.onnx import to_onnx
 from defect_jax.deployed import make_program
+from defect_jax.distributed.sharding import one_device_mesh
 from defect_jax.evaluator import frames_program
 from defect_jax.export import INPUT, input_shape
 from defect_jax.exported import int8
@@ -40,7 +41,6 @@ from defect_jax.exported.calibration import MOST_PICTURES
 from defect_jax.runtime.console import say
 from defect_jax.runtime.errors import UserError
 from defect_jax.runtime.paths import AnyPath, as_path, read_text
-from defect_jax.sharding import one_device_mesh
 
 WORKDIRS = flags.DEFINE_list("workdirs", None, "Trained and evaluated.", required=True)
 TIMED = flags.DEFINE_integer("timed", 60, "Test pictures that latency is taken over.")

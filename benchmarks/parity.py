@@ -28,12 +28,12 @@ from ml_collections import ConfigDict
 from benchmarks.random_networks import random_networks, with_thresholds
 from defect_jax.data.images import decode_image
 from defect_jax.decision.apply import Decision
+from defect_jax.distributed.sharding import one_device_mesh
 from defect_jax.export import ONNX, STABLEHLO, models
 from defect_jax.exported.parity import PROBABILITIES
 from defect_jax.prediction.inputs import open_input
 from defect_jax.predictor import Predictor, load
 from defect_jax.runtime.console import say
-from defect_jax.sharding import one_device_mesh
 
 WORKDIR = flags.DEFINE_string("workdir", None, "Of the trained network; else random ones.")
 EXPORTED = flags.DEFINE_string("exported", None, "Folder of --mode=export, with --workdir.")

@@ -21,12 +21,12 @@ from defect_jax.decision import DecisionRule
 from defect_jax.decision.apply import Decision
 from defect_jax.deploy.onnx import to_onnx
 from defect_jax.deployed import make_program
+from defect_jax.distributed.sharding import one_device_mesh
 from defect_jax.export import INPUT, ONNX, STABLEHLO, input_shape, to_stablehlo
 from defect_jax.models.initialise import initial_variables
 from defect_jax.models.network import SegmentationNetwork
 from defect_jax.runtime.errors import UserError
 from defect_jax.runtime.paths import as_path
-from defect_jax.sharding import one_device_mesh
 
 CONFIG, RULE, WEIGHTS = "config.json", "decision.json", "weights.npz"
 SIZE_PX = (640, 256)

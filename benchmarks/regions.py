@@ -32,12 +32,12 @@ from defect_jax.data.loading import decoded
 from defect_jax.data.prepare import Split, prepare
 from defect_jax.data.stitching import iter_tile_rows
 from defect_jax.decision.apply import defect_probability
+from defect_jax.distributed.sharding import batch_sharding, one_device_mesh, replicated
 from defect_jax.evaluator import frames_program
 from defect_jax.metrics.intervals import rate_interval
 from defect_jax.models.network import SegmentationNetwork
 from defect_jax.runtime.compiler_options import compiler_options
 from defect_jax.runtime.console import track
-from defect_jax.sharding import batch_sharding, one_device_mesh, replicated
 
 WORKDIRS = flags.DEFINE_list("workdirs", ["runs/bsdata-cpu", "runs/bsdata-cpu_scaled"], "Trained.")
 FALSE = flags.DEFINE_list("false_per_picture", ["0.5", "1", "2"], "Allowed on validation.")

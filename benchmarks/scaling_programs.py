@@ -25,9 +25,9 @@ from ml_collections import ConfigDict
 
 from benchmarks.collectives import read
 from configs.base import base
+from defect_jax.distributed.sharding import batch_sharding, mesh_of, replicated, state_sharding
 from defect_jax.optimizer import make_tx
 from defect_jax.runtime.compiler_options import FOR
-from defect_jax.sharding import batch_sharding, mesh_of, replicated, state_sharding
 from defect_jax.steps import create_state, make_train_step
 from defect_jax.train import make_network
 

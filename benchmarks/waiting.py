@@ -28,9 +28,9 @@ from defect_jax.data.data_info import data_info
 from defect_jax.data.decoded import with_kept
 from defect_jax.data.pipeline import training_batches
 from defect_jax.data.prepare import prepare
+from defect_jax.distributed.sharding import make_mesh, to_global
 from defect_jax.loop import MEASURING_STEP, STEP
 from defect_jax.runtime.compilation import compile_all_ahead
-from defect_jax.sharding import make_mesh, to_global
 
 WHOLE, NO_DATA, NO_MODEL = "whole", "no data", "no model"
 

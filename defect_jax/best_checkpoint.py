@@ -10,15 +10,16 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from defect_jax import checkpoints, configuration, hosts
+from defect_jax import checkpoints, configuration
 from defect_jax.checkpoints import EMA
 from defect_jax.decision import DecisionRule
+from defect_jax.distributed import processes
+from defect_jax.distributed.sharding import state_sharding
 from defect_jax.models.initialise import Variables
 from defect_jax.models.network import SegmentationNetwork
 from defect_jax.runtime.console import say
 from defect_jax.runtime.errors import UserError
 from defect_jax.runtime.paths import AnyPath, read_text
-from defect_jax.sharding import state_sharding
 
 SELECTION = "selection"  # the number by which checkpoints are compared
 
@@ -80,7 +81,7 @@ def decision_for(
         None where there is none, or it is of another checkpoint or wish.
     """
     path = workdir / "decision.json"
-    fields = hosts.from_first(
+    fields = processes.from_first(
         lambda: dataclasses.asdict(DecisionRule.from_json(path)) if path.exists() else None
     )
     if fields is None:

@@ -10,7 +10,7 @@ from typing import NoReturn
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
-from defect_jax import cluster, supervisor
+from defect_jax.distributed import cluster, supervisor
 from defect_jax.runtime import compilation, scratch, signals
 from defect_jax.runtime.errors import UserError
 from defect_jax.runtime.paths import AnyPath, reached

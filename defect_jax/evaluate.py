@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from ml_collections import ConfigDict
 
-from defect_jax import configuration, hosts
+from defect_jax import configuration
 from defect_jax.best_checkpoint import (
     decision_for,
     image_shape,
@@ -15,6 +15,8 @@ from defect_jax.best_checkpoint import (
 from defect_jax.data.prepare import prepare
 from defect_jax.decision import DecisionRule
 from defect_jax.decision.apply import Thresholds
+from defect_jax.distributed import processes
+from defect_jax.distributed.sharding import make_mesh
 from defect_jax.evaluator import Scores, make_evaluator
 from defect_jax.judging import judge
 from defect_jax.metrics.class_counts import BACKGROUND, ClassPixels
@@ -24,7 +26,6 @@ from defect_jax.report.page import Report, write_report
 from defect_jax.results import Results, picture_loader
 from defect_jax.runtime.console import say
 from defect_jax.runtime.paths import AnyPath
-from defect_jax.sharding import make_mesh
 from defect_jax.validation import decide
 
 
@@ -45,7 +46,7 @@ def evaluate(config: ConfigDict, workdir: AnyPath, split: str = "test") -> Metri
         The contents of eval/<split>/metrics.json; None on hosts other than the first.
     """
     mesh = make_mesh(config.mesh.data, config.mesh.fsdp)
-    history = hosts.from_first(lambda: read_history(workdir))
+    history = processes.from_first(lambda: read_history(workdir))
     network = SegmentationNetwork(**config.model)
     scores = selection_scores(history)
     step, ema = restore_best(network, image_shape(config), workdir, scores, mesh)
@@ -54,13 +55,13 @@ def evaluate(config: ConfigDict, workdir: AnyPath, split: str = "test") -> Metri
     if not made:
         compared = max(1, len(scores))
         made = decide(network, ema, prepared.splits["val"], config, mesh, step, compared)
-        if hosts.is_first():
+        if processes.is_first():
             made.to_json(workdir / "decision.json")
             configuration.keep_decision(workdir, config)
     judged = prepared.splits[split]
     evaluate_split, thresholds = make_evaluator(network, judged, config, mesh), Thresholds.of(made)
     say(f"{split}: step {step}, thresholds from {made.chosen_on}: {shown(made)}")
-    if not hosts.is_first():
+    if not processes.is_first():
         evaluate_split(ema, thresholds)  # every host takes part, one writes
         return None
     classes = list(config.data_info.classes)

@@ -17,6 +17,7 @@ from defect_jax.data.pipeline import Batch, canvas_px, evaluation_batches, evalu
 from defect_jax.data.prepare import Split
 from defect_jax.data.unletterbox import inside, unletterbox_classes
 from defect_jax.decision.apply import Thresholds, decide_mask, defect_probability, mark, score_of
+from defect_jax.distributed.sharding import place_state, replicated, to_global
 from defect_jax.metrics.accumulated import Accumulated
 from defect_jax.metrics.class_counts import ClassCounts
 from defect_jax.metrics.counts import PixelCounts, picture_counts
@@ -28,7 +29,6 @@ from defect_jax.runtime import signals
 from defect_jax.runtime.compilation import Peeked, compile_ahead
 from defect_jax.runtime.compiler_options import compiler_options
 from defect_jax.runtime.console import track
-from defect_jax.sharding import place_state, replicated, to_global
 
 OnMask = Callable[[int, np.ndarray], None]
 PER_PICTURE = ("score", "mask_score", "intersection_px", "true_px", "predicted_px")

@@ -11,13 +11,13 @@ from defect_jax.data.input_spec import InputSpec
 from defect_jax.decision.apply import Decision
 from defect_jax.deploy.onnx import to_onnx
 from defect_jax.deployed import make_program
+from defect_jax.distributed.sharding import one_device_mesh
 from defect_jax.exported import card, int8, parity
 from defect_jax.exported.calibration import ExampleImages
 from defect_jax.exported.folder import written_whole
 from defect_jax.runtime.console import say
 from defect_jax.runtime.errors import UserError
 from defect_jax.runtime.paths import AnyPath, as_path, is_remote
-from defect_jax.sharding import one_device_mesh
 
 FIELD = "--output"
 INPUT = "image"

@@ -14,6 +14,7 @@ from defect_jax.balance_choice import measured_every_steps
 from defect_jax.best_checkpoint import SELECTION
 from defect_jax.data.pipeline import training_batches
 from defect_jax.data.prepare import Prepared
+from defect_jax.distributed.sharding import rows_of_process, to_global
 from defect_jax.evaluator import make_evaluator
 from defect_jax.models.network import SegmentationNetwork
 from defect_jax.runtime import signals
@@ -21,7 +22,6 @@ from defect_jax.runtime.compilation import Peeked, compile_all_ahead
 from defect_jax.runtime.console import say, track
 from defect_jax.runtime.paths import AnyPath
 from defect_jax.runtime.profiler import Profile
-from defect_jax.sharding import rows_of_process, to_global
 from defect_jax.steps import TrainState, to_checkpointables
 from defect_jax.training_log import TrainingLog
 from defect_jax.validation import mask_thresholds, validation_numbers

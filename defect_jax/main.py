@@ -5,8 +5,9 @@ python -m defect_jax.main --config=configs/synthetic.py:cpu
 
 from absl import flags
 
-from defect_jax import cluster, command_line
+from defect_jax import command_line
 from defect_jax.command_line import CONFIG, WORKDIR, chosen_workdir, given_config
+from defect_jax.distributed import cluster
 from defect_jax.runtime.errors import UserError
 from defect_jax.runtime.paths import reached
 

@@ -14,6 +14,7 @@ import defect_jax
 from defect_jax.data.images import BadImage, inspect_image
 from defect_jax.data.raw_files import RawFiles
 from defect_jax.data.reading import threaded
+from defect_jax.distributed.sharding import make_mesh
 from defect_jax.prediction.inputs import Input, absolute, open_input
 from defect_jax.prediction.outputs import FIELD, Outputs, Prediction, as_prediction
 from defect_jax.prediction.page import write_page
@@ -22,7 +23,6 @@ from defect_jax.runtime import signals
 from defect_jax.runtime.console import say, track
 from defect_jax.runtime.errors import UserError
 from defect_jax.runtime.paths import AnyPath, as_path, is_remote
-from defect_jax.sharding import make_mesh
 
 
 class Read(NamedTuple):

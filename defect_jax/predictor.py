@@ -34,13 +34,13 @@ from defect_jax.decision.apply import (
     mark,
     mark_strips,
 )
+from defect_jax.distributed.sharding import batch_sharding, one_device_mesh, replicated
 from defect_jax.models.initialise import Variables
 from defect_jax.models.network import SegmentationNetwork
 from defect_jax.models.probabilities import Probabilities, make_probabilities
 from defect_jax.runtime.compiler_options import compiler_options
 from defect_jax.runtime.errors import UserError
 from defect_jax.runtime.paths import AnyPath, as_path
-from defect_jax.sharding import batch_sharding, one_device_mesh, replicated
 
 Images = Shaped[np.ndarray, "..."] | Sequence[Shaped[np.ndarray, "..."]]
 BATCH_SIZE = 8

@@ -25,6 +25,7 @@ from defect_jax.decision.apply import (
     mark_strips,
     score_of,
 )
+from defect_jax.distributed.sharding import place_state, replicated, rows_of_process, to_global
 from defect_jax.evaluator import PER_PICTURE, OnMask, Scores, frames_program
 from defect_jax.metrics.accumulated import Accumulated
 from defect_jax.metrics.regions import region_weights
@@ -35,7 +36,6 @@ from defect_jax.runtime import signals
 from defect_jax.runtime.compilation import compile_ahead
 from defect_jax.runtime.compiler_options import compiler_options
 from defect_jax.runtime.console import track
-from defect_jax.sharding import place_state, replicated, rows_of_process, to_global
 
 WAITING = 2  # pictures read ahead; each may be large
 

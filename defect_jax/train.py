@@ -8,7 +8,7 @@ import optax
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from defect_jax import checkpoints, configuration, hosts
+from defect_jax import checkpoints, configuration
 from defect_jax.balance_choice import measured_every_steps
 from defect_jax.best_checkpoint import (
     image_shape,
@@ -19,6 +19,8 @@ from defect_jax.best_checkpoint import (
 from defect_jax.data.data_info import data_info
 from defect_jax.data.decoded import with_kept
 from defect_jax.data.prepare import Prepared, prepare
+from defect_jax.distributed import processes
+from defect_jax.distributed.sharding import make_mesh, place_state, replicated, state_sharding
 from defect_jax.evaluate import evaluate
 from defect_jax.loop import MEASURING_STEP, STEP, Loop, Step
 from defect_jax.models.initialise import initial_variables
@@ -28,7 +30,6 @@ from defect_jax.runtime.compiler_options import training_options
 from defect_jax.runtime.console import say
 from defect_jax.runtime.errors import UserError
 from defect_jax.runtime.paths import AnyPath
-from defect_jax.sharding import make_mesh, place_state, replicated, state_sharding
 from defect_jax.stages import (
     FIRST_STAGE,
     first_stage,
@@ -59,9 +60,9 @@ def train(config: ConfigDict, workdir: AnyPath, must_resume: bool = False) -> No
         SystemExit: 128 + signal, after SIGTERM or SIGINT, with a checkpoint saved.
     """
     configuration.check(config)
-    begun = hosts.from_first(lambda: checkpoints.exist(workdir))
+    begun = processes.from_first(lambda: checkpoints.exist(workdir))
     first = workdir / FIRST_STAGE
-    if must_resume and not (begun or hosts.from_first(lambda: checkpoints.exist(first))):
+    if must_resume and not (begun or processes.from_first(lambda: checkpoints.exist(first))):
         raise UserError(f"--resume=must: {workdir} holds no checkpoint to go on from")
     mesh = make_mesh(config.mesh.data, config.mesh.fsdp)
     check_batch_size(config, mesh)
@@ -69,8 +70,8 @@ def train(config: ConfigDict, workdir: AnyPath, must_resume: bool = False) -> No
     prepared = with_kept(prepare(config.data), config.data, ("train", "val"))
     refuse_empty_promise(config, prepared.splits["val"])
     config = configuration.resolve(config, data_info(prepared, config.model.num_classes))
-    hosts.refuse_disagreement("the config or the data", configuration.decisive(config))
-    if hosts.is_first():
+    processes.refuse_disagreement("the config or the data", configuration.decisive(config))
+    if processes.is_first():
         configuration.claim(workdir, config)
     learnt = {}
     if has_first_stage(config) and not begun:
@@ -85,10 +86,10 @@ def learn_first_stage(
     """Trains localisation alone and returns the variables of its best checkpoint, on the host."""
     stage = first_stage(config)
     say(f"stage one: localisation, {stage.train.steps} steps, in {workdir}")
-    if hosts.is_first():
+    if processes.is_first():
         configuration.claim(workdir, stage)
     fit(stage, workdir, prepared, mesh, {})
-    scores = selection_scores(hosts.from_first(lambda: read_history(workdir)))
+    scores = selection_scores(processes.from_first(lambda: read_history(workdir)))
     step, ema = restore_best(make_network(stage), image_shape(stage), workdir, scores, mesh)
     say(f"stage two begins with localisation of step {step}")
     return jax.device_get(jax.jit(lambda tree: tree, out_shardings=replicated(mesh))(ema))
@@ -103,7 +104,7 @@ def fit(
         learnt: variables to start with instead of the initial ones of the same names.
     """
     network, tx = make_network(config), make_tx(config)
-    history = hosts.from_first(lambda: read_history(workdir))
+    history = processes.from_first(lambda: read_history(workdir))
     scores = selection_scores(history)
     state, shardings = initial_state(network, tx, config, mesh, learnt)
     with checkpoints.open_checkpoints(workdir, scores) as checkpointer:

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from defect_jax import hosts
 from defect_jax.board import open_board
+from defect_jax.distributed import processes
 from defect_jax.runtime.atomic_files import LineFile
 from defect_jax.runtime.paths import AnyPath
 
@@ -73,7 +73,7 @@ def open_writer(
     workdir: AnyPath, history: Sequence[Mapping[str, Any]], first_step: int
 ) -> MetricsWriter | _Nothing:
     """The writer of this host: the first one of a run writes, the others do not."""
-    return MetricsWriter(workdir, history, first_step) if hosts.is_first() else _Nothing()
+    return MetricsWriter(workdir, history, first_step) if processes.is_first() else _Nothing()
 
 
 def _plain(number: Any) -> float | None:

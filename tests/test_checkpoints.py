@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from defect_jax import checkpoints
+from defect_jax.distributed.sharding import make_mesh, place_state, state_sharding
 from defect_jax.fingerprint import fingerprints, weighted_sum
 from defect_jax.runtime import signals
 from defect_jax.runtime.errors import UserError
-from defect_jax.sharding import make_mesh, place_state, state_sharding
 
 
 @flax.struct.dataclass

@@ -8,10 +8,10 @@ from ml_collections import ConfigDict
 
 from configs import synthetic
 from defect_jax import checkpoints
+from defect_jax.distributed.sharding import place_state, replicated, state_sharding, to_global
 from defect_jax.models.initialise import initial_variables
 from defect_jax.models.network import SegmentationNetwork
 from defect_jax.optimizer import make_tx
-from defect_jax.sharding import place_state, replicated, state_sharding, to_global
 from defect_jax.steps import (
     create_state,
     from_checkpointables,

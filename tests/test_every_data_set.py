@@ -13,9 +13,9 @@ from defect_jax.data.builders import DATA_SETS
 from defect_jax.data.images import decode_image
 from defect_jax.data.prepare import prepare
 from defect_jax.decision import DecisionRule
+from defect_jax.distributed.sharding import one_device_mesh
 from defect_jax.exported.card import card
 from defect_jax.predictor import Predictor
-from defect_jax.sharding import one_device_mesh
 
 # Name -> writes raw files below a folder. A new data set needs a line here.
 RAW = {

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from programs import CONFIG, SMALL
 
-from defect_jax import cluster, supervisor
-from defect_jax.cluster import Given
+from defect_jax.distributed import cluster, supervisor
+from defect_jax.distributed.cluster import Given
 from defect_jax.runtime.errors import UserError
 
 ROOT = pathlib.Path(__file__).parent.parent

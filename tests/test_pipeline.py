@@ -21,8 +21,8 @@ from defect_jax.data.pipeline import (
 )
 from defect_jax.data.prepare import Row, Split, prepare
 from defect_jax.data.stored import encode_classes
+from defect_jax.distributed.sharding import make_mesh, to_global
 from defect_jax.runtime.errors import UserError
-from defect_jax.sharding import make_mesh, to_global
 
 
 @pytest.fixture(scope="module")

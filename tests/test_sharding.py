@@ -5,9 +5,8 @@ import numpy as np
 import pytest
 from jax.sharding import PartitionSpec as P
 
-from defect_jax import sharding
-from defect_jax.runtime.errors import UserError
-from defect_jax.sharding import (
+from defect_jax.distributed import sharding
+from defect_jax.distributed.sharding import (
     batch_sharding,
     make_mesh,
     place_state,
@@ -16,6 +15,7 @@ from defect_jax.sharding import (
     state_sharding,
     to_global,
 )
+from defect_jax.runtime.errors import UserError
 
 
 @pytest.mark.parametrize(

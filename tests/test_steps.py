@@ -13,6 +13,13 @@ from configs import synthetic
 from defect_jax.balance import measures, task_gradients
 from defect_jax.balance_choice import METHODS
 from defect_jax.decision.apply import Thresholds, decide_mask, mark
+from defect_jax.distributed.sharding import (
+    batch_sharding,
+    place_state,
+    replicated,
+    state_sharding,
+    to_global,
+)
 from defect_jax.evaluator import frames_program, make_eval_step
 from defect_jax.metrics.accumulated import Accumulated
 from defect_jax.models.initialise import initial_variables
@@ -20,7 +27,6 @@ from defect_jax.models.network import Outputs, SegmentationNetwork
 from defect_jax.models.probabilities import normalise
 from defect_jax.optimizer import make_tx
 from defect_jax.runtime.errors import UserError
-from defect_jax.sharding import batch_sharding, place_state, replicated, state_sharding, to_global
 from defect_jax.steps import create_state, make_train_step
 from defect_jax.task_losses import task_losses
 

@@ -28,6 +28,7 @@ from defect_jax.best_checkpoint import (
 from defect_jax.data.pipeline import canvas_px
 from defect_jax.data.prepare import Prepared, Split, prepare
 from defect_jax.decision import DecisionRule
+from defect_jax.distributed.sharding import make_mesh
 from defect_jax.judging import judge
 from defect_jax.metrics.histogram import bin_index
 from defect_jax.metrics.summary import Metrics
@@ -36,7 +37,6 @@ from defect_jax.results import Results
 from defect_jax.runtime import atomic_files
 from defect_jax.runtime.console import say
 from defect_jax.runtime.errors import UserError
-from defect_jax.sharding import make_mesh
 
 FILE = "control.json"
 OF_THE_NETWORK = ("metrics.jsonl", "decision.json")  # another training, another checkpoint

@@ -15,6 +15,7 @@ from defect_jax.data.input_spec import InputSpec
 from defect_jax.data.pipeline import canvas_px, evaluation_batches, evaluation_steps
 from defect_jax.data.prepare import Split
 from defect_jax.data.unletterbox import unletterbox_classes
+from defect_jax.distributed.sharding import replicated, to_global
 from defect_jax.evaluator import frames_program
 from defect_jax.models.initialise import Variables
 from defect_jax.models.network import SegmentationNetwork
@@ -23,7 +24,6 @@ from defect_jax.runtime.compilation import Peeked, compile_ahead
 from defect_jax.runtime.compiler_options import compiler_options
 from defect_jax.runtime.console import track
 from defect_jax.runtime.errors import UserError
-from defect_jax.sharding import replicated, to_global
 
 SEEN = ("image", "placement", "native_size")  # of a batch, by the network
 

@@ -11,7 +11,7 @@ import pathlib
 import socket
 from typing import NamedTuple
 
-from defect_jax import supervisor
+from defect_jax.distributed import supervisor
 from defect_jax.runtime.errors import UserError
 
 VARIABLES = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
@@ -61,7 +61,7 @@ def leave() -> None:
 def _initialize(given: Given, host_timeout_s: int) -> None:
     import jax
 
-    from defect_jax import hosts
+    from defect_jax.distributed import processes
     from defect_jax.runtime import console, signals
 
     # Where all is given, JAX need not look for a cluster, and not warn that a package for it lacks.
@@ -74,9 +74,9 @@ def _initialize(given: Given, host_timeout_s: int) -> None:
         shutdown_timeout_seconds=WRITING_MAY_TAKE_S,
     )
     signals.agree_with_hosts()
-    names = hosts.from_all(socket.gethostname())
+    names = processes.from_all(socket.gethostname())
     supervisor.note_names(names)
-    if not hosts.is_first():
+    if not processes.is_first():
         console.be_silent()
     console.say(f"{len(names)} processes on {', '.join(dict.fromkeys(names))}")
 
