@@ -22,14 +22,19 @@ from jaxtyping import Bool
 from benchmarks.controls.native_maps import NativeMaps, native_maps
 from benchmarks.controls.threshold import Binned, best_threshold
 from benchmarks.gap_variants import VARIANTS, Variant
-from defect_jax import configuration
-from defect_jax.best_checkpoint import image_shape, read_history, restore_best, selection_scores
 from defect_jax.data import synthetic
 from defect_jax.data.prepare import Prepared, Split, prepare
 from defect_jax.data.synthetic_options import Options, checked
 from defect_jax.distributed.sharding import make_mesh
 from defect_jax.metrics.histogram import bin_index
 from defect_jax.models.network import SegmentationNetwork
+from defect_jax.workdir import config
+from defect_jax.workdir.best_weights import (
+    image_shape,
+    read_history,
+    restore_best,
+    selection_scores,
+)
 
 WORKDIR = flags.DEFINE_string("workdir", "runs/synthetic_gaps_ablation-cpu", "Of the ablation.")
 SEEDS = flags.DEFINE_list("seeds", ["0", "1", "2"], "Of its cells.")
@@ -67,7 +72,7 @@ def of_seed(folder: pathlib.Path, seed: int) -> Iterator[tuple[str, tuple[float,
     """Name and numbers of every variant, from the cells of one seed."""
     for variant in VARIANTS:
         cell = folder / "cells" / f"{variant.row}-seed_{seed}"
-        config = configuration.load(cell)
+        config = config.load(cell)
         prepared = prepare(config.data, needed={"val", "test"})
         predict = predictor(cell, config, variant)
         yield variant.title, tuple(judged(predict, prepared, checked(config.data), variant))

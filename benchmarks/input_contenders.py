@@ -40,11 +40,11 @@ def ours(cache_mb: int | None = None) -> Callable[[Path], Epoch]:
     def contender(folder: Path) -> Epoch:
         import jax
 
-        from defect_jax.configuration import resolve
         from defect_jax.data.data_info import data_info
         from defect_jax.data.decoded import with_kept
         from defect_jax.data.pipeline import training_batches
         from defect_jax.data.prepare import prepare
+        from defect_jax.workdir.config import resolve
 
         config = config_of(folder)
         config.data.cache_mb = config.data.cache_mb if cache_mb is None else cache_mb

@@ -26,7 +26,6 @@ from jax import export as jax_export
 from jaxtyping import UInt, UInt8
 
 from benchmarks.lite_metrics import of_file
-from defect_jax.best_checkpoint import Trained, restore_trained
 from defect_jax.data.input_spec import InputSpec
 from defect_jax.data.loading import decoded
 from defect_jax.data.prepare import Split, prepare
@@ -41,6 +40,7 @@ from defect_jax.exported.calibration import MOST_PICTURES
 from defect_jax.runtime.console import say
 from defect_jax.runtime.errors import UserError
 from defect_jax.runtime.paths import AnyPath, as_path, read_text
+from defect_jax.workdir.best_weights import Trained, restore_trained
 
 WORKDIRS = flags.DEFINE_list("workdirs", None, "Trained and evaluated.", required=True)
 TIMED = flags.DEFINE_integer("timed", 60, "Test pictures that latency is taken over.")

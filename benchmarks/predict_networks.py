@@ -14,8 +14,6 @@ from jaxtyping import UInt8
 from ml_collections import ConfigDict
 
 from configs.base import base
-from defect_jax import configuration
-from defect_jax.best_checkpoint import Trained, restore_trained
 from defect_jax.data.input_spec import InputSpec
 from defect_jax.decision import DecisionRule
 from defect_jax.decision.apply import Decision
@@ -27,6 +25,8 @@ from defect_jax.models.initialise import initial_variables
 from defect_jax.models.network import SegmentationNetwork
 from defect_jax.runtime.errors import UserError
 from defect_jax.runtime.paths import as_path
+from defect_jax.workdir import config
+from defect_jax.workdir.best_weights import Trained, restore_trained
 
 CONFIG, RULE, WEIGHTS = "config.json", "decision.json", "weights.npz"
 SIZE_PX = (640, 256)
@@ -101,7 +101,7 @@ def write(found: Trained, folder: Path) -> None:
 
 def read(folder: Path) -> Trained:
     """What `write` was given."""
-    config = configuration.load(folder)
+    config = config.load(folder)
     with np.load(folder / WEIGHTS) as arrays:
         average = unflatten_dict(dict(arrays), sep="/")
     rule = DecisionRule.from_json(folder / RULE)

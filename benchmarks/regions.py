@@ -25,7 +25,6 @@ from ml_collections import ConfigDict
 from scipy import special
 
 from benchmarks.controls.native_maps import native_maps
-from defect_jax.best_checkpoint import restore_trained
 from defect_jax.data.framing import Letterbox, Tiling
 from defect_jax.data.input_spec import InputSpec, filled_up
 from defect_jax.data.loading import decoded
@@ -38,6 +37,7 @@ from defect_jax.metrics.intervals import rate_interval
 from defect_jax.models.network import SegmentationNetwork
 from defect_jax.runtime.compiler_options import compiler_options
 from defect_jax.runtime.console import track
+from defect_jax.workdir.best_weights import restore_trained
 
 WORKDIRS = flags.DEFINE_list("workdirs", ["runs/bsdata-cpu", "runs/bsdata-cpu_scaled"], "Trained.")
 FALSE = flags.DEFINE_list("false_per_picture", ["0.5", "1", "2"], "Allowed on validation.")

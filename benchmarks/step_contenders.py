@@ -35,15 +35,15 @@ def ours(measure: bool, told: bool = True) -> Callable[[Path, int], Ready]:
         import jax
         from flax.traverse_util import unflatten_dict
 
-        from defect_jax import configuration
         from defect_jax.models.network import SegmentationNetwork
         from defect_jax.optimizer import make_tx
         from defect_jax.runtime.compilation import compile_ahead
         from defect_jax.runtime.compiler_options import training_options
         from defect_jax.steps import create_state, make_train_step
+        from defect_jax.workdir import config
 
         del threads  # XLA takes the processors that the process may use
-        config = configuration.load(folder)
+        config = config.load(folder)
         with np.load(folder / WEIGHTS) as arrays:
             variables = unflatten_dict(dict(arrays), sep="/")
         network, tx = SegmentationNetwork(**config.model), make_tx(config)

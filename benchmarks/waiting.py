@@ -23,7 +23,7 @@ from ml_collections import ConfigDict
 
 from benchmarks.machine import machine
 from benchmarks.turns_table import ratio
-from defect_jax import configuration, train
+from defect_jax import train
 from defect_jax.data.data_info import data_info
 from defect_jax.data.decoded import with_kept
 from defect_jax.data.pipeline import training_batches
@@ -62,7 +62,7 @@ class Run:
 
     def __init__(self, config: ConfigDict):
         prepared = with_kept(prepare(config.data), config.data, ("train",))
-        self.config = configuration.resolve(config, data_info(prepared, config.model.num_classes))
+        self.config = config.resolve(config, data_info(prepared, config.model.num_classes))
         mesh = make_mesh(self.config.mesh.data, self.config.mesh.fsdp)
         network, tx = train.make_network(self.config), train.make_tx(self.config)
         self._state, shardings = train.initial_state(network, tx, self.config, mesh, {})

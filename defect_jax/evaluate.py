@@ -4,14 +4,6 @@ from collections.abc import Sequence
 
 from ml_collections import ConfigDict
 
-from defect_jax import configuration
-from defect_jax.best_checkpoint import (
-    decision_for,
-    image_shape,
-    read_history,
-    restore_best,
-    selection_scores,
-)
 from defect_jax.data.prepare import prepare
 from defect_jax.decision import DecisionRule
 from defect_jax.decision.apply import Thresholds
@@ -27,6 +19,13 @@ from defect_jax.results import Results, picture_loader
 from defect_jax.runtime.console import say
 from defect_jax.runtime.paths import AnyPath
 from defect_jax.validation import decide
+from defect_jax.workdir.best_weights import (
+    decision_for,
+    image_shape,
+    read_history,
+    restore_best,
+    selection_scores,
+)
 
 
 def evaluate(config: ConfigDict, workdir: AnyPath, split: str = "test") -> Metrics | None:
@@ -57,7 +56,7 @@ def evaluate(config: ConfigDict, workdir: AnyPath, split: str = "test") -> Metri
         made = decide(network, ema, prepared.splits["val"], config, mesh, step, compared)
         if processes.is_first():
             made.to_json(workdir / "decision.json")
-            configuration.keep_decision(workdir, config)
+            config.keep_decision(workdir, config)
     judged = prepared.splits[split]
     evaluate_split, thresholds = make_evaluator(network, judged, config, mesh), Thresholds.of(made)
     say(f"{split}: step {step}, thresholds from {made.chosen_on}: {shown(made)}")

@@ -6,7 +6,6 @@ from typing import Any
 import jax
 from jax import export as jax_export
 
-from defect_jax.best_checkpoint import Trained, restore_trained
 from defect_jax.data.input_spec import InputSpec
 from defect_jax.decision.apply import Decision
 from defect_jax.deploy.onnx import to_onnx
@@ -18,6 +17,7 @@ from defect_jax.exported.folder import written_whole
 from defect_jax.runtime.console import say
 from defect_jax.runtime.errors import UserError
 from defect_jax.runtime.paths import AnyPath, as_path, is_remote
+from defect_jax.workdir.best_weights import Trained, restore_trained
 
 FIELD = "--output"
 INPUT = "image"

@@ -9,9 +9,7 @@ import jax
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from defect_jax import checkpoints
 from defect_jax.balance_choice import measured_every_steps
-from defect_jax.best_checkpoint import SELECTION
 from defect_jax.data.pipeline import training_batches
 from defect_jax.data.prepare import Prepared
 from defect_jax.distributed.sharding import rows_of_process, to_global
@@ -25,7 +23,9 @@ from defect_jax.runtime.profiler import Profile
 from defect_jax.steps import TrainState, to_checkpointables
 from defect_jax.training_log import TrainingLog
 from defect_jax.validation import mask_thresholds, validation_numbers
-from defect_jax.writers import open_writer
+from defect_jax.workdir import checkpoints
+from defect_jax.workdir.best_weights import SELECTION
+from defect_jax.workdir.metrics_writer import open_writer
 
 STEP, MEASURING_STEP = "training step", "training step that measures gradients"
 Step = Callable[[TrainState, Any], tuple[TrainState, dict[str, jax.Array]]]

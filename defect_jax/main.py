@@ -55,12 +55,12 @@ def evaluate() -> None:
     """Evaluates the best checkpoint of a workdir, with the config that lies there."""
     workdir = chosen_workdir()
     join_hosts()
-    from defect_jax import configuration
     from defect_jax.evaluate import evaluate
     from defect_jax.runtime import compilation
+    from defect_jax.workdir import config
 
-    config = configuration.of_workdir(workdir, CONFIG.value)
-    configuration.check(config)
+    config = config.of_workdir(workdir, CONFIG.value)
+    config.check(config)
     compilation.start_cache(config.compilation_cache)
     evaluate(config, workdir, SPLIT.value)
 
@@ -70,11 +70,11 @@ def predict() -> None:
     workdir = chosen_workdir()
     require("input", INPUT.value)
     require("output", OUTPUT.value)
-    from defect_jax import configuration
     from defect_jax.predict import predict
     from defect_jax.runtime import compilation
+    from defect_jax.workdir import config
 
-    config = configuration.of_workdir(workdir, CONFIG.value)
+    config = config.of_workdir(workdir, CONFIG.value)
     compilation.start_cache(config.compilation_cache)
     predict(INPUT.value, OUTPUT.value, workdir, config.data.max_megapixels, STRICT.value)
 

@@ -18,7 +18,6 @@ from jax.sharding import Mesh
 from jaxtyping import Float32, Shaped, UInt
 from ml_collections import ConfigDict
 
-from defect_jax.best_checkpoint import restore_trained
 from defect_jax.data.framing import Letterbox, Tiling
 from defect_jax.data.input_spec import InputSpec, filled_up, to_float01
 from defect_jax.data.letterbox import Placement, letterbox_image
@@ -41,6 +40,7 @@ from defect_jax.models.probabilities import Probabilities, make_probabilities
 from defect_jax.runtime.compiler_options import compiler_options
 from defect_jax.runtime.errors import UserError
 from defect_jax.runtime.paths import AnyPath, as_path
+from defect_jax.workdir.best_weights import restore_trained
 
 Images = Shaped[np.ndarray, "..."] | Sequence[Shaped[np.ndarray, "..."]]
 BATCH_SIZE = 8

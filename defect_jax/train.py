@@ -8,14 +8,7 @@ import optax
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from defect_jax import checkpoints, configuration
 from defect_jax.balance_choice import measured_every_steps
-from defect_jax.best_checkpoint import (
-    image_shape,
-    read_history,
-    restore_best,
-    selection_scores,
-)
 from defect_jax.data.data_info import data_info
 from defect_jax.data.decoded import with_kept
 from defect_jax.data.prepare import Prepared, prepare
@@ -45,6 +38,13 @@ from defect_jax.steps import (
     to_checkpointables,
 )
 from defect_jax.validation import refuse_empty_promise
+from defect_jax.workdir import checkpoints
+from defect_jax.workdir.best_weights import (
+    image_shape,
+    read_history,
+    restore_best,
+    selection_scores,
+)
 
 
 def train(config: ConfigDict, workdir: AnyPath, must_resume: bool = False) -> None:
@@ -59,7 +59,7 @@ def train(config: ConfigDict, workdir: AnyPath, must_resume: bool = False) -> No
         UserError: something the user can mend, see the message.
         SystemExit: 128 + signal, after SIGTERM or SIGINT, with a checkpoint saved.
     """
-    configuration.check(config)
+    config.check(config)
     begun = processes.from_first(lambda: checkpoints.exist(workdir))
     first = workdir / FIRST_STAGE
     if must_resume and not (begun or processes.from_first(lambda: checkpoints.exist(first))):
@@ -69,10 +69,10 @@ def train(config: ConfigDict, workdir: AnyPath, must_resume: bool = False) -> No
     make_network(config), make_tx(config)  # what cannot be built is refused before data are read
     prepared = with_kept(prepare(config.data), config.data, ("train", "val"))
     refuse_empty_promise(config, prepared.splits["val"])
-    config = configuration.resolve(config, data_info(prepared, config.model.num_classes))
-    processes.refuse_disagreement("the config or the data", configuration.decisive(config))
+    config = config.resolve(config, data_info(prepared, config.model.num_classes))
+    processes.refuse_disagreement("the config or the data", config.decisive(config))
     if processes.is_first():
-        configuration.claim(workdir, config)
+        config.claim(workdir, config)
     learnt = {}
     if has_first_stage(config) and not begun:
         learnt = learn_first_stage(config, first, prepared, mesh)
@@ -87,7 +87,7 @@ def learn_first_stage(
     stage = first_stage(config)
     say(f"stage one: localisation, {stage.train.steps} steps, in {workdir}")
     if processes.is_first():
-        configuration.claim(workdir, stage)
+        config.claim(workdir, stage)
     fit(stage, workdir, prepared, mesh, {})
     scores = selection_scores(processes.from_first(lambda: read_history(workdir)))
     step, ema = restore_best(make_network(stage), image_shape(stage), workdir, scores, mesh)

@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 
 from defect_jax.optimizer import learning_rate
 from defect_jax.runtime.errors import UserError
-from defect_jax.writers import MetricsWriter
+from defect_jax.workdir.metrics_writer import MetricsWriter
 
 
 class TrainingLog:

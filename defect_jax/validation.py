@@ -6,7 +6,6 @@ import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from defect_jax.best_checkpoint import SELECTION
 from defect_jax.data.prepare import Split
 from defect_jax.decision import DecisionRule
 from defect_jax.decision.apply import Thresholds
@@ -19,6 +18,7 @@ from defect_jax.metrics import ranking
 from defect_jax.models.initialise import Variables
 from defect_jax.models.network import SegmentationNetwork
 from defect_jax.runtime.errors import UserError
+from defect_jax.workdir.best_weights import SELECTION
 
 NO_MASK = 2.0  # a mask threshold that no probability reaches: nothing is decided yet
 

@@ -24,7 +24,6 @@ from benchmarks.controls import run
 from benchmarks.controls.post_processing import CONTROLS, Control
 from benchmarks.controls.threshold import Binned, best_threshold, candidates
 from configs import lpcnet_ablation, synthetic_gaps_ablation
-from defect_jax import configuration
 from defect_jax.ablation import Row, grid
 from defect_jax.ablation import run as ablation_run
 from defect_jax.data.prepare import prepare
@@ -32,6 +31,7 @@ from defect_jax.decision import DecisionRule
 from defect_jax.metrics.histogram import bin_index, lower_edge
 from defect_jax.metrics.picture import read_predictions
 from defect_jax.runtime.errors import UserError
+from defect_jax.workdir import config
 
 MASKS = npst.arrays(bool, npst.array_shapes(min_dims=2, max_dims=2, max_side=12))
 ROOT = pathlib.Path(__file__).parent.parent
@@ -183,7 +183,7 @@ def trained(request, tmp_path_factory):
 def test_the_control_that_does_nothing_judges_as_the_network_does(trained, tmp_path):
     _, folder = trained
     base = folder / "cells" / "base-seed_0"
-    config, made = configuration.load(base), DecisionRule.from_json(base / "decision.json")
+    config, made = config.load(base), DecisionRule.from_json(base / "decision.json")
     prepared = prepare(config.data, needed={"test"})
     step, predict = control_cell._best_network(config, base)
     assert step == made.checkpoint_step

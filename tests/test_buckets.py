@@ -8,9 +8,8 @@ import pytest
 import raw_data
 from tensorboardX.proto import event_pb2
 
-from defect_jax import checkpoint_mirror, compare
+from defect_jax import compare
 from defect_jax.ablation import __main__ as ablation
-from defect_jax.board import open_board
 from defect_jax.data.check import check
 from defect_jax.data.prepare import Row, Split, prepare
 from defect_jax.data.raw_files import RawFiles, open_root
@@ -21,6 +20,8 @@ from defect_jax.runtime import paths, scratch
 from defect_jax.runtime.atomic_files import LineFile
 from defect_jax.runtime.errors import UserError
 from defect_jax.runtime.paths import as_path
+from defect_jax.workdir import checkpoint_mirror
+from defect_jax.workdir.tensorboard import open_board
 
 
 @pytest.fixture(autouse=True)

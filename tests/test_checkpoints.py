@@ -14,11 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from defect_jax import checkpoints
 from defect_jax.distributed.sharding import make_mesh, place_state, state_sharding
-from defect_jax.fingerprint import fingerprints, weighted_sum
 from defect_jax.runtime import signals
 from defect_jax.runtime.errors import UserError
+from defect_jax.workdir import checkpoints
+from defect_jax.workdir.fingerprints import fingerprints, weighted_sum
 
 
 @flax.struct.dataclass

@@ -7,7 +7,6 @@ from jax.sharding import AxisType, Mesh
 from ml_collections import ConfigDict
 
 from configs import synthetic
-from defect_jax import checkpoints
 from defect_jax.distributed.sharding import place_state, replicated, state_sharding, to_global
 from defect_jax.models.initialise import initial_variables
 from defect_jax.models.network import SegmentationNetwork
@@ -18,6 +17,7 @@ from defect_jax.steps import (
     make_train_step,
     to_checkpointables,
 )
+from defect_jax.workdir import checkpoints
 
 BEFORE, AFTER = 3, 2  # steps
 LAYOUTS = {"8": (8, 1), "1": (1, 1), "2x4": (2, 4)}

@@ -8,7 +8,6 @@ import pytest
 import raw_data
 from tiny_predictor import tiny_network
 
-from defect_jax import configuration
 from defect_jax.data.builders import DATA_SETS
 from defect_jax.data.images import decode_image
 from defect_jax.data.prepare import prepare
@@ -35,7 +34,7 @@ def small_config(name, tmp_path):
     config.model.update(decoder="unet", widths=(4, 8), attention="none")
     config.data.update(root=str(RAW[name](tmp_path / "raw")), data_dir=str(tmp_path / "prepared"))
     config.data.size = (32, 32)
-    configuration.check(config)
+    config.check(config)
     return config
 
 
@@ -43,7 +42,7 @@ def small_config(name, tmp_path):
 def test_raw_files_become_a_decision_and_a_card_with_their_licence(name, tmp_path):
     config = small_config(name, tmp_path)
     prepared = prepare(config.data)
-    config = configuration.resolve(config, prepared)
+    config = config.resolve(config, prepared)
     rule = DecisionRule(0.5, 0.5, 0.5, checkpoint_step=8, pictures=10, defective=5)
     network, average = tiny_network(config)
     predictor = Predictor(network, config, average, rule, one_device_mesh(), batch_size=1)

@@ -11,13 +11,13 @@ import pytest
 from tiny_predictor import RULE, surface, tiny_config, tiny_network, tiny_predictor
 
 from defect_jax import export as mode
-from defect_jax.best_checkpoint import Trained
 from defect_jax.data.input_spec import InputSpec
 from defect_jax.decision.apply import Decision
 from defect_jax.deploy.onnx import to_onnx
 from defect_jax.deployed import make_program
 from defect_jax.exported import card, parity
 from defect_jax.runtime.errors import UserError
+from defect_jax.workdir.best_weights import Trained
 
 COLOUR = {"data_info.channels": 3, "data_info.bit_depth": 16}
 CLASSES = {"model.num_classes": 3, "data_info.classes": ["a", "b", "c"]}

@@ -18,7 +18,6 @@ from tiny_networks import shake
 from tiny_predictor import RULE, surface, tiny_config, tiny_network
 
 from defect_jax import export as mode
-from defect_jax.best_checkpoint import Trained
 from defect_jax.data.input_spec import InputSpec
 from defect_jax.decision.apply import Decision
 from defect_jax.deploy.onnx import to_onnx
@@ -29,6 +28,7 @@ from defect_jax.models.initialise import initial_variables
 from defect_jax.models.network import SegmentationNetwork
 from defect_jax.models.probabilities import probabilities
 from defect_jax.runtime.errors import UserError
+from defect_jax.workdir.best_weights import Trained
 
 SIZES = [(32, 48), (20, 30), (100, 61), (40, 40)]
 

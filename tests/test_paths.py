@@ -9,7 +9,6 @@ import pytest
 from etils import epath
 from ml_collections import ConfigDict
 
-from defect_jax import configuration
 from defect_jax.data.prepare import prepare
 from defect_jax.runtime import atomic_files, paths
 from defect_jax.runtime.errors import UserError
@@ -109,19 +108,19 @@ def test_config_lives_in_a_bucket(buckets):
     workdir = as_path("s3://bucket/run")
     config = {"seed": 1, "decision": {"rule": "best_f1"}, "model": {"prune": 0}}
     config = ConfigDict(config)
-    configuration.claim(workdir, config)
+    config.claim(workdir, config)
     assert json.loads(paths.read_text(workdir / "config.json")) == config.to_dict()
-    configuration.claim(workdir, config)
+    config.claim(workdir, config)
     config.decision.rule = "recall"
-    configuration.keep_decision(workdir, config)
-    assert configuration.load(workdir).decision.rule == "recall"
+    config.keep_decision(workdir, config)
+    assert config.load(workdir).decision.rule == "recall"
     with pytest.raises(UserError, match="s3://bucket/run/config.json: this workdir belongs to"):
-        configuration.claim(workdir, ConfigDict({"seed": 2, "decision": {}}))
+        config.claim(workdir, ConfigDict({"seed": 2, "decision": {}}))
     with pytest.raises(UserError, match="s3://bucket/other/config.json: not there; train first"):
-        configuration.load(as_path("s3://bucket/other"))
+        config.load(as_path("s3://bucket/other"))
     buckets.fails.append(RuntimeError("gone"))
     with pytest.raises(UserError, match="cannot be read: .*RuntimeError: gone"):
-        configuration.load(workdir)
+        config.load(workdir)
 
 
 def test_prepared_data_stay_on_a_disk(buckets):

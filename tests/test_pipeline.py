@@ -7,7 +7,6 @@ import raw_data
 from ml_collections import ConfigDict
 
 from configs import folder, synthetic
-from defect_jax.configuration import resolve
 from defect_jax.data.data_info import MOST_PICTURES, data_info, intensity
 from defect_jax.data.framing import Letterbox
 from defect_jax.data.images import decode_image
@@ -23,6 +22,7 @@ from defect_jax.data.prepare import Row, Split, prepare
 from defect_jax.data.stored import encode_classes
 from defect_jax.distributed.sharding import make_mesh, to_global
 from defect_jax.runtime.errors import UserError
+from defect_jax.workdir.config import resolve
 
 
 @pytest.fixture(scope="module")

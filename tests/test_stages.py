@@ -7,7 +7,6 @@ import pytest
 from flax.traverse_util import flatten_dict
 from tiny_networks import class_batch, every_part
 
-from defect_jax import configuration
 from defect_jax.distributed.sharding import make_mesh
 from defect_jax.models.initialise import initial_variables
 from defect_jax.models.network import SegmentationNetwork
@@ -33,7 +32,7 @@ def test_stage_one_is_localisation_alone_and_else_the_same_run(source):
     before = config.to_dict()
     stage = first_stage(config)
     assert config.to_dict() == before
-    whole, first = configuration.decisive(config), configuration.decisive(stage)
+    whole, first = config.decisive(config), config.decisive(stage)
     changed = {field: first[field] for field in first if first[field] != whole[field]}
     expected = {
         "model.decoder": "grid",
@@ -51,7 +50,7 @@ def test_stage_one_is_localisation_alone_and_else_the_same_run(source):
         expected["balance.shared"] = "localiser"
     assert changed == expected and first.keys() == whole.keys()
     assert not has_first_stage(stage)
-    configuration.check(stage)
+    config.check(stage)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,6 @@ from sklearn.metrics import average_precision_score
 from tiny_predictor import tiny_network
 
 from configs import synthetic
-from defect_jax.configuration import check, resolve
 from defect_jax.data.data_info import data_info
 from defect_jax.data.images import decode_image
 from defect_jax.data.pipeline import training_batches
@@ -24,6 +23,7 @@ from defect_jax.metrics.picture import read_predictions
 from defect_jax.predictor import Predictor, load
 from defect_jax.runtime.errors import UserError
 from defect_jax.train import train
+from defect_jax.workdir.config import check, resolve
 
 PICTURES = 5
 

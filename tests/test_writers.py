@@ -4,8 +4,8 @@ import json
 
 import numpy as np
 
-from defect_jax.best_checkpoint import read_history
-from defect_jax.writers import MetricsWriter
+from defect_jax.workdir.best_weights import read_history
+from defect_jax.workdir.metrics_writer import MetricsWriter
 
 
 def test_lines_round_trip_and_undefined_numbers_are_null(tmp_path):

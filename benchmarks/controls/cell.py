@@ -18,13 +18,6 @@ from benchmarks.controls.native_maps import NativeMaps, native_maps
 from benchmarks.controls.post_processing import Control
 from benchmarks.controls.scores import scored
 from benchmarks.controls.threshold import Binned, best_threshold
-from defect_jax import configuration
-from defect_jax.best_checkpoint import (
-    image_shape,
-    read_history,
-    restore_best,
-    selection_scores,
-)
 from defect_jax.data.pipeline import canvas_px
 from defect_jax.data.prepare import Prepared, Split, prepare
 from defect_jax.decision import DecisionRule
@@ -37,6 +30,13 @@ from defect_jax.results import Results
 from defect_jax.runtime import atomic_files
 from defect_jax.runtime.console import say
 from defect_jax.runtime.errors import UserError
+from defect_jax.workdir import config
+from defect_jax.workdir.best_weights import (
+    image_shape,
+    read_history,
+    restore_best,
+    selection_scores,
+)
 
 FILE = "control.json"
 OF_THE_NETWORK = ("metrics.jsonl", "decision.json")  # another training, another checkpoint
@@ -56,7 +56,7 @@ def run_control(
     Raises:
         UserError: the base has another config, or no checkpoint that its decision was made for.
     """
-    config = configuration.of_workdir(base, asked)
+    config = config.of_workdir(base, asked)
     step, predict = _best_network(config, base)
     made = DecisionRule.from_json(base / "decision.json")
     if made.checkpoint_step != step:

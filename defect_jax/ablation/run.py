@@ -9,11 +9,11 @@ from collections.abc import Iterator, Sequence
 
 from ml_collections import ConfigDict
 
-from defect_jax import configuration
 from defect_jax.ablation.grid import Cell, all_cells, cell_config, workdir_of
 from defect_jax.runtime import signals
 from defect_jax.runtime.console import say
 from defect_jax.runtime.errors import UserError
+from defect_jax.workdir import config
 
 LAST_FILE = "eval/report.html"  # written last by a run
 
@@ -101,7 +101,7 @@ def is_finished(ablation: ConfigDict, folder: pathlib.Path, cell: Cell) -> bool:
     if not (workdir / LAST_FILE).exists():
         return False
     asked = cell_config(ablation, cell)
-    configuration.refuse_differences(configuration.load(workdir), asked, workdir / "config.json")
+    config.refuse_differences(config.load(workdir), asked, workdir / "config.json")
     return True
 
 

@@ -6,11 +6,11 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from defect_jax.config_rules import rules_of
 from defect_jax.runtime import atomic_files
 from defect_jax.runtime.errors import UserError
 from defect_jax.runtime.paths import AnyPath, read_text
 from defect_jax.runtime.profiler import span
+from defect_jax.workdir.config_rules import rules_of
 
 # Where the data lie, how they are read and on what devices changes no result: a workdir may be
 # moved.

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from defect_jax.board import open_board
 from defect_jax.distributed import processes
 from defect_jax.runtime.atomic_files import LineFile
 from defect_jax.runtime.paths import AnyPath
+from defect_jax.workdir.tensorboard import open_board
 
 
 class MetricsWriter:

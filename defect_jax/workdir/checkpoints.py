@@ -24,12 +24,12 @@ import jax
 from jax.experimental import multihost_utils
 from orbax.checkpoint import v1 as ocp
 
-from defect_jax import checkpoint_mirror
-from defect_jax.fingerprint import fingerprints, form
 from defect_jax.runtime import signals
 from defect_jax.runtime.console import say
 from defect_jax.runtime.errors import UserError
 from defect_jax.runtime.paths import AnyPath
+from defect_jax.workdir import checkpoint_mirror
+from defect_jax.workdir.fingerprints import fingerprints, form
 
 STATE, EMA = "state", "ema"
 Trees = Mapping[str, Any]  # name -> tree of arrays, of ShapeDtypeStructs or of shardings

@@ -10,8 +10,6 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from defect_jax import checkpoints, configuration
-from defect_jax.checkpoints import EMA
 from defect_jax.decision import DecisionRule
 from defect_jax.distributed import processes
 from defect_jax.distributed.sharding import state_sharding
@@ -20,6 +18,8 @@ from defect_jax.models.network import SegmentationNetwork
 from defect_jax.runtime.console import say
 from defect_jax.runtime.errors import UserError
 from defect_jax.runtime.paths import AnyPath, read_text
+from defect_jax.workdir import checkpoints, config
+from defect_jax.workdir.checkpoints import EMA
 
 SELECTION = "selection"  # the number by which checkpoints are compared
 
@@ -39,7 +39,7 @@ def restore_trained(workdir: AnyPath, mesh: Mesh) -> Trained:
     Raises:
         UserError: there is no trained network, or no decision for its best checkpoint.
     """
-    config = configuration.load(workdir)
+    config = config.load(workdir)
     network = SegmentationNetwork(**config.model)
     scores = selection_scores(read_history(workdir))
     step, ema = restore_best(network, image_shape(config), workdir, scores, mesh)
