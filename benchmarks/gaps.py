@@ -22,9 +22,9 @@ from jaxtyping import Bool
 from benchmarks.controls.native_maps import NativeMaps, native_maps
 from benchmarks.controls.threshold import Binned, best_threshold
 from benchmarks.gap_variants import VARIANTS, Variant
-from defect_jax.data import synthetic
 from defect_jax.data.prepare import Prepared, Split, prepare
-from defect_jax.data.synthetic_options import Options, checked
+from defect_jax.data.sources.synthetic import generator
+from defect_jax.data.sources.synthetic.options import Options, checked
 from defect_jax.distributed.sharding import make_mesh
 from defect_jax.metrics.histogram import bin_index
 from defect_jax.models.network import SegmentationNetwork
@@ -109,7 +109,7 @@ def judged(
     found = []
     for row, picture in zip(test.rows, predict(test), strict=True):
         decided = variant.mend(smoothed(picture, variant) >= np.float32(pixel))
-        gaps = synthetic.draw_gaps(options, *synthetic.part_of(options, row.id)) > 0
+        gaps = generator.draw_gaps(options, *generator.part_of(options, row.id)) > 0
         found.append(counted(row.class_name, decided, picture.truth > 0, gaps))
     return numbers_of(found)
 

@@ -10,7 +10,7 @@ from typing import Any
 from flax.traverse_util import flatten_dict, unflatten_dict
 from ml_collections import ConfigDict
 
-from defect_jax.data.records import DEFECT
+from defect_jax.data.sources.records import DEFECT
 from defect_jax.models.fields import NO_DECODER, NONE
 
 FIRST_STAGE = "localisation"  # the workdir of stage one, below the run's

@@ -12,7 +12,7 @@ import numpy as np
 from ml_collections import ConfigDict
 from PIL import Image
 
-from defect_jax.data.magnetic_tile import FREE, protocol
+from defect_jax.data.sources.magnetic_tile import FREE, protocol
 
 # Of spots side by side: the second and the third, the fourth and the fifth of the first kind.
 BSDATA_POSITIONS = (277500, 395000, 397500, 430000, 437500, 462500, 490000, 517500, 560000)

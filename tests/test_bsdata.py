@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 import raw_data
 
-from defect_jax.data import bsdata
 from defect_jax.data.check import check
-from defect_jax.data.data_sets import data_set
 from defect_jax.data.examine import examine
 from defect_jax.data.images import BadImage, decode_image
 from defect_jax.data.prepare import prepare
-from defect_jax.data.records import SPLITS
+from defect_jax.data.sources import bsdata
+from defect_jax.data.sources.data_sets import data_set
+from defect_jax.data.sources.records import SPLITS
 from defect_jax.data.stored import decode_classes
 from defect_jax.runtime.errors import UserError
 

@@ -8,12 +8,12 @@ import pytest
 import raw_data
 from PIL import Image
 
-from defect_jax.data import magnetic_tile
 from defect_jax.data.check import check, report_faults
 from defect_jax.data.examine import examine
 from defect_jax.data.prepare import prepare
 from defect_jax.data.raw_files import open_root
-from defect_jax.data.records import Record
+from defect_jax.data.sources import magnetic_tile
+from defect_jax.data.sources.records import Record
 from defect_jax.runtime.errors import UserError
 
 

@@ -11,14 +11,14 @@ from ml_collections import ConfigDict
 from scipy import ndimage
 
 from configs import synthetic_gaps
-from defect_jax.data import (
+from defect_jax.data.sources.synthetic import (
     defects,
     gappy_defects,
+    generator,
     lighting,
     noise,
+    options,
     surfaces,
-    synthetic,
-    synthetic_options,
 )
 
 KINDS = sorted(gappy_defects.KINDS)
@@ -122,15 +122,15 @@ def test_a_defect_at_the_corner_of_a_small_canvas_is_drawn(kind):
 
 def test_shots_draw_their_gaps_in_their_own_frame():
     data = ConfigDict(synthetic_gaps.get_config("cpu").data.to_dict() | dict(parts=30, shots=2))
-    options = synthetic_options.checked(data)
-    for record in synthetic.records(data):
-        part, shot = synthetic.part_of(options, record.id)
+    options = options.checked(data)
+    for record in generator.records(data):
+        part, shot = generator.part_of(options, record.id)
         assert (part.class_name, part.group) == (record.class_name, record.group)
-        mask = synthetic.draw_mask(options, part, shot)
-        gaps = synthetic.draw_gaps(options, part, shot)
+        mask = generator.draw_mask(options, part, shot)
+        gaps = generator.draw_gaps(options, part, shot)
         assert gaps.dtype == np.uint8 and gaps.shape == mask.shape
         assert set(np.unique(gaps)) <= {0, 255} and not (gaps & ~mask).any()
         assert gaps.any() == (record.class_name in KINDS)
-        assert (gaps == synthetic.draw_gaps(options, part, shot)).all()
+        assert (gaps == generator.draw_gaps(options, part, shot)).all()
         if gaps.any():
             assert 0.15 < (gaps > 0).sum() / (mask > 0).sum() < 0.75

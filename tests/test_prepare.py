@@ -20,7 +20,7 @@ from defect_jax.data import prepare as preparing
 from defect_jax.data.examine import Facts
 from defect_jax.data.images import decode_image
 from defect_jax.data.prepare import Prepared, prepare
-from defect_jax.data.records import Catalogue, Record
+from defect_jax.data.sources.records import Catalogue, Record
 from defect_jax.data.stored import decode_classes
 from defect_jax.data.summary import summarise
 from defect_jax.runtime.errors import UserError

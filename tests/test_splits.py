@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from defect_jax.data.records import split_faults
-from defect_jax.data.splits import HOLD_OUT_SHARES, SHARES, Member, grouped_split
+from defect_jax.data.sources.records import split_faults
+from defect_jax.data.sources.splits import HOLD_OUT_SHARES, SHARES, Member, grouped_split
 
 SIZES = st.lists(
     st.tuples(st.sampled_from(["good", "defect", "crack"]), st.integers(1, 6)), max_size=40

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from ml_collections import ConfigDict
 from scipy import stats
 
-from defect_jax.data import defects, lighting, noise, surfaces, synthetic, synthetic_options
+from defect_jax.data.sources.synthetic import defects, generator, lighting, noise, options, surfaces
 from defect_jax.runtime.errors import UserError
 
 DEFAULTS = dict(seed=3, parts=40, shots=2, defective_fraction=0.15, picture_size=(96, 128))
@@ -36,7 +36,7 @@ def pixels(data: bytes) -> np.ndarray:
     return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
 
 
-def digest(files: synthetic.SyntheticFiles) -> str:
+def digest(files: generator.SyntheticFiles) -> str:
     total = hashlib.sha256()
     for name in files.names():
         total.update(name.encode() + pixels(files.read(name)).tobytes())
@@ -46,17 +46,17 @@ def digest(files: synthetic.SyntheticFiles) -> str:
 @pytest.mark.parametrize("seed", GOLDEN)
 def test_pixels_never_drift(seed):
     data = config(seed=seed, parts=28, shots=1, defective_fraction=0.6, picture_size=(80, 100))
-    assert digest(synthetic.SyntheticFiles(data)) == GOLDEN[seed]
+    assert digest(generator.SyntheticFiles(data)) == GOLDEN[seed]
 
 
 def test_pixels_of_the_default_size_never_drift():
     data = config(seed=1, parts=1, shots=1, defective_fraction=1.0, picture_size=(160, 160))
-    assert digest(synthetic.SyntheticFiles(data)) == GOLDEN_FIRST_PART
+    assert digest(generator.SyntheticFiles(data)) == GOLDEN_FIRST_PART
 
 
 def test_pixels_of_defects_with_gaps_never_drift():
     data = config(parts=8, shots=1, defective_fraction=1.0, defect_kinds=("fray", "weave"))
-    assert digest(synthetic.SyntheticFiles(data)) == GOLDEN_GAPS
+    assert digest(generator.SyntheticFiles(data)) == GOLDEN_GAPS
 
 
 def test_raw_random_bits_are_those_of_philox_4x64():
@@ -89,7 +89,7 @@ def test_texture_has_the_correlation_of_its_grain():
 
 @given(
     kind=st.sampled_from(sorted(surfaces.KINDS)),
-    class_name=st.sampled_from(sorted(synthetic_options.DEFECTS)),
+    class_name=st.sampled_from(sorted(options.DEFECTS)),
     seed=st.integers(0, 2**63 - 1),
     number=st.integers(0, 999_999),
     shot=st.integers(1, 1000),
@@ -98,10 +98,10 @@ def test_texture_has_the_correlation_of_its_grain():
 def test_any_defective_shot_is_grey_and_its_mask_is_not_empty(
     kind, class_name, seed, number, shot, size
 ):
-    options = synthetic_options.checked(config(seed=seed, picture_size=size))
-    part = synthetic.Part(number, kind, class_name)
-    image = synthetic.draw_image(options, part, shot)
-    mask = synthetic.draw_mask(options, part, shot)
+    options = options.checked(config(seed=seed, picture_size=size))
+    part = generator.Part(number, kind, class_name)
+    image = generator.draw_image(options, part, shot)
+    mask = generator.draw_mask(options, part, shot)
     assert image.dtype == mask.dtype == np.uint8
     assert image.shape == mask.shape == size
     assert set(np.unique(mask)) == {0, 255}
@@ -119,10 +119,10 @@ def test_any_defective_shot_is_grey_and_its_mask_is_not_empty(
 @settings(max_examples=40, deadline=None)
 def test_records_name_existing_files_and_keep_shots_together(seed, parts, shots, fraction):
     data = config(seed=seed, parts=parts, shots=shots, defective_fraction=fraction)
-    records = synthetic.records(data)
+    records = generator.records(data)
     assert len({record.id for record in records}) == parts * shots
     named = [record.image for record in records] + [r.mask for r in records if r.mask]
-    assert sorted(named) == synthetic.SyntheticFiles(data).names()
+    assert sorted(named) == generator.SyntheticFiles(data).names()
     by_group = defaultdict(list)
     for record in records:
         by_group[record.group].append(record)
@@ -144,21 +144,21 @@ def test_records_name_existing_files_and_keep_shots_together(seed, parts, shots,
 )
 @settings(max_examples=40, deadline=None)
 def test_a_larger_set_begins_with_the_smaller_one(seed, parts, more, fraction):
-    few = synthetic_options.checked(config(seed=seed, parts=parts, defective_fraction=fraction))
+    few = options.checked(config(seed=seed, parts=parts, defective_fraction=fraction))
     many = few._replace(parts=parts + more)
     for number in range(parts):
-        assert synthetic.describe(few, number) == synthetic.describe(many, number)
+        assert generator.describe(few, number) == generator.describe(many, number)
 
 
 def test_more_parts_and_shots_leave_earlier_pictures_alone():
-    few = synthetic.SyntheticFiles(config(defective_fraction=0.5, parts=6, shots=1))
-    many = synthetic.SyntheticFiles(config(defective_fraction=0.5, parts=9, shots=3))
+    few = generator.SyntheticFiles(config(defective_fraction=0.5, parts=6, shots=1))
+    many = generator.SyntheticFiles(config(defective_fraction=0.5, parts=9, shots=3))
     assert set(few.names()) < set(many.names())
     assert all(few.read(name) == many.read(name) for name in few.names())
 
 
 def test_default_set_is_balanced_as_promised():
-    records = synthetic.records(config(parts=400, shots=3))
+    records = generator.records(config(parts=400, shots=3))
     parts = {record.group: record for record in records}.values()
     assert Counter(record.class_name for record in parts) == dict(
         good=340, pit=15, scratch=15, stain=15, hair_crack=15
@@ -177,20 +177,20 @@ def test_default_set_is_balanced_as_promised():
 
 
 def test_four_defective_parts_are_one_of_each_class():
-    records = synthetic.records(config(parts=27, shots=1))
+    records = generator.records(config(parts=27, shots=1))
     assert sorted(r.class_name for r in records if r.mask) == sorted(defects.KINDS)
 
 
 @pytest.mark.parametrize("class_name", sorted(defects.KINDS))
 def test_mask_holds_what_the_defect_changes(class_name):
     """With noise and light held still, the change lies in the mask but for its soft edge."""
-    options = synthetic_options.checked(config(picture_size=(160, 160)))
+    options = options.checked(config(picture_size=(160, 160)))
     held, reached = [], []
     for number in range(20):
-        part = synthetic.Part(number, "ceramic", class_name)
-        good = synthetic.draw_image(options, part._replace(class_name="good"), 1).astype(float)
-        change = np.abs(synthetic.draw_image(options, part, 1) - good)
-        mask = synthetic.draw_mask(options, part, 1) > 0
+        part = generator.Part(number, "ceramic", class_name)
+        good = generator.draw_image(options, part._replace(class_name="good"), 1).astype(float)
+        change = np.abs(generator.draw_image(options, part, 1) - good)
+        mask = generator.draw_mask(options, part, 1) > 0
         near = cv2.dilate(mask.astype(np.uint8), np.ones((9, 9))) > 0
         assert change[~near].max() <= 0.05 * change.max() + 1
         held.append(change[mask].sum() / change.sum())
@@ -200,28 +200,28 @@ def test_mask_holds_what_the_defect_changes(class_name):
 
 
 def test_defect_sizes_have_a_long_tail():
-    options = synthetic_options.checked(config(picture_size=(160, 160)))
+    options = options.checked(config(picture_size=(160, 160)))
     for class_name in sorted(defects.KINDS):
-        parts = [synthetic.Part(number, "cast", class_name) for number in range(80)]
-        sizes_px = [(synthetic.draw_mask(options, part, 1) > 0).sum() for part in parts]
+        parts = [generator.Part(number, "cast", class_name) for number in range(80)]
+        sizes_px = [(generator.draw_mask(options, part, 1) > 0).sum() for part in parts]
         assert stats.skew(sizes_px) > 0.7
         assert max(sizes_px) > 2.5 * np.median(sizes_px)
 
 
 def test_defect_sizes_grow_with_the_picture():
-    small = synthetic_options.checked(config(picture_size=(128, 128)))
+    small = options.checked(config(picture_size=(128, 128)))
     large = small._replace(picture_size=(512, 512))
     for class_name in ("pit", "stain"):
-        part = synthetic.Part(1, "rolled", class_name)
-        shares = [(synthetic.draw_mask(o, part, 1) > 0).mean() for o in (small, large)]
+        part = generator.Part(1, "rolled", class_name)
+        shares = [(generator.draw_mask(o, part, 1) > 0).mean() for o in (small, large)]
         assert shares[0] == pytest.approx(shares[1], rel=0.35)
 
 
 def test_shots_show_the_same_defect_in_another_frame_and_light():
-    options = synthetic_options.checked(config(picture_size=(128, 128)))
-    part = synthetic.Part(3, "cast", "pit")
-    images = [synthetic.draw_image(options, part, shot) for shot in (1, 2, 3)]
-    masks = [synthetic.draw_mask(options, part, shot) for shot in (1, 2, 3)]
+    options = options.checked(config(picture_size=(128, 128)))
+    part = generator.Part(3, "cast", "pit")
+    images = [generator.draw_image(options, part, shot) for shot in (1, 2, 3)]
+    masks = [generator.draw_mask(options, part, shot) for shot in (1, 2, 3)]
     assert len({image.tobytes() for image in images}) == 3
     shapes = []
     for mask in masks:
@@ -240,7 +240,7 @@ def test_frames_stay_on_the_canvas_and_reach_its_corners():
 
 
 def test_reading_depends_on_nothing_read_before():
-    files = synthetic.SyntheticFiles(config(defective_fraction=1.0, parts=2))
+    files = generator.SyntheticFiles(config(defective_fraction=1.0, parts=2))
     copy = pickle.loads(pickle.dumps(files))
     names = files.names()
     forwards = [files.read(name) for name in names]
@@ -259,9 +259,9 @@ def test_reading_depends_on_nothing_read_before():
     ],
 )
 def test_stamp_tells_other_options_apart(change):
-    stamp = synthetic.SyntheticFiles(config()).stamp()
-    assert stamp == synthetic.SyntheticFiles(config()).stamp()
-    assert stamp != synthetic.SyntheticFiles(config(**change)).stamp()
+    stamp = generator.SyntheticFiles(config()).stamp()
+    assert stamp == generator.SyntheticFiles(config()).stamp()
+    assert stamp != generator.SyntheticFiles(config(**change)).stamp()
 
 
 @pytest.mark.parametrize(
@@ -288,10 +288,10 @@ def test_stamp_tells_other_options_apart(change):
 )
 def test_a_field_out_of_range_is_named(change, message):
     with pytest.raises(UserError) as error:
-        synthetic.records(config(**change))
+        generator.records(config(**change))
     assert str(error.value) == message
     with pytest.raises(UserError):
-        synthetic.SyntheticFiles(config(**change))
+        generator.SyntheticFiles(config(**change))
 
 
 def test_stamp_of_the_default_kinds_is_that_of_before_there_was_a_choice():
@@ -299,15 +299,15 @@ def test_stamp_of_the_default_kinds_is_that_of_before_there_was_a_choice():
         "synthetic 1 Options(seed=3, parts=40, shots=2, defective_fraction=0.15, "
         "picture_size=(96, 128))"
     )
-    for kinds in (synthetic_options.DEFAULT_KINDS, ["stain", "scratch", "pit", "hair_crack"]):
-        assert synthetic.SyntheticFiles(config(defect_kinds=kinds)).stamp() == stamp
-    assert synthetic.SyntheticFiles(config()).stamp() == stamp
+    for kinds in (options.DEFAULT_KINDS, ["stain", "scratch", "pit", "hair_crack"]):
+        assert generator.SyntheticFiles(config(defect_kinds=kinds)).stamp() == stamp
+    assert generator.SyntheticFiles(config()).stamp() == stamp
 
 
 def test_chosen_kinds_are_drawn_and_numbered_in_sorted_order():
     data = config(defect_kinds=("weave", "fray", "pit"), defective_fraction=0.5)
-    assert synthetic_options.class_names(data) == ("fray", "pit", "weave")
-    records = synthetic.records(data)
+    assert options.class_names(data) == ("fray", "pit", "weave")
+    records = generator.records(data)
     ids = {record.class_name: record.class_id for record in records if record.mask}
     assert ids == {"fray": 1, "pit": 2, "weave": 3}
     assert {record.class_id for record in records if not record.mask} == {1}
@@ -316,17 +316,17 @@ def test_chosen_kinds_are_drawn_and_numbered_in_sorted_order():
 
 
 def test_a_record_leads_back_to_its_part_and_shot():
-    options = synthetic_options.checked(config())
-    for record in synthetic.records(config()):
-        part, shot = synthetic.part_of(options, record.id)
+    options = options.checked(config())
+    for record in generator.records(config()):
+        part, shot = generator.part_of(options, record.id)
         assert record.id == f"{part.group}/shot_{shot}"
     for id in (f"{part.group}/shot_3", f"{part.group}", "cast/part_90000/shot_1", ""):
         with pytest.raises(FileNotFoundError, match="synthetic"):
-            synthetic.part_of(options, id)
+            generator.part_of(options, id)
 
 
 def test_unknown_names_are_not_found():
-    files = synthetic.SyntheticFiles(config(defective_fraction=0.0))
+    files = generator.SyntheticFiles(config(defective_fraction=0.0))
     known = files.names()[0]
     other_kind = (
         "images/" + ("woven" if "/cast/" in known else "cast") + known[known.index("/part") :]

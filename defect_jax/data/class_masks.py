@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from defect_jax.data.images import BadImage, Header, check_image, mask_values
-from defect_jax.data.records import GOOD
+from defect_jax.data.sources.records import GOOD
 from defect_jax.runtime.errors import UserError
 
 MOST_CLASSES = 255  # ids are stored in 8 bits, and 0 is the background

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import tensorflow_datasets as tfds
 
-from defect_jax.data.records import SPLITS
+from defect_jax.data.sources.records import SPLITS
 from defect_jax.runtime.atomic_files import write_text
 from defect_jax.runtime.errors import UserError
 

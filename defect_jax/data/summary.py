@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from defect_jax.data.examine import Facts
 from defect_jax.data.prepared import DataInfo
-from defect_jax.data.records import Catalogue, Record, listed
+from defect_jax.data.sources.records import Catalogue, Record, listed
 
 
 def summarise(name: str, stored: Sequence[tuple[Record, Facts]], found: Catalogue) -> DataInfo:

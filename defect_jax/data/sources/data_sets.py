@@ -1,11 +1,12 @@
 """The data sets by name."""
 
-from defect_jax.data import bsdata, folder, ksdd2, magnetic_tile, synthetic
-from defect_jax.data.records import DataSet
+from defect_jax.data.sources import bsdata, folder, ksdd2, magnetic_tile
+from defect_jax.data.sources.records import DataSet
+from defect_jax.data.sources.synthetic import generator
 from defect_jax.runtime.errors import UserError
 
 DATA_SETS = {
-    "synthetic": synthetic.DATA_SET,
+    "synthetic": generator.DATA_SET,
     "magnetic_tile": magnetic_tile.DATA_SET,
     "ksdd2": ksdd2.DATA_SET,
     "bsdata": bsdata.DATA_SET,

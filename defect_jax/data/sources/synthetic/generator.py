@@ -15,13 +15,13 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 
-from defect_jax.data import defects, surfaces
-from defect_jax.data.lighting import Frame, draw_frame, photograph
-from defect_jax.data.noise import below, stream, uniforms
 from defect_jax.data.raw_files import RawFiles
-from defect_jax.data.records import GOOD, Catalogue, DataSet, Record
-from defect_jax.data.splits import SHARES, Member, grouped_split
-from defect_jax.data.synthetic_options import (
+from defect_jax.data.sources.records import GOOD, Catalogue, DataSet, Record
+from defect_jax.data.sources.splits import SHARES, Member, grouped_split
+from defect_jax.data.sources.synthetic import defects, surfaces
+from defect_jax.data.sources.synthetic.lighting import Frame, draw_frame, photograph
+from defect_jax.data.sources.synthetic.noise import below, stream, uniforms
+from defect_jax.data.sources.synthetic.options import (
     DEFAULT_KINDS,
     DEFECTS,
     OPTIONS,

@@ -4,8 +4,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from defect_jax.data.noise import below, normals, uniform
-from defect_jax.data.surfaces import Surface
+from defect_jax.data.sources.synthetic.noise import below, normals, uniform
+from defect_jax.data.sources.synthetic.surfaces import Surface
 
 READ_NOISE = 0.007  # standard deviation of the darkest pixel, share of full scale
 SHOT_NOISE = 2.0e-4  # variance gained per unit of brightness

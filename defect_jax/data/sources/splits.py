@@ -10,7 +10,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-from defect_jax.data.records import GOOD
+from defect_jax.data.sources.records import GOOD
 
 SHARES = {"train": 0.6, "val": 0.2, "test": 0.2}
 HOLD_OUT_SHARES = {"train": 0.8, "val": 0.2}

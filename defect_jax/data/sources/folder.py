@@ -7,6 +7,8 @@ splits; otherwise they are made here, 60/20/20, by group and stratified. `groups
 says which pictures show the same part; without it every picture is a group of its own.
 """
 
+import csv
+import io
 import re
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
@@ -15,12 +17,20 @@ from dataclasses import dataclass, field, replace
 from ml_collections import ConfigDict
 
 from defect_jax.data.class_masks import checked_names
-from defect_jax.data.groups import GROUPS_FILE, read_groups
 from defect_jax.data.images import SUFFIXES
 from defect_jax.data.raw_files import RawFiles, open_data_root, top_folder
 from defect_jax.data.reading import empty_masks, main_classes
-from defect_jax.data.records import DEFECT, GOOD, SPLITS, Catalogue, DataSet, Fault, Record, listed
-from defect_jax.data.splits import HOLD_OUT_SHARES, SHARES, Member, grouped_split
+from defect_jax.data.sources.records import (
+    DEFECT,
+    GOOD,
+    SPLITS,
+    Catalogue,
+    DataSet,
+    Fault,
+    Record,
+    listed,
+)
+from defect_jax.data.sources.splits import HOLD_OUT_SHARES, SHARES, Member, grouped_split
 from defect_jax.runtime.errors import UserError
 
 OPTIONS = ("seed", "mask_threshold", "classes")
@@ -219,3 +229,38 @@ DATA_SET = DataSet(
     options=OPTIONS,
     licence="trained on your own pictures: what holds for them holds for the network",
 )
+
+
+GROUPS_FILE = "groups.csv"
+HEADER = ["id", "group"]
+
+
+def read_groups(raw: RawFiles, name: str, faults: list[Fault]) -> dict[str, str]:
+    """Reads the group of each picture id, and adds a fault for each line that is no such pair.
+
+    An id is the picture's path below the data root without its suffix, as in split.csv.
+    """
+    where = raw.where(name)
+    try:
+        text = raw.read(name).decode("utf-8-sig")
+        rows = list(csv.reader(io.StringIO(text, newline=""), strict=True))
+    except OSError as error:
+        faults.append(Fault(where, f"cannot be read ({error}): make it readable"))
+        return {}
+    except (UnicodeDecodeError, csv.Error) as error:
+        faults.append(Fault(where, f"is no CSV file in UTF-8 ({error}): save it as such"))
+        return {}
+    if not rows or [cell.strip() for cell in rows[0]] != HEADER:
+        faults.append(Fault(where, "does not begin with the line 'id,group': add it"))
+        return {}
+    groups = {}
+    for line, row in enumerate(rows[1:], 2):
+        cells = [cell.strip() for cell in row]
+        if not any(cells):
+            continue
+        if len(cells) != 2 or not all(cells):
+            faults.append(Fault(f"{where}, line {line}", "is no pair id,group: give both, no more"))
+        elif groups.setdefault(*cells) != cells[1]:
+            what = f"puts {cells[0]!r} into a second group: keep one line"
+            faults.append(Fault(f"{where}, line {line}", what))
+    return groups

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from defect_jax.data.noise import Grain, below, normals, texture, uniform
+from defect_jax.data.sources.synthetic.noise import Grain, below, normals, texture, uniform
 
 
 class Surface(NamedTuple):

@@ -2,7 +2,7 @@
 
 from typing import Any, NamedTuple
 
-from defect_jax.data import defects, gappy_defects
+from defect_jax.data.sources.synthetic import defects, gappy_defects
 from defect_jax.runtime.errors import UserError
 
 LIMITS = {"parts": (1, 1_000_000), "shots": (1, 1000), "seed": (0, 2**63 - 1)}

@@ -11,8 +11,16 @@ from typing import NamedTuple
 
 import numpy as np
 
-from defect_jax.data.noise import Grain, below, long_tailed, normals, smoothstep, texture, uniform
-from defect_jax.data.surfaces import Surface
+from defect_jax.data.sources.synthetic.noise import (
+    Grain,
+    below,
+    long_tailed,
+    normals,
+    smoothstep,
+    texture,
+    uniform,
+)
+from defect_jax.data.sources.synthetic.surfaces import Surface
 
 MASK_SHARE = 0.2
 DARK = -1.0

@@ -13,9 +13,17 @@ import cv2
 import numpy as np
 from scipy import ndimage
 
-from defect_jax.data.defects import BRIGHT, DARK, MASK_SHARE, Defect, Place, draw_stroke, wander
-from defect_jax.data.defects import path as walked
-from defect_jax.data.noise import (
+from defect_jax.data.sources.synthetic.defects import (
+    BRIGHT,
+    DARK,
+    MASK_SHARE,
+    Defect,
+    Place,
+    draw_stroke,
+    wander,
+)
+from defect_jax.data.sources.synthetic.defects import path as walked
+from defect_jax.data.sources.synthetic.noise import (
     Grain,
     below,
     long_tailed,

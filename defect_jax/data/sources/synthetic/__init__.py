@@ -1,0 +1,1 @@
+"""Generated surfaces with defects."""
