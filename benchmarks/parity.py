@@ -26,7 +26,7 @@ from jaxtyping import UInt
 from ml_collections import ConfigDict
 
 from benchmarks.random_networks import random_networks, with_thresholds
-from defect_jax.data.images import decode_image
+from defect_jax.data.files.images import decode_image
 from defect_jax.decision.apply import Decision
 from defect_jax.distributed.sharding import one_device_mesh
 from defect_jax.export import ONNX, STABLEHLO, models

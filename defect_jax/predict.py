@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import defect_jax
-from defect_jax.data.images import BadImage, inspect_image
-from defect_jax.data.raw_files import RawFiles
-from defect_jax.data.reading import threaded
+from defect_jax.data.files.images import BadImage, inspect_image
+from defect_jax.data.files.raw_files import RawFiles
+from defect_jax.data.files.reading import threaded
 from defect_jax.distributed.sharding import make_mesh
 from defect_jax.prediction.inputs import Input, absolute, open_input
 from defect_jax.prediction.outputs import FIELD, Outputs, Prediction, as_prediction

@@ -9,12 +9,12 @@ import raw_data
 
 from defect_jax.data.check import check
 from defect_jax.data.examine import examine
-from defect_jax.data.images import BadImage, decode_image
+from defect_jax.data.files.images import BadImage, decode_image
+from defect_jax.data.files.record_encoding import decode_classes
 from defect_jax.data.prepare import prepare
 from defect_jax.data.sources import bsdata
 from defect_jax.data.sources.data_sets import data_set
 from defect_jax.data.sources.records import SPLITS
-from defect_jax.data.stored import decode_classes
 from defect_jax.runtime.errors import UserError
 
 STEM = "01_200901053521_277500_315_crop_1"

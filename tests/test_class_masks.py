@@ -8,9 +8,9 @@ import pytest
 import raw_data
 from PIL import Image
 
-from defect_jax.data.class_masks import checked_names, inspect_classes, main_class
-from defect_jax.data.images import BadImage, decode_mask
-from defect_jax.data.stored import decode_classes, encode_classes
+from defect_jax.data.files.class_masks import checked_names, inspect_classes, main_class
+from defect_jax.data.files.images import BadImage, decode_mask
+from defect_jax.data.files.record_encoding import decode_classes, encode_classes
 from defect_jax.runtime.errors import UserError
 
 IDS = raw_data.picture(0) % 4

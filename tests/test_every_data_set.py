@@ -9,7 +9,7 @@ import raw_data
 from tiny_predictor import tiny_network
 
 from defect_jax.data.builders import DATA_SETS
-from defect_jax.data.images import decode_image
+from defect_jax.data.files.images import decode_image
 from defect_jax.data.prepare import prepare
 from defect_jax.decision import DecisionRule
 from defect_jax.distributed.sharding import one_device_mesh

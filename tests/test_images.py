@@ -12,7 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from PIL import Image
 
-from defect_jax.data.images import (
+from defect_jax.data.files.images import (
     BadImage,
     check_image,
     decode_image,
@@ -20,7 +20,7 @@ from defect_jax.data.images import (
     inspect_image,
     inspect_mask,
 )
-from defect_jax.data.stored import encode_mask, unpacked
+from defect_jax.data.files.record_encoding import encode_mask, unpacked
 
 GREY = raw_data.picture(0)
 RGB = raw_data.picture(1, channels=3)

@@ -8,8 +8,9 @@ from ml_collections import ConfigDict
 
 from configs import folder, synthetic
 from defect_jax.data.data_info import MOST_PICTURES, data_info, intensity
+from defect_jax.data.files.images import decode_image
+from defect_jax.data.files.record_encoding import encode_classes
 from defect_jax.data.framing import Letterbox
-from defect_jax.data.images import decode_image
 from defect_jax.data.input_spec import InputSpec
 from defect_jax.data.loading import LoadNative
 from defect_jax.data.pipeline import (
@@ -19,7 +20,6 @@ from defect_jax.data.pipeline import (
     training_batches,
 )
 from defect_jax.data.prepare import Row, Split, prepare
-from defect_jax.data.stored import encode_classes
 from defect_jax.distributed.sharding import make_mesh, to_global
 from defect_jax.runtime.errors import UserError
 from defect_jax.workdir.config import resolve

@@ -12,7 +12,7 @@ import pytest
 from tiny_predictor import RULE, surface, tiny_predictor
 
 from defect_jax import predict as mode
-from defect_jax.data.images import decode_mask
+from defect_jax.data.files.images import decode_mask
 from defect_jax.metrics.picture import Picture
 from defect_jax.prediction.inputs import open_input
 from defect_jax.prediction.outputs import Outputs, Prediction

@@ -18,10 +18,10 @@ from ml_collections import ConfigDict
 
 from defect_jax.data import prepare as preparing
 from defect_jax.data.examine import Facts
-from defect_jax.data.images import decode_image
+from defect_jax.data.files.images import decode_image
+from defect_jax.data.files.record_encoding import decode_classes
 from defect_jax.data.prepare import Prepared, prepare
 from defect_jax.data.sources.records import Catalogue, Record
-from defect_jax.data.stored import decode_classes
 from defect_jax.data.summary import summarise
 from defect_jax.runtime.errors import UserError
 

@@ -8,7 +8,7 @@ import zipfile
 import pytest
 import raw_data
 
-from defect_jax.data.raw_files import RawFiles, open_root, top_folder
+from defect_jax.data.files.raw_files import RawFiles, open_root, top_folder
 from defect_jax.runtime.errors import UserError
 
 FILES = {"README.md": b"text", "a/1.png": b"one", "a/deep/er/ü 2.png": b"two", "b/3.png": b"" * 9}

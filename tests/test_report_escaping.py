@@ -9,8 +9,8 @@ from test_report import DECISION, PICTURES, report
 from test_report_classes import PIXELS, load_classes
 from test_report_compare import DIFFERENCES, ROWS, comparison
 
-from defect_jax.data.raw_files import open_root
-from defect_jax.data.stored import encode_mask
+from defect_jax.data.files.raw_files import open_root
+from defect_jax.data.files.record_encoding import encode_mask
 from defect_jax.metrics.class_counts import ClassPixels
 from defect_jax.prediction.page import PAGE, write_page
 from defect_jax.report import figures

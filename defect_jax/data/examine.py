@@ -8,11 +8,11 @@ import numpy as np
 from jaxtyping import UInt8
 from ml_collections import ConfigDict
 
-from defect_jax.data.class_masks import inspect_classes
-from defect_jax.data.images import BadImage, Header, inspect_image, inspect_mask
-from defect_jax.data.raw_files import RawFiles
+from defect_jax.data.files.class_masks import inspect_classes
+from defect_jax.data.files.images import BadImage, Header, inspect_image, inspect_mask
+from defect_jax.data.files.raw_files import RawFiles
+from defect_jax.data.files.record_encoding import encode_classes, unpacked
 from defect_jax.data.sources.records import GOOD, Fault, Record
-from defect_jax.data.stored import encode_classes, unpacked
 
 T = TypeVar("T")
 

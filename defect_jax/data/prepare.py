@@ -25,9 +25,9 @@ from defect_jax.data import prepared
 from defect_jax.data.builders import builder_class
 from defect_jax.data.check import all_faults, listing_faults, refuse
 from defect_jax.data.examine import Facts, examine, example
+from defect_jax.data.files.raw_files import RawFiles
+from defect_jax.data.files.reading import in_threads
 from defect_jax.data.prepared import DataInfo, Prepared, Row, Split
-from defect_jax.data.raw_files import RawFiles
-from defect_jax.data.reading import in_threads
 from defect_jax.data.sources.data_sets import data_set
 from defect_jax.data.sources.records import SPLITS, Catalogue, DataSet, Record
 from defect_jax.data.summary import summarise

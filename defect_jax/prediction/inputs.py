@@ -4,8 +4,8 @@ from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
-from defect_jax.data.images import SUFFIXES
-from defect_jax.data.raw_files import Folder, RawFiles, open_root
+from defect_jax.data.files.images import SUFFIXES
+from defect_jax.data.files.raw_files import Folder, RawFiles, open_root
 from defect_jax.runtime.errors import UserError
 from defect_jax.runtime.paths import as_path, is_remote
 

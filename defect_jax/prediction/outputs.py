@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import UInt, UInt8
 
-from defect_jax.data.stored import encode_classes, encode_mask
+from defect_jax.data.files.record_encoding import encode_classes, encode_mask
 from defect_jax.prediction.overlay import overlay
 from defect_jax.predictor import Decision
 from defect_jax.runtime import atomic_files

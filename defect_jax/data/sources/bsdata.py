@@ -23,12 +23,12 @@ from jaxtyping import Float64
 from ml_collections import ConfigDict
 from PIL import Image, ImageDraw
 
-from defect_jax.data.images import BadImage
-from defect_jax.data.raw_files import RawFiles, open_root, top_folder
-from defect_jax.data.reading import main_classes
+from defect_jax.data.files.images import BadImage
+from defect_jax.data.files.raw_files import RawFiles, open_root, top_folder
+from defect_jax.data.files.reading import main_classes
+from defect_jax.data.files.record_encoding import encode_classes
 from defect_jax.data.sources.records import GOOD, Catalogue, DataSet, Fault, Record, listed
 from defect_jax.data.sources.splits import SHARES, Member, grouped_split
-from defect_jax.data.stored import encode_classes
 from defect_jax.runtime.errors import UserError
 
 OPTIONS = ("seed",)

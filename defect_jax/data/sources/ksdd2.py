@@ -11,8 +11,8 @@ from dataclasses import replace
 
 from ml_collections import ConfigDict
 
-from defect_jax.data.raw_files import RawFiles, open_data_root, top_folder
-from defect_jax.data.reading import empty_masks
+from defect_jax.data.files.raw_files import RawFiles, open_data_root, top_folder
+from defect_jax.data.files.reading import empty_masks
 from defect_jax.data.sources.records import DEFECT, GOOD, Catalogue, DataSet, Fault, Record, listed
 from defect_jax.data.sources.splits import HOLD_OUT_SHARES, Member, grouped_split
 from defect_jax.runtime.errors import UserError

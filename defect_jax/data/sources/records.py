@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from ml_collections import ConfigDict
 
-from defect_jax.data.raw_files import RawFiles
+from defect_jax.data.files.raw_files import RawFiles
 
 GOOD = "good"
 DEFECT = "defect"

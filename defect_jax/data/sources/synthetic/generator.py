@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 
-from defect_jax.data.raw_files import RawFiles
+from defect_jax.data.files.raw_files import RawFiles
 from defect_jax.data.sources.records import GOOD, Catalogue, DataSet, Record
 from defect_jax.data.sources.splits import SHARES, Member, grouped_split
 from defect_jax.data.sources.synthetic import defects, surfaces

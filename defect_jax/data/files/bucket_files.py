@@ -7,7 +7,7 @@ from typing import Any
 
 from etils import epath
 
-from defect_jax.data.raw_names import usable
+from defect_jax.data.files.raw_names import usable
 from defect_jax.runtime import buckets, scratch
 from defect_jax.runtime.errors import UserError
 

@@ -16,8 +16,8 @@ from typing import Protocol, runtime_checkable
 from etils import epath
 from ml_collections import ConfigDict
 
-from defect_jax.data.bucket_files import BucketArchive, BucketFolder
-from defect_jax.data.raw_names import usable
+from defect_jax.data.files.bucket_files import BucketArchive, BucketFolder
+from defect_jax.data.files.raw_names import usable
 from defect_jax.runtime import buckets
 from defect_jax.runtime.errors import UserError
 from defect_jax.runtime.paths import as_path, is_remote

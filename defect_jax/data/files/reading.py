@@ -9,9 +9,9 @@ from typing import TypeVar
 
 from ml_collections import ConfigDict
 
-from defect_jax.data.class_masks import inspect_classes, main_class
-from defect_jax.data.images import BadImage, inspect_mask
-from defect_jax.data.raw_files import RawFiles
+from defect_jax.data.files.class_masks import inspect_classes, main_class
+from defect_jax.data.files.images import BadImage, inspect_mask
+from defect_jax.data.files.raw_files import RawFiles
 from defect_jax.data.sources.records import GOOD
 from defect_jax.runtime.console import track
 

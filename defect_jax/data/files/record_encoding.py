@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, Shaped, UInt8
 
-from defect_jax.data.images import BadImage, decode
+from defect_jax.data.files.images import BadImage, decode
 
 MOST_GROWTH = 4  # grey photographs grow by 2 to 4, as PNG or JPEG; smooth JPEGs in colour by 30
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8
 
-from defect_jax.data.images import BadImage, Header, check_image, mask_values
+from defect_jax.data.files.images import BadImage, Header, check_image, mask_values
 from defect_jax.data.sources.records import GOOD
 from defect_jax.runtime.errors import UserError
 

@@ -1,0 +1,1 @@
+"""Raw files: archives, buckets, decoding, and the encoding of records."""
