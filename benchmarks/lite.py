@@ -26,7 +26,7 @@ from jax import export as jax_export
 from jaxtyping import UInt, UInt8
 
 from benchmarks.lite_metrics import of_file
-from defect_jax.data.input_spec import InputSpec
+from defect_jax.data.geometry.input_spec import InputSpec
 from defect_jax.data.loading import decoded
 from defect_jax.data.prepare import Split, prepare
 from defect_jax.decision.apply import Decision

@@ -14,7 +14,7 @@ from jaxtyping import UInt8
 from ml_collections import ConfigDict
 
 from configs.base import base
-from defect_jax.data.input_spec import InputSpec
+from defect_jax.data.geometry.input_spec import InputSpec
 from defect_jax.decision import DecisionRule
 from defect_jax.decision.apply import Decision
 from defect_jax.deploy.onnx import to_onnx

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from jaxtyping import Array, UInt
 from ml_collections import ConfigDict
 
-from defect_jax.data.input_spec import framing_of
+from defect_jax.data.geometry.input_spec import framing_of
 from defect_jax.decision import DecisionRule
 from defect_jax.decision.apply import Decision, Thresholds, decide, defect_probability, mark
 from defect_jax.metrics.calibration import temperature_scale_jax

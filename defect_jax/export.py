@@ -6,7 +6,7 @@ from typing import Any
 import jax
 from jax import export as jax_export
 
-from defect_jax.data.input_spec import InputSpec
+from defect_jax.data.geometry.input_spec import InputSpec
 from defect_jax.decision.apply import Decision
 from defect_jax.deploy.onnx import to_onnx
 from defect_jax.deployed import make_program

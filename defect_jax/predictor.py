@@ -18,11 +18,11 @@ from jax.sharding import Mesh
 from jaxtyping import Float32, Shaped, UInt
 from ml_collections import ConfigDict
 
-from defect_jax.data.framing import Letterbox, Tiling
-from defect_jax.data.input_spec import InputSpec, filled_up, to_float01
-from defect_jax.data.letterbox import Placement, letterbox_image
-from defect_jax.data.stitching import iter_tile_rows
-from defect_jax.data.unletterbox import inside, unletterbox_classes
+from defect_jax.data.geometry.framing import Letterbox, Tiling
+from defect_jax.data.geometry.input_spec import InputSpec, filled_up, to_float01
+from defect_jax.data.geometry.letterbox import Placement, letterbox_image
+from defect_jax.data.geometry.stitching import iter_tile_rows
+from defect_jax.data.geometry.unletterbox import inside, unletterbox_classes
 from defect_jax.decision import DecisionRule
 from defect_jax.decision.apply import (
     Decision,

@@ -12,11 +12,11 @@ from jaxtyping import Array, Bool, Float
 from ml_collections import ConfigDict
 
 from defect_jax.data.files.reading import threaded
-from defect_jax.data.input_spec import InputSpec, filled_up
+from defect_jax.data.geometry.input_spec import InputSpec, filled_up
+from defect_jax.data.geometry.stitching import Start, iter_tile_rows
 from defect_jax.data.loading import decoded
 from defect_jax.data.pipeline import canvas_px
 from defect_jax.data.prepare import Split
-from defect_jax.data.stitching import Start, iter_tile_rows
 from defect_jax.decision.apply import (
     Marked,
     Thresholds,

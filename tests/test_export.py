@@ -11,7 +11,7 @@ import pytest
 from tiny_predictor import RULE, surface, tiny_config, tiny_network, tiny_predictor
 
 from defect_jax import export as mode
-from defect_jax.data.input_spec import InputSpec
+from defect_jax.data.geometry.input_spec import InputSpec
 from defect_jax.decision.apply import Decision
 from defect_jax.deploy.onnx import to_onnx
 from defect_jax.deployed import make_program

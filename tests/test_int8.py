@@ -18,7 +18,7 @@ from tiny_networks import shake
 from tiny_predictor import RULE, surface, tiny_config, tiny_network
 
 from defect_jax import export as mode
-from defect_jax.data.input_spec import InputSpec
+from defect_jax.data.geometry.input_spec import InputSpec
 from defect_jax.decision.apply import Decision
 from defect_jax.deploy.onnx import to_onnx
 from defect_jax.deployed import make_program

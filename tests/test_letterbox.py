@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from defect_jax.data.letterbox import (
+from defect_jax.data.geometry.letterbox import (
     Placement,
     jitter,
     letterbox_image,

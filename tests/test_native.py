@@ -5,8 +5,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from defect_jax.data.letterbox import place
-from defect_jax.data.unletterbox import unletterbox
+from defect_jax.data.geometry.letterbox import place
+from defect_jax.data.geometry.unletterbox import unletterbox
 
 FRAME, CANVAS = (16, 24), (40, 48)
 

@@ -10,8 +10,8 @@ from configs import folder, synthetic
 from defect_jax.data.data_info import MOST_PICTURES, data_info, intensity
 from defect_jax.data.files.images import decode_image
 from defect_jax.data.files.record_encoding import encode_classes
-from defect_jax.data.framing import Letterbox
-from defect_jax.data.input_spec import InputSpec
+from defect_jax.data.geometry.framing import Letterbox
+from defect_jax.data.geometry.input_spec import InputSpec
 from defect_jax.data.loading import LoadNative
 from defect_jax.data.pipeline import (
     canvas_px,

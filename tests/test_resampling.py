@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from defect_jax.data.resampling import resampled
+from defect_jax.data.geometry.resampling import resampled
 
 SIZES = st.tuples(st.integers(1, 70), st.integers(1, 70))
 SEEDS = st.integers(0, 10**6)

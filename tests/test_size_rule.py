@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jax import export
 
-from defect_jax.data import letterbox, letterbox_jax
-from defect_jax.data.unletterbox import unletterbox
+from defect_jax.data.geometry import letterbox, letterbox_jax
+from defect_jax.data.geometry.unletterbox import unletterbox
 
 TOLERANCE = 1e-5  # of the full range: both add float32 numbers, in another order
 SIDES = st.integers(1, 3000)

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jax import export
 
-from defect_jax.data import tiles
-from defect_jax.data.stitching import strips
-from defect_jax.data.tiles_jax import TileAxis, through_tiles
+from defect_jax.data.geometry import tiles
+from defect_jax.data.geometry.stitching import strips
+from defect_jax.data.geometry.tiles_jax import TileAxis, through_tiles
 from defect_jax.models.probabilities import Probabilities
 
 SIZE_PX, OVERLAP_PX = (16, 24), 8  # half of one side: every row of a tile is shared

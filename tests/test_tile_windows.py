@@ -5,16 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from defect_jax.data.letterbox import letterbox_image, letterbox_mask, valid_area
+from defect_jax.data.geometry.crops import Window, choose, part, place_window, window_px
+from defect_jax.data.geometry.letterbox import letterbox_image, letterbox_mask, valid_area
+from defect_jax.data.geometry.tiles import TileAxis
 from defect_jax.data.sampling import SamplingPlan
-from defect_jax.data.tile_windows import (
-    Window,
-    choose,
-    part,
-    place_window,
-    window_px,
-)
-from defect_jax.data.tiles import TileAxis
 
 LABELS = (1, 0, 1, 1, 0, 1)
 

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from scipy import special
 from tiny_predictor import RULE, surface, tiny_config, tiny_network, tiny_predictor
 
-from defect_jax.data.letterbox import letterbox_image, place
-from defect_jax.data.stitching import strips
-from defect_jax.data.tiles import Grid, TileAxis, later_share, mirrored
+from defect_jax.data.geometry.letterbox import letterbox_image, place
+from defect_jax.data.geometry.stitching import strips
+from defect_jax.data.geometry.tiles import Grid, TileAxis, later_share, mirrored
 from defect_jax.models.probabilities import probabilities
 
 TILED = {"data.tile_overlap_px": 16}

@@ -10,11 +10,11 @@ from jax.sharding import Mesh
 from jaxtyping import Float32, UInt8
 from ml_collections import ConfigDict
 
-from defect_jax.data.framing import Letterbox
-from defect_jax.data.input_spec import InputSpec
+from defect_jax.data.geometry.framing import Letterbox
+from defect_jax.data.geometry.input_spec import InputSpec
+from defect_jax.data.geometry.unletterbox import unletterbox_classes
 from defect_jax.data.pipeline import canvas_px, evaluation_batches, evaluation_steps
 from defect_jax.data.prepare import Split
-from defect_jax.data.unletterbox import unletterbox_classes
 from defect_jax.distributed.sharding import replicated, to_global
 from defect_jax.evaluator import frames_program
 from defect_jax.models.initialise import Variables

@@ -9,9 +9,14 @@ import numpy as np
 from defect_jax.data.decoded import Decoded
 from defect_jax.data.files.images import decode_image
 from defect_jax.data.files.record_encoding import decode_classes
-from defect_jax.data.framing import Change
-from defect_jax.data.input_spec import InputSpec, to_float01
-from defect_jax.data.letterbox import Placement, letterbox_image, letterbox_mask, valid_area
+from defect_jax.data.geometry.framing import Change
+from defect_jax.data.geometry.input_spec import InputSpec, to_float01
+from defect_jax.data.geometry.letterbox import (
+    Placement,
+    letterbox_image,
+    letterbox_mask,
+    valid_area,
+)
 from defect_jax.data.prepare import Split
 from defect_jax.data.sampling import ImageRequest
 from defect_jax.metrics.regions import region_weights

@@ -19,8 +19,8 @@ from ml_collections import ConfigDict
 
 from defect_jax.data.augment import Augment
 from defect_jax.data.batching import stacked
-from defect_jax.data.framing import Change
-from defect_jax.data.input_spec import InputSpec
+from defect_jax.data.geometry.framing import Change
+from defect_jax.data.geometry.input_spec import InputSpec
 from defect_jax.data.loading import LoadNative, LoadTraining
 from defect_jax.data.prepare import Split
 from defect_jax.data.sampling import SamplingPlan

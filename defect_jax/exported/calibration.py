@@ -7,7 +7,7 @@ from jaxtyping import UInt
 from ml_collections import ConfigDict
 
 from defect_jax.data.files.images import BadImage, inspect_image
-from defect_jax.data.input_spec import InputSpec
+from defect_jax.data.geometry.input_spec import InputSpec
 from defect_jax.prediction.inputs import open_input
 from defect_jax.runtime.errors import UserError
 

@@ -11,7 +11,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 import defect_jax
-from defect_jax.data.input_spec import InputSpec
+from defect_jax.data.geometry.input_spec import InputSpec
 from defect_jax.data.sources.data_sets import data_set
 from defect_jax.decision import DecisionRule
 from defect_jax.decision.apply import Decision

@@ -6,7 +6,7 @@ import numpy as np
 from jax import export as jax_export
 from jaxtyping import UInt
 
-from defect_jax.data.input_spec import InputSpec
+from defect_jax.data.geometry.input_spec import InputSpec
 from defect_jax.decision.apply import Decision
 
 PROBABILITIES = ("probability", "score", "mask_score")

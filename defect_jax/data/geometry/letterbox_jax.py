@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int, UInt
 
-from defect_jax.data.unletterbox import Px
+from defect_jax.data.geometry.unletterbox import Px
 
 
 def place(

@@ -13,8 +13,8 @@ import jax
 import numpy as np
 from jaxtyping import Float32, UInt
 
-from defect_jax.data.input_spec import to_float01
-from defect_jax.data.tiles import Grid, later_share
+from defect_jax.data.geometry.input_spec import to_float01
+from defect_jax.data.geometry.tiles import Grid, later_share
 from defect_jax.models.probabilities import Probabilities
 
 # Starts the network on at most so many frames, shares of the full range; the rows behind the

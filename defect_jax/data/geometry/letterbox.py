@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, UInt8
 
-from defect_jax.data.resampling import resampled
+from defect_jax.data.geometry.resampling import resampled
 from defect_jax.runtime.errors import UserError
 
 HALF = 0.5 - 1e-5  # an exact half is kept, however the shares are rounded

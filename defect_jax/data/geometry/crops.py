@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 from jaxtyping import UInt8
 
-from defect_jax.data.letterbox import Placement
-from defect_jax.data.tiles import TileAxis
+from defect_jax.data.geometry.letterbox import Placement
+from defect_jax.data.geometry.tiles import TileAxis
 
 MOST_TRIES = 20  # for a place without a defect; of worse ones the one with least defect is taken
 

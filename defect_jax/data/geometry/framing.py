@@ -11,10 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, UInt, UInt8
 
-from defect_jax.data import letterbox_jax, tile_windows, tiles_jax
-from defect_jax.data.letterbox import Placement, jitter, place
-from defect_jax.data.tiles import Grid
-from defect_jax.data.unletterbox import unletterbox_classes
+from defect_jax.data.geometry import crops, letterbox_jax, tiles_jax
+from defect_jax.data.geometry.letterbox import Placement, jitter, place
+from defect_jax.data.geometry.tiles import Grid
+from defect_jax.data.geometry.unletterbox import unletterbox_classes
 from defect_jax.models.probabilities import OfFrames, Variables
 
 ClassMaps = Float[Array, "b classes h w"]  # probability of each class of defect, at native size
@@ -152,10 +152,10 @@ class Tiling:
             defective: whether it shall show a defect; None: as it comes.
         """
         del name
-        sides = tile_windows.window_px(self.size_px, *change, rng)
-        window = tile_windows.choose(mask, sides, self.overlap_px, defective, rng)
-        placement = tile_windows.place_window(window, mask.shape, self.size_px)
-        parts = (tile_windows.part(plane, window) for plane in (image, mask))
+        sides = crops.window_px(self.size_px, *change, rng)
+        window = crops.choose(mask, sides, self.overlap_px, defective, rng)
+        placement = crops.place_window(window, mask.shape, self.size_px)
+        parts = (crops.part(plane, window) for plane in (image, mask))
         return TrainingPart(*parts, placement)
 
     def native_probabilities(

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float32, Shaped, UInt8, UInt16
 from ml_collections import ConfigDict
 
-from defect_jax.data.framing import Framing, Letterbox, Tiling
+from defect_jax.data.geometry.framing import Framing, Letterbox, Tiling
 from defect_jax.runtime.errors import UserError
 
 

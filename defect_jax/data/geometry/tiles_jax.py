@@ -12,8 +12,8 @@ import jax.numpy as jnp
 from jax import core, lax
 from jaxtyping import Array, Float32, Int, UInt
 
-from defect_jax.data.tiles import later_share
-from defect_jax.data.unletterbox import Px
+from defect_jax.data.geometry.tiles import later_share
+from defect_jax.data.geometry.unletterbox import Px
 from defect_jax.models.probabilities import Probabilities
 
 

@@ -1,0 +1,1 @@
+"""Everything about size: NumPy functions and their JAX twins beside each other."""
