@@ -28,7 +28,7 @@ from defect_jax.data.sources.synthetic.options import Options, checked
 from defect_jax.distributed.sharding import make_mesh
 from defect_jax.metrics.histogram import bin_index
 from defect_jax.models.network import SegmentationNetwork
-from defect_jax.workdir import config
+from defect_jax.workdir import run_config
 from defect_jax.workdir.best_weights import (
     image_shape,
     read_history,
@@ -72,7 +72,7 @@ def of_seed(folder: pathlib.Path, seed: int) -> Iterator[tuple[str, tuple[float,
     """Name and numbers of every variant, from the cells of one seed."""
     for variant in VARIANTS:
         cell = folder / "cells" / f"{variant.row}-seed_{seed}"
-        config = config.load(cell)
+        config = run_config.load(cell)
         prepared = prepare(config.data, needed={"val", "test"})
         predict = predictor(cell, config, variant)
         yield variant.title, tuple(judged(predict, prepared, checked(config.data), variant))

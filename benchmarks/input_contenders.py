@@ -44,7 +44,7 @@ def ours(cache_mb: int | None = None) -> Callable[[Path], Epoch]:
         from defect_jax.data.decoded import with_kept
         from defect_jax.data.pipeline import training_batches
         from defect_jax.data.prepare import prepare
-        from defect_jax.workdir.config import resolve
+        from defect_jax.workdir.run_config import resolve
 
         config = config_of(folder)
         config.data.cache_mb = config.data.cache_mb if cache_mb is None else cache_mb

@@ -40,10 +40,10 @@ def ours(measure: bool, told: bool = True) -> Callable[[Path, int], Ready]:
         from defect_jax.runtime.compilation import compile_ahead
         from defect_jax.runtime.compiler_options import training_options
         from defect_jax.steps import create_state, make_train_step
-        from defect_jax.workdir import config
+        from defect_jax.workdir import run_config
 
         del threads  # XLA takes the processors that the process may use
-        config = config.load(folder)
+        config = run_config.load(folder)
         with np.load(folder / WEIGHTS) as arrays:
             variables = unflatten_dict(dict(arrays), sep="/")
         network, tx = SegmentationNetwork(**config.model), make_tx(config)

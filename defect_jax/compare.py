@@ -21,7 +21,7 @@ from defect_jax.runtime import atomic_files
 from defect_jax.runtime.console import say
 from defect_jax.runtime.errors import UserError
 from defect_jax.runtime.paths import AnyPath, is_remote, read_bytes
-from defect_jax.workdir import config
+from defect_jax.workdir import run_config
 
 SAME = ("label", "group", "true_px")  # of a picture, whatever the network
 
@@ -43,7 +43,7 @@ def compare(workdirs: Sequence[AnyPath], output: AnyPath, split: str) -> None:
     tables = [_sorted(read_predictions(_evaluated(workdir, split))) for workdir in workdirs]
     for name, table in zip(names[1:], tables[1:], strict=True):
         _refuse_other_pictures(names[0], tables[0], name, table)
-    config = config.load(workdirs[0])
+    config = run_config.load(workdirs[0])
     judged = prepare(config.data, needed={split})
     differences = [_difference_row(key, tables) for key in _metrics_of(tables[0])]
     comparison = Comparison(

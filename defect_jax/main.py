@@ -57,10 +57,10 @@ def evaluate() -> None:
     join_hosts()
     from defect_jax.evaluate import evaluate
     from defect_jax.runtime import compilation
-    from defect_jax.workdir import config
+    from defect_jax.workdir import run_config
 
-    config = config.of_workdir(workdir, CONFIG.value)
-    config.check(config)
+    config = run_config.of_workdir(workdir, CONFIG.value)
+    run_config.check(config)
     compilation.start_cache(config.compilation_cache)
     evaluate(config, workdir, SPLIT.value)
 
@@ -72,9 +72,9 @@ def predict() -> None:
     require("output", OUTPUT.value)
     from defect_jax.predict import predict
     from defect_jax.runtime import compilation
-    from defect_jax.workdir import config
+    from defect_jax.workdir import run_config
 
-    config = config.of_workdir(workdir, CONFIG.value)
+    config = run_config.of_workdir(workdir, CONFIG.value)
     compilation.start_cache(config.compilation_cache)
     predict(INPUT.value, OUTPUT.value, workdir, config.data.max_megapixels, STRICT.value)
 

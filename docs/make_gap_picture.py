@@ -15,7 +15,7 @@ import numpy as np
 
 from defect_jax.data.files.images import decode_image, decode_mask
 from defect_jax.data.prepare import prepare
-from defect_jax.workdir import config
+from defect_jax.workdir import run_config
 from docs.make_pictures import COLUMNS, enlarged, outlined, sheet
 
 CELLS = ("shallow-seed_0", "shallow_confidence-seed_0")
@@ -25,7 +25,7 @@ GAPPY = ("fray", "weave")
 def main(folder: pathlib.Path) -> None:
     """Writes the sheet: pictures above, the plain network's masks, those after confidence below."""
     cells = [folder / "cells" / name for name in CELLS]
-    test = prepare(config.load(cells[0]).data, needed=("test",)).splits["test"]
+    test = prepare(run_config.load(cells[0]).data, needed=("test",)).splits["test"]
     rows: list[list[np.ndarray]] = [[], [], []]
     for index in chosen_rows(test.rows):
         record = test.source[index]

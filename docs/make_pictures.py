@@ -16,7 +16,7 @@ import numpy as np
 from defect_jax.data.files.images import decode_image, decode_mask
 from defect_jax.data.prepare import prepare
 from defect_jax.report.colours import DECIDED_RGB, TRUE_RGB
-from defect_jax.workdir import config
+from defect_jax.workdir import run_config
 
 ZOOM, COLUMNS, GAP_PX = 2, 5, 6
 CLEAR_PX = 4  # between a defect and its outline, which would otherwise hide it
@@ -24,7 +24,7 @@ CLEAR_PX = 4  # between a defect and its outline, which would otherwise hide it
 
 def main(workdir: pathlib.Path) -> None:
     """Writes the contact sheet of one finished run."""
-    config = config.load(workdir)
+    config = run_config.load(workdir)
     test = prepare(config.data, needed=("test",)).splits["test"]
     plain, marked = [], []
     for row in chosen_rows(test.rows):

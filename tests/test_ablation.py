@@ -23,7 +23,7 @@ from configs import (
 )
 from defect_jax.ablation import Row, grid, run, table
 from defect_jax.runtime.errors import UserError
-from defect_jax.workdir import config
+from defect_jax.workdir import run_config
 
 ROOT = pathlib.Path(__file__).parent.parent
 FIRST = {(0, 0): 0.50, (0, 1): 0.40, (0, 2): 0.60, (1, 0): 0.20}
@@ -54,7 +54,7 @@ def test_every_shipped_row_of_the_two_stages_fits_its_base_config(module, varian
     cells = grid.all_cells(ablation)
     assert len({cell.name for cell in cells}) == len(cells)
     for cell in cells:
-        config.check(grid.cell_config(ablation, cell))
+        run_config.check(grid.cell_config(ablation, cell))
     changed = [row.changes for row in ablation.rows]
     assert all(changed.count(changes) == 1 for changes in changed)
 
@@ -75,7 +75,7 @@ def test_every_shipped_row_fits_its_base_config():
         assert len({cell.name for cell in cells}) == len(cells)
         for row in ablation.rows:
             config = grid.cell_config(ablation, grid.Cell(row, 3, 7))
-            config.check(config)
+            run_config.check(config)
             assert (config.seed, config.data.fold) == (7, 3)
         names = {row.name: row for row in ablation.rows}
         changed = grid.cell_config(ablation, grid.Cell(names["gradnorm-0.5"], 0, 0))

@@ -31,7 +31,7 @@ from defect_jax.decision import DecisionRule
 from defect_jax.metrics.histogram import bin_index, lower_edge
 from defect_jax.metrics.picture import read_predictions
 from defect_jax.runtime.errors import UserError
-from defect_jax.workdir import config
+from defect_jax.workdir import run_config
 
 MASKS = npst.arrays(bool, npst.array_shapes(min_dims=2, max_dims=2, max_side=12))
 ROOT = pathlib.Path(__file__).parent.parent
@@ -183,7 +183,7 @@ def trained(request, tmp_path_factory):
 def test_the_control_that_does_nothing_judges_as_the_network_does(trained, tmp_path):
     _, folder = trained
     base = folder / "cells" / "base-seed_0"
-    config, made = config.load(base), DecisionRule.from_json(base / "decision.json")
+    config, made = run_config.load(base), DecisionRule.from_json(base / "decision.json")
     prepared = prepare(config.data, needed={"test"})
     step, predict = control_cell._best_network(config, base)
     assert step == made.checkpoint_step

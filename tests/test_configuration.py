@@ -20,7 +20,7 @@ from defect_jax.data.data_info import class_names
 from defect_jax.decision import DecisionRule
 from defect_jax.runtime import compilation
 from defect_jax.runtime.errors import UserError
-from defect_jax.workdir import config
+from defect_jax.workdir import run_config
 from defect_jax.workdir.best_weights import decision_for
 
 VARIANTS = ("", "cpu", "debug")
@@ -45,14 +45,14 @@ ALL += [(bsdata, variant) for variant in (*VARIANTS, "cpu_scaled")]
 @pytest.mark.parametrize(("module", "variant"), ALL)
 def test_shipped_configs_are_valid_and_survive_json(module, variant, tmp_path):
     config = module.get_config(variant)
-    config.check(config)
-    config.claim(tmp_path, config)
-    config.claim(tmp_path, config)  # the same again is welcome
-    assert json.loads(json.dumps(config.to_dict())) == config.load(tmp_path).to_dict()
+    run_config.check(config)
+    run_config.claim(tmp_path, config)
+    run_config.claim(tmp_path, config)  # the same again is welcome
+    assert json.loads(json.dumps(config.to_dict())) == run_config.load(tmp_path).to_dict()
 
 
 def test_lite_changes_the_model_alone():
-    whole, lite = (config.decisive(ksdd2.get_config(variant)) for variant in ("", "lite"))
+    whole, lite = (run_config.decisive(ksdd2.get_config(variant)) for variant in ("", "lite"))
     changed = {field for field in whole if whole[field] != lite[field]}
     assert changed == {"model.block", "model.widths"}
 
@@ -93,7 +93,7 @@ def test_a_bad_value_is_refused_with_its_field(field, value):
     with config.unlocked():
         config.update_from_flattened_dict({field: value})
     with pytest.raises(UserError, match=rf"config\.{field} is .*: it must be "):
-        config.check(config)
+        run_config.check(config)
 
 
 @pytest.mark.parametrize(
@@ -112,10 +112,10 @@ def test_what_localisation_allows(localisation, field, value, is_good):
     config.model.localisation = localisation
     config.update_from_flattened_dict({field: value})
     if is_good:
-        config.check(config)
+        run_config.check(config)
         return
     with pytest.raises(UserError, match=rf"config\.{field} is .*: it must be "):
-        config.check(config)
+        run_config.check(config)
 
 
 @pytest.mark.parametrize(
@@ -137,40 +137,40 @@ def test_the_network_tells_all_classes_of_the_masks_apart_or_none(asked, masks, 
 
 
 def test_another_config_is_refused_with_the_fields_that_differ(tmp_path):
-    config.claim(tmp_path, synthetic.get_config("debug"))
+    run_config.claim(tmp_path, synthetic.get_config("debug"))
     other = synthetic.get_config("debug")
     other.optimizer.learning_rate = 0.5
     other.data.parts = 61
     with pytest.raises(UserError) as caught:
-        config.claim(tmp_path, other)
+        run_config.claim(tmp_path, other)
     assert "data.parts was 60, is 61" in str(caught.value)
     assert "optimizer.learning_rate was 0.001, is 0.5" in str(caught.value)
 
 
 def test_where_the_data_are_and_how_they_are_read_may_change(tmp_path):
-    config.claim(tmp_path, synthetic.get_config("debug"))
+    run_config.claim(tmp_path, synthetic.get_config("debug"))
     other = synthetic.get_config("debug")
     other.data.data_dir, other.data.threads, other.mesh.fsdp = "elsewhere", 7, 2
-    config.claim(tmp_path, other)
-    used = config.of_workdir(tmp_path, other)
+    run_config.claim(tmp_path, other)
+    used = run_config.of_workdir(tmp_path, other)
     assert (used.data.data_dir, used.data.threads, used.mesh.fsdp) == ("elsewhere", 7, 2)
-    assert config.of_workdir(tmp_path, None).data.threads == 2
+    assert run_config.of_workdir(tmp_path, None).data.threads == 2
 
 
 def test_what_is_pruned_may_change_and_is_kept_with_the_decision(tmp_path):
-    config.claim(tmp_path, synthetic.get_config("debug"))
+    run_config.claim(tmp_path, synthetic.get_config("debug"))
     other = synthetic.get_config("debug")
     other.model.prune, other.decision.rule = 2, "target_recall"
-    config.claim(tmp_path, other)
-    assert config.load(tmp_path).model.prune == 0  # nothing is decided yet
-    used = config.of_workdir(tmp_path, other)
+    run_config.claim(tmp_path, other)
+    assert run_config.load(tmp_path).model.prune == 0  # nothing is decided yet
+    used = run_config.of_workdir(tmp_path, other)
     assert (used.model.prune, used.decision.rule) == (2, "target_recall")
-    config.keep_decision(tmp_path, used)
-    kept = config.load(tmp_path)
+    run_config.keep_decision(tmp_path, used)
+    kept = run_config.load(tmp_path)
     assert (kept.model.prune, kept.decision.rule) == (2, "target_recall")
     other.model.block = "separable"
     with pytest.raises(UserError, match="model.block was plain, is separable"):
-        config.of_workdir(tmp_path, other)
+        run_config.of_workdir(tmp_path, other)
 
 
 @pytest.mark.parametrize(
@@ -206,20 +206,20 @@ def test_a_decision_of_before_pruning_is_of_the_whole_network(tmp_path):
 
 def test_a_missing_or_damaged_workdir_names_the_file(tmp_path):
     with pytest.raises(UserError, match=r"config\.json: not there"):
-        config.load(tmp_path)
+        run_config.load(tmp_path)
     (tmp_path / "config.json").write_text("{")
     with pytest.raises(UserError, match=r"config\.json: cannot be read"):
-        config.load(tmp_path)
+        run_config.load(tmp_path)
     file = tmp_path / "file"
     file.write_text("")
     with pytest.raises(UserError, match="--workdir .* cannot be written"):
-        config.claim(file / "below", ConfigDict())
+        run_config.claim(file / "below", ConfigDict())
 
 
 def test_checkpoints_without_a_config_are_not_adopted(tmp_path):
     (tmp_path / "checkpoints").mkdir()
     with pytest.raises(UserError, match=r"checkpoints but no config\.json"):
-        config.claim(tmp_path, synthetic.get_config())
+        run_config.claim(tmp_path, synthetic.get_config())
 
 
 def test_compilation_cache_must_be_private(tmp_path):

@@ -11,7 +11,7 @@ from programs import CONFIG, GRADNORM, lines, run
 from defect_jax.data.files.images import decode_image
 from defect_jax.data.prepare import prepare
 from defect_jax.metrics.picture import read_predictions
-from defect_jax.workdir import config
+from defect_jax.workdir import run_config
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +54,7 @@ def test_evaluating_again_in_a_fresh_process_gives_the_same_metrics(trained):
 
 def test_the_pictures_of_the_test_split_are_predicted_as_they_were_evaluated(forked, trained, home):
     workdir, _, _ = trained
-    config = config.load(workdir)
+    config = run_config.load(workdir)
     test = prepare(config.data, needed={"test"}).splits["test"]
     for number, row in enumerate(test.rows):
         path = home / "pictures" / f"{row.id}.png"
@@ -121,7 +121,7 @@ def test_another_rule_decides_anew_and_another_split_leaves_the_test_alone(forke
     assert told.returncode == 0, told.stderr
     decision = json.loads((copy / "decision.json").read_text())
     assert decision["rule"] == "target_recall" and decision["options"]["recall"] == 1.0
-    assert decision["prune"] == config.load(copy).model.prune == 1
+    assert decision["prune"] == run_config.load(copy).model.prune == 1
     metrics = json.loads((copy / "eval/val/metrics.json").read_text())
     assert metrics["recall"] == metrics["part_recall"] == 1.0  # on the pictures it was chosen on
     assert metrics["images"] == decision["pictures"]

@@ -22,7 +22,7 @@ from defect_jax.data.pipeline import (
 from defect_jax.data.prepare import Row, Split, prepare
 from defect_jax.distributed.sharding import make_mesh, to_global
 from defect_jax.runtime.errors import UserError
-from defect_jax.workdir.config import resolve
+from defect_jax.workdir.run_config import resolve
 
 
 @pytest.fixture(scope="module")

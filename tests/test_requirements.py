@@ -140,4 +140,4 @@ def test_files_beside_the_modules_are_package_data():
         if file.is_file() and file.suffix not in {".py", ".pyc"}
     }
     assert beside == shipped
-    assert ROOT / "defect_jax" / "data" / "magnetic_tile_protocol.csv" in shipped
+    assert ROOT / "defect_jax" / "data" / "sources" / "magnetic_tile_protocol.csv" in shipped

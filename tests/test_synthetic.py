@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from ml_collections import ConfigDict
 from scipy import stats
 
-from defect_jax.data.sources.synthetic import defects, generator, lighting, noise, options, surfaces
+from defect_jax.data.sources.synthetic import defects, generator, lighting, noise, surfaces
+from defect_jax.data.sources.synthetic import options as synthetic_options
 from defect_jax.runtime.errors import UserError
 
 DEFAULTS = dict(seed=3, parts=40, shots=2, defective_fraction=0.15, picture_size=(96, 128))
@@ -89,7 +90,7 @@ def test_texture_has_the_correlation_of_its_grain():
 
 @given(
     kind=st.sampled_from(sorted(surfaces.KINDS)),
-    class_name=st.sampled_from(sorted(options.DEFECTS)),
+    class_name=st.sampled_from(sorted(synthetic_options.DEFECTS)),
     seed=st.integers(0, 2**63 - 1),
     number=st.integers(0, 999_999),
     shot=st.integers(1, 1000),
@@ -98,7 +99,7 @@ def test_texture_has_the_correlation_of_its_grain():
 def test_any_defective_shot_is_grey_and_its_mask_is_not_empty(
     kind, class_name, seed, number, shot, size
 ):
-    options = options.checked(config(seed=seed, picture_size=size))
+    options = synthetic_options.checked(config(seed=seed, picture_size=size))
     part = generator.Part(number, kind, class_name)
     image = generator.draw_image(options, part, shot)
     mask = generator.draw_mask(options, part, shot)
@@ -144,7 +145,7 @@ def test_records_name_existing_files_and_keep_shots_together(seed, parts, shots,
 )
 @settings(max_examples=40, deadline=None)
 def test_a_larger_set_begins_with_the_smaller_one(seed, parts, more, fraction):
-    few = options.checked(config(seed=seed, parts=parts, defective_fraction=fraction))
+    few = synthetic_options.checked(config(seed=seed, parts=parts, defective_fraction=fraction))
     many = few._replace(parts=parts + more)
     for number in range(parts):
         assert generator.describe(few, number) == generator.describe(many, number)
@@ -184,7 +185,7 @@ def test_four_defective_parts_are_one_of_each_class():
 @pytest.mark.parametrize("class_name", sorted(defects.KINDS))
 def test_mask_holds_what_the_defect_changes(class_name):
     """With noise and light held still, the change lies in the mask but for its soft edge."""
-    options = options.checked(config(picture_size=(160, 160)))
+    options = synthetic_options.checked(config(picture_size=(160, 160)))
     held, reached = [], []
     for number in range(20):
         part = generator.Part(number, "ceramic", class_name)
@@ -200,7 +201,7 @@ def test_mask_holds_what_the_defect_changes(class_name):
 
 
 def test_defect_sizes_have_a_long_tail():
-    options = options.checked(config(picture_size=(160, 160)))
+    options = synthetic_options.checked(config(picture_size=(160, 160)))
     for class_name in sorted(defects.KINDS):
         parts = [generator.Part(number, "cast", class_name) for number in range(80)]
         sizes_px = [(generator.draw_mask(options, part, 1) > 0).sum() for part in parts]
@@ -209,7 +210,7 @@ def test_defect_sizes_have_a_long_tail():
 
 
 def test_defect_sizes_grow_with_the_picture():
-    small = options.checked(config(picture_size=(128, 128)))
+    small = synthetic_options.checked(config(picture_size=(128, 128)))
     large = small._replace(picture_size=(512, 512))
     for class_name in ("pit", "stain"):
         part = generator.Part(1, "rolled", class_name)
@@ -218,7 +219,7 @@ def test_defect_sizes_grow_with_the_picture():
 
 
 def test_shots_show_the_same_defect_in_another_frame_and_light():
-    options = options.checked(config(picture_size=(128, 128)))
+    options = synthetic_options.checked(config(picture_size=(128, 128)))
     part = generator.Part(3, "cast", "pit")
     images = [generator.draw_image(options, part, shot) for shot in (1, 2, 3)]
     masks = [generator.draw_mask(options, part, shot) for shot in (1, 2, 3)]
@@ -306,7 +307,7 @@ def test_stamp_of_the_default_kinds_is_that_of_before_there_was_a_choice():
 
 def test_chosen_kinds_are_drawn_and_numbered_in_sorted_order():
     data = config(defect_kinds=("weave", "fray", "pit"), defective_fraction=0.5)
-    assert options.class_names(data) == ("fray", "pit", "weave")
+    assert synthetic_options.class_names(data) == ("fray", "pit", "weave")
     records = generator.records(data)
     ids = {record.class_name: record.class_id for record in records if record.mask}
     assert ids == {"fray": 1, "pit": 2, "weave": 3}
@@ -316,7 +317,7 @@ def test_chosen_kinds_are_drawn_and_numbered_in_sorted_order():
 
 
 def test_a_record_leads_back_to_its_part_and_shot():
-    options = options.checked(config())
+    options = synthetic_options.checked(config())
     for record in generator.records(config()):
         part, shot = generator.part_of(options, record.id)
         assert record.id == f"{part.group}/shot_{shot}"

@@ -23,7 +23,7 @@ from defect_jax.metrics.picture import read_predictions
 from defect_jax.predictor import Predictor, load
 from defect_jax.runtime.errors import UserError
 from defect_jax.train import train
-from defect_jax.workdir.config import check, resolve
+from defect_jax.workdir.run_config import check, resolve
 
 PICTURES = 5
 

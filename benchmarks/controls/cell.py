@@ -30,7 +30,7 @@ from defect_jax.results import Results
 from defect_jax.runtime import atomic_files
 from defect_jax.runtime.console import say
 from defect_jax.runtime.errors import UserError
-from defect_jax.workdir import config
+from defect_jax.workdir import run_config
 from defect_jax.workdir.best_weights import (
     image_shape,
     read_history,
@@ -56,7 +56,7 @@ def run_control(
     Raises:
         UserError: the base has another config, or no checkpoint that its decision was made for.
     """
-    config = config.of_workdir(base, asked)
+    config = run_config.of_workdir(base, asked)
     step, predict = _best_network(config, base)
     made = DecisionRule.from_json(base / "decision.json")
     if made.checkpoint_step != step:

@@ -13,7 +13,7 @@ from defect_jax.ablation.grid import Cell, all_cells, cell_config, workdir_of
 from defect_jax.runtime import signals
 from defect_jax.runtime.console import say
 from defect_jax.runtime.errors import UserError
-from defect_jax.workdir import config
+from defect_jax.workdir import run_config
 
 LAST_FILE = "eval/report.html"  # written last by a run
 
@@ -101,7 +101,7 @@ def is_finished(ablation: ConfigDict, folder: pathlib.Path, cell: Cell) -> bool:
     if not (workdir / LAST_FILE).exists():
         return False
     asked = cell_config(ablation, cell)
-    config.refuse_differences(config.load(workdir), asked, workdir / "config.json")
+    run_config.refuse_differences(run_config.load(workdir), asked, workdir / "config.json")
     return True
 
 

@@ -54,7 +54,7 @@ def agree_with_hosts() -> None:
 
 @contextmanager
 def deferred() -> Iterator[None]:
-    """Have a signal wait for the next `check_preemption`; obey one that came when the block ends."""
+    """Have a signal wait for the next `check_preemption`; obey it at the latest when this ends."""
     outer, _Process.deferring = _Process.deferring, True
     try:
         yield
@@ -84,7 +84,7 @@ def check_preemption() -> None:
 
 
 def while_waiting() -> None:
-    """As `check_preemption` on one host, nothing on several: for places that only this host waits at.
+    """As `check_preemption` on one host, nothing on several: where only this host is waiting.
 
     Raises:
         Stopped: a signal came.

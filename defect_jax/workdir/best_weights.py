@@ -18,7 +18,7 @@ from defect_jax.models.network import SegmentationNetwork
 from defect_jax.runtime.console import say
 from defect_jax.runtime.errors import UserError
 from defect_jax.runtime.paths import AnyPath, read_text
-from defect_jax.workdir import checkpoints, config
+from defect_jax.workdir import checkpoints, run_config
 from defect_jax.workdir.checkpoints import EMA
 
 SELECTION = "selection"  # the number by which checkpoints are compared
@@ -39,7 +39,7 @@ def restore_trained(workdir: AnyPath, mesh: Mesh) -> Trained:
     Raises:
         UserError: there is no trained network, or no decision for its best checkpoint.
     """
-    config = config.load(workdir)
+    config = run_config.load(workdir)
     network = SegmentationNetwork(**config.model)
     scores = selection_scores(read_history(workdir))
     step, ema = restore_best(network, image_shape(config), workdir, scores, mesh)

@@ -44,7 +44,7 @@ class Entry(NamedTuple):
 
 def protocol() -> list[Entry]:
     """Reads the protocol that comes with the package: 1344 pictures, 202 groups, five folds."""
-    table = resources.files("defect_jax.data") / "magnetic_tile_protocol.csv"
+    table = resources.files("defect_jax.data.sources") / "magnetic_tile_protocol.csv"
     with table.open(encoding="utf-8", newline="") as file:
         rows = csv.DictReader(file)
         return [Entry(r["class"], r["name"], r["group"], int(r["fold"])) for r in rows]
