@@ -22,7 +22,7 @@ from jaxtyping import Bool
 from benchmarks.controls.native_maps import NativeMaps, native_maps
 from benchmarks.controls.threshold import Binned, best_threshold
 from benchmarks.gap_variants import VARIANTS, Variant
-from defect_jax.data.prepare import Prepared, Split, prepare
+from defect_jax.data.prepare.prepare import Prepared, Split, prepare
 from defect_jax.data.sources.synthetic import generator
 from defect_jax.data.sources.synthetic.options import Options, checked
 from defect_jax.distributed.sharding import make_mesh

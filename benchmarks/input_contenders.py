@@ -35,15 +35,15 @@ def config_of(folder: Path) -> Any:
 
 
 def ours(cache_mb: int | None = None) -> Callable[[Path], Epoch]:
-    """`defect_jax.data.pipeline` as a run uses it, up to arrays on the device."""
+    """`defect_jax.data.pipeline.batches` as a run uses it, up to arrays on the device."""
 
     def contender(folder: Path) -> Epoch:
         import jax
 
-        from defect_jax.data.data_info import data_info
-        from defect_jax.data.decoded import with_kept
-        from defect_jax.data.pipeline import training_batches
-        from defect_jax.data.prepare import prepare
+        from defect_jax.data.pipeline.batches import training_batches
+        from defect_jax.data.pipeline.decoded_cache import with_kept
+        from defect_jax.data.prepare.data_info import data_info
+        from defect_jax.data.prepare.prepare import prepare
         from defect_jax.workdir.run_config import resolve
 
         config = config_of(folder)

@@ -4,7 +4,7 @@
 
 with the rivals' environment of `benchmarks.predict` and opencv-python-headless. Grey PNG of 512x512
 px with their masks, generated; decoded, placed, changed at random and batched, as bytes: ours by
-`defect_jax.data.pipeline` at its defaults and onto the device, the rival by benchmarks/rivals. That
+`data.pipeline.batches` at its defaults and onto the device, the rival by benchmarks/rivals. That
 both change the pictures alike is checked by the mean of six figures over an epoch.
 
 In each round every contender is a new process. All take their first epoch in turn, then all their
@@ -31,7 +31,7 @@ from benchmarks.input_contenders import BATCH, CONTENDERS, DATA, OURS, RAW, conf
 from benchmarks.machine import joined, machine
 from benchmarks.turns import Failed, Program
 from configs.base import base
-from defect_jax.data.prepare import prepare
+from defect_jax.data.prepare.prepare import prepare
 
 MOST_DIFFERENCE = 0.2  # of a figure of the changed pictures, as a share of it: few are defective
 FIGURES = ("first epoch with start", "first epoch, flowing", "later epochs, flowing")

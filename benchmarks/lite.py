@@ -27,8 +27,8 @@ from jaxtyping import UInt, UInt8
 
 from benchmarks.lite_metrics import of_file
 from defect_jax.data.geometry.input_spec import InputSpec
-from defect_jax.data.loading import decoded
-from defect_jax.data.prepare import Split, prepare
+from defect_jax.data.pipeline.loading import decoded
+from defect_jax.data.prepare.prepare import Split, prepare
 from defect_jax.decision.apply import Decision
 from defect_jax.deploy.onnx import to_onnx
 from defect_jax.deployed import make_program

@@ -8,8 +8,8 @@ import onnx
 import onnxruntime
 from jaxtyping import Bool, Float32, UInt, UInt8
 
-from defect_jax.data.pipeline import canvas_px
-from defect_jax.data.prepared import Row, Split
+from defect_jax.data.pipeline.batches import canvas_px
+from defect_jax.data.prepare.prepared import Row, Split
 from defect_jax.decision.apply import Decision
 from defect_jax.metrics.histogram import PixelHistogram
 from defect_jax.metrics.picture import Picture, picture_iou, picture_metrics

@@ -28,8 +28,8 @@ from benchmarks.controls.native_maps import native_maps
 from defect_jax.data.geometry.framing import Letterbox, Tiling
 from defect_jax.data.geometry.input_spec import InputSpec, filled_up
 from defect_jax.data.geometry.stitching import iter_tile_rows
-from defect_jax.data.loading import decoded
-from defect_jax.data.prepare import Split, prepare
+from defect_jax.data.pipeline.loading import decoded
+from defect_jax.data.prepare.prepare import Split, prepare
 from defect_jax.decision.apply import defect_probability
 from defect_jax.distributed.sharding import batch_sharding, one_device_mesh, replicated
 from defect_jax.evaluator import frames_program

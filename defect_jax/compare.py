@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from defect_jax.data.files.images import decode_image, decode_mask
-from defect_jax.data.prepare import Split, prepare
+from defect_jax.data.prepare.prepare import Split, prepare
 from defect_jax.metrics import bootstrap
 from defect_jax.metrics.confidence import RATES, bootstrapped
 from defect_jax.metrics.picture import Picture, read_predictions

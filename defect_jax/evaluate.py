@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from ml_collections import ConfigDict
 
-from defect_jax.data.prepare import prepare
+from defect_jax.data.prepare.prepare import prepare
 from defect_jax.decision import DecisionRule
 from defect_jax.decision.apply import Thresholds
 from defect_jax.distributed import processes

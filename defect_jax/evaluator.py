@@ -14,8 +14,8 @@ from ml_collections import ConfigDict
 from defect_jax.data.geometry.framing import Letterbox, Tiling
 from defect_jax.data.geometry.input_spec import InputSpec, framing_of
 from defect_jax.data.geometry.unletterbox import inside, unletterbox_classes
-from defect_jax.data.pipeline import Batch, canvas_px, evaluation_batches, evaluation_steps
-from defect_jax.data.prepare import Split
+from defect_jax.data.pipeline.batches import Batch, canvas_px, evaluation_batches, evaluation_steps
+from defect_jax.data.prepare.prepare import Split
 from defect_jax.decision.apply import Thresholds, decide_mask, defect_probability, mark, score_of
 from defect_jax.distributed.sharding import place_state, replicated, to_global
 from defect_jax.metrics.accumulated import Accumulated

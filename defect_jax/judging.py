@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from ml_collections import ConfigDict
 
-from defect_jax.data.prepare import Split
+from defect_jax.data.prepare.prepare import Split
 from defect_jax.decision import DecisionRule, PartDecision
 from defect_jax.decision.apply import rejects
 from defect_jax.decision.choose import FALLBACK_THRESHOLD

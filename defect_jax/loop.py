@@ -10,8 +10,8 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from defect_jax.balance_choice import measured_every_steps
-from defect_jax.data.pipeline import training_batches
-from defect_jax.data.prepare import Prepared
+from defect_jax.data.pipeline.batches import training_batches
+from defect_jax.data.prepare.prepare import Prepared
 from defect_jax.distributed.sharding import rows_of_process, to_global
 from defect_jax.evaluator import make_evaluator
 from defect_jax.models.network import SegmentationNetwork

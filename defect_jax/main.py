@@ -103,7 +103,7 @@ def require(flag: str, value: str | None) -> None:
 
 def check() -> None:
     """Lists every fault of a data set."""
-    from defect_jax.data.check import report_faults
+    from defect_jax.data.prepare.check import report_faults
     from defect_jax.runtime import compilation
 
     config = given_config()

@@ -14,9 +14,9 @@ from ml_collections import ConfigDict
 from defect_jax.data.files.reading import threaded
 from defect_jax.data.geometry.input_spec import InputSpec, filled_up
 from defect_jax.data.geometry.stitching import Start, iter_tile_rows
-from defect_jax.data.loading import decoded
-from defect_jax.data.pipeline import canvas_px
-from defect_jax.data.prepare import Split
+from defect_jax.data.pipeline.batches import canvas_px
+from defect_jax.data.pipeline.loading import decoded
+from defect_jax.data.prepare.prepare import Split
 from defect_jax.decision.apply import (
     Marked,
     Thresholds,

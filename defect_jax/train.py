@@ -9,9 +9,9 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from defect_jax.balance_choice import measured_every_steps
-from defect_jax.data.data_info import data_info
-from defect_jax.data.decoded import with_kept
-from defect_jax.data.prepare import Prepared, prepare
+from defect_jax.data.pipeline.decoded_cache import with_kept
+from defect_jax.data.prepare.data_info import data_info
+from defect_jax.data.prepare.prepare import Prepared, prepare
 from defect_jax.distributed import processes
 from defect_jax.distributed.sharding import make_mesh, place_state, replicated, state_sharding
 from defect_jax.evaluate import evaluate

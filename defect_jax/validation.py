@@ -6,7 +6,7 @@ import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from defect_jax.data.prepare import Split
+from defect_jax.data.prepare.prepare import Split
 from defect_jax.decision import DecisionRule
 from defect_jax.decision.apply import Thresholds
 from defect_jax.decision.bound import allowed_misses

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 
 from defect_jax.data.files.images import decode_image, decode_mask
-from defect_jax.data.prepare import prepare
+from defect_jax.data.prepare.prepare import prepare
 from defect_jax.report.colours import DECIDED_RGB, TRUE_RGB
 from defect_jax.workdir import run_config
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from defect_jax.data.augment import Augment, _noise, _shift
+from defect_jax.data.pipeline.augmentation import Augment, _noise, _shift
 
 OFF = {
     "flip_horizontal": False,

@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from defect_jax.data.batching import ALIGNMENT_BYTES, stacked
+from defect_jax.data.pipeline.batches import ALIGNMENT_BYTES, stacked
 
 
 @pytest.mark.parametrize("dtype", [bool, np.uint8, np.uint16, np.float32])

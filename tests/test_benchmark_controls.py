@@ -26,7 +26,7 @@ from benchmarks.controls.threshold import Binned, best_threshold, candidates
 from configs import lpcnet_ablation, synthetic_gaps_ablation
 from defect_jax.ablation import Row, grid
 from defect_jax.ablation import run as ablation_run
-from defect_jax.data.prepare import prepare
+from defect_jax.data.prepare.prepare import prepare
 from defect_jax.decision import DecisionRule
 from defect_jax.metrics.histogram import bin_index, lower_edge
 from defect_jax.metrics.picture import read_predictions

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import raw_data
 
-from defect_jax.data.check import check
-from defect_jax.data.examine import examine
 from defect_jax.data.files.images import BadImage, decode_image
 from defect_jax.data.files.record_encoding import decode_classes
-from defect_jax.data.prepare import prepare
+from defect_jax.data.prepare.check import check
+from defect_jax.data.prepare.examine import examine
+from defect_jax.data.prepare.prepare import prepare
 from defect_jax.data.sources import bsdata
 from defect_jax.data.sources.data_sets import data_set
 from defect_jax.data.sources.records import SPLITS

@@ -10,9 +10,9 @@ from tensorboardX.proto import event_pb2
 
 from defect_jax import compare
 from defect_jax.ablation import __main__ as ablation
-from defect_jax.data.check import check
 from defect_jax.data.files.raw_files import RawFiles, open_root
-from defect_jax.data.prepare import Row, Split, prepare
+from defect_jax.data.prepare.check import check
+from defect_jax.data.prepare.prepare import Row, Split, prepare
 from defect_jax.decision import DecisionRule
 from defect_jax.metrics.picture import read_predictions
 from defect_jax.results import Results, picture_loader

@@ -8,10 +8,10 @@ import pytest
 import raw_data
 from PIL import Image
 
-from defect_jax.data.check import check, report_faults
-from defect_jax.data.examine import examine
 from defect_jax.data.files.raw_files import open_root
-from defect_jax.data.prepare import prepare
+from defect_jax.data.prepare.check import check, report_faults
+from defect_jax.data.prepare.examine import examine
+from defect_jax.data.prepare.prepare import prepare
 from defect_jax.data.sources import magnetic_tile
 from defect_jax.data.sources.records import Record
 from defect_jax.runtime.errors import UserError

@@ -10,7 +10,7 @@ from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 from sklearn import metrics as sk
 
-from defect_jax.data.prepare import Row, Split
+from defect_jax.data.prepare.prepare import Row, Split
 from defect_jax.decision import DecisionRule
 from defect_jax.evaluator import Scores
 from defect_jax.judging import class_metrics, to_metrics, to_parts, to_pictures

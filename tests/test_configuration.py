@@ -16,7 +16,7 @@ from configs import (
     synthetic,
     synthetic_gaps,
 )
-from defect_jax.data.data_info import class_names
+from defect_jax.data.prepare.data_info import class_names
 from defect_jax.decision import DecisionRule
 from defect_jax.runtime import compilation
 from defect_jax.runtime.errors import UserError

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import raw_data
 
-from defect_jax.data.builders import builder_class
 from defect_jax.data.files.raw_files import open_root
+from defect_jax.data.prepare.builder import builder_class
 from defect_jax.data.sources import folder, ksdd2, magnetic_tile
 from defect_jax.data.sources.data_sets import DATA_SETS, data_set
 from defect_jax.data.sources.records import SPLITS

@@ -9,8 +9,8 @@ import pytest
 from ml_collections import ConfigDict
 from test_pipeline import assert_same, ready, take  # noqa: F401  a fixture
 
-from defect_jax.data.decoded import Kept, with_kept
-from defect_jax.data.prepared import DataInfo, Prepared, Row, Split
+from defect_jax.data.pipeline.decoded_cache import Kept, with_kept
+from defect_jax.data.prepare.prepared import DataInfo, Prepared, Row, Split
 
 
 def picture(value, side_px=4, defect=False):

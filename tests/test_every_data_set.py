@@ -8,9 +8,9 @@ import pytest
 import raw_data
 from tiny_predictor import tiny_network
 
-from defect_jax.data.builders import DATA_SETS
 from defect_jax.data.files.images import decode_image
-from defect_jax.data.prepare import prepare
+from defect_jax.data.prepare.builder import DATA_SETS
+from defect_jax.data.prepare.prepare import prepare
 from defect_jax.decision import DecisionRule
 from defect_jax.distributed.sharding import one_device_mesh
 from defect_jax.exported.card import card

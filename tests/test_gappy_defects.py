@@ -17,9 +17,9 @@ from defect_jax.data.sources.synthetic import (
     generator,
     lighting,
     noise,
-    options,
     surfaces,
 )
+from defect_jax.data.sources.synthetic.options import checked
 
 KINDS = sorted(gappy_defects.KINDS)
 PARTS = 80
@@ -122,7 +122,7 @@ def test_a_defect_at_the_corner_of_a_small_canvas_is_drawn(kind):
 
 def test_shots_draw_their_gaps_in_their_own_frame():
     data = ConfigDict(synthetic_gaps.get_config("cpu").data.to_dict() | dict(parts=30, shots=2))
-    options = synthetic_options.checked(data)
+    options = checked(data)
     for record in generator.records(data):
         part, shot = generator.part_of(options, record.id)
         assert (part.class_name, part.group) == (record.class_name, record.group)

@@ -9,7 +9,7 @@ import pytest
 from etils import epath
 from ml_collections import ConfigDict
 
-from defect_jax.data.prepare import prepare
+from defect_jax.data.prepare.prepare import prepare
 from defect_jax.runtime import atomic_files, paths
 from defect_jax.runtime.errors import UserError
 from defect_jax.runtime.paths import as_path, is_remote, reached

@@ -7,19 +7,19 @@ import raw_data
 from ml_collections import ConfigDict
 
 from configs import folder, synthetic
-from defect_jax.data.data_info import MOST_PICTURES, data_info, intensity
 from defect_jax.data.files.images import decode_image
 from defect_jax.data.files.record_encoding import encode_classes
 from defect_jax.data.geometry.framing import Letterbox
 from defect_jax.data.geometry.input_spec import InputSpec
-from defect_jax.data.loading import LoadNative
-from defect_jax.data.pipeline import (
+from defect_jax.data.pipeline.batches import (
     canvas_px,
     evaluation_batches,
     evaluation_steps,
     training_batches,
 )
-from defect_jax.data.prepare import Row, Split, prepare
+from defect_jax.data.pipeline.loading import LoadNative
+from defect_jax.data.prepare.data_info import MOST_PICTURES, data_info, intensity
+from defect_jax.data.prepare.prepare import Row, Split, prepare
 from defect_jax.distributed.sharding import make_mesh, to_global
 from defect_jax.runtime.errors import UserError
 from defect_jax.workdir.run_config import resolve

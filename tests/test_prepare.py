@@ -16,13 +16,13 @@ import pytest
 import raw_data
 from ml_collections import ConfigDict
 
-from defect_jax.data import prepare as preparing
-from defect_jax.data.examine import Facts
 from defect_jax.data.files.images import decode_image
 from defect_jax.data.files.record_encoding import decode_classes
-from defect_jax.data.prepare import Prepared, prepare
+from defect_jax.data.prepare import prepare as preparing
+from defect_jax.data.prepare.examine import Facts
+from defect_jax.data.prepare.prepare import Prepared, prepare
+from defect_jax.data.prepare.summarise import summarise
 from defect_jax.data.sources.records import Catalogue, Record
-from defect_jax.data.summary import summarise
 from defect_jax.runtime.errors import UserError
 
 ROOT = Path(__file__).parent.parent

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from defect_jax.data.sampling import SamplingPlan
+from defect_jax.data.pipeline.sampling import SamplingPlan
 
 LABELS = (1, 0, 0, 0, 1, 0, 0, 0, 0, 1)
 

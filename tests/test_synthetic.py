@@ -300,7 +300,7 @@ def test_stamp_of_the_default_kinds_is_that_of_before_there_was_a_choice():
         "synthetic 1 Options(seed=3, parts=40, shots=2, defective_fraction=0.15, "
         "picture_size=(96, 128))"
     )
-    for kinds in (options.DEFAULT_KINDS, ["stain", "scratch", "pit", "hair_crack"]):
+    for kinds in (synthetic_options.DEFAULT_KINDS, ["stain", "scratch", "pit", "hair_crack"]):
         assert generator.SyntheticFiles(config(defect_kinds=kinds)).stamp() == stamp
     assert generator.SyntheticFiles(config()).stamp() == stamp
 

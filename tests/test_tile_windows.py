@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from defect_jax.data.geometry.crops import Window, choose, part, place_window, window_px
 from defect_jax.data.geometry.letterbox import letterbox_image, letterbox_mask, valid_area
 from defect_jax.data.geometry.tiles import TileAxis
-from defect_jax.data.sampling import SamplingPlan
+from defect_jax.data.pipeline.sampling import SamplingPlan
 
 LABELS = (1, 0, 1, 1, 0, 1)
 

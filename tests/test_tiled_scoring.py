@@ -8,13 +8,13 @@ from sklearn.metrics import average_precision_score
 from tiny_predictor import tiny_network
 
 from configs import synthetic
-from defect_jax.data.data_info import data_info
 from defect_jax.data.files.images import decode_image
 from defect_jax.data.files.record_encoding import decode_classes
 from defect_jax.data.geometry.stitching import iter_tile_rows
 from defect_jax.data.geometry.tiles import Grid
-from defect_jax.data.pipeline import training_batches
-from defect_jax.data.prepare import Split, prepare
+from defect_jax.data.pipeline.batches import training_batches
+from defect_jax.data.prepare.data_info import data_info
+from defect_jax.data.prepare.prepare import Split, prepare
 from defect_jax.decision import DecisionRule
 from defect_jax.decision.apply import Thresholds
 from defect_jax.distributed.sharding import make_mesh, one_device_mesh, replicated

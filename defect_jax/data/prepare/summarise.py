@@ -4,8 +4,8 @@ import hashlib
 import json
 from collections.abc import Sequence
 
-from defect_jax.data.examine import Facts
-from defect_jax.data.prepared import DataInfo
+from defect_jax.data.prepare.examine import Facts
+from defect_jax.data.prepare.prepared import DataInfo
 from defect_jax.data.sources.records import Catalogue, Record, listed
 
 

@@ -21,16 +21,16 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from defect_jax.data import prepared
-from defect_jax.data.builders import builder_class
-from defect_jax.data.check import all_faults, listing_faults, refuse
-from defect_jax.data.examine import Facts, examine, example
 from defect_jax.data.files.raw_files import RawFiles
 from defect_jax.data.files.reading import in_threads
-from defect_jax.data.prepared import DataInfo, Prepared, Row, Split
+from defect_jax.data.prepare import prepared
+from defect_jax.data.prepare.builder import builder_class
+from defect_jax.data.prepare.check import all_faults, listing_faults, refuse
+from defect_jax.data.prepare.examine import Facts, examine, example
+from defect_jax.data.prepare.prepared import DataInfo, Prepared, Row, Split
+from defect_jax.data.prepare.summarise import summarise
 from defect_jax.data.sources.data_sets import data_set
 from defect_jax.data.sources.records import SPLITS, Catalogue, DataSet, Record
-from defect_jax.data.summary import summarise
 from defect_jax.runtime.console import say
 from defect_jax.runtime.errors import UserError
 from defect_jax.runtime.paths import as_path, exists, is_remote

@@ -5,9 +5,9 @@ from functools import partial
 
 from ml_collections import ConfigDict
 
-from defect_jax.data.examine import examine
 from defect_jax.data.files.raw_files import RawFiles
 from defect_jax.data.files.reading import in_threads
+from defect_jax.data.prepare.examine import examine
 from defect_jax.data.sources.data_sets import data_set
 from defect_jax.data.sources.records import SPLITS, Catalogue, Fault, split_faults
 from defect_jax.runtime.errors import UserError

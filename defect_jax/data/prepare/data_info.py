@@ -10,7 +10,7 @@ import numpy as np
 
 from defect_jax.data.files.images import decode_image
 from defect_jax.data.files.reading import in_threads
-from defect_jax.data.prepared import Prepared, Split
+from defect_jax.data.prepare.prepared import Prepared, Split
 from defect_jax.data.sources.records import DEFECT
 from defect_jax.metrics.slices import size_edges
 from defect_jax.runtime.errors import UserError

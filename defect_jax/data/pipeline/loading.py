@@ -6,7 +6,6 @@ from typing import Any
 import grain
 import numpy as np
 
-from defect_jax.data.decoded import Decoded
 from defect_jax.data.files.images import decode_image
 from defect_jax.data.files.record_encoding import decode_classes
 from defect_jax.data.geometry.framing import Change
@@ -17,8 +16,9 @@ from defect_jax.data.geometry.letterbox import (
     letterbox_mask,
     valid_area,
 )
-from defect_jax.data.prepare import Split
-from defect_jax.data.sampling import ImageRequest
+from defect_jax.data.pipeline.decoded_cache import Decoded
+from defect_jax.data.pipeline.sampling import ImageRequest
+from defect_jax.data.prepare.prepare import Split
 from defect_jax.metrics.regions import region_weights
 
 

@@ -15,15 +15,15 @@ from typing import Any
 import grain
 import jax
 import numpy as np
+from jaxtyping import PyTree
 from ml_collections import ConfigDict
 
-from defect_jax.data.augment import Augment
-from defect_jax.data.batching import stacked
 from defect_jax.data.geometry.framing import Change
 from defect_jax.data.geometry.input_spec import InputSpec
-from defect_jax.data.loading import LoadNative, LoadTraining
-from defect_jax.data.prepare import Split
-from defect_jax.data.sampling import SamplingPlan
+from defect_jax.data.pipeline.augmentation import Augment
+from defect_jax.data.pipeline.loading import LoadNative, LoadTraining
+from defect_jax.data.pipeline.sampling import SamplingPlan
+from defect_jax.data.prepare.prepare import Split
 from defect_jax.runtime import signals
 from defect_jax.runtime.errors import UserError
 
@@ -174,3 +174,29 @@ def _prepare_worker(worker_index: int, worker_count: int) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
     signals.end_with_parent(multiprocessing.parent_process().pid)
+
+
+ALIGNMENT_BYTES = 64  # XLA copies arrays that begin elsewhere
+
+
+def stacked(elements: Sequence[PyTree]) -> PyTree[np.ndarray]:
+    """Stacks each array of the elements along a new first axis.
+
+    >>> stacked([{"label": np.float32(0)}, {"label": np.float32(1)}])
+    {'label': array([0., 1.], dtype=float32)}
+    """
+    return jax.tree.map(lambda *arrays: _stacked(arrays), *elements)
+
+
+def _stacked(arrays: Sequence[np.ndarray | np.generic]) -> np.ndarray:
+    first = np.asarray(arrays[0])
+    shape = len(arrays), *first.shape
+    return np.stack(arrays, out=_aligned(shape, first.dtype))
+
+
+def _aligned(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    """Uninitialised memory whose address is a multiple of `ALIGNMENT_BYTES`."""
+    needed = int(np.prod(shape)) * dtype.itemsize
+    memory = np.empty(needed + ALIGNMENT_BYTES, np.uint8)
+    start = -memory.ctypes.data % ALIGNMENT_BYTES
+    return memory[start : start + needed].view(dtype).reshape(shape)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection
 import numpy as np
 from ml_collections import ConfigDict
 
-from defect_jax.data.prepared import DataInfo, Prepared, Row
+from defect_jax.data.prepare.prepared import DataInfo, Prepared, Row
 
 Decoded = tuple[np.ndarray, np.ndarray]  # image [h w c], class ids [h w]
 
