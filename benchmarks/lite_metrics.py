@@ -12,7 +12,7 @@ from defect_jax.data.pipeline.batches import canvas_px
 from defect_jax.data.prepare.prepared import Row, Split
 from defect_jax.decision.apply import Decision
 from defect_jax.metrics.histogram import PixelHistogram
-from defect_jax.metrics.picture import Picture, picture_iou, picture_metrics
+from defect_jax.metrics.images import Picture, picture_iou, picture_metrics
 
 MAP, HIGHEST = "map", "mask_score"  # what is read beside the outputs, and what is its maximum
 

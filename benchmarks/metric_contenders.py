@@ -56,7 +56,7 @@ def ours() -> Run:
 
     from defect_jax.metrics.counts import PixelCounts, picture_counts
     from defect_jax.metrics.histogram import PixelHistogram
-    from defect_jax.metrics.picture import Picture, picture_metrics
+    from defect_jax.metrics.images import Picture, picture_metrics
     from defect_jax.metrics.regions import region_weights
 
     def update(state: Any, probability: Any, mask: Any, valid: Any, *regions: Any) -> Any:

@@ -10,7 +10,7 @@ from defect_jax.data.files.images import decode_image, decode_mask
 from defect_jax.data.prepare.prepare import Split, prepare
 from defect_jax.metrics import bootstrap
 from defect_jax.metrics.confidence import RATES, bootstrapped
-from defect_jax.metrics.picture import Picture, read_predictions
+from defect_jax.metrics.images import Picture, read_predictions
 from defect_jax.report.compare_page import (
     ComparedPicture,
     Comparison,

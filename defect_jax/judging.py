@@ -19,8 +19,8 @@ from defect_jax.metrics import ranking
 from defect_jax.metrics.calibration import expected_calibration_error, temperature_scale
 from defect_jax.metrics.class_counts import class_reasons
 from defect_jax.metrics.confidence import confidence_intervals
+from defect_jax.metrics.images import Picture, picture_iou, picture_metrics
 from defect_jax.metrics.parts import Part, part_metrics
-from defect_jax.metrics.picture import Picture, picture_iou, picture_metrics
 from defect_jax.metrics.slices import Slice, by_class, by_size, slice_metrics
 from defect_jax.metrics.summary import Metrics, join_metrics
 from defect_jax.runtime.console import say

@@ -29,7 +29,7 @@ from defect_jax.ablation import run as ablation_run
 from defect_jax.data.prepare.prepare import prepare
 from defect_jax.decision import DecisionRule
 from defect_jax.metrics.histogram import bin_index, lower_edge
-from defect_jax.metrics.picture import read_predictions
+from defect_jax.metrics.images import read_predictions
 from defect_jax.runtime.errors import UserError
 from defect_jax.workdir import run_config
 

@@ -15,10 +15,9 @@ from defect_jax.decision import DecisionRule
 from defect_jax.evaluator import Scores
 from defect_jax.judging import class_metrics, to_metrics, to_parts, to_pictures
 from defect_jax.metrics.class_counts import ACCURACY, IOU, ClassCounts, class_reasons
-from defect_jax.metrics.counts import PixelCounts
+from defect_jax.metrics.counts import PixelCounts, Uint64Counter
 from defect_jax.metrics.histogram import PixelHistogram
 from defect_jax.metrics.regions import region_weights
-from defect_jax.metrics.wide import WideCount
 
 NAMES = ["crack", "pit", "stain"]
 SIDE = len(NAMES) + 1
@@ -134,7 +133,7 @@ def test_a_number_that_is_no_class_is_not_counted_for_another():
 
 
 def test_more_pixels_than_32_bits_hold():
-    many = WideCount.zeros(4).add(jnp.array([2**32 - 1, 0, 2**31, 2**31], jnp.uint32))
+    many = Uint64Counter.zeros(4).add(jnp.array([2**32 - 1, 0, 2**31, 2**31], jnp.uint32))
     counts = ClassCounts(pixels=many)
     for _ in range(8):
         counts = counts.merge(counts)

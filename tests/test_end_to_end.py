@@ -10,7 +10,7 @@ from programs import CONFIG, GRADNORM, lines, run
 
 from defect_jax.data.files.images import decode_image
 from defect_jax.data.prepare.prepare import prepare
-from defect_jax.metrics.picture import read_predictions
+from defect_jax.metrics.images import read_predictions
 from defect_jax.workdir import run_config
 
 

@@ -11,7 +11,7 @@ from pixel_references import pixel_cases
 from sklearn import metrics as sk
 
 from defect_jax.metrics.counts import PixelCounts, picture_counts
-from defect_jax.metrics.picture import Picture, picture_iou, picture_metrics
+from defect_jax.metrics.images import Picture, picture_iou, picture_metrics
 
 NAMES = ("intersection_px", "true_px", "predicted_px")
 OF_DEFECTIVE = ("seg_recall", "seg_recall_hit", "seg_recall_iou_10", "seg_recall_iou_30")

@@ -12,12 +12,11 @@ from jax.sharding import PartitionSpec as P
 from pixel_references import ranking
 from sklearn import metrics as sk
 
-from defect_jax.metrics import binned, histogram, picture, summary
-from defect_jax.metrics.counts import PixelCounts, picture_counts
+from defect_jax.metrics import binned, histogram, images, summary
+from defect_jax.metrics.counts import PixelCounts, Uint64Counter, picture_counts
 from defect_jax.metrics.histogram import BINS, PixelHistogram, bin_index, lower_edge
-from defect_jax.metrics.picture import Picture, picture_iou, picture_metrics
+from defect_jax.metrics.images import Picture, picture_iou, picture_metrics
 from defect_jax.metrics.regions import region_weights
-from defect_jax.metrics.wide import WideCount
 from defect_jax.runtime.errors import UserError
 
 HEIGHT, WIDTH, PICTURES = 24, 20, 16
@@ -85,7 +84,7 @@ def same(one, other):
 @settings(max_examples=30, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 2**32 - 1), st.integers(0, 31)), max_size=6))
 def test_wide_count_equals_python_integers_past_32_bits(amounts):
-    one, other = WideCount.zeros(2), WideCount.zeros(2)
+    one, other = Uint64Counter.zeros(2), Uint64Counter.zeros(2)
     for i, (amount, shift) in enumerate(amounts):
         amount = jnp.array([amount, 1], jnp.uint32)
         one, other = (one.add(amount, shift), other) if i % 2 else (one, other.add(amount, shift))
@@ -94,7 +93,7 @@ def test_wide_count_equals_python_integers_past_32_bits(amounts):
 
 
 def test_wide_count_carries():
-    full = WideCount.zeros(1).add(jnp.array([2**32 - 1], jnp.uint32))
+    full = Uint64Counter.zeros(1).add(jnp.array([2**32 - 1], jnp.uint32))
     assert full.add(jnp.array([1], jnp.uint32)).to_numpy()[0] == 2**32
     for _ in range(31):
         full = full.merge(full)
@@ -393,8 +392,8 @@ def test_a_mask_elsewhere_is_recalled_but_not_hit():
 def test_predictions_read_back_unchanged(tmp_path_factory, pictures):
     path = tmp_path_factory.mktemp("predictions") / "predictions.csv"
     pictures = [p._replace(score=1 / 3, mask_score=5e-324) for p in pictures]
-    picture.write_predictions(path, pictures)
-    assert picture.read_predictions(path) == pictures
+    images.write_predictions(path, pictures)
+    assert images.read_predictions(path) == pictures
 
 
 @pytest.mark.parametrize(
@@ -409,13 +408,13 @@ def test_predictions_read_back_unchanged(tmp_path_factory, pictures):
 )
 def test_damaged_predictions_are_named(tmp_path, old, new, message):
     path = tmp_path / "predictions.csv"
-    picture.write_predictions(path, [row(8, 8, 8)])
+    images.write_predictions(path, [row(8, 8, 8)])
     path.write_text(path.read_text().replace(old, new))
     with pytest.raises(UserError, match=message) as error:
-        picture.read_predictions(path)
+        images.read_predictions(path)
     assert str(path) in str(error.value)
     with pytest.raises(UserError, match="cannot be read"):
-        picture.read_predictions(tmp_path / "missing.csv")
+        images.read_predictions(tmp_path / "missing.csv")
 
 
 # metrics.json

@@ -10,8 +10,13 @@ from hypothesis import strategies as st
 from scipy import ndimage, special, stats
 
 from defect_jax.models.class_maps import log_probabilities, probabilities_of
-from defect_jax.models.confidence import CONFIDENCES, FixedConfidence, LearntConfidence
-from defect_jax.models.neighbourhood import enclosure, window_statistics
+from defect_jax.models.confidence import (
+    CONFIDENCES,
+    FixedConfidence,
+    LearntConfidence,
+    enclosure,
+    window_statistics,
+)
 
 HEIGHT, WIDTH = 9, 8
 WINDOWS = (3, 5, 7)

@@ -13,7 +13,7 @@ from tiny_predictor import RULE, surface, tiny_predictor
 
 from defect_jax import predict as mode
 from defect_jax.data.files.images import decode_mask
-from defect_jax.metrics.picture import Picture
+from defect_jax.metrics.images import Picture
 from defect_jax.prediction.inputs import open_input
 from defect_jax.prediction.outputs import Outputs, Prediction
 from defect_jax.prediction.overlay import overlay

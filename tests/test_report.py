@@ -13,8 +13,8 @@ from validation_pictures import options
 from defect_jax.decision import DecisionRule, Promise
 from defect_jax.decision import rules as decision_rules
 from defect_jax.metrics.calibration import logit
+from defect_jax.metrics.images import Picture, picture_iou, picture_metrics
 from defect_jax.metrics.parts import Part
-from defect_jax.metrics.picture import Picture, picture_iou, picture_metrics
 from defect_jax.metrics.slices import Slice
 from defect_jax.metrics.summary import MEANINGS
 from defect_jax.report import figures, gallery, slider, words

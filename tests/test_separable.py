@@ -9,9 +9,9 @@ import pytest
 from flax.traverse_util import flatten_dict, unflatten_dict
 from tiny_networks import images, shake
 
+from defect_jax.models.blocks import SeparableConv, as_one, as_two
 from defect_jax.models.initialise import initial_variables
 from defect_jax.models.network import SegmentationNetwork
-from defect_jax.models.separable import SeparableConv, as_one, as_two
 
 
 def by_hand(x, depthwise, pointwise):

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Integer, UInt64
 
-from defect_jax.metrics.wide import WideCount
+from defect_jax.metrics.counts import Uint64Counter
 
 BACKGROUND = "background"
 CLASS_MEANINGS = {
@@ -49,12 +49,14 @@ class ClassCounts:
      'iou/pit': 0.5, 'pixel_accuracy/pit': 0.5}
     """
 
-    pixels: Any  # WideCount, shape=((N + 1)²,), truth · (N + 1) + decided; background is class 0
+    pixels: (
+        Any  # Uint64Counter, shape=((N + 1)²,), truth · (N + 1) + decided; background is class 0
+    )
 
     @classmethod
     def empty(cls, classes: int) -> "ClassCounts":
         """Nothing seen yet; `classes` counts those of defects, without the background."""
-        return cls(pixels=WideCount.zeros((classes + 1) ** 2))
+        return cls(pixels=Uint64Counter.zeros((classes + 1) ** 2))
 
     def update(
         self,

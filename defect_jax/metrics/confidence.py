@@ -5,9 +5,9 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from defect_jax.metrics import bootstrap
+from defect_jax.metrics.images import Picture
 from defect_jax.metrics.intervals import Interval, rate_interval
 from defect_jax.metrics.parts import Part
-from defect_jax.metrics.picture import Picture
 
 # Rate -> the pictures that it is a rate of, and what is counted among them.
 RATES: dict[str, tuple[Callable[[Picture], bool], Callable[[Picture], bool]]] = {

@@ -3,10 +3,44 @@
 from typing import Any
 
 import flax.struct
+import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Int32
+import numpy as np
+from jaxtyping import Array, Bool, Int32, UInt32
 
-from defect_jax.metrics.wide import WideCount
+
+@flax.struct.dataclass
+class Uint64Counter:
+    """An array of 64-bit counts.
+
+    >>> count = Uint64Counter.zeros(1)
+    >>> for _ in range(3):
+    ...     count = count.add(jnp.array([4_000_000_000], jnp.uint32))
+    >>> int(count.to_numpy()[0])
+    12000000000
+    """
+
+    high: Any  # shape=any, dtype=uint32; Any, because trees of shardings have the same form
+    low: Any  # the same shape and dtype
+
+    @classmethod
+    def zeros(cls, *shape: int) -> "Uint64Counter":
+        return cls(high=jnp.zeros(shape, jnp.uint32), low=jnp.zeros(shape, jnp.uint32))
+
+    def add(self, amount: UInt32[Array, "..."], shift: int = 0) -> "Uint64Counter":
+        """Adds `amount · 2^shift`, 0 <= shift < 32, of the same shape as the count."""
+        spilled = amount >> (32 - shift) if shift else jnp.zeros_like(amount)
+        return self.merge(Uint64Counter(high=spilled, low=amount << shift))
+
+    def merge(self, other: "Uint64Counter") -> "Uint64Counter":
+        low = self.low + other.low
+        carry = (low < other.low).astype(jnp.uint32)
+        return Uint64Counter(high=self.high + other.high + carry, low=low)
+
+    def to_numpy(self) -> np.ndarray:
+        """The counts on the host, as uint64."""
+        high, low = jax.device_get((self.high, self.low))
+        return (np.asarray(high, np.uint64) << np.uint64(32)) + np.asarray(low, np.uint64)
 
 
 @flax.struct.dataclass
@@ -20,13 +54,11 @@ class PixelCounts:
     {'miou_pooled': 0.3333, 'miou': 0.3333, 'mpa': 0.5}
     """
 
-    confusion: (
-        Any  # WideCount, shape=(4,): true negative, false positive, false negative, true positive
-    )
+    confusion: Any  # Uint64Counter, shape=(4,): true negative, false positive, false negative, true positive
 
     @classmethod
     def empty(cls) -> "PixelCounts":
-        return cls(confusion=WideCount.zeros(4))
+        return cls(confusion=Uint64Counter.zeros(4))
 
     def update(
         self,

@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Int32
 
 from defect_jax.metrics import binned
-from defect_jax.metrics.wide import WideCount
+from defect_jax.metrics.counts import Uint64Counter
 
 MANTISSA_BITS = 7
 OCTAVES = 24  # 2^-25 .. 2^-1; 2^-24 is the least distance of a float32 from 1
@@ -43,15 +43,15 @@ class PixelHistogram:
     {'pixel_ap': 0.8333, 'pixel_auroc': 0.75, 'aupro': 0.5}
     """
 
-    positives: Any  # WideCount, shape=(BINS,), pixels of defects
-    negatives: Any  # WideCount, shape=(BINS,), pixels of good surface
-    weights: Any  # WideCount, shape=(BINS,), region weights in units of 2^-WEIGHT_BITS
-    regions: Any  # WideCount, shape=(1,), number of defect regions
+    positives: Any  # Uint64Counter, shape=(BINS,), pixels of defects
+    negatives: Any  # Uint64Counter, shape=(BINS,), pixels of good surface
+    weights: Any  # Uint64Counter, shape=(BINS,), region weights in units of 2^-WEIGHT_BITS
+    regions: Any  # Uint64Counter, shape=(1,), number of defect regions
 
     @classmethod
     def empty(cls) -> "PixelHistogram":
-        zeros = WideCount.zeros(BINS)
-        return cls(positives=zeros, negatives=zeros, weights=zeros, regions=WideCount.zeros(1))
+        zeros = Uint64Counter.zeros(BINS)
+        return cls(positives=zeros, negatives=zeros, weights=zeros, regions=Uint64Counter.zeros(1))
 
     def update(
         self,
@@ -168,7 +168,7 @@ def _octave_edge(index: int) -> float:
     return float(key.view(np.float32))
 
 
-def _add_weights(total: WideCount, cell: Array, region_weight: Array) -> WideCount:
+def _add_weights(total: Uint64Counter, cell: Array, region_weight: Array) -> Uint64Counter:
     """Adds fixed-point weights in pieces so narrow that no 32-bit sum over the batch overflows."""
     piece_bits = 32 - cell.size.bit_length()
     if piece_bits < 1:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from defect_jax.metrics import ranking
-from defect_jax.metrics.picture import mean
+from defect_jax.metrics.images import mean
 from defect_jax.runtime import atomic_files
 from defect_jax.runtime.paths import AnyPath
 

@@ -5,8 +5,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from defect_jax.metrics.images import Picture, mean
 from defect_jax.metrics.intervals import rate_interval
-from defect_jax.metrics.picture import Picture, mean
 
 QUARTERS = ("smallest quarter", "second quarter", "third quarter", "largest quarter")
 SMALLEST = 0.1

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from defect_jax.metrics import ranking
 from defect_jax.metrics.bootstrap import CurveBands, curve_bands
-from defect_jax.metrics.picture import Picture
+from defect_jax.metrics.images import Picture
 from defect_jax.report.decision_heads import DecisionHead
 from defect_jax.report.svg import DASHES, HEIGHT_IN, INK, MUTED, SERIES, Drawn, svg
 from defect_jax.report.tables import NumberTable, sampled

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from defect_jax.metrics.picture import Picture
+from defect_jax.metrics.images import Picture
 from defect_jax.metrics.slices import Slice
 from defect_jax.report.curve_plots import precision_recall_plot, roc_plot, scored
 from defect_jax.report.decision_heads import DecisionHead

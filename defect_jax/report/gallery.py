@@ -11,7 +11,7 @@ from jaxtyping import Float
 from markupsafe import Markup
 
 from defect_jax.metrics.calibration import logit
-from defect_jax.metrics.picture import Picture
+from defect_jax.metrics.images import Picture
 from defect_jax.report import thumbnails
 from defect_jax.report.cards import Fact, card, overlap_fact, verdict_fact
 from defect_jax.report.classes import class_facts

@@ -7,8 +7,8 @@ from typing import Any
 
 from defect_jax.decision import DecisionRule
 from defect_jax.metrics.class_counts import ClassPixels
+from defect_jax.metrics.images import Picture
 from defect_jax.metrics.parts import Part
-from defect_jax.metrics.picture import Picture
 from defect_jax.metrics.slices import Slice
 from defect_jax.report import figures
 from defect_jax.report.classes import class_section

@@ -15,7 +15,7 @@ from defect_jax.metrics.calibration import (
     reliability,
     temperature_scale,
 )
-from defect_jax.metrics.picture import Picture
+from defect_jax.metrics.images import Picture
 from defect_jax.report.svg import DASHES, HEIGHT_IN, INK, MUTED, SERIES, Drawn, svg
 from defect_jax.report.tables import NumberTable
 

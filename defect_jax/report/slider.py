@@ -9,7 +9,7 @@ from jinja2.utils import htmlsafe_json_dumps
 from markupsafe import Markup
 
 from defect_jax.metrics.calibration import logit
-from defect_jax.metrics.picture import Picture
+from defect_jax.metrics.images import Picture
 from defect_jax.report.cards import VERDICTS
 from defect_jax.report.decision_heads import DecisionHead
 from defect_jax.report.words import threshold_text

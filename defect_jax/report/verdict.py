@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from defect_jax.metrics.images import Picture
 from defect_jax.metrics.parts import Part
-from defect_jax.metrics.picture import Picture
 from defect_jax.report.decision_heads import DecisionHead
 
 Metrics = Mapping[str, int | float | None]
