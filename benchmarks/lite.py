@@ -33,7 +33,7 @@ from defect_jax.decision.apply import Decision
 from defect_jax.deploy.onnx import to_onnx
 from defect_jax.deployed import make_program
 from defect_jax.distributed.sharding import one_device_mesh
-from defect_jax.evaluator import frames_program
+from defect_jax.evaluation.evaluator import frames_program
 from defect_jax.export import INPUT, input_shape
 from defect_jax.exported import int8
 from defect_jax.exported.calibration import MOST_PICTURES

@@ -32,7 +32,7 @@ from defect_jax.data.pipeline.loading import decoded
 from defect_jax.data.prepare.prepare import Split, prepare
 from defect_jax.decision.apply import defect_probability
 from defect_jax.distributed.sharding import batch_sharding, one_device_mesh, replicated
-from defect_jax.evaluator import frames_program
+from defect_jax.evaluation.evaluator import frames_program
 from defect_jax.metrics.intervals import rate_interval
 from defect_jax.models.network import SegmentationNetwork
 from defect_jax.runtime.compiler_options import compiler_options

@@ -13,7 +13,8 @@ from defect_jax.balance_choice import measured_every_steps
 from defect_jax.data.pipeline.batches import training_batches
 from defect_jax.data.prepare.prepare import Prepared
 from defect_jax.distributed.sharding import rows_of_process, to_global
-from defect_jax.evaluator import make_evaluator
+from defect_jax.evaluation.evaluator import make_evaluator
+from defect_jax.evaluation.validation import mask_thresholds, validation_numbers
 from defect_jax.models.network import SegmentationNetwork
 from defect_jax.runtime import signals
 from defect_jax.runtime.compilation import Peeked, compile_all_ahead
@@ -22,7 +23,6 @@ from defect_jax.runtime.paths import AnyPath
 from defect_jax.runtime.profiler import Profile
 from defect_jax.steps import TrainState, to_checkpointables
 from defect_jax.training_log import TrainingLog
-from defect_jax.validation import mask_thresholds, validation_numbers
 from defect_jax.workdir import checkpoints
 from defect_jax.workdir.best_weights import SELECTION
 from defect_jax.workdir.metrics_writer import open_writer

@@ -55,7 +55,7 @@ def evaluate() -> None:
     """Evaluates the best checkpoint of a workdir, with the config that lies there."""
     workdir = chosen_workdir()
     join_hosts()
-    from defect_jax.evaluate import evaluate
+    from defect_jax.evaluation.evaluate import evaluate
     from defect_jax.runtime import compilation
     from defect_jax.workdir import run_config
 
@@ -113,7 +113,7 @@ def check() -> None:
 
 def compare() -> None:
     """Compares the evaluations of several workdirs."""
-    from defect_jax.compare import compare
+    from defect_jax.evaluation.compare import compare
 
     output = reached(WORKDIR.value or "runs/compare")
     compare([reached(workdir) for workdir in WORKDIRS.value], output, SPLIT.value)

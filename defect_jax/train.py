@@ -14,7 +14,8 @@ from defect_jax.data.prepare.data_info import data_info
 from defect_jax.data.prepare.prepare import Prepared, prepare
 from defect_jax.distributed import processes
 from defect_jax.distributed.sharding import make_mesh, place_state, replicated, state_sharding
-from defect_jax.evaluate import evaluate
+from defect_jax.evaluation.evaluate import evaluate
+from defect_jax.evaluation.validation import refuse_empty_promise
 from defect_jax.loop import MEASURING_STEP, STEP, Loop, Step
 from defect_jax.models.initialise import initial_variables
 from defect_jax.models.network import SegmentationNetwork
@@ -37,7 +38,6 @@ from defect_jax.steps import (
     make_train_step,
     to_checkpointables,
 )
-from defect_jax.validation import refuse_empty_promise
 from defect_jax.workdir import checkpoints
 from defect_jax.workdir.best_weights import (
     image_shape,

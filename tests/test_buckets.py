@@ -8,14 +8,14 @@ import pytest
 import raw_data
 from tensorboardX.proto import event_pb2
 
-from defect_jax import compare
 from defect_jax.ablation import __main__ as ablation
 from defect_jax.data.files.raw_files import RawFiles, open_root
 from defect_jax.data.prepare.check import check
 from defect_jax.data.prepare.prepare import Row, Split, prepare
 from defect_jax.decision import DecisionRule
+from defect_jax.evaluation import compare
+from defect_jax.evaluation.result_files import Results, picture_loader
 from defect_jax.metrics.images import read_predictions
-from defect_jax.results import Results, picture_loader
 from defect_jax.runtime import paths, scratch
 from defect_jax.runtime.atomic_files import LineFile
 from defect_jax.runtime.errors import UserError

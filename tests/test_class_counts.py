@@ -12,8 +12,8 @@ from sklearn import metrics as sk
 
 from defect_jax.data.prepare.prepare import Row, Split
 from defect_jax.decision import DecisionRule
-from defect_jax.evaluator import Scores
-from defect_jax.judging import class_metrics, to_metrics, to_parts, to_pictures
+from defect_jax.evaluation.evaluator import Scores
+from defect_jax.evaluation.result_tables import class_metrics, to_metrics, to_parts, to_pictures
 from defect_jax.metrics.class_counts import ACCURACY, IOU, ClassCounts, class_reasons
 from defect_jax.metrics.counts import PixelCounts, Uint64Counter
 from defect_jax.metrics.histogram import PixelHistogram

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from defect_jax.compare import _difference_row, _names, _refuse_other_pictures
+from defect_jax.evaluation.compare import _difference_row, _names, _refuse_other_pictures
 from defect_jax.metrics.images import Picture, picture_metrics
 from defect_jax.runtime.errors import UserError
 

@@ -18,7 +18,7 @@ from defect_jax.decision.sequential import (
     look,
 )
 from defect_jax.decision.shots import SHOTS, best_shots, part_scores, parts_of
-from defect_jax.judging import combined_metrics, to_parts
+from defect_jax.evaluation.result_tables import combined_metrics, to_parts
 from defect_jax.metrics.images import Picture, picture_metrics
 from defect_jax.metrics.parts import part_metrics, write_parts
 from defect_jax.metrics.slices import by_class, by_size, size_edges, slice_metrics

@@ -10,13 +10,13 @@ from test_report_plots import cells, shown
 from defect_jax.data.files.images import decode_mask
 from defect_jax.data.files.record_encoding import decode_classes, encode_classes
 from defect_jax.data.prepare.prepare import Row, Split
+from defect_jax.evaluation.result_files import Results, picture_loader
 from defect_jax.metrics.class_counts import CLASS_MEANINGS, ClassCounts, ClassPixels
 from defect_jax.report import figures
 from defect_jax.report.classes import class_facts, class_section
 from defect_jax.report.page import render
 from defect_jax.report.render import render as render_template
 from defect_jax.report.training_plots import training_plot
-from defect_jax.results import Results, picture_loader
 
 NAMES = ["background", "MT_Crack", "MT_Pit", "MT_Stain"]
 PIXELS = np.array(

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from defect_jax.data.prepare.prepare import Row, Split
-from defect_jax.results import Results
+from defect_jax.evaluation.result_files import Results
 from defect_jax.runtime.errors import UserError
 
 

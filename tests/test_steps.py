@@ -20,7 +20,7 @@ from defect_jax.distributed.sharding import (
     state_sharding,
     to_global,
 )
-from defect_jax.evaluator import frames_program, make_eval_step
+from defect_jax.evaluation.evaluator import frames_program, make_eval_step
 from defect_jax.metrics.accumulated import Accumulated
 from defect_jax.models.initialise import initial_variables
 from defect_jax.models.network import Outputs, SegmentationNetwork

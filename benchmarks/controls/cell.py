@@ -22,11 +22,11 @@ from defect_jax.data.pipeline.batches import canvas_px
 from defect_jax.data.prepare.prepare import Prepared, Split, prepare
 from defect_jax.decision import DecisionRule
 from defect_jax.distributed.sharding import make_mesh
-from defect_jax.judging import judge
+from defect_jax.evaluation.result_files import Results
+from defect_jax.evaluation.result_tables import judge
 from defect_jax.metrics.histogram import bin_index
 from defect_jax.metrics.summary import Metrics
 from defect_jax.models.network import SegmentationNetwork
-from defect_jax.results import Results
 from defect_jax.runtime import atomic_files
 from defect_jax.runtime.console import say
 from defect_jax.runtime.errors import UserError

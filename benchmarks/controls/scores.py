@@ -12,7 +12,7 @@ from benchmarks.controls.native_maps import NativeMaps
 from benchmarks.controls.post_processing import Control
 from defect_jax.decision import DecisionRule
 from defect_jax.decision.apply import Marked, Thresholds, decide_mask, defect_probability, mark
-from defect_jax.evaluator import PER_PICTURE, OnMask, Scores
+from defect_jax.evaluation.evaluator import PER_PICTURE, OnMask, Scores
 from defect_jax.metrics.accumulated import Accumulated
 from defect_jax.metrics.counts import picture_counts
 

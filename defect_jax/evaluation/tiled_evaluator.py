@@ -26,7 +26,7 @@ from defect_jax.decision.apply import (
     score_of,
 )
 from defect_jax.distributed.sharding import place_state, replicated, rows_of_process, to_global
-from defect_jax.evaluator import PER_PICTURE, OnMask, Scores, frames_program
+from defect_jax.evaluation.evaluator import PER_PICTURE, OnMask, Scores, frames_program
 from defect_jax.metrics.accumulated import Accumulated
 from defect_jax.metrics.regions import region_weights
 from defect_jax.models.initialise import Variables

@@ -12,8 +12,8 @@ from defect_jax.decision.apply import Thresholds
 from defect_jax.decision.bound import allowed_misses
 from defect_jax.decision.choose import PROMISES, Validation, choose
 from defect_jax.decision.rules import too_few
-from defect_jax.evaluator import Scores, make_evaluator
-from defect_jax.judging import LEAKING
+from defect_jax.evaluation.evaluator import Scores, make_evaluator
+from defect_jax.evaluation.result_tables import LEAKING
 from defect_jax.metrics import ranking
 from defect_jax.models.initialise import Variables
 from defect_jax.models.network import SegmentationNetwork

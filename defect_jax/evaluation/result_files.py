@@ -12,7 +12,7 @@ import numpy as np
 from defect_jax.data.files.images import decode_image, decode_mask
 from defect_jax.data.files.record_encoding import decode_classes, encode_classes, encode_mask
 from defect_jax.data.prepare.prepare import Split
-from defect_jax.judging import Judgement
+from defect_jax.evaluation.result_tables import Judgement
 from defect_jax.metrics.images import write_predictions
 from defect_jax.metrics.parts import write_parts
 from defect_jax.metrics.summary import write_metrics

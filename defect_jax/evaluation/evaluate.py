@@ -9,16 +9,16 @@ from defect_jax.decision import DecisionRule
 from defect_jax.decision.apply import Thresholds
 from defect_jax.distributed import processes
 from defect_jax.distributed.sharding import make_mesh
-from defect_jax.evaluator import Scores, make_evaluator
-from defect_jax.judging import judge
+from defect_jax.evaluation.evaluator import Scores, make_evaluator
+from defect_jax.evaluation.result_files import Results, picture_loader
+from defect_jax.evaluation.result_tables import judge
+from defect_jax.evaluation.validation import decide
 from defect_jax.metrics.class_counts import BACKGROUND, ClassPixels
 from defect_jax.metrics.summary import Metrics
 from defect_jax.models.network import SegmentationNetwork
 from defect_jax.report.page import Report, write_report
-from defect_jax.results import Results, picture_loader
 from defect_jax.runtime.console import say
 from defect_jax.runtime.paths import AnyPath
-from defect_jax.validation import decide
 from defect_jax.workdir.best_weights import (
     decision_for,
     image_shape,

@@ -143,7 +143,7 @@ def make_evaluator(
     network: SegmentationNetwork, split: Split, config: ConfigDict, mesh: Mesh
 ) -> Callable[..., Scores]:
     """Return what evaluates a split as its images enter the network; all are called alike."""
-    from defect_jax.tiled_evaluator import TiledEvaluator  # which builds on this file
+    from defect_jax.evaluation.tiled_evaluator import TiledEvaluator
 
     evaluators = {Letterbox: Evaluator, Tiling: TiledEvaluator}
     return evaluators[type(framing_of(config.data))](network, split, config, mesh)

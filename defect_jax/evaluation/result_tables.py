@@ -14,7 +14,7 @@ from defect_jax.decision.combination import combined
 from defect_jax.decision.record import REJECTS_NOTHING
 from defect_jax.decision.sequential import NEVER_ACCEPTS, SequentialTest, decide
 from defect_jax.decision.shots import parts_of, running_scores
-from defect_jax.evaluator import Scores
+from defect_jax.evaluation.evaluator import Scores
 from defect_jax.metrics import ranking
 from defect_jax.metrics.calibration import expected_calibration_error, temperature_scale
 from defect_jax.metrics.class_counts import class_reasons

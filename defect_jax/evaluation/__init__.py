@@ -1,0 +1,1 @@
+"""From a trained network to decisions, result files and the report."""
