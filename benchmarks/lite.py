@@ -30,13 +30,13 @@ from defect_jax.data.geometry.input_spec import InputSpec
 from defect_jax.data.pipeline.loading import decoded
 from defect_jax.data.prepare.prepare import Split, prepare
 from defect_jax.decision.apply import Decision
+from defect_jax.deploy import int8
+from defect_jax.deploy.export import INPUT, input_shape
+from defect_jax.deploy.inputs import MOST_PICTURES
 from defect_jax.deploy.onnx import to_onnx
-from defect_jax.deployed import make_program
+from defect_jax.deploy.program import make_program
 from defect_jax.distributed.sharding import one_device_mesh
 from defect_jax.evaluation.evaluator import frames_program
-from defect_jax.export import INPUT, input_shape
-from defect_jax.exported import int8
-from defect_jax.exported.calibration import MOST_PICTURES
 from defect_jax.runtime.console import say
 from defect_jax.runtime.errors import UserError
 from defect_jax.runtime.paths import AnyPath, as_path, read_text

@@ -28,11 +28,11 @@ from ml_collections import ConfigDict
 from benchmarks.random_networks import random_networks, with_thresholds
 from defect_jax.data.files.images import decode_image
 from defect_jax.decision.apply import Decision
+from defect_jax.deploy.export import ONNX, STABLEHLO, models
+from defect_jax.deploy.inputs import open_input
+from defect_jax.deploy.parity import PROBABILITIES
+from defect_jax.deploy.predictor import Predictor, load
 from defect_jax.distributed.sharding import one_device_mesh
-from defect_jax.export import ONNX, STABLEHLO, models
-from defect_jax.exported.parity import PROBABILITIES
-from defect_jax.prediction.inputs import open_input
-from defect_jax.predictor import Predictor, load
 from defect_jax.runtime.console import say
 
 WORKDIR = flags.DEFINE_string("workdir", None, "Of the trained network; else random ones.")

@@ -20,10 +20,10 @@ Ready = Callable[[np.ndarray], Call]  # compiles for pictures [b h w c]
 
 
 def predictor(folder: Path, threads: int) -> Ready:
-    """`defect_jax.predictor.Predictor`, as `load` makes it."""
+    """`defect_jax.deploy.predictor.Predictor`, as `load` makes it."""
     from benchmarks.predict_networks import read
+    from defect_jax.deploy.predictor import Predictor
     from defect_jax.distributed.sharding import one_device_mesh
-    from defect_jax.predictor import Predictor
 
     del threads  # XLA takes the processors that the process may use
     made = Predictor(*read(folder), one_device_mesh())

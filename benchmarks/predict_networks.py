@@ -17,10 +17,10 @@ from configs.base import base
 from defect_jax.data.geometry.input_spec import InputSpec
 from defect_jax.decision import DecisionRule
 from defect_jax.decision.apply import Decision
+from defect_jax.deploy.export import INPUT, ONNX, STABLEHLO, input_shape, to_stablehlo
 from defect_jax.deploy.onnx import to_onnx
-from defect_jax.deployed import make_program
+from defect_jax.deploy.program import make_program
 from defect_jax.distributed.sharding import one_device_mesh
-from defect_jax.export import INPUT, ONNX, STABLEHLO, input_shape, to_stablehlo
 from defect_jax.models.initialise import initial_variables
 from defect_jax.models.network import SegmentationNetwork
 from defect_jax.runtime.errors import UserError

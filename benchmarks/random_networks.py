@@ -12,10 +12,10 @@ from ml_collections import ConfigDict
 
 from configs import synthetic
 from defect_jax.decision import DecisionRule
+from defect_jax.deploy.predictor import Predictor
 from defect_jax.distributed.sharding import one_device_mesh
 from defect_jax.models.initialise import initial_variables
 from defect_jax.models.network import SegmentationNetwork
-from defect_jax.predictor import Predictor
 from defect_jax.workdir.best_weights import Trained
 
 PICTURES = {"grey, 8 bits": (1, 8), "RGB, 8 bits": (3, 8), "RGB, 16 bits": (3, 16)}

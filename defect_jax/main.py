@@ -70,7 +70,7 @@ def predict() -> None:
     workdir = chosen_workdir()
     require("input", INPUT.value)
     require("output", OUTPUT.value)
-    from defect_jax.predict import predict
+    from defect_jax.deploy.predict import predict
     from defect_jax.runtime import compilation
     from defect_jax.workdir import run_config
 
@@ -86,7 +86,7 @@ def export() -> None:
     """
     workdir = chosen_workdir()
     require("output", OUTPUT.value)
-    from defect_jax.export import export
+    from defect_jax.deploy.export import export
 
     export(workdir, OUTPUT.value, INPUT.value)
 

@@ -21,7 +21,7 @@ from tiny_predictor import RULE, surface, tiny_config, tiny_network
 
 from defect_jax.decision.apply import Decision
 from defect_jax.deploy.onnx import Unsupported, convert, to_onnx
-from defect_jax.deployed import make_program
+from defect_jax.deploy.program import make_program
 from defect_jax.models.initialise import initial_variables
 from defect_jax.models.network import SegmentationNetwork
 

@@ -12,9 +12,9 @@ from defect_jax.data.files.images import decode_image
 from defect_jax.data.prepare.builder import DATA_SETS
 from defect_jax.data.prepare.prepare import prepare
 from defect_jax.decision import DecisionRule
+from defect_jax.deploy.card import card
+from defect_jax.deploy.predictor import Predictor
 from defect_jax.distributed.sharding import one_device_mesh
-from defect_jax.exported.card import card
-from defect_jax.predictor import Predictor
 
 # Name -> writes raw files below a folder. A new data set needs a line here.
 RAW = {

@@ -10,12 +10,12 @@ import onnx
 import pytest
 from tiny_predictor import RULE, surface, tiny_config, tiny_network, tiny_predictor
 
-from defect_jax import export as mode
 from defect_jax.data.geometry.input_spec import InputSpec
 from defect_jax.decision.apply import Decision
+from defect_jax.deploy import card, parity
+from defect_jax.deploy import export as mode
 from defect_jax.deploy.onnx import to_onnx
-from defect_jax.deployed import make_program
-from defect_jax.exported import card, parity
+from defect_jax.deploy.program import make_program
 from defect_jax.runtime.errors import UserError
 from defect_jax.workdir.best_weights import Trained
 

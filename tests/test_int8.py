@@ -17,13 +17,13 @@ from raw_data import encoded
 from tiny_networks import shake
 from tiny_predictor import RULE, surface, tiny_config, tiny_network
 
-from defect_jax import export as mode
 from defect_jax.data.geometry.input_spec import InputSpec
 from defect_jax.decision.apply import Decision
+from defect_jax.deploy import export as mode
+from defect_jax.deploy import int8, parity
+from defect_jax.deploy.inputs import MOST_PICTURES, ExampleImages
 from defect_jax.deploy.onnx import to_onnx
-from defect_jax.deployed import make_program
-from defect_jax.exported import int8, parity
-from defect_jax.exported.calibration import MOST_PICTURES, ExampleImages
+from defect_jax.deploy.program import make_program
 from defect_jax.models.initialise import initial_variables
 from defect_jax.models.network import SegmentationNetwork
 from defect_jax.models.probabilities import probabilities

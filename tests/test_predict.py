@@ -11,12 +11,11 @@ import numpy as np
 import pytest
 from tiny_predictor import RULE, surface, tiny_predictor
 
-from defect_jax import predict as mode
 from defect_jax.data.files.images import decode_mask
+from defect_jax.deploy import predict as mode
+from defect_jax.deploy.inputs import open_input
+from defect_jax.deploy.outputs import Outputs, Prediction, overlay
 from defect_jax.metrics.images import Picture
-from defect_jax.prediction.inputs import open_input
-from defect_jax.prediction.outputs import Outputs, Prediction
-from defect_jax.prediction.overlay import overlay
 from defect_jax.runtime.errors import UserError
 
 MEGAPIXELS = 1.0

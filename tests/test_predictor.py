@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from scipy import special
 from tiny_predictor import RULE, surface, tiny_config, tiny_network, tiny_predictor
 
+from defect_jax.deploy.predictor import canvas_side_px, load
 from defect_jax.distributed.sharding import make_mesh
-from defect_jax.predictor import canvas_side_px, load
 from defect_jax.runtime.errors import UserError
 
 SIZES = [(32, 48), (20, 30), (100, 60), (1, 50), (300, 1), (33, 47), (64, 96), (5, 5)]

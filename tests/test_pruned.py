@@ -9,11 +9,11 @@ from jax import export as jax_export
 from tiny_networks import TINY, images, shake
 from tiny_predictor import RULE, tiny_config, tiny_network
 
-from defect_jax import export as mode
 from defect_jax.data.geometry.input_spec import InputSpec
 from defect_jax.decision.apply import Decision
+from defect_jax.deploy import export as mode
 from defect_jax.deploy.onnx import to_onnx
-from defect_jax.deployed import make_program
+from defect_jax.deploy.program import make_program
 from defect_jax.models.initialise import initial_variables
 from defect_jax.models.network import SegmentationNetwork
 from defect_jax.models.probabilities import probabilities

@@ -11,8 +11,8 @@ from test_report_compare import DIFFERENCES, ROWS, comparison
 
 from defect_jax.data.files.raw_files import open_root
 from defect_jax.data.files.record_encoding import encode_mask
+from defect_jax.deploy.gallery import PAGE, write_page
 from defect_jax.metrics.class_counts import ClassPixels
-from defect_jax.prediction.page import PAGE, write_page
 from defect_jax.report import figures
 from defect_jax.report.compare_page import render_comparison
 from defect_jax.report.page import render

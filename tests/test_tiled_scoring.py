@@ -17,10 +17,10 @@ from defect_jax.data.prepare.data_info import data_info
 from defect_jax.data.prepare.prepare import Split, prepare
 from defect_jax.decision import DecisionRule
 from defect_jax.decision.apply import Thresholds
+from defect_jax.deploy.predictor import Predictor, load
 from defect_jax.distributed.sharding import make_mesh, one_device_mesh, replicated
 from defect_jax.evaluation.evaluator import make_evaluator
 from defect_jax.metrics.images import read_predictions
-from defect_jax.predictor import Predictor, load
 from defect_jax.runtime.errors import UserError
 from defect_jax.train import train
 from defect_jax.workdir.run_config import check, resolve

@@ -6,10 +6,10 @@ from tiny_networks import lively
 
 from configs import synthetic
 from defect_jax.decision import DecisionRule
+from defect_jax.deploy.predictor import Predictor
 from defect_jax.distributed.sharding import one_device_mesh
 from defect_jax.models.initialise import initial_variables
 from defect_jax.models.network import SegmentationNetwork
-from defect_jax.predictor import Predictor
 
 RULE = DecisionRule(  # between the scores of the surfaces below, so that decisions differ
     threshold=0.94,

@@ -1,4 +1,4 @@
-"""A PyTorch network from bytes to decisions, as `defect_jax.deployed` has it.
+"""A PyTorch network from bytes to decisions, as `defect_jax.deploy.program` has it.
 
 Without the size rule: pictures must have the size that the network was trained for, where it moves
 nothing.
@@ -32,7 +32,7 @@ class Deployed(nn.Module):
         self.mean, self.std = mean, std
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-        """Decides on pictures, uint8 [b h w c]; returns what `defect_jax.deployed` does."""
+        """Decides on pictures, uint8 [b h w c]; returns what `defect_jax.deploy.program` does."""
         rule = self.rule
         # The same bytes seen channels first: they lie as PyTorch's channels_last has them.
         pixels = image.permute(0, 3, 1, 2).float() / 255

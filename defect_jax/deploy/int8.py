@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 from jaxtyping import UInt
 
-from defect_jax.exported import parity
+from defect_jax.deploy import parity
 from defect_jax.runtime.errors import UserError
 
 FIELD = "--input"

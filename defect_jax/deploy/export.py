@@ -1,6 +1,9 @@
 """Writes a trained network as files that decide without this package (--mode=export)."""
 
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -8,12 +11,11 @@ from jax import export as jax_export
 
 from defect_jax.data.geometry.input_spec import InputSpec
 from defect_jax.decision.apply import Decision
+from defect_jax.deploy import card, int8, parity
+from defect_jax.deploy.inputs import ExampleImages
 from defect_jax.deploy.onnx import to_onnx
-from defect_jax.deployed import make_program
+from defect_jax.deploy.program import make_program
 from defect_jax.distributed.sharding import one_device_mesh
-from defect_jax.exported import card, int8, parity
-from defect_jax.exported.calibration import ExampleImages
-from defect_jax.exported.folder import written_whole
 from defect_jax.runtime.console import say
 from defect_jax.runtime.errors import UserError
 from defect_jax.runtime.paths import AnyPath, as_path, is_remote
@@ -97,3 +99,26 @@ def to_stablehlo(function: Callable[..., Any], shape: jax.ShapeDtypeStruct) -> b
 
     exported = jax_export.export(jax.jit(flat), platforms=PLATFORMS)(shape)
     return bytes(exported.serialize())
+
+
+@contextmanager
+def written_whole(folder: Path, field: str) -> Iterator[Path]:
+    """Yields a folder beside `folder` to write into, which takes its place in the end.
+
+    Raises:
+        UserError: `folder` holds anything, or cannot be written; `field` is named.
+    """
+    partial = folder.with_name(f".{folder.name}.partial")
+    try:
+        if folder.exists() and any(folder.iterdir()):
+            raise UserError(f"{field}: {folder} is not empty: name a new folder")
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        yield partial
+        if folder.exists():
+            folder.rmdir()
+        partial.rename(folder)
+    except OSError as error:
+        raise UserError(f"{field}: {folder} cannot be written: {error.strerror}") from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)

@@ -14,11 +14,11 @@ import defect_jax
 from defect_jax.data.files.images import BadImage, inspect_image
 from defect_jax.data.files.raw_files import RawFiles
 from defect_jax.data.files.reading import threaded
+from defect_jax.deploy.gallery import write_page
+from defect_jax.deploy.inputs import Input, absolute, open_input
+from defect_jax.deploy.outputs import FIELD, Outputs, Prediction, as_prediction
+from defect_jax.deploy.predictor import BATCH_SIZE, Predictor, Ready, load
 from defect_jax.distributed.sharding import make_mesh
-from defect_jax.prediction.inputs import Input, absolute, open_input
-from defect_jax.prediction.outputs import FIELD, Outputs, Prediction, as_prediction
-from defect_jax.prediction.page import write_page
-from defect_jax.predictor import BATCH_SIZE, Predictor, Ready, load
 from defect_jax.runtime import signals
 from defect_jax.runtime.console import say, track
 from defect_jax.runtime.errors import UserError
