@@ -22,10 +22,10 @@ from configs import lpcnet_magnetic_tile
 from defect_jax.models.initialise import initial_variables
 from defect_jax.models.network import SegmentationNetwork
 from defect_jax.models.probabilities import probabilities
-from defect_jax.optimizer import make_tx
 from defect_jax.runtime.compiler_options import compiler_options, training_options
-from defect_jax.stages import first_stage, is_frozen
-from defect_jax.steps import create_state, make_train_step
+from defect_jax.training.optimizer import make_tx
+from defect_jax.training.stages import first_stage, is_frozen
+from defect_jax.training.steps import create_state, make_train_step
 
 VARIANT = flags.DEFINE_string("variant", "cpu", "Of the config; empty: full size.")
 ROUNDS = flags.DEFINE_integer("rounds", 7, "Timed rounds, after one that is not.")

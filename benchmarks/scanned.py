@@ -19,9 +19,9 @@ from benchmarks import step
 from benchmarks.random_batch import random_batch
 from defect_jax.models.initialise import initial_variables
 from defect_jax.models.network import SegmentationNetwork
-from defect_jax.optimizer import make_tx
 from defect_jax.runtime.compiler_options import training_options
-from defect_jax.steps import create_state, make_train_step
+from defect_jax.training.optimizer import make_tx
+from defect_jax.training.steps import create_state, make_train_step
 
 CASES = (("4,8", "32x32", 2), ("4,8,16", "32x32", 8), ("8,16,32", "64x64", 8))
 STEPS = 8  # in one program

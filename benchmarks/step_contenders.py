@@ -36,10 +36,10 @@ def ours(measure: bool, told: bool = True) -> Callable[[Path, int], Ready]:
         from flax.traverse_util import unflatten_dict
 
         from defect_jax.models.network import SegmentationNetwork
-        from defect_jax.optimizer import make_tx
         from defect_jax.runtime.compilation import compile_ahead
         from defect_jax.runtime.compiler_options import training_options
-        from defect_jax.steps import create_state, make_train_step
+        from defect_jax.training.optimizer import make_tx
+        from defect_jax.training.steps import create_state, make_train_step
         from defect_jax.workdir import run_config
 
         del threads  # XLA takes the processors that the process may use

@@ -23,14 +23,14 @@ from ml_collections import ConfigDict
 
 from benchmarks.machine import machine
 from benchmarks.turns_table import ratio
-from defect_jax import train
 from defect_jax.data.pipeline.batches import training_batches
 from defect_jax.data.pipeline.decoded_cache import with_kept
 from defect_jax.data.prepare.data_info import data_info
 from defect_jax.data.prepare.prepare import prepare
 from defect_jax.distributed.sharding import make_mesh, to_global
-from defect_jax.loop import MEASURING_STEP, STEP
 from defect_jax.runtime.compilation import compile_all_ahead
+from defect_jax.training import train
+from defect_jax.training.loop import MEASURING_STEP, STEP
 
 WHOLE, NO_DATA, NO_MODEL = "whole", "no data", "no model"
 

@@ -45,7 +45,7 @@ def train() -> None:
     workdir, config = chosen_workdir(), given_config()
     join_hosts()
     from defect_jax.runtime import compilation
-    from defect_jax.train import train
+    from defect_jax.training.train import train
 
     compilation.start_cache(config.compilation_cache)
     train(config, workdir, must_resume=RESUME.value == "must")

@@ -24,7 +24,7 @@ from jax.sharding import PartitionSpec as P
 
 from defect_jax import balance
 from defect_jax.balance.state import ordered_losses
-from defect_jax.steps import TrainState
+from defect_jax.training.steps import TrainState
 from defect_jax.workdir.checkpoints import open_checkpoints, restore, save
 
 every_method = pytest.mark.parametrize("method", METHODS)

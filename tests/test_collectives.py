@@ -14,10 +14,10 @@ from ml_collections import ConfigDict
 
 from configs import synthetic
 from defect_jax.distributed.sharding import make_mesh, to_global
-from defect_jax.loop import MEASURING_STEP, STEP
 from defect_jax.models.network import SegmentationNetwork
-from defect_jax.optimizer import make_tx
-from defect_jax.train import initial_state, make_steps
+from defect_jax.training.loop import MEASURING_STEP, STEP
+from defect_jax.training.optimizer import make_tx
+from defect_jax.training.train import initial_state, make_steps
 
 KINDS = "all-reduce|all-gather|reduce-scatter|collective-permute|all-to-all"
 LINE = re.compile(rf"= (.*?) ({KINDS})(?:-start)?\(")

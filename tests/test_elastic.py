@@ -10,8 +10,8 @@ from configs import synthetic
 from defect_jax.distributed.sharding import place_state, replicated, state_sharding, to_global
 from defect_jax.models.initialise import initial_variables
 from defect_jax.models.network import SegmentationNetwork
-from defect_jax.optimizer import make_tx
-from defect_jax.steps import (
+from defect_jax.training.optimizer import make_tx
+from defect_jax.training.steps import (
     create_state,
     from_checkpointables,
     make_train_step,

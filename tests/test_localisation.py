@@ -13,7 +13,7 @@ from defect_jax.models.initialise import initial_variables
 from defect_jax.models.localisation import Embedding, HighestCell, fitted, on_pixels
 from defect_jax.models.network import SegmentationNetwork
 from defect_jax.runtime.errors import UserError
-from defect_jax.task_losses import CLASSIFICATION, LOCALISATION, SEGMENTATION, task_losses
+from defect_jax.training.tasks import CLASSIFICATION, LOCALISATION, SEGMENTATION, task_losses
 
 SHAPE = (2, 16, 16, 1)
 ARRIVING = {"localiser", "embedder", "highest_cell"}  # parameters that localisation brings

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from defect_jax.optimizer import learning_rate, make_tx, update_ema
+from defect_jax.training.optimizer import learning_rate, make_tx, update_ema
 
 
 def config(**optimizer):

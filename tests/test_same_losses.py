@@ -12,14 +12,14 @@ from test_steps import batches, make_config
 from defect_jax.models.encoders import plain
 from defect_jax.models.initialise import initial_variables
 from defect_jax.models.network import SegmentationNetwork
-from defect_jax.optimizer import make_tx
 from defect_jax.runtime.compiler_options import (
     FOR,
     FOR_NARROW_TRAINING,
     compiler_options,
     training_options,
 )
-from defect_jax.steps import create_state, make_train_step
+from defect_jax.training.optimizer import make_tx
+from defect_jax.training.steps import create_state, make_train_step
 
 STEPS = 50
 # The compiler as users have it, and not in the haste of conftest.py.

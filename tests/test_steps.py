@@ -11,7 +11,6 @@ from tiny_networks import class_batch, every_part
 
 from configs import synthetic
 from defect_jax.balance import measures, task_gradients
-from defect_jax.balance_choice import METHODS
 from defect_jax.decision.apply import Thresholds, decide_mask, mark
 from defect_jax.distributed.sharding import (
     batch_sharding,
@@ -25,10 +24,10 @@ from defect_jax.metrics.accumulated import Accumulated
 from defect_jax.models.initialise import initial_variables
 from defect_jax.models.network import Outputs, SegmentationNetwork
 from defect_jax.models.probabilities import normalise
-from defect_jax.optimizer import make_tx
 from defect_jax.runtime.errors import UserError
-from defect_jax.steps import create_state, make_train_step
-from defect_jax.task_losses import task_losses
+from defect_jax.training.optimizer import METHODS, make_tx
+from defect_jax.training.steps import create_state, make_train_step
+from defect_jax.training.tasks import task_losses
 
 STEPS = 20
 TASKS = ("segmentation", "classification", "localisation")

@@ -22,7 +22,7 @@ from defect_jax.distributed.sharding import make_mesh, one_device_mesh, replicat
 from defect_jax.evaluation.evaluator import make_evaluator
 from defect_jax.metrics.images import read_predictions
 from defect_jax.runtime.errors import UserError
-from defect_jax.train import train
+from defect_jax.training.train import train
 from defect_jax.workdir.run_config import check, resolve
 
 PICTURES = 5

@@ -10,8 +10,8 @@ from tiny_networks import class_batch, images, lively, training_config
 
 from defect_jax.models.initialise import initial_variables
 from defect_jax.models.network import SegmentationNetwork
-from defect_jax.optimizer import make_tx
-from defect_jax.steps import create_state, make_train_step
+from defect_jax.training.optimizer import make_tx
+from defect_jax.training.steps import create_state, make_train_step
 
 REFERENCES = pathlib.Path(__file__).with_name("references")
 CASES = json.loads((REFERENCES / "torch_network.json").read_text())

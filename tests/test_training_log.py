@@ -8,7 +8,7 @@ import pytest
 
 from configs import synthetic
 from defect_jax.runtime.errors import UserError
-from defect_jax.training_log import TrainingLog, check_finite
+from defect_jax.training.step_log import TrainingLog, check_finite
 from defect_jax.workdir.metrics_writer import MetricsWriter, read_history
 
 

@@ -1,4 +1,4 @@
-"""A training step of `benchmarks.rivals.torch_network`, as `defect_jax.steps` has it.
+"""A training step of `benchmarks.rivals.torch_network`, as `defect_jax.training.steps` has it.
 
 Fixed weights of the losses, clipping, AdamW with decay of the kernels alone, warm-up and cosine,
 averaged weights. Weights and losses are float32, and the network what `model.dtype` says: bfloat16

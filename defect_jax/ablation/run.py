@@ -68,7 +68,7 @@ def run_cell(ablation: ConfigDict, folder: pathlib.Path, wanted: str) -> None:
         UserError: there is no such cell.
     """
     from defect_jax.runtime import compilation
-    from defect_jax.train import train
+    from defect_jax.training.train import train
 
     cell = cell_named(all_cells(ablation), wanted)
     if is_finished(ablation, folder, cell):

@@ -14,8 +14,8 @@ from defect_jax import balance
 from defect_jax.models.initialise import Variables
 from defect_jax.models.network import SegmentationNetwork
 from defect_jax.models.probabilities import normalise
-from defect_jax.optimizer import update_ema
-from defect_jax.task_losses import task_losses
+from defect_jax.training.optimizer import update_ema
+from defect_jax.training.tasks import task_losses
 from defect_jax.workdir.checkpoints import EMA, STATE
 
 Batch = dict[str, Any]

@@ -8,8 +8,8 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from defect_jax.optimizer import learning_rate
 from defect_jax.runtime.errors import UserError
+from defect_jax.training.optimizer import learning_rate
 from defect_jax.workdir.metrics_writer import MetricsWriter
 
 

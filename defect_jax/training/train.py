@@ -8,7 +8,6 @@ import optax
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from defect_jax.balance_choice import measured_every_steps
 from defect_jax.data.pipeline.decoded_cache import with_kept
 from defect_jax.data.prepare.data_info import data_info
 from defect_jax.data.prepare.prepare import Prepared, prepare
@@ -16,22 +15,22 @@ from defect_jax.distributed import processes
 from defect_jax.distributed.sharding import make_mesh, place_state, replicated, state_sharding
 from defect_jax.evaluation.evaluate import evaluate
 from defect_jax.evaluation.validation import refuse_empty_promise
-from defect_jax.loop import MEASURING_STEP, STEP, Loop, Step
 from defect_jax.models.initialise import initial_variables
 from defect_jax.models.network import SegmentationNetwork
-from defect_jax.optimizer import make_tx
 from defect_jax.runtime.compiler_options import training_options
 from defect_jax.runtime.console import say
 from defect_jax.runtime.errors import UserError
 from defect_jax.runtime.paths import AnyPath
-from defect_jax.stages import (
+from defect_jax.training.loop import MEASURING_STEP, STEP, Loop, Step
+from defect_jax.training.optimizer import make_tx, measured_every_steps
+from defect_jax.training.stages import (
     FIRST_STAGE,
     first_stage,
     has_first_stage,
     is_frozen,
     with_learnt,
 )
-from defect_jax.steps import (
+from defect_jax.training.steps import (
     TrainState,
     create_state,
     from_checkpointables,

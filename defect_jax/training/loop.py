@@ -9,7 +9,6 @@ import jax
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from defect_jax.balance_choice import measured_every_steps
 from defect_jax.data.pipeline.batches import training_batches
 from defect_jax.data.prepare.prepare import Prepared
 from defect_jax.distributed.sharding import rows_of_process, to_global
@@ -21,8 +20,9 @@ from defect_jax.runtime.compilation import Peeked, compile_all_ahead
 from defect_jax.runtime.console import say, track
 from defect_jax.runtime.paths import AnyPath
 from defect_jax.runtime.profiler import Profile
-from defect_jax.steps import TrainState, to_checkpointables
-from defect_jax.training_log import TrainingLog
+from defect_jax.training.optimizer import measured_every_steps
+from defect_jax.training.step_log import TrainingLog
+from defect_jax.training.steps import TrainState, to_checkpointables
 from defect_jax.workdir import checkpoints
 from defect_jax.workdir.best_weights import SELECTION
 from defect_jax.workdir.metrics_writer import open_writer

@@ -13,7 +13,7 @@ from defect_jax.losses.segmentation import one_hot, segmentation_loss
 from defect_jax.models.fields import NO_DECODER, NONE
 from defect_jax.models.localisation import on_pixels
 from defect_jax.models.network import Outputs
-from defect_jax.stages import is_frozen
+from defect_jax.training.stages import is_frozen
 
 Batch = dict[str, Any]
 SEGMENTATION, CLASSIFICATION, LOCALISATION = "segmentation", "classification", "localisation"

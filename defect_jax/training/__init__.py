@@ -1,0 +1,1 @@
+"""Training: the story, the loop, the step, the tasks."""
