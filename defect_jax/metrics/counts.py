@@ -54,7 +54,8 @@ class PixelCounts:
     {'miou_pooled': 0.3333, 'miou': 0.3333, 'mpa': 0.5}
     """
 
-    confusion: Any  # Uint64Counter, shape=(4,): true negative, false positive, false negative, true positive
+    # Uint64Counter, shape=(4,): true negative, false positive, false negative, true positive
+    confusion: Any
 
     @classmethod
     def empty(cls) -> "PixelCounts":

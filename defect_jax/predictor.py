@@ -1,0 +1,11 @@
+"""A trained network in a program of your own; the public name of `deploy.predictor`.
+
+from defect_jax.predictor import load
+
+decision = load("runs/folder").predict(image)  # NumPy, [h, w] or [h, w, channels]
+"""
+
+from defect_jax.decision.apply import Decision
+from defect_jax.deploy.predictor import Predictor, load
+
+__all__ = ["Decision", "Predictor", "load"]
