@@ -3,8 +3,8 @@
     launch/module.sh benchmarks.step --rival-python=rivals/bin/python
 
 with the rivals' environment of `benchmarks.predict`. U-Net++ with scSE, four mask heads and a
-classification head; losses, clipping, AdamW and averaged weights are those of `training.steps`, written in
-plain PyTorch in benchmarks/rivals. All begin with the same weights, see the same batch,
+classification head; losses, clipping, AdamW and averaged weights are those of `training.steps`,
+written in plain PyTorch in benchmarks/rivals. All begin with the same weights, see the same batch,
 and must have the same losses for `--alike` steps before anything is timed. Without dropout, whose
 draws would differ, and in float32.
 
