@@ -30,8 +30,8 @@ REFRESH_STEPS = 10
 FLAGS = flags.FLAGS
 flags.DEFINE_string("decoder", "unetplusplus", "unet or unetplusplus.")
 flags.DEFINE_integer("first_width", 32, "Channels of the finest of five rows.")
-flags.DEFINE_integer("size_px", 256, "Side of the square pictures.")
-flags.DEFINE_integer("batch_size", 4, "Pictures a step.")
+flags.DEFINE_integer("size_px", 256, "Side of the square images.")
+flags.DEFINE_integer("batch_size", 4, "Images a step.")
 flags.DEFINE_integer("rounds", 7, "Timed rounds, after one that is not.")
 flags.DEFINE_string("dtype", "float32", "float32 or bfloat16.")
 flags.DEFINE_string("only", "", "Comma-separated names of programs; empty: all. The sum always is.")

@@ -6,7 +6,7 @@
 Takes the trained networks of that ablation. Each variant's pixel threshold is chosen anew on the
 validation split, by the best F1 of pixels; then the masks of the test split are compared with the
 truth in the gaps (where all is defect, so that the IoU is the share found), on hair cracks, which
-have none, and on all pictures.
+have none, and on all images.
 """
 
 import pathlib
@@ -44,7 +44,7 @@ OWN_THRESHOLD = 0.5  # returned only where a split has no defect
 
 
 class Found(NamedTuple):
-    """Pixels of one picture."""
+    """Pixels of one image."""
 
     class_name: str
     gap_px: int
@@ -52,7 +52,7 @@ class Found(NamedTuple):
     true_px: int
     found_px: int
     marked_px: int
-    picture_px: int
+    image_px: int
 
 
 def main(_: Sequence[str]) -> None:
@@ -101,22 +101,22 @@ def judged(
     """The numbers of COLUMNS on the test split, at the threshold that is best on validation."""
     bins_of = jax.jit(bin_index)
     kept = [
-        Binned(np.asarray(bins_of(smoothed(picture, variant))).astype(np.uint16), picture.truth > 0)
-        for picture in predict(prepared.splits["val"])
+        Binned(np.asarray(bins_of(smoothed(image, variant))).astype(np.uint16), image.truth > 0)
+        for image in predict(prepared.splits["val"])
     ]
     pixel = best_threshold(kept, variant.mend, OWN_THRESHOLD)
     test = prepared.splits["test"]
     found = []
-    for row, picture in zip(test.rows, predict(test), strict=True):
-        decided = variant.mend(smoothed(picture, variant) >= np.float32(pixel))
+    for row, image in zip(test.rows, predict(test), strict=True):
+        decided = variant.mend(smoothed(image, variant) >= np.float32(pixel))
         gaps = generator.draw_gaps(options, *generator.part_of(options, row.id)) > 0
-        found.append(counted(row.class_name, decided, picture.truth > 0, gaps))
+        found.append(counted(row.class_name, decided, image.truth > 0, gaps))
     return numbers_of(found)
 
 
-def smoothed(picture: NativeMaps, variant: Variant) -> np.ndarray:
+def smoothed(image: NativeMaps, variant: Variant) -> np.ndarray:
     """Probability of any defect, [h w]."""
-    return variant.smooth(picture.maps).sum(axis=0)
+    return variant.smooth(image.maps).sum(axis=0)
 
 
 def counted(
@@ -125,21 +125,21 @@ def counted(
     truth: Bool[np.ndarray, "h w"],
     gaps: Bool[np.ndarray, "h w"],
 ) -> Found:
-    """Counts of one picture."""
+    """Counts of one image."""
     pixels = (gaps, decided & gaps, truth, decided & truth, decided)
     return Found(class_name, *(int(np.count_nonzero(p)) for p in pixels), truth.size)
 
 
-def numbers_of(pictures: Sequence[Found]) -> list[float]:
-    """The numbers of COLUMNS, each pooled over its pictures."""
+def numbers_of(images: Sequence[Found]) -> list[float]:
+    """The numbers of COLUMNS, each pooled over its images."""
 
     def share(part: str, whole: str, *classes: str) -> float:
-        chosen = [p for p in pictures if not classes or p.class_name in classes]
+        chosen = [p for p in images if not classes or p.class_name in classes]
         parts, wholes = (sum(getattr(p, name) for p in chosen) for name in (part, whole))
         return parts / wholes
 
     found, true, marked = (
-        sum(getattr(p, name) for p in pictures) for name in ("found_px", "true_px", "marked_px")
+        sum(getattr(p, name) for p in images) for name in ("found_px", "true_px", "marked_px")
     )
     return [
         share("gap_found_px", "gap_px"),
@@ -147,7 +147,7 @@ def numbers_of(pictures: Sequence[Found]) -> list[float]:
         share("gap_found_px", "gap_px", "fray"),
         share("found_px", "true_px", CRACK),
         found / (true + marked - found),
-        1000.0 * share("marked_px", "picture_px", "good"),
+        1000.0 * share("marked_px", "image_px", "good"),
     ]
 
 

@@ -1,8 +1,8 @@
-"""Training on one GPU, beside the same network compiled by PyTorch: pictures/s and share of peak.
+"""Training on one GPU, beside the same network compiled by PyTorch: images/s and share of peak.
 
     launch/module.sh benchmarks.gpu --rival-python=rivals/bin/python
 
-U-Net++ of full width on pictures of 640x256 px in bfloat16, each at the batch that suits it best.
+U-Net++ of full width on images of 640x256 px in bfloat16, each at the batch that suits it best.
 Contenders run in turn, as in `benchmarks.step`, and must agree in the loss of the first step to
 what bfloat16 leaves. The share of peak counts the products that the network needs, as XLA counts
 them, and not what is computed twice. A batch that does not fit ends the search for larger ones.
@@ -36,7 +36,7 @@ PEAK_TFLOPS = {
     "L40S": 362.0,
     "L4": 121.0,
 }
-FLOP_A_PICTURE = 517e9  # forward, backward and update at 640x256, `cost_analysis` of XLA
+FLOP_A_IMAGE = 517e9  # forward, backward and update at 640x256, `cost_analysis` of XLA
 MOST_DIFFERENCE = 0.02  # of the first loss: bfloat16 has eight bits
 
 
@@ -92,7 +92,7 @@ def measure(batch: int, given: argparse.Namespace) -> dict[str, dict[str, Any]]:
         found = {
             name: {
                 "seconds": seconds[name],
-                "pictures_per_second": batch / statistics.median(seconds[name]),
+                "images_per_second": batch / statistics.median(seconds[name]),
                 "memory_mb": program.ask("device_memory_mb"),
                 "versions": program.ask("versions"),
             }
@@ -118,29 +118,29 @@ def search(given: argparse.Namespace) -> dict[int, dict[str, dict[str, Any]]]:
         if not measured:
             break
         found[batch] = measured
-        print(json.dumps({name: each["pictures_per_second"] for name, each in measured.items()}))
+        print(json.dumps({name: each["images_per_second"] for name, each in measured.items()}))
     return found
 
 
 def best_of(found: dict[int, dict[str, dict[str, Any]]], name: str) -> tuple[int, dict[str, Any]]:
-    """The batch with the most pictures a second, and its figures."""
-    batch = max(found, key=lambda batch: found[batch][name]["pictures_per_second"])
+    """The batch with the most images a second, and its figures."""
+    batch = max(found, key=lambda batch: found[batch][name]["images_per_second"])
     return batch, found[batch][name]
 
 
 def table(found: dict[int, dict[str, dict[str, Any]]], peak: float | None, share: float) -> str:
     """Markdown, each contender at its best batch."""
     lines = [
-        "| | batch | pictures/s | share of peak | memory, MB | time over PyTorch's |",
+        "| | batch | images/s | share of peak | memory, MB | time over PyTorch's |",
         "| --- | ---: | ---: | ---: | ---: | ---: |",
     ]
     names = next(iter(found.values()))
     rival = best_of(found, CONTENDERS[-1])[1] if CONTENDERS[-1] in names else None
     for name in names:
         batch, best = best_of(found, name)
-        speed = best["pictures_per_second"]
-        of_peak = "?" if peak is None else f"{100 * speed * FLOP_A_PICTURE * share / peak:.1f} %"
-        ratio = "" if rival is None else f"{rival['pictures_per_second'] / speed:.2f}"
+        speed = best["images_per_second"]
+        of_peak = "?" if peak is None else f"{100 * speed * FLOP_A_IMAGE * share / peak:.1f} %"
+        ratio = "" if rival is None else f"{rival['images_per_second'] / speed:.2f}"
         memory = "?" if best["memory_mb"] is None else f"{best['memory_mb']:.0f}"
         lines.append(f"| {name} | {batch} | {speed:.1f} | {of_peak} | {memory} | {ratio} |")
     return "\n".join(lines)

@@ -23,7 +23,7 @@ Epoch = Callable[[int], Batches]  # from its number, counted from 0
 
 
 def config_of(folder: Path) -> Any:
-    """Ours: as a run of `configs/folder.py` has it, each picture once an epoch."""
+    """Ours: as a run of `configs/folder.py` has it, each image once an epoch."""
     from configs.folder import get_config
 
     config = get_config().copy_and_resolve_references().unlock()
@@ -96,12 +96,12 @@ class Contender:
         self.epoch: Epoch | None = None
 
     def ready(self) -> bool:
-        """Imports, opens the files, and loads no picture."""
+        """Imports, opens the files, and loads no image."""
         self.epoch = self.make()
         return True
 
     def run(self) -> dict[str, float]:
-        """Pictures a second of the next epoch: all of it with its start, and once it flows."""
+        """Images a second of the next epoch: all of it with its start, and once it flows."""
         began, times = time.perf_counter(), []
         for _ in self.epoch(self.epochs):
             times.append(time.perf_counter())
@@ -110,7 +110,7 @@ class Contender:
         return {"whole": BATCH * len(times) / (times[-1] - began), "flowing": flowing}
 
     def statistics(self) -> dict[str, float]:
-        """Of the pictures of the next epoch: the same for all that change them alike."""
+        """Of the images of the next epoch: the same for all that change them alike."""
         found = [_statistics(batch) for batch in self.epoch(self.epochs)]
         self.epochs += 1
         return {name: float(np.mean([each[name] for each in found])) for name in found[0]}

@@ -1,11 +1,11 @@
-"""Training pictures a second, beside PyTorch's DataLoader with the same operations.
+"""Training images a second, beside PyTorch's DataLoader with the same operations.
 
     launch/module.sh benchmarks.input_pipeline --rival-python=rivals/bin/python
 
 with the rivals' environment of `benchmarks.predict` and opencv-python-headless. Grey PNG of 512x512
 px with their masks, generated; decoded, placed, changed at random and batched, as bytes: ours by
 `data.pipeline.batches` at its defaults and onto the device, the rival by benchmarks/rivals. That
-both change the pictures alike is checked by the mean of six figures over an epoch.
+both change the images alike is checked by the mean of six figures over an epoch.
 
 In each round every contender is a new process. All take their first epoch in turn, then all their
 second, and so on; one that waits is idle. Ours begins each epoch with empty buffers, which a run
@@ -33,27 +33,27 @@ from benchmarks.turns import Failed, Program
 from configs.base import base
 from defect_jax.data.prepare.prepare import prepare
 
-MOST_DIFFERENCE = 0.2  # of a figure of the changed pictures, as a share of it: few are defective
+MOST_DIFFERENCE = 0.2  # of a figure of the changed images, as a share of it: few are defective
 FIGURES = ("first epoch with start", "first epoch, flowing", "later epochs, flowing")
 Turn = Mapping[str, Sequence[Mapping[str, float]]]  # of a round: name -> its epochs
 
 
 def write(folder: Path, count: int, size: tuple[int, int]) -> None:
-    """What all contenders read: pictures, how they are changed, and ours prepared."""
-    write_pictures(folder / RAW, count // BATCH * BATCH, size)
+    """What all contenders read: images, how they are changed, and ours prepared."""
+    write_images(folder / RAW, count // BATCH * BATCH, size)
     data = {"size": size, "augment": base().data.augment.to_dict()}
     (folder / DATA).write_text(json.dumps(data))
     prepare(config_of(folder).data)
 
 
-def write_pictures(folder: Path, count: int, size: tuple[int, int]) -> None:
+def write_images(folder: Path, count: int, size: tuple[int, int]) -> None:
     """Cloudy surfaces with grain, every fourth with a bright stroke; a few to validate and test."""
     random = np.random.default_rng(0)
     counts = {"train": count, "val": 8, "test": 8}
-    for split, pictures in counts.items():
+    for split, images in counts.items():
         for kind in ("images", "masks"):
             (folder / split / kind).mkdir(parents=True)
-        for number in range(pictures):
+        for number in range(images):
             image, mask = _surface(size, number % 4 == 0, random)
             for kind, plane in (("images", image), ("masks", mask)):
                 Image.fromarray(plane).save(folder / split / kind / f"{split}_{number:04}.png")
@@ -105,7 +105,7 @@ def _started(name: str, folder: Path, given: argparse.Namespace) -> Program:
 
 
 def check_alike(found: Mapping[str, Mapping[str, float]]) -> None:
-    """Prints the figures of the changed pictures.
+    """Prints the figures of the changed images.
 
     Raises:
         SystemExit: they are not changed alike.
@@ -115,11 +115,11 @@ def check_alike(found: Mapping[str, Mapping[str, float]]) -> None:
         print(f"{name}: {words}", flush=True)
     for figure, expected in next(iter(found.values())).items():
         if any(abs(each[figure] / expected - 1) > MOST_DIFFERENCE for each in found.values()):
-            sys.exit(f"the contenders do not change pictures alike: {figure}")
+            sys.exit(f"the contenders do not change images alike: {figure}")
 
 
 def summary(rounds: Sequence[Turn]) -> dict[str, Any]:
-    """Of each contender and figure: pictures a second, and over those of the best rival."""
+    """Of each contender and figure: images a second, and over those of the best rival."""
     rates = {name: [_rates(turn[name]) for turn in rounds] for name in rounds[0]}
     rivals = [name for name in rates if name not in OURS] or list(rates)
     found: dict[str, Any] = {name: {} for name in rates}
@@ -143,7 +143,7 @@ def _spread(values: Sequence[float]) -> list[float]:
 
 
 def table(found: Mapping[str, Any]) -> str:
-    """Markdown: pictures a second, and the ratio."""
+    """Markdown: images a second, and the ratio."""
     lines = ["| | " + " | ".join(FIGURES) + " |", "| --- " + "| ---: " * len(FIGURES) + "|"]
     for name, figures in found.items():
         cells = []
@@ -170,7 +170,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--rival-python", help="python of the rivals' environment")
     parser.add_argument("--only", help="contenders, with a semicolon between two")
     parser.add_argument("--size", default="512x512", help="height and width, px")
-    parser.add_argument("--pictures", type=int, default=512, help="of an epoch")
+    parser.add_argument("--images", type=int, default=512, help="of an epoch")
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="of every contender")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=3, help="of each in each round, at least 2")
@@ -185,7 +185,7 @@ def main() -> None:
     print(json.dumps(report["machine"]), flush=True)
     with tempfile.TemporaryDirectory() as name:
         folder, size = Path(name), tuple(map(int, given.size.split("x")))
-        write(folder, given.pictures, size)
+        write(folder, given.images, size)
         found = measure(folder, given)
     report["machine"]["versions"] = joined(found.pop("versions"))
     cell = summary(found["rounds"])

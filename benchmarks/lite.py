@@ -4,11 +4,11 @@
 
 Each workdir gives two lines: its float32 ONNX file, with the test metrics that its evaluation has
 written, and the same in eight bits, with those of that file itself. The scales of the latter come
-from validation pictures, its thresholds from the float32 network. A pruned network is a copy of a
+from validation images, its thresholds from the float32 network. A pruned network is a copy of a
 workdir that was evaluated with another `config.model.prune`.
 
 Parameters are those that a decision reads. Latency is the median of whole decisions, from the bytes
-of one picture to its mask, under onnxruntime on one core; the files take turns picture by picture.
+of one image to its mask, under onnxruntime on one core; the files take turns image by image.
 """
 
 import itertools
@@ -32,7 +32,7 @@ from defect_jax.data.prepare.prepare import Split, prepare
 from defect_jax.decision.apply import Decision
 from defect_jax.deploy import int8
 from defect_jax.deploy.export import INPUT, input_shape
-from defect_jax.deploy.inputs import MOST_PICTURES
+from defect_jax.deploy.inputs import MOST_IMAGES
 from defect_jax.deploy.onnx import to_onnx
 from defect_jax.deploy.program import make_program
 from defect_jax.distributed.sharding import one_device_mesh
@@ -43,7 +43,7 @@ from defect_jax.runtime.paths import AnyPath, as_path, read_text
 from defect_jax.workdir.best_weights import Trained, restore_trained
 
 WORKDIRS = flags.DEFINE_list("workdirs", None, "Trained and evaluated.", required=True)
-TIMED = flags.DEFINE_integer("timed", 60, "Test pictures that latency is taken over.")
+TIMED = flags.DEFINE_integer("timed", 60, "Test images that latency is taken over.")
 METRICS = ("image_ap", "image_auroc", "seg_miou", "seg_recall", "pixel_ap")
 
 
@@ -88,13 +88,13 @@ def files_of(workdir: AnyPath, trained: Trained, splits: dict[str, Split]) -> It
     )
     data = model.SerializeToString()
     yield File(title, data, parameters, json.loads(read_text(path)))
-    calibration = list(itertools.islice(spread(splits["val"], trained), MOST_PICTURES))
+    calibration = list(itertools.islice(spread(splits["val"], trained), MOST_IMAGES))
     try:
         small = int8.quantised(data, calibration)
     except UserError as error:
         say(str(error))
         return
-    metrics = of_file(small, splits["test"], pictures(splits["test"], trained))
+    metrics = of_file(small, splits["test"], examples(splits["test"], trained))
     yield File(f"{title}, int8", small, parameters, metrics)
 
 
@@ -112,10 +112,10 @@ def read_parameters(trained: Trained) -> int:
     )
 
 
-def pictures(
+def examples(
     split: Split, trained: Trained
 ) -> Iterator[tuple[UInt[np.ndarray, "1 h w c"], UInt8[np.ndarray, "h w"]]]:
-    """Every picture of a split as an exported file takes it, and the class of its pixels."""
+    """Every image of a split as an exported file takes it, and the class of its pixels."""
     spec = InputSpec.of(trained.config)
     for row in range(len(split.rows)):
         image, mask = decoded(split, row, spec)
@@ -123,13 +123,13 @@ def pictures(
 
 
 def images(split: Split, trained: Trained) -> Iterator[UInt[np.ndarray, "1 h w c"]]:
-    """The pictures alone."""
-    return (image for image, _ in pictures(split, trained))
+    """The images alone."""
+    return (image for image, _ in examples(split, trained))
 
 
 def spread(split: Split, trained: Trained) -> Iterator[UInt[np.ndarray, "1 h w c"]]:
-    """Every so many-th picture, so that `MOST_PICTURES` go through the whole split."""
-    return itertools.islice(images(split, trained), 0, None, -(-len(split.rows) // MOST_PICTURES))
+    """Every so many-th image, so that `MOST_IMAGES` go through the whole split."""
+    return itertools.islice(images(split, trained), 0, None, -(-len(split.rows) // MOST_IMAGES))
 
 
 def latencies(

@@ -1,4 +1,4 @@
-"""Test metrics of an ONNX file itself: what it decides on every picture of a split."""
+"""Test metrics of an ONNX file itself: what it decides on every image of a split."""
 
 from collections.abc import Iterable
 
@@ -12,7 +12,7 @@ from defect_jax.data.pipeline.batches import canvas_px
 from defect_jax.data.prepare.prepared import Row, Split
 from defect_jax.decision.apply import Decision
 from defect_jax.metrics.histogram import PixelHistogram
-from defect_jax.metrics.images import Picture, picture_iou, picture_metrics
+from defect_jax.metrics.images import ImageRow, image_iou, image_metrics
 
 MAP, HIGHEST = "map", "mask_score"  # what is read beside the outputs, and what is its maximum
 
@@ -20,12 +20,12 @@ MAP, HIGHEST = "map", "mask_score"  # what is read beside the outputs, and what 
 def of_file(
     data: bytes,
     split: Split,
-    pictures: Iterable[tuple[UInt[np.ndarray, "1 h w c"], UInt8[np.ndarray, "h w"]]],
+    images: Iterable[tuple[UInt[np.ndarray, "1 h w c"], UInt8[np.ndarray, "h w"]]],
 ) -> dict[str, float | None]:
-    """`picture_metrics` and the `pixel_ap` of a file, as `metrics.json` has them of a network.
+    """`image_metrics` and the `pixel_ap` of a file, as `metrics.json` has them of a network.
 
     Args:
-        pictures: every picture of the split, in the order of its rows, and the class of its pixels.
+        images: every image of the split, in the order of its rows, and the class of its pixels.
     """
     model = onnx.load_from_string(data)
     names = [*Decision._fields, show_map(model)]
@@ -38,13 +38,13 @@ def of_file(
         canvas_px(split),
     )
     rows = []
-    for row, (image, mask) in zip(split.rows, pictures, strict=True):
+    for row, (image, mask) in zip(split.rows, images, strict=True):
         outputs = dict(
             zip((*Decision._fields, MAP), session.run(names, {"image": image}), strict=True)
         )
         rows.append(judged(row, outputs, mask > 0))
         histogram = add(histogram, *on_canvas(canvas, outputs[MAP][0], mask > 0))
-    return picture_metrics(rows) | {"pixel_ap": histogram.compute()["pixel_ap"]}
+    return image_metrics(rows) | {"pixel_ap": histogram.compute()["pixel_ap"]}
 
 
 def show_map(model: onnx.ModelProto) -> str:
@@ -58,11 +58,11 @@ def show_map(model: onnx.ModelProto) -> str:
     return maker.input[0]
 
 
-def judged(row: Row, outputs: dict[str, np.ndarray], truth: Bool[np.ndarray, "h w"]) -> Picture:
-    """A row of predictions.csv, from what the file says of a picture."""
+def judged(row: Row, outputs: dict[str, np.ndarray], truth: Bool[np.ndarray, "h w"]) -> ImageRow:
+    """A row of predictions.csv, from what the file says of an image."""
     decided = outputs["mask"][0] > 0
     counts = [int(np.count_nonzero(each)) for each in (decided & truth, truth, decided)]
-    return Picture(
+    return ImageRow(
         id=row.id,
         group=row.group,
         label=row.label,
@@ -70,7 +70,7 @@ def judged(row: Row, outputs: dict[str, np.ndarray], truth: Bool[np.ndarray, "h 
         mask_score=float(outputs[HIGHEST][0]),
         decision=int(outputs["rejected"][0]),
         mask_decision=int(outputs["mask_rejected"][0]),
-        iou=picture_iou(*counts),
+        iou=image_iou(*counts),
         intersection_px=counts[0],
         true_px=counts[1],
         predicted_px=counts[2],

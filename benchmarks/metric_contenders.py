@@ -1,4 +1,4 @@
-"""The same metrics of the same generated pictures, computed in five ways.
+"""The same metrics of the same generated images, computed in five ways.
 
 The packages are imported by the function that needs them: the rivals' environment lacks ours, and
 on Linux a process starts with the peak of memory of the one that started it.
@@ -17,14 +17,14 @@ class Batch(NamedTuple):
 
     probability: Any  # shape=(BATCH_SIZE, h, w), float32, of a defect
     mask: Any  # the same shape, bool
-    score: Any  # shape=(BATCH_SIZE,), of the picture
+    score: Any  # shape=(BATCH_SIZE,), of the image
 
 
 Run = Callable[[Iterable[Batch]], dict[str, Any]]
 
 
-def make_picture(number: int) -> tuple[Any, Any, float]:
-    """Smooth noise, whose peaks are the defects, each picture's found as well as chance wants."""
+def make_image(number: int) -> tuple[Any, Any, float]:
+    """Smooth noise, whose peaks are the defects, each image's found as well as chance wants."""
     import numpy as np
 
     rng = np.random.default_rng([0, number])
@@ -41,11 +41,11 @@ def make_picture(number: int) -> tuple[Any, Any, float]:
     return (1 / (1 + np.exp(-logits))).astype(np.float32), mask, score
 
 
-def make_batches(pictures: int) -> Iterator[Batch]:
+def make_batches(images: int) -> Iterator[Batch]:
     import numpy as np
 
-    for start in range(0, pictures, BATCH_SIZE):
-        made = map(make_picture, range(start, start + BATCH_SIZE))
+    for start in range(0, images, BATCH_SIZE):
+        made = map(make_image, range(start, start + BATCH_SIZE))
         yield Batch(*map(np.stack, zip(*made, strict=True)))
 
 
@@ -54,26 +54,26 @@ def ours() -> Run:
     import jax
     import numpy as np
 
-    from defect_jax.metrics.counts import PixelCounts, picture_counts
+    from defect_jax.metrics.counts import PixelCounts, image_counts
     from defect_jax.metrics.histogram import PixelHistogram
-    from defect_jax.metrics.images import Picture, picture_metrics
+    from defect_jax.metrics.images import ImageRow, image_metrics
     from defect_jax.metrics.regions import region_weights
 
     def update(state: Any, probability: Any, mask: Any, valid: Any, *regions: Any) -> Any:
         decided = probability >= 0.5
         histogram = state[0].update(probability, mask, valid, *regions)
         state = histogram, state[1].update(decided, mask, valid)
-        picture = picture_counts(decided, mask, valid)
-        return state, picture | {"mask_score": probability.max(axis=(1, 2))}
+        image = image_counts(decided, mask, valid)
+        return state, image | {"mask_score": probability.max(axis=(1, 2))}
 
-    def row(score: Any, mask_score: Any, intersection: Any, true: Any, predicted: Any) -> Picture:
+    def row(score: Any, mask_score: Any, intersection: Any, true: Any, predicted: Any) -> ImageRow:
         decided = score >= 0.5, predicted > 0
-        return Picture(
+        return ImageRow(
             "", "", int(true > 0), score, mask_score, *decided, None, intersection, true, predicted
         )
 
     def run(batches: Iterable[Batch]) -> dict[str, Any]:
-        began, pictures = time.perf_counter(), []
+        began, images = time.perf_counter(), []
         state = PixelHistogram.empty(), PixelCounts.empty()
         types = ("float32", "bool", "bool", "float32")
         planes = [jax.ShapeDtypeStruct((BATCH_SIZE, *SIZE_PX), dtype) for dtype in types]
@@ -86,8 +86,8 @@ def ours() -> Run:
             state, out = compiled(state, *batch[:2], valid, np.stack(weights), regions)
             out = {name: np.asarray(values).tolist() for name, values in out.items()}
             px = (out[f"{name}_px"] for name in ("intersection", "true", "predicted"))
-            pictures += map(row, batch.score.tolist(), out["mask_score"], *px)
-        values = state[0].compute() | state[1].compute() | picture_metrics(pictures)
+            images += map(row, batch.score.tolist(), out["mask_score"], *px)
+        values = state[0].compute() | state[1].compute() | image_metrics(images)
         return values | {"compile_s": compile_s, "brackets": state[0].brackets()}
 
     return run
@@ -148,7 +148,7 @@ def image_values(label: Any, score: Any) -> dict[str, Any]:
 
 
 def torchmetrics(thresholds: int | None) -> Run:
-    """Pixels by torchmetrics, pictures by scikit-learn; arguments unchecked, in its favour."""
+    """Pixels by torchmetrics, images by scikit-learn; arguments unchecked, in its favour."""
     import numpy as np
     import torch
     from torchmetrics import MetricCollection

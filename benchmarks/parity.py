@@ -6,11 +6,11 @@
     launch/module.sh benchmarks.parity --workdir=runs/folder --exported=exported --input=my_parts \
         --jax_python=only_jax/bin/python --onnx_python=only_onnx/bin/python
 
-Takes pictures of `--input` and as many made-up ones of odd sizes, black, white and one pixel wide,
+Takes images of `--input` and as many made-up ones of odd sizes, black, white and one pixel wide,
 and compares every decision, probability and pixel of the masks. Without a workdir it exports and
-compares networks of random weights, for grey, RGB and 16-bit pictures, scaled and through tiles:
+compares networks of random weights, for grey, RGB and 16-bit images, scaled and through tiles:
 
-    launch/module.sh benchmarks.parity --pictures=40 \
+    launch/module.sh benchmarks.parity --images=40 \
         --jax_python=only_jax/bin/python --onnx_python=only_onnx/bin/python
 """
 
@@ -37,8 +37,8 @@ from defect_jax.runtime.console import say
 
 WORKDIR = flags.DEFINE_string("workdir", None, "Of the trained network; else random ones.")
 EXPORTED = flags.DEFINE_string("exported", None, "Folder of --mode=export, with --workdir.")
-INPUT = flags.DEFINE_string("input", None, "Pictures; else all are made up.")
-PICTURES = flags.DEFINE_integer("pictures", 200, "In all, at most half of them from --input.")
+INPUT = flags.DEFINE_string("input", None, "Images; else all are made up.")
+IMAGES = flags.DEFINE_integer("images", 200, "In all, at most half of them from --input.")
 JAX_PYTHON = flags.DEFINE_string("jax_python", sys.executable, "With jax, for StableHLO.")
 ONNX_PYTHON = flags.DEFINE_string("onnx_python", sys.executable, "With onnxruntime.")
 ODD_SIDES_PX = (1, 2, 7, 33, 64, 127, 200, 333)
@@ -70,10 +70,10 @@ def main(_: Sequence[str]) -> None:
     print("| --- | --- | --- | --- | --- |")
     if WORKDIR.value:
         predictor = load(WORKDIR.value)
-        compare("trained", predictor, pathlib.Path(EXPORTED.value), pictures(predictor.config))
+        compare("trained", predictor, pathlib.Path(EXPORTED.value), examples(predictor.config))
         return
     for name, trained in random_networks():
-        images = pictures(trained.config)
+        images = examples(trained.config)
         trained = with_thresholds(trained, images)
         with tempfile.TemporaryDirectory() as folder:
             for file, data in models(trained)[0].items():
@@ -103,19 +103,19 @@ def compare(
             print(f"| {network} {compared(name, folder, decisions)}", flush=True)
     rejected = sum(decision.rejected for decision in decisions)
     marked = sum(decision.mask_rejected for decision in decisions)
-    say(f"{len(images)} pictures: {rejected} rejected by the score, {marked} by the mask")
+    say(f"{len(images)} images: {rejected} rejected by the score, {marked} by the mask")
 
 
-def pictures(config: ConfigDict) -> list[UInt[np.ndarray, "h w c"]]:
+def examples(config: ConfigDict) -> list[UInt[np.ndarray, "h w c"]]:
     """Those of --input that a network takes, and made-up ones."""
     images = list(real(config)) if INPUT.value else []
-    return [*images, *made_up(config, PICTURES.value - len(images))]
+    return [*images, *made_up(config, IMAGES.value - len(images))]
 
 
 def real(config: ConfigDict) -> Iterator[UInt[np.ndarray, "h w c"]]:
-    """Pictures of --input, evenly over it, without those of too many channels or bits."""
+    """Images of --input, evenly over it, without those of too many channels or bits."""
     raw, inputs = open_input(INPUT.value)
-    wanted = min(PICTURES.value // 2, len(inputs))
+    wanted = min(IMAGES.value // 2, len(inputs))
     for place in np.linspace(0, len(inputs) - 1, wanted).astype(int):
         image = decode_image(raw.read(inputs[place].name))
         fits = image.shape[2] <= config.data_info.channels
@@ -126,11 +126,11 @@ def real(config: ConfigDict) -> Iterator[UInt[np.ndarray, "h w c"]]:
 def made_up(config: ConfigDict, count: int) -> Iterator[UInt[np.ndarray, "h w c"]]:
     """Noise with a patch at odd sizes, black, white, and one pixel wide."""
     rng = np.random.default_rng(0)
-    picture = config.data_info
-    dtype = np.uint8 if picture.bit_depth == 8 else np.uint16
+    info = config.data_info
+    dtype = np.uint8 if info.bit_depth == 8 else np.uint16
     for number in range(count):
         height, width = rng.choice(ODD_SIDES_PX, 2)
-        image = rng.normal(picture.mean, picture.std, (height, width, picture.channels))
+        image = rng.normal(info.mean, info.std, (height, width, info.channels))
         image[height // 3 : height // 2, width // 3 : width // 2] += rng.uniform(-0.5, 0.5)
         if number % 10 < 2:
             image[:] = number % 10
@@ -139,9 +139,9 @@ def made_up(config: ConfigDict, count: int) -> Iterator[UInt[np.ndarray, "h w c"
 
 def widened(image: UInt[np.ndarray, "h w c"], config: ConfigDict) -> UInt[np.ndarray, "h w c"]:
     """Channels and depth that an exported file takes; `Predictor.predict` widens by itself."""
-    picture = config.data_info
-    image = np.repeat(image, picture.channels // image.shape[2], axis=2)
-    return image.astype(np.uint16) * 257 if image.itemsize * 8 < picture.bit_depth else image
+    info = config.data_info
+    image = np.repeat(image, info.channels // image.shape[2], axis=2)
+    return image.astype(np.uint16) * 257 if image.itemsize * 8 < info.bit_depth else image
 
 
 def compared(name: str, folder: pathlib.Path, decisions: Sequence[Decision]) -> str:

@@ -1,4 +1,4 @@
-"""What the parts of LPC-Net cost: a training step and a picture at use, over the network without.
+"""What the parts of LPC-Net cost: a training step and an image at use, over the network without.
 
     launch/module.sh benchmarks.parts
 
@@ -98,9 +98,9 @@ def compiled(config: ConfigDict) -> Any:
 
 
 def print_table(seconds: dict[str, list[list[float]]], batch_size: int) -> None:
-    """Median seconds of a step and milliseconds of a picture, with ratios to the first row."""
+    """Median seconds of a step and milliseconds of an image, with ratios to the first row."""
     print(f"{jax.devices()[0].device_kind}, {jax.device_count()} device(s), jax {jax.__version__}")
-    print("| | training step, s | ratio | a picture at use, ms | ratio |")
+    print("| | training step, s | ratio | an image at use, ms | ratio |")
     print("| --- | ---: | ---: | ---: | ---: |")
     first = seconds["no part"]
     for name, kinds in seconds.items():

@@ -1,4 +1,4 @@
-"""Pictures a second and latency of a network in use, beside the same network in PyTorch.
+"""Images a second and latency of a network in use, beside the same network in PyTorch.
 
     python3 -m venv rivals
     rivals/bin/pip install torch==2.14.1 onnx==1.23.2 onnxscript==0.7.2 numpy
@@ -6,8 +6,8 @@
 
 From bytes to decisions, on the CPU: ours in Python, as StableHLO and as ONNX; PyTorch's eager and
 compiled (channels last, parameters frozen), and as the ONNX file that it writes, under the same
-onnxruntime as ours. Pictures are 640x256 px, which is the size that the network sees, so that
-nothing has to be resampled: the rivals cannot; ours look at the size of each picture and do the
+onnxruntime as ours. Images are 640x256 px, which is the size that the network sees, so that
+nothing has to be resampled: the rivals cannot; ours look at the size of each image and do the
 size rule all the same. All must decide alike before anything is timed.
 
 Without `--workdir` the networks are a U-Net++ of full width and one of a quarter, with scSE, four
@@ -51,7 +51,7 @@ class Bench:
     def __init__(self, folder: Path, given: argparse.Namespace):
         self.folder, self.given = folder, given
         self.versions: dict[str, dict[str, str]] = {}
-        self.picture_s: dict[str, float] = {}  # at the batch that was measured last
+        self.image_s: dict[str, float] = {}  # at the batch that was measured last
         self.names = [name for name in CONTENDERS if given.rival_python or self.is_ours(name)]
 
     def is_ours(self, name: str) -> bool:
@@ -70,10 +70,10 @@ class Bench:
 
     def measure(self, batch: int) -> Turns:
         """Seconds of every call of this batch."""
-        slowest = batch * max(self.picture_s.values(), default=0.0)
+        slowest = batch * max(self.image_s.values(), default=0.0)
         turns = self.one_by_one(batch) if slowest > self.given.seconds else self.in_turn(batch)
         self.check_alike()
-        self.picture_s = {name: np.median(sum(each, [])) / batch for name, each in turns.items()}
+        self.image_s = {name: np.median(sum(each, [])) / batch for name, each in turns.items()}
         return turns
 
     def one_by_one(self, batch: int) -> Turns:
@@ -142,7 +142,7 @@ def benches(given: argparse.Namespace, folder: Path) -> Iterator[tuple[str, Benc
         found = make()
         networks.write(found, inside)
         largest = max(map(int, given.batches.split(",")))
-        np.save(inside / "images.npy", networks.pictures(found.config, largest))
+        np.save(inside / "images.npy", networks.images(found.config, largest))
         if given.rival_python:
             command = [given.rival_python, "-m", "benchmarks.rivals.torch_folder", str(inside)]
             subprocess.run(command, check=True, capture_output=True)
@@ -157,7 +157,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--rival-python", help="python of the rivals' environment")
     parser.add_argument("--workdir", help="of a trained network; random ones without it")
     parser.add_argument("--widths", default=WIDTHS, help="of random networks, one after the other")
-    parser.add_argument("--batches", default="1,32", help="pictures a call, one after the other")
+    parser.add_argument("--batches", default="1,32", help="images a call, one after the other")
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="of every contender")
     parser.add_argument("--seconds", type=float, default=8.0, help="for each figure, about")
     return parser.parse_args()

@@ -15,8 +15,8 @@ import numpy as np
 from benchmarks.turns import serve, use_processors
 
 OUTPUTS = ("probability", "rejected", "mask", "score", "mask_score", "mask_rejected")
-Call = Callable[[], Sequence[Any]]  # decides on the pictures; arrays in the order of OUTPUTS
-Ready = Callable[[np.ndarray], Call]  # compiles for pictures [b h w c]
+Call = Callable[[], Sequence[Any]]  # decides on the images; arrays in the order of OUTPUTS
+Ready = Callable[[np.ndarray], Call]  # compiles for images [b h w c]
 
 
 def predictor(folder: Path, threads: int) -> Ready:
@@ -140,7 +140,7 @@ class Contender:
         self.outputs: Sequence[Any] = ()
 
     def ready(self, batch: int) -> float:
-        """Compiles for the first `batch` pictures; returns seconds."""
+        """Compiles for the first `batch` images; returns seconds."""
         images, began = np.load(self.folder / "images.npy")[:batch], time.perf_counter()
         self.call = self.make_ready(images)
         return time.perf_counter() - began

@@ -21,7 +21,7 @@ from absl import app, flags
 from benchmarks.runs import ROOT
 
 WORKDIR = flags.DEFINE_string("workdir", None, "Of a trained network.", required=True)
-INPUT = flags.DEFINE_string("input", None, "Pictures to decide on.", required=True)
+INPUT = flags.DEFINE_string("input", None, "Images to decide on.", required=True)
 KILLS = flags.DEFINE_integer("kills", 10, "Runs that are killed once each.", lower_bound=1)
 SEED = flags.DEFINE_integer("seed", 0, "Of the moments.")
 
@@ -59,7 +59,7 @@ def start(output: pathlib.Path) -> subprocess.Popen:
 
 
 def killed(output: pathlib.Path, after_s: float) -> int:
-    """Kills a run; returns how many pictures it had finished, whose files must all be there."""
+    """Kills a run; returns how many images it had finished, whose files must all be there."""
     process = start(output)
     time.sleep(after_s)
     process.kill()

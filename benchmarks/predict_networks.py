@@ -49,7 +49,7 @@ def random(widths: Sequence[int]) -> Trained:
     """A U-Net++ that has learnt nothing: that changes no time. Half of the pixels are marked."""
     config = ConfigDict(base().to_dict())
     config.model.widths, config.data.size = tuple(widths), SIZE_PX
-    config.data.min_scale = config.data.max_scale = 1.0  # no picture is ever scaled
+    config.data.min_scale = config.data.max_scale = 1.0  # no image is ever scaled
     config.data_info = {"channels": 1, "bit_depth": 8, "classes": ["defect"]}
     config.data_info.update({"mean": 0.4, "std": 0.2, "fingerprint": "random"})
     network = SegmentationNetwork(**config.model)
@@ -108,8 +108,8 @@ def read(folder: Path) -> Trained:
     return Trained(SegmentationNetwork(**config.model), config, average, rule)
 
 
-def pictures(config: ConfigDict, count: int) -> UInt8[np.ndarray, "b h w c"]:
-    """Noise of the size that the network sees, and of the training pictures' intensity."""
+def images(config: ConfigDict, count: int) -> UInt8[np.ndarray, "b h w c"]:
+    """Noise of the size that the network sees, and of the training images' intensity."""
     shape = (count, *config.data.size, config.data_info.channels)
     rng = np.random.default_rng(1)
     noise = rng.normal(config.data_info.mean, config.data_info.std, shape)

@@ -1,6 +1,6 @@
 """Tiny networks of random weights, so that files can be compared without training anything first.
 
-For grey and RGB pictures of 8 and 16 bits, each scaled into one frame and looked at through tiles.
+For grey and RGB images of 8 and 16 bits, each scaled into one frame and looked at through tiles.
 """
 
 from collections.abc import Iterator, Sequence
@@ -18,19 +18,19 @@ from defect_jax.models.initialise import initial_variables
 from defect_jax.models.network import SegmentationNetwork
 from defect_jax.workdir.best_weights import Trained
 
-PICTURES = {"grey, 8 bits": (1, 8), "RGB, 8 bits": (3, 8), "RGB, 16 bits": (3, 16)}
+IMAGES = {"grey, 8 bits": (1, 8), "RGB, 8 bits": (3, 8), "RGB, 16 bits": (3, 16)}
 OVERLAPS_PX = {"scaled": 0, "tiles": 16}
 
 
 def random_networks() -> Iterator[tuple[str, Trained]]:
     """Yields each with its name; thresholds are for `with_thresholds`."""
-    for picture, (channels, bit_depth) in PICTURES.items():
+    for image, (channels, bit_depth) in IMAGES.items():
         for look, overlap_px in OVERLAPS_PX.items():
             config = _config(channels, bit_depth, overlap_px)
             network = SegmentationNetwork(**config.model)
             shape = (1, *config.data.size, channels)
             average = jax.tree.map(_spread, initial_variables(network, shape, seed=0))
-            yield f"{picture}, {look}", Trained(network, config, average, _rule(0.5, 0.5))
+            yield f"{image}, {look}", Trained(network, config, average, _rule(0.5, 0.5))
 
 
 def _config(channels: int, bit_depth: int, overlap_px: int) -> ConfigDict:
@@ -54,7 +54,7 @@ def _spread(array: jax.Array) -> jax.Array:
 
 
 def with_thresholds(trained: Trained, images: Sequence[UInt[np.ndarray, "h w c"]]) -> Trained:
-    """The network with thresholds that half of the pictures reach."""
+    """The network with thresholds that half of the images reach."""
     decisions = Predictor(*trained, one_device_mesh()).predict(list(images))
     scores = ([getattr(each, name) for each in decisions] for name in ("score", "mask_score"))
     return trained._replace(rule=_rule(*(float(np.median(each)) for each in scores)))

@@ -4,10 +4,10 @@
     launch/local.sh --config=configs/bsdata.py:cpu_scaled --config.data.root=BSData.zip
     launch/module.sh benchmarks.regions --workdirs=runs/bsdata-cpu,runs/bsdata-cpu_scaled
 
-A defect is a connected region of the true mask, at the picture's own size, and is found if the
+A defect is a connected region of the true mask, at the image's own size, and is found if the
 mask has a pixel in it. A false one is a region of the mask that touches no defect. The pixel
-threshold of each network is the lowest on the validation split with at most `--false_per_picture`
-false regions a picture; then it is applied to the test split.
+threshold of each network is the lowest on the validation split with at most `--false_per_image`
+false regions an image; then it is applied to the test split.
 """
 
 import contextlib
@@ -40,13 +40,13 @@ from defect_jax.runtime.console import track
 from defect_jax.workdir.best_weights import restore_trained
 
 WORKDIRS = flags.DEFINE_list("workdirs", ["runs/bsdata-cpu", "runs/bsdata-cpu_scaled"], "Trained.")
-FALSE = flags.DEFINE_list("false_per_picture", ["0.5", "1", "2"], "Allowed on validation.")
+FALSE = flags.DEFINE_list("false_per_image", ["0.5", "1", "2"], "Allowed on validation.")
 EDGES_PX = (100, 500, 2000, 10000)
 THRESHOLDS = special.expit(np.linspace(-4.0, 15.0, 77)).astype(np.float32)
 
 
 class Regions(NamedTuple):
-    """The defects of one picture, and what each threshold makes of it."""
+    """The defects of one image, and what each threshold makes of it."""
 
     group: str
     size_px: np.ndarray  # [defects]
@@ -57,12 +57,12 @@ class Regions(NamedTuple):
 def main(_: Sequence[str]) -> None:
     """Prints a line for each workdir and number of false regions."""
     names = [f"{low} to {high} px" for low, high in bins()]
-    print("| workdir | threshold | false a picture, val | test | all | " + " | ".join(names) + " |")
+    print("| workdir | threshold | false an image, val | test | all | " + " | ".join(names) + " |")
     print("| --- " * (len(names) + 5) + "|")
     for workdir in map(pathlib.Path, WORKDIRS.value):
         val, test = of_workdir(workdir)
         for allowed in map(float, FALSE.value):
-            false = np.mean([picture.false for picture in val], axis=0)
+            false = np.mean([image.false for image in val], axis=0)
             if not (false <= allowed).any():
                 print(
                     f"| {workdir.name} | none has at most {allowed:g}, at least {false.min():.2f} |"
@@ -74,11 +74,11 @@ def main(_: Sequence[str]) -> None:
 
 def line(name: str, place: int, false: float, test: Sequence[Regions]) -> str:
     """One row: recall of all defects and of each size, with 95 % intervals over groups."""
-    sizes = np.concatenate([picture.size_px for picture in test])
-    found = np.concatenate([picture.found[:, place] for picture in test])
+    sizes = np.concatenate([image.size_px for image in test])
+    found = np.concatenate([image.found[:, place] for image in test])
     groups = np.repeat([p.group for p in test], [len(p.size_px) for p in test])
     cells = [np.ones(len(sizes), bool), *((sizes >= a) & (sizes < b) for a, b in bins())]
-    on_test = np.mean([picture.false[place] for picture in test])
+    on_test = np.mean([image.false[place] for image in test])
     shown = [recall(found[cell], groups[cell]) for cell in cells]
     first = f"| {name} | {THRESHOLDS[place]:.3f} | {false:.2f} | {on_test:.2f} | "
     return first + " | ".join(shown) + " |"
@@ -98,7 +98,7 @@ def recall(found: Bool[np.ndarray, " n"], groups: np.ndarray) -> str:
 
 
 def of_workdir(workdir: pathlib.Path) -> tuple[list[Regions], list[Regions]]:
-    """All pictures of the validation and of the test split."""
+    """All images of the validation and of the test split."""
     mesh = one_device_mesh()
     network, config, ema, _ = restore_trained(workdir, mesh)
     splits = prepare(config.data, needed={"val", "test"}).splits
@@ -117,15 +117,15 @@ def of_workdir(workdir: pathlib.Path) -> tuple[list[Regions], list[Regions]]:
 def frame_maps(
     network: SegmentationNetwork, ema, split: Split, config: ConfigDict, mesh: Mesh
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """True mask and probability of pictures that are scaled into one frame."""
-    for picture in native_maps(network, ema, split, config, mesh):
-        yield picture.truth > 0, defect_probability(picture.maps, 0)
+    """True mask and probability of images that are scaled into one frame."""
+    for image in native_maps(network, ema, split, config, mesh):
+        yield image.truth > 0, defect_probability(image.maps, 0)
 
 
 def tile_maps(
     network: SegmentationNetwork, ema, split: Split, config: ConfigDict, mesh: Mesh
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """The same of pictures that are looked at through tiles."""
+    """The same of images that are looked at through tiles."""
     step = jax.jit(
         frames_program(network, config),
         out_shardings=replicated(mesh),
@@ -146,7 +146,7 @@ def tile_maps(
 def regions(
     group: str, mask: Bool[np.ndarray, "h w"], probability: Float32[np.ndarray, "h w"]
 ) -> Regions:
-    """Looks at one picture with every threshold."""
+    """Looks at one image with every threshold."""
     count, labelled = cv2.connectedComponents(mask.astype(np.uint8), connectivity=8)
     highest = np.zeros(count, np.float32)
     np.maximum.at(highest, labelled[mask], probability[mask])

@@ -5,9 +5,9 @@
 Takes an hour or more on two cores. Each suite is a command of its own, see its file:
 
     step         a training step beside PyTorch's and segmentation_models.pytorch's   step.py
-    decision     from pictures to decisions, beside PyTorch's and its ONNX file       predict.py
-    input        pictures decoded, changed, batched, beside PyTorch's DataLoader  input_pipeline.py
-    training     training with its pictures, beside PyTorch's with its DataLoader     training.py
+    decision     from images to decisions, beside PyTorch's and its ONNX file       predict.py
+    input        images decoded, changed, batched, beside PyTorch's DataLoader  input_pipeline.py
+    training     training with its images, beside PyTorch's with its DataLoader     training.py
     waiting      training with its data, without data, and data without training      waiting.py
     first_step   from the command to the first step, cold and warm                    first_step.py
     gpu          a training step in bfloat16 on a GPU, beside compiled PyTorch        gpu.py
@@ -32,7 +32,7 @@ from benchmarks.turns import ROOT
 
 SUITES = {
     "step": ("benchmarks.step",),
-    # 32 pictures at full width take more than the 24 GB of a small machine.
+    # 32 images at full width take more than the 24 GB of a small machine.
     "decision": ("benchmarks.predict", "--batches=1"),
     "input": ("benchmarks.input_pipeline",),
     "training": ("benchmarks.training",),

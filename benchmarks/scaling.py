@@ -13,7 +13,7 @@ Operations and bytes in a loop count once only; `loops` says how many there are.
 
 A program takes minutes to compile, so what it said is kept in `--keep` and read from there the next
 time. `--effort=0` compiles as for a run, which takes five times as long as the default. `--fit`
-looks for the largest batch and the largest picture of one chip. The last line is all of it as JSON.
+looks for the largest batch and the largest image of one chip. The last line is all of it as JSON.
 """
 
 import argparse
@@ -52,7 +52,7 @@ def programs_of(given: argparse.Namespace) -> Iterator[Program]:
 
 
 def fitting(chip: str, given: argparse.Namespace) -> Iterator[list[str]]:
-    """Rows: the largest batch at `given.size` that fits one chip, the largest square picture."""
+    """Rows: the largest batch at `given.size` that fits one chip, the largest square image."""
     yield largest(chip, [(given.size, batch) for batch in given.fit_batches], given)
     yield largest(chip, [((side, side), 1) for side in given.fit_sides], given)
 
@@ -85,7 +85,7 @@ def arguments() -> argparse.Namespace:
     add = parser.add_argument
     add("--topologies", type=lambda text: text.split(","), default="v5e:2x4,v5e:8x8,v5e:16x16*2")
     add("--fsdp", type=numbers, default="1,8", help="sizes of that axis, with commas")
-    add("--batch", type=int, default=8, help="pictures of each chip")
+    add("--batch", type=int, default=8, help="images of each chip")
     add("--size", type=lambda text: numbers(text, "x"), default="640x256", help="px")
     add("--widths", type=numbers, default="32,64,128,256,512", help="channels of each row")
     add("--share-of-peak", type=float, default=0.2, help="assumed: of the peak, while computing")
@@ -95,7 +95,7 @@ def arguments() -> argparse.Namespace:
     add("--options", type=named, default="", help="for the compiler: NAME=VALUE, with commas")
     add("--fit", default="", help="chips of which to look for the most that fits: v5e,v6e")
     add("--fit-batches", type=numbers, default="8,16,32")
-    add("--fit-sides", type=numbers, default="1024,1280,1536,1792", help="of square pictures, px")
+    add("--fit-sides", type=numbers, default="1024,1280,1536,1792", help="of square images, px")
     add("--keep", default="runs/scaling", help="folder of what was compiled")
     return parser.parse_args()
 

@@ -74,7 +74,7 @@ def predicted(program: Mapping[str, Any], assumed: Assumed) -> dict[str, float]:
         "step_s": slowest_s,
         "efficiency_least": alone_s / slowest_s,
         "efficiency_most": alone_s / fastest_s,
-        "pictures_per_s": program["chips"] * program["batch_per_chip"] / slowest_s,
+        "images_per_s": program["chips"] * program["batch_per_chip"] / slowest_s,
     }
 
 
@@ -119,11 +119,11 @@ def collectives_table(programs: Sequence[Mapping[str, Any]]) -> str:
 def predictions_table(programs: Sequence[Mapping[str, Any]]) -> str:
     """What the model says.
 
-    The last column counts what a larger program computes more, too: pictures a second and chip,
+    The last column counts what a larger program computes more, too: images a second and chip,
     over those of the first program for the same kind of chip.
     """
     header = "program | chips | computing, ms | its memory, ms | bytes, ms | hops, ms"
-    header += " | efficiency, %, without and with overlap | pictures a second, without"
+    header += " | efficiency, %, without and with overlap | images a second, without"
     header += " | of the first's, a chip, %"
     rows, firsts = [], {}
     for each in programs:
@@ -131,9 +131,9 @@ def predictions_table(programs: Sequence[Mapping[str, Any]]) -> str:
         names = ("computing_s", "memory_s", "bytes_s", "hops_s")
         spent = [f"{1e3 * found[name]:.3f}" for name in names]
         shares = [f"{100 * found[f'efficiency_{name}']:.1f}" for name in ("least", "most")]
-        a_chip = found["pictures_per_s"] / each["chips"]
+        a_chip = found["images_per_s"] / each["chips"]
         first = firsts.setdefault(each["chip"], a_chip)
-        last = [" to ".join(shares), f"{found['pictures_per_s']:.0f}"]
+        last = [" to ".join(shares), f"{found['images_per_s']:.0f}"]
         last.append(f"{100 * a_chip / first:.0f}")
         rows.append([each["name"], str(each["chips"]), *spent, *last])
     return markdown(header, rows)

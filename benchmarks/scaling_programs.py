@@ -54,7 +54,7 @@ def compiled(topology: str, fsdp: int, batch: int, given: argparse.Namespace) ->
     Args:
         topology: such as `v5e:2x4`, or `v5e:16x16*2`: two slices.
         fsdp: chips over which parameters are sharded.
-        batch: pictures a chip.
+        batch: images a chip.
     """
     mesh, slices = make_mesh(topology, fsdp)
     step, state, arrays = lowered(config_of(given.size, given.widths), mesh, batch * mesh.size)
@@ -108,7 +108,7 @@ def bytes_of(tree: Any) -> int:
 
 
 def config_of(size_px: tuple[int, int], widths: tuple[int, ...]) -> ConfigDict:
-    """The defaults of every config, for grey pictures of this height and width."""
+    """The defaults of every config, for grey images of this height and width."""
     config = ConfigDict(base().to_dict())
     config.data.size, config.model.widths = size_px, widths
     config.data_info = {"channels": 1, "bit_depth": 8, "classes": ["defect"]}
@@ -127,19 +127,19 @@ def make_mesh(topology: str, fsdp: int) -> tuple[Mesh, int]:
     return mesh_of(devices, len(devices) // fsdp, fsdp), slices
 
 
-def abstract_batch(mesh: Mesh, pictures: int, size_px: tuple[int, int]) -> dict[str, Any]:
+def abstract_batch(mesh: Mesh, images: int, size_px: tuple[int, int]) -> dict[str, Any]:
     """Shapes and places of what the loader gives."""
     placed = {"sharding": batch_sharding(mesh)}
-    frame = (pictures, *size_px)
+    frame = (images, *size_px)
     return {
         "image": jax.ShapeDtypeStruct((*frame, 1), np.uint8, **placed),
         "mask": jax.ShapeDtypeStruct(frame, np.uint8, **placed),
         "valid": jax.ShapeDtypeStruct(frame, bool, **placed),
-        "label": jax.ShapeDtypeStruct((pictures,), np.float32, **placed),
+        "label": jax.ShapeDtypeStruct((images,), np.float32, **placed),
     }
 
 
-def lowered(config: ConfigDict, mesh: Mesh, pictures: int) -> tuple[jax.stages.Lowered, Any, Any]:
+def lowered(config: ConfigDict, mesh: Mesh, images: int) -> tuple[jax.stages.Lowered, Any, Any]:
     """The step that does not measure, jitted as `train.make_steps` does; abstract state and batch.
 
     Not by `make_steps` itself, whose compiler options are those of the processor at hand.
@@ -156,7 +156,7 @@ def lowered(config: ConfigDict, mesh: Mesh, pictures: int) -> tuple[jax.stages.L
         shapes,
         places,
     )
-    batch = abstract_batch(mesh, pictures, config.data.size)
+    batch = abstract_batch(mesh, images, config.data.size)
     step = make_train_step(network, tx, config, measure=False)
     step = jax.jit(step, donate_argnums=0, out_shardings=(places, replicated(mesh)))
     return step.lower(state, batch), state, batch

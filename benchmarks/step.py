@@ -136,7 +136,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--only", help="contenders, with a semicolon between two")
     parser.add_argument("--widths", default="32,64,128,256,512", help="channels of each row")
     parser.add_argument("--size", default="256x256", help="height and width, px")
-    parser.add_argument("--batch", type=int, default=4, help="pictures a step")
+    parser.add_argument("--batch", type=int, default=4, help="images a step")
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="of every contender")
     parser.add_argument("--alike", type=int, default=3, help="steps whose losses are compared")
     parser.add_argument("--rounds", type=int, default=4)

@@ -1,11 +1,11 @@
-"""Training with its pictures, beside PyTorch's with its DataLoader.
+"""Training with its images, beside PyTorch's with its DataLoader.
 
     launch/module.sh benchmarks.training --rival-python=rivals/bin/python
 
 with the rivals' environment of `benchmarks.predict` and opencv-python-headless. The network and the
-step are those of `benchmarks.step`, whose losses are compared there; pictures and their changes are
+step are those of `benchmarks.step`, whose losses are compared there; images and their changes are
 those of `benchmarks.input_pipeline`. Each contender's own step on one batch that is there already
-is timed beside it, and how long a step waits for its pictures.
+is timed beside it, and how long a step waits for its images.
 
 Contenders run in turn, round by round, each in a process of its own that is idle meanwhile, but for
 what its loaders have begun; ratios are of the same round. The last line is all of it as JSON.
@@ -31,8 +31,8 @@ ONE_BATCH = ", one batch"
 
 
 def write(folder: Path, given: argparse.Namespace) -> None:
-    """What all contenders read: pictures, the network and its weights."""
-    input_pipeline.write(folder, given.pictures, tuple(map(int, given.size.split("x"))))
+    """What all contenders read: images, the network and its weights."""
+    input_pipeline.write(folder, given.images, tuple(map(int, given.size.split("x"))))
     step.write(step.config_of(given), folder)
 
 
@@ -51,7 +51,7 @@ def started(folder: Path, given: argparse.Namespace) -> dict[str, Program]:
 
 
 def measure(programs: dict[str, Program], given: argparse.Namespace) -> dict[str, Any]:
-    """Turns of all contenders, with their pictures and on one batch; the first round is dropped."""
+    """Turns of all contenders, with their images and on one batch; the first round is dropped."""
     turns: dict[str, list[list[float]]] = {}
     waited: dict[str, list[float]] = {}
     for number in range(given.rounds + 1):
@@ -73,7 +73,7 @@ def measure(programs: dict[str, Program], given: argparse.Namespace) -> dict[str
 def waiting_table(found: dict[str, Any]) -> str:
     """Markdown."""
     lines = [
-        "| | waiting for pictures, % of a step | memory at most, MB |",
+        "| | waiting for images, % of a step | memory at most, MB |",
         "| --- | ---: | ---: |",
     ]
     for name, shares in found["waited_percent"].items():
@@ -89,7 +89,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--only", help="contenders, with a semicolon between two")
     parser.add_argument("--widths", default="8,16,32,64,128", help="channels of each row")
     parser.add_argument("--size", default="128x128", help="height and width, px")
-    parser.add_argument("--pictures", type=int, default=512, help="of an epoch")
+    parser.add_argument("--images", type=int, default=512, help="of an epoch")
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="of every contender")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--calls", type=int, default=6, help="steps of each in each round")

@@ -1,4 +1,4 @@
-"""Whole training in ours and in PyTorch, pictures included: programs for `benchmarks.turns`.
+"""Whole training in ours and in PyTorch, images included: programs for `benchmarks.turns`.
 
 Each joins a step of `step_contenders` and the batches of `input_contenders`.
 """
@@ -41,7 +41,7 @@ class Contender:
         self.batches: Batches = iter(())
 
     def ready(self) -> float:
-        """Compiles, opens the files, and takes the first step on pictures; returns seconds."""
+        """Compiles, opens the files, and takes the first step on images; returns seconds."""
         began = time.perf_counter()
         self.step, self.batch = self.make_step()
         epoch = self.make_epoch()
@@ -50,7 +50,7 @@ class Contender:
         return time.perf_counter() - began
 
     def whole(self, steps: int) -> dict[str, list[float]]:
-        """Seconds of each step with its pictures, and how many of them it waited for those."""
+        """Seconds of each step with its images, and how many of them it waited for those."""
         found: dict[str, list[float]] = {"seconds": [], "waited": []}
         for _ in range(steps):
             began = time.perf_counter()

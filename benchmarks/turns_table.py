@@ -28,7 +28,7 @@ def summary(
         median = statistics.median(seconds)
         ratios = [own / other for own, other in zip(rounds[name], rounds[fastest], strict=True)]
         cell[name] = {
-            "pictures_per_second": batch / median,
+            "images_per_second": batch / median,
             "p50_ms": 1000 * median,
             "p99_ms": 1000 * float(np.percentile(seconds, 99)) if len(seconds) >= ENOUGH else None,
             "highest_ms": 1000 * max(seconds),
@@ -46,14 +46,14 @@ def table(cell: Cell) -> str:
     """Markdown."""
     over = next(iter(cell.values()))["over"]
     lines = [
-        f"| | pictures/s | p50, ms | p99, ms | calls | time over that of {over} |",
+        f"| | images/s | p50, ms | p99, ms | calls | time over that of {over} |",
         "| --- | ---: | ---: | ---: | ---: | ---: |",
     ]
     for name, row in cell.items():
         p99 = row["p99_ms"]
         words = f"highest: {row['highest_ms']:.1f}" if p99 is None else f"{p99:.1f}"
         lines.append(
-            f"| {name} | {row['pictures_per_second']:.2f} | {row['p50_ms']:.1f} | {words} | "
+            f"| {name} | {row['images_per_second']:.2f} | {row['p50_ms']:.1f} | {words} | "
             f"{row['calls']} | {ratio(row)} |"
         )
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""Training as a run does it, pictures included: how long does each step wait for its batch?
+"""Training as a run does it, images included: how long does each step wait for its batch?
 
     launch/module.sh benchmarks.waiting --config=configs/synthetic.py:cpu
 
@@ -123,7 +123,7 @@ def measure(given: argparse.Namespace, run: Run) -> dict[str, list[tuple[float, 
 
 def table(found: dict[str, list[tuple[float, float]]], batch: int) -> str:
     """Markdown."""
-    lines = ["| | ms a step | pictures/s | time over no data |", "| --- | ---: | ---: | ---: |"]
+    lines = ["| | ms a step | images/s | time over no data |", "| --- | ---: | ---: | ---: |"]
     for kind, rounds in found.items():
         seconds = [each for each, _ in rounds]
         over = [own / other for own, (other, _) in zip(seconds, found[NO_DATA], strict=True)]

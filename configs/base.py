@@ -10,27 +10,27 @@ from ml_collections import config_dict
 def base() -> ml_collections.ConfigDict:
     """Every field that all data sets share."""
     config = ml_collections.ConfigDict()
-    config.seed = 0  # of initial weights, order of pictures, augmentation and dropout
+    config.seed = 0  # of initial weights, order of images, augmentation and dropout
 
     config.data = data = ml_collections.ConfigDict()
     data.root = ""  # raw data: a folder, or an archive where the data set comes as one
     data.data_dir = ""  # prepared data; empty: the user's cache folder
-    data.seed = 0  # of splits and of generated pictures
-    data.max_megapixels = 100.0  # a larger picture is refused before it is decoded
+    data.seed = 0  # of splits and of generated images
+    data.max_megapixels = 100.0  # a larger image is refused before it is decoded
     data.mask_threshold = 0  # mask values above it are defect
     data.classes = ()  # names of mask values 1, 2, …, where masks tell kinds of defect apart
     data.size = (256, 256)  # height and width that the network sees, px
-    data.min_scale = 0.0  # a picture that would be shrunk below this is refused
-    data.max_scale = 1.0  # pictures are never enlarged above this
+    data.min_scale = 0.0  # an image that would be shrunk below this is refused
+    data.max_scale = 1.0  # images are never enlarged above this
     data.max_stretch = 1.0  # one side may be scaled this times as much, to fill size; 1: none
-    data.tile_overlap_px = 0  # above 0: pictures are not scaled, but looked at tile after tile
+    data.tile_overlap_px = 0  # above 0: images are not scaled, but looked at tile after tile
     data.positive_fraction = config_dict.placeholder(float)  # of each batch; None: as in the set
     data.positive_fraction = 0.5
-    data.threads = 2  # that load pictures
-    data.workers = 0  # processes that load pictures, beside the threads
-    data.cache_mb = 2000  # most memory of a process for pictures that it has decoded, 10^6 bytes
+    data.threads = 2  # that load images
+    data.workers = 0  # processes that load images, beside the threads
+    data.cache_mb = 2000  # most memory of a process for images that it has decoded, 10^6 bytes
     data.augment = augment = ml_collections.ConfigDict()
-    augment.shrink = 0.3  # pictures are placed up to this share smaller, anywhere in the frame
+    augment.shrink = 0.3  # images are placed up to this share smaller, anywhere in the frame
     augment.stretch = 0.3  # and one side up to exp(this) longer against the other
     augment.changes = changes = ml_collections.ConfigDict()  # see data/augment.py
     changes.flip_horizontal = True
@@ -105,12 +105,12 @@ def base() -> ml_collections.ConfigDict:
     evaluation.dtype = "float32"  # so that exported files decide alike on every machine
     evaluation.flips = False  # average over the mirror images: steadier, four times the work
 
-    # The rule of every threshold, applied to validation pictures; see decision/rules.py.
+    # The rule of every threshold, applied to validation images; see decision/rules.py.
     config.decision = decision = ml_collections.ConfigDict()
     decision.rule = "best_f1"  # or one of the four below
     decision.recall = 0.95  # target_recall: at least this
     decision.false_positive_rate = 0.05  # target_false_positive_rate: at most this
-    decision.miss_cost = 100.0  # least_cost: of a defective picture accepted,
+    decision.miss_cost = 100.0  # least_cost: of a defective image accepted,
     decision.false_alarm_cost = 1.0  # of a good one rejected,
     decision.defect_rate = 0.01  # and the share of defective ones in production
     decision.miss_rate = 0.1  # guaranteed_miss_rate: of parts, at most this

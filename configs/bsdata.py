@@ -1,12 +1,12 @@
-"""BSData (Schlagenhauf, Landwehr 2021): pitting on ball screws, from 18 px on, in large pictures.
+"""BSData (Schlagenhauf, Landwehr 2021): pitting on ball screws, from 18 px on, in large images.
 
     python -m defect_jax.main --config=configs/bsdata.py --config.data.root=BSData.zip
 
-394 colour pictures, most of 1130x460 and 1540x645 px, some 2700 wide, and not a good one among
-them. They are looked at through tiles at their own size, since a pit of 18 px would vanish in a
-picture made smaller. The pictures of one turn of the thread, or one section, are never split.
+394 colour images, most of 1130x460 and 1540x645 px, some 2700 wide, and not a good one among
+them. They are looked at through tiles at their own size, since a pit of 18 px would vanish in an
+image made smaller. The images of one turn of the thread, or one section, are never split.
 
-Without good pictures no threshold of the decision can be chosen (they are all 0.5): what can be
+Without good images no threshold of the decision can be chosen (they are all 0.5): what can be
 judged is where the pitting is. Expected of `:cpu` (seed 0): test pixel_ap 0.44, and of
 `:cpu_scaled` 0.84, in 80 minutes on one core beside other work; docs/tiles.md says more. The
 full size has not been run yet.
@@ -26,7 +26,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
 
 
 def cpu(config: ml_collections.ConfigDict) -> None:
-    """Smaller tiles, a quarter of them round a defect, as most of a picture has none."""
+    """Smaller tiles, a quarter of them round a defect, as most of an image has none."""
     base.cpu(config)
     config.data.size = (256, 256)
     config.data.tile_overlap_px = 64
@@ -41,15 +41,15 @@ def cpu(config: ml_collections.ConfigDict) -> None:
 
 
 def cpu_scaled(config: ml_collections.ConfigDict) -> None:
-    """As `cpu`, but each picture is scaled into one frame of as many pixels: to compare with."""
+    """As `cpu`, but each image is scaled into one frame of as many pixels: to compare with."""
     cpu(config)
     config.data.size = (160, 416)
     config.data.tile_overlap_px = 0
-    config.data.positive_fraction = None  # no picture is good
+    config.data.positive_fraction = None  # no image is good
 
 
 def debug(config: ml_collections.ConfigDict) -> None:
-    """The least network there is: the pictures stay as large as they are."""
+    """The least network there is: the images stay as large as they are."""
     base.debug(config)
     config.data.size = (128, 128)
     config.data.tile_overlap_px = 16

@@ -1,4 +1,4 @@
-"""Your own pictures: images/** and masks/** with equal names below one folder.
+"""Your own images: images/** and masks/** with equal names below one folder.
 
     python -m defect_jax.main --config=configs/folder.py --config.data.root=my_parts --mode=check
     python -m defect_jax.main --config=configs/folder.py --config.data.root=my_parts

@@ -1,10 +1,10 @@
-"""KolektorSDD2 (Božič et al. 2021): 3335 colour pictures, official test split.
+"""KolektorSDD2 (Božič et al. 2021): 3335 colour images, official test split.
 
     python -m defect_jax.main --config=configs/ksdd2.py --config.data.root=KolektorSDD2.zip
 
 Expected result: not run yet on the real release.
 
-Pictures are padded to 256x672 px and never scaled. Licence of the data: CC BY-NC-SA 4.0, which does
+Images are padded to 256x672 px and never scaled. Licence of the data: CC BY-NC-SA 4.0, which does
 not allow commercial use.
 """
 

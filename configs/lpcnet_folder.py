@@ -1,4 +1,4 @@
-"""LPC-Net on your own pictures, such as woven fabric: laid out as configs/folder.py says.
+"""LPC-Net on your own images, such as woven fabric: laid out as configs/folder.py says.
 
     python -m defect_jax.main --config=configs/lpcnet_folder.py --config.data.root=my_fabric
 

@@ -1,9 +1,9 @@
-"""Magnetic Tile surface defects (Huang et al. 2018): 1340 grey pictures of about 200 pieces.
+"""Magnetic Tile surface defects (Huang et al. 2018): 1340 grey images of about 200 pieces.
 
     python -m defect_jax.main --config=configs/magnetic_tile.py --config.data.root=magnetic_tile.tar
 
 `config.data.fold` = 0 … 4: that fold is the test split, the next one validation, the rest training;
-the pictures of one piece are never split. `config.data.split` = "random" is for comparison with the
+the images of one piece are never split. `config.data.split` = "random" is for comparison with the
 literature only: it puts the same piece on both sides.
 
 Expected of `:cpu` on fold 0, seeds 0, 1, 2: test image_auroc 0.91, 0.92, 0.84 and masks that hint
@@ -23,7 +23,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     config.data.split = "grouped"
     config.data.fold = 0
     config.data.size = (384, 384)
-    config.data.max_stretch = 2.0  # pictures are two high or two wide: padding would be half
+    config.data.max_stretch = 2.0  # images are two high or two wide: padding would be half
     config.evaluation.flips = True
     return base.choose(config, variant, cpu=_cpu, debug=_debug)
 

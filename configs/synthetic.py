@@ -16,17 +16,17 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     config = base.base()
     config.data.name = "synthetic"
     config.data.parts = 2000
-    config.data.shots = 2  # pictures of each part
+    config.data.shots = 2  # images of each part
     config.data.defective_fraction = 0.15
     config.data.defect_kinds = ("hair_crack", "pit", "scratch", "stain")  # or fray, weave
     config.data.picture_size = (256, 256)
-    config.data.augment.shrink = 0.0  # all pictures have one size, there is no padding to learn
+    config.data.augment.shrink = 0.0  # all images have one size, there is no padding to learn
     config.data.augment.stretch = 0.0
     return base.choose(config, variant, cpu=cpu, debug=debug)
 
 
 def cpu(config: ml_collections.ConfigDict) -> None:
-    """Few, small pictures, and a network of four rows."""
+    """Few, small images, and a network of four rows."""
     base.cpu(config)
     config.data.parts = 1200
     config.data.picture_size = (160, 160)
@@ -42,7 +42,7 @@ def cpu(config: ml_collections.ConfigDict) -> None:
 
 
 def debug(config: ml_collections.ConfigDict) -> None:
-    """Pictures of the least size there is."""
+    """Images of the least size there is."""
     base.debug(config)
     config.data.parts = 60
     config.data.shots = 1

@@ -23,10 +23,10 @@ HOST_TIMEOUT_S = flags.DEFINE_integer(
     "host_timeout_s", 60, "A host silent for this long ends the run on all.", lower_bound=5
 )
 INPUT = flags.DEFINE_string(
-    "input", None, "A picture, folder, .tar or .zip, to predict; of export, to write int8 with."
+    "input", None, "An image, folder, .tar or .zip, to predict; of export, to write int8 with."
 )
 OUTPUT = flags.DEFINE_string("output", None, "Folder that --mode=predict and export write into.")
-STRICT = flags.DEFINE_bool("strict", False, "End at the first picture that cannot be used.")
+STRICT = flags.DEFINE_bool("strict", False, "End at the first image that cannot be used.")
 WORKDIRS = flags.DEFINE_list("workdirs", [], "Of --mode=compare: the first is the reference.")
 
 
@@ -66,7 +66,7 @@ def evaluate() -> None:
 
 
 def predict() -> None:
-    """Decides on every picture of a folder."""
+    """Decides on every image of a folder."""
     workdir = chosen_workdir()
     require("input", INPUT.value)
     require("output", OUTPUT.value)

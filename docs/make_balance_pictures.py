@@ -1,4 +1,4 @@
-"""Pictures for docs/balance.md: what each method makes of two losses that differ a hundredfold.
+"""Images for docs/balance.md: what each method makes of two losses that differ a hundredfold.
 
     python -m docs.make_balance_pictures
 
@@ -141,7 +141,7 @@ def draw_numbers(runs: Mapping[str, Run]) -> Figure:
 
 
 def main() -> None:
-    """Runs every method and writes the pictures."""
+    """Runs every method and writes the images."""
     runs = {name: run(transform) for name, transform in METHODS.items()}
     with rc_context(STYLE):
         for name, figure in (("paths", draw_paths(runs)), ("numbers", draw_numbers(runs))):

@@ -3,7 +3,7 @@
     launch/ablation.sh --config=configs/synthetic_gaps_ablation.py:cpu
     .venv/bin/python -m docs.make_gap_picture runs/synthetic_gaps_ablation-cpu
 
-It takes the first test pictures of torn weave and frayed fibres on different surfaces: chosen by
+It takes the first test images of torn weave and frayed fibres on different surfaces: chosen by
 name, not by how well a network did.
 """
 
@@ -23,7 +23,7 @@ GAPPY = ("fray", "weave")
 
 
 def main(folder: pathlib.Path) -> None:
-    """Writes the sheet: pictures above, the plain network's masks, those after confidence below."""
+    """Writes the sheet: images above, the plain network's masks, those after confidence below."""
     cells = [folder / "cells" / name for name in CELLS]
     test = prepare(run_config.load(cells[0]).data, needed=("test",)).splits["test"]
     rows: list[list[np.ndarray]] = [[], [], []]
@@ -41,7 +41,7 @@ def main(folder: pathlib.Path) -> None:
 
 
 def chosen_rows(rows: list) -> list[int]:
-    """The first pictures by name, kinds of defect in turn, each on a surface of its own."""
+    """The first images by name, kinds of defect in turn, each on a surface of its own."""
     chosen: list[int] = []
     surfaces: set[str] = set()
     while len(chosen) < COLUMNS:
@@ -53,7 +53,7 @@ def chosen_rows(rows: list) -> list[int]:
                 surfaces.add(surface)
                 break
         else:
-            raise SystemExit(f"too few pictures of {wanted}")
+            raise SystemExit(f"too few images of {wanted}")
     return chosen
 
 

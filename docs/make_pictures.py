@@ -1,9 +1,9 @@
-"""Draws docs/synthetic.jpg, the picture of the README, from a finished run on generated surfaces.
+"""Draws docs/synthetic.jpg, the image of the README, from a finished run on generated surfaces.
 
     launch/local.sh --config=configs/synthetic.py:cpu
     .venv/bin/python -m docs.make_pictures runs/synthetic-cpu
 
-It takes the first defective test picture of every kind of surface, then the first with another kind
+It takes the first defective test image of every kind of surface, then the first with another kind
 of defect, until the row is full: chosen by name, not by how well the network did.
 """
 
@@ -38,11 +38,11 @@ def main(workdir: pathlib.Path) -> None:
     path.write_bytes(
         cv2.imencode(".jpg", sheet(plain + marked), [cv2.IMWRITE_JPEG_QUALITY, 92])[1].tobytes()
     )
-    print(f"wrote {path}: {len(plain)} pictures")
+    print(f"wrote {path}: {len(plain)} images")
 
 
 def chosen_rows(rows: list, count: int = COLUMNS) -> list[int]:
-    """One defective picture of every surface, then a second with another defect, and so on."""
+    """One defective image of every surface, then a second with another defect, and so on."""
     first = {}
     for index, row in enumerate(rows):
         surface = row.id.partition("/")[0]
@@ -57,19 +57,19 @@ def chosen_rows(rows: list, count: int = COLUMNS) -> list[int]:
 
 
 def enlarged(image: np.ndarray) -> np.ndarray:
-    """Grey picture [h w] at ZOOM times its size, as BGR."""
+    """Grey image [h w] at ZOOM times its size, as BGR."""
     big = cv2.resize(image, None, fx=ZOOM, fy=ZOOM, interpolation=cv2.INTER_CUBIC)
     return cv2.cvtColor(big, cv2.COLOR_GRAY2BGR)
 
 
-def outlined(picture: np.ndarray, truth: np.ndarray, decided: np.ndarray) -> np.ndarray:
-    """Return the enlarged picture with the decided mask tinted and the true defect outlined.
+def outlined(image: np.ndarray, truth: np.ndarray, decided: np.ndarray) -> np.ndarray:
+    """Return the enlarged image with the decided mask tinted and the true defect outlined.
 
     The colours are those of the report: blue is true, yellow is decided.
     """
     big = [np.kron(m.astype(np.uint8), np.ones((ZOOM, ZOOM), np.uint8)) for m in (truth, decided)]
     tinted = np.where(
-        big[1][..., None] > 0, 0.35 * picture + 0.65 * np.array(DECIDED_RGB[::-1]), picture
+        big[1][..., None] > 0, 0.35 * image + 0.65 * np.array(DECIDED_RGB[::-1]), image
     )
     tile = np.rint(tinted).astype(np.uint8)
     wide = cv2.dilate(big[0], cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * CLEAR_PX + 1,) * 2))

@@ -16,7 +16,7 @@ ADVERSARIAL = [0.0, 1e-45, 2.0**-25, 1 - 2.0**-24, 1.0, *map(float, EDGES + BELO
 
 @st.composite
 def pixel_cases(draw):
-    """Three pictures of few probabilities; masks and padding none, some or all of a picture."""
+    """Three images of few probabilities; masks and padding none, some or all of an image."""
     seed, kinds = draw(st.integers(0, 2**32 - 1)), st.sampled_from([0.0, 0.15, 0.6, 1.0])
     values = st.one_of(st.sampled_from(ADVERSARIAL), st.floats(0, 1, width=32))
     palette = draw(st.lists(values, min_size=1, max_size=8))

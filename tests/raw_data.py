@@ -39,7 +39,7 @@ def config(name: str, root: Path | str, tmp_path: Path, **changes) -> ConfigDict
     return ConfigDict(fields | changes)
 
 
-def picture(seed: int, height: int = 12, width: int = 16, channels: int = 1) -> np.ndarray:
+def noise(seed: int, height: int = 12, width: int = 16, channels: int = 1) -> np.ndarray:
     """Returns random uint8 pixels [h, w], or [h, w, 3] in RGB order."""
     shape = (height, width) if channels == 1 else (height, width, channels)
     return np.random.default_rng(seed).integers(0, 256, shape, np.uint8)
@@ -85,7 +85,7 @@ def folder_data(root: Path, good: int = 10, defective: int = 5, channels: int = 
     for number in range(good + defective):
         kind = "good" if number < good else "bad"
         stem = f"{kind}/part_{number:03d}"
-        write(root / "images" / f"{stem}.png", picture(number, channels=channels))
+        write(root / "images" / f"{stem}.png", noise(number, channels=channels))
         if kind == "bad":
             write(root / "masks" / f"{stem}.png", defect_mask())
     return root
@@ -103,7 +103,7 @@ def class_data(root: Path, good: int = 10, of_each: int = 5) -> Path:
             mask[8, 8] = 1
         for number in range(of_each):
             stem = f"{class_id}/part_{number:03d}"
-            write(root / "images" / f"{stem}.png", picture(100 * class_id + number))
+            write(root / "images" / f"{stem}.png", noise(100 * class_id + number))
             write(root / "masks" / f"{stem}.png", mask)
     return root
 
@@ -118,8 +118,8 @@ def ksdd2_release(
 
     Args:
         root: where `train/` and `test/` are made.
-        train: number of good and of defective training pictures.
-        test: the same for the test pictures.
+        train: number of good and of defective training images.
+        test: the same for the test images.
         scale: 1 gives the sizes of the release, 184 to 241 by 597 to 665 px.
     """
     random = np.random.default_rng(0)
@@ -128,7 +128,7 @@ def ksdd2_release(
             width = max(8, round(random.integers(184, 242) * scale))
             height = max(20, round(random.integers(597, 666) * scale))
             stem = root / folder / str(first + number)
-            surface = 90 + 20 * picture(number, height, width, channels=3).astype(np.float32) / 255
+            surface = 90 + 20 * noise(number, height, width, channels=3).astype(np.float32) / 255
             mask = np.zeros((height, width), np.uint8)
             if number >= good:
                 top, left = random.integers(0, height - 10), random.integers(0, width - 6)
@@ -145,8 +145,8 @@ def ksdd2_release(
 
 
 def magnetic_tile_release(root: Path) -> Path:
-    """Writes all 1344 pictures of the release by name, as tiny pictures of 6x8 px."""
-    image = encoded(picture(0, 6, 8), "JPEG")
+    """Writes all 1344 images of the release by name, as tiny images of 6x8 px."""
+    image = encoded(noise(0, 6, 8), "JPEG")
     empty = encoded(np.zeros((6, 8), np.uint8))
     soft = np.zeros((6, 8), np.uint8)
     soft[1:3, 1:4], soft[3, 1:4] = 255, 127
@@ -160,7 +160,7 @@ def magnetic_tile_release(root: Path) -> Path:
 
 
 def bsdata_label(*polygons: list[list[float]], height: int = 12, width: int = 16) -> bytes:
-    """Returns a label as labelme saves it, with a picture inside that is not one."""
+    """Returns a label as labelme saves it, with an image inside that is not one."""
     shapes = [
         {"label": "Pitting", "points": points, "shape_type": "polygon", "flags": {}}
         for points in polygons
@@ -185,7 +185,7 @@ def bsdata_release(root: Path, times: int = 3, good: int = 0) -> Path:
     ]
     clean = [f"02_200901053521_{turn * 20000:06}_000_crop_1" for turn in range(good)]
     for number, stem in enumerate(stems + clean + list(BSDATA_NUMBERED)):
-        image = encoded(picture(number, channels=3), "JPEG")
+        image = encoded(noise(number, channels=3), "JPEG")
         polygons = [] if stem in clean else [[[3, 2], [6, 2], [6, 4], [3, 4]]]
         write(root / "data" / f"{stem}.jpg", image)
         write(root / "label" / f"{stem}.json", bsdata_label(*polygons))

@@ -1,4 +1,4 @@
-"""Augmentation: the mask moves with the picture, and no defect leaves the frame."""
+"""Augmentation: the mask moves with the image, and no defect leaves the frame."""
 
 import numpy as np
 import pytest
@@ -48,8 +48,8 @@ def test_everything_off_changes_nothing():
 
 
 @given(st.integers(0, 10**6))
-def test_mask_and_valid_move_with_the_picture(seed):
-    """The picture carries its own mask as grey values, so the two can be compared afterwards."""
+def test_mask_and_valid_move_with_the_image(seed):
+    """The image carries its own mask as grey values, so the two can be compared afterwards."""
     before = element(seed)
     before["image"] = np.where(before["valid"], 50, 90)
     before["image"] = np.where(before["mask"], 200 + before["mask"], before["image"])
@@ -89,7 +89,7 @@ def test_each_change_of_tones_acts_within_its_limit(change):
     assert max(means) <= 0.1 * 255 + 1
 
 
-def test_golden_values_of_a_fixed_picture():
+def test_golden_values_of_a_fixed_image():
     """These change what every run sees: a new NumPy or OpenCV that changes them must be noticed."""
     after = Augment(**(ALL | {"blur_px": 0.0})).random_map(element(5), np.random.default_rng(7))
     assert after["image"][4, 4:10, 0].tolist() == [69, 72, 162, 154, 102, 19]
@@ -97,7 +97,7 @@ def test_golden_values_of_a_fixed_picture():
 
 
 @pytest.mark.parametrize(("dtype", "strength"), [(np.uint8, 0.01), (np.uint16, 0.2)])
-def test_noise_has_its_strength_and_is_fresh_for_each_picture_and_pixel(dtype, strength):
+def test_noise_has_its_strength_and_is_fresh_for_each_image_and_pixel(dtype, strength):
     top = np.iinfo(dtype).max
     image = np.full((256, 256, 3), top // 2, dtype)
     found = []
@@ -115,7 +115,7 @@ def test_noise_has_its_strength_and_is_fresh_for_each_picture_and_pixel(dtype, s
     assert abs(np.mean(found[0] * found[1])) < 0.02
 
 
-def test_noise_of_many_pictures_is_gaussian():
+def test_noise_of_many_images_is_gaussian():
     image = np.full((64, 64, 1), 2**15, np.uint16)
     values = []
     for seed in range(400):

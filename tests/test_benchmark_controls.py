@@ -41,7 +41,7 @@ TIED = np.arange(1, 9, dtype=np.float32) / 10
 
 
 @given(MASKS, st.sampled_from([1, 3, 5]))
-def test_closing_is_that_of_a_picture_in_endless_background(mask, px):
+def test_closing_is_that_of_an_image_in_endless_background(mask, px):
     expected = ndimage.binary_closing(np.pad(mask, px), np.ones((px, px)))[px:-px, px:-px]
     closed = controls.closing(px)(mask)
     np.testing.assert_array_equal(closed, expected)
@@ -131,7 +131,7 @@ def test_results_of_before_are_found():
     assert len(cells) == 12 and cells[-1].name == "blur_5-seed_2"
 
 
-def binned_pictures(elements):
+def binned_images(elements):
     random = np.random.default_rng(0)
     for _ in range(3):
         probability = random.choice(elements, (8, 10)).astype(np.float32)
@@ -142,25 +142,25 @@ def binned_pictures(elements):
 @pytest.mark.parametrize("elements", [TIED, np.random.default_rng(1).random(500)])
 @pytest.mark.parametrize("mend", [controls.unchanged, controls.closing(3), controls.fill_holes])
 def test_the_threshold_is_the_best_of_the_candidates(elements, mend):
-    pictures = list(binned_pictures(elements))
+    images = list(binned_images(elements))
     tried = []
-    for level in candidates(pictures, own=0.3):
+    for level in candidates(images, own=0.3):
         threshold = lower_edge(int(level))
-        masks = [mend(picture.bins >= level) for picture in pictures]
-        truth = np.stack([picture.truth for picture in pictures])
+        masks = [mend(image.bins >= level) for image in images]
+        truth = np.stack([image.truth for image in images])
         found, marked = np.sum(masks & truth), np.sum(masks)
         tried.append((2 * found / (marked + truth.sum()), found, -threshold))
-    assert best_threshold(pictures, mend, 0.3) == -max(tried)[2]
+    assert best_threshold(images, mend, 0.3) == -max(tried)[2]
 
 
 def test_candidates_are_steps_of_recall_and_the_own_threshold():
-    pictures = list(binned_pictures(np.random.default_rng(1).random(5000)))
-    levels = candidates(pictures, own=0.001)
-    found = np.concatenate([picture.bins[picture.truth] for picture in pictures])
+    images = list(binned_images(np.random.default_rng(1).random(5000)))
+    levels = candidates(images, own=0.001)
+    found = np.concatenate([image.bins[image.truth] for image in images])
     recall = (found >= levels[:, None]).mean(axis=1)
     assert lower_edge(int(levels[0])) <= 0.001 and recall[0] == 1.0
     assert levels.size > 55 and np.abs(np.diff(recall)).max() < 2 / 64
-    nothing = [Binned(picture.bins, picture.truth & False) for picture in pictures]
+    nothing = [Binned(image.bins, image.truth & False) for image in images]
     assert best_threshold(nothing, controls.unchanged, 0.4) == 0.4
 
 
@@ -193,11 +193,11 @@ def test_the_control_that_does_nothing_judges_as_the_network_does(trained, tmp_p
     theirs = json.loads((base / "eval" / "test" / "metrics.json").read_text())
     assert mine == pytest.approx(theirs, abs=1e-6) and list(mine) == list(theirs)
     assert ("class_miou" in mine) == (config.model.num_classes > 1)
-    pictures, expected = (
+    images, expected = (
         read_predictions(where / "eval" / "test" / "predictions.csv") for where in (tmp_path, base)
     )
-    assert [p[-3:] for p in pictures] == [p[-3:] for p in expected]
-    assert any(picture.predicted_px for picture in pictures)
+    assert [p[-3:] for p in images] == [p[-3:] for p in expected]
+    assert any(image.predicted_px for image in images)
 
 
 def test_controls_run_and_are_rows_of_the_table(trained):
@@ -266,7 +266,7 @@ def finish(compared, folder, cell, miou=0.5):
     figures = {"seg_miou": miou, "seg_fpr": None}
     (workdir / "eval" / "test" / "metrics.json").write_text(json.dumps(figures))
     if workdir == network:
-        config = grid.cell_config(compared, cell).to_dict() | {"picture": {"channels": 1}}
+        config = grid.cell_config(compared, cell).to_dict() | {"image": {"channels": 1}}
         (workdir / "config.json").write_text(json.dumps(config))
         (workdir / "eval" / "report.html").write_text("")
     else:

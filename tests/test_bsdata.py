@@ -53,7 +53,7 @@ def test_the_release(root, tmp_path, kind):
     assert (record.image, record.mask) == (f"{top}data/{STEM}.jpg", f"{top}label/{STEM}.json")
     assert (record.group, record.class_name, record.class_id) == ("01 turn 13", "pitting", None)
     (note,) = found.notes
-    assert note.startswith("left out 3 pictures without a label, good or not: 01_201001053521_477")
+    assert note.startswith("left out 3 images without a label, good or not: 01_201001053521_477")
 
 
 def test_stretches_are_never_split(root, tmp_path):
@@ -93,7 +93,7 @@ def test_which_names_show_the_same_stretch(one, other, together):
 
 @pytest.mark.parametrize("name", ["mine", "01_2009_395000_270_crop_2", "KGT2-X-318-A08_crop_3"])
 def test_names_of_another_kind(root, tmp_path, name):
-    raw_data.write(root / f"data/{name}.jpg", raw_data.encoded(raw_data.picture(0), "JPEG"))
+    raw_data.write(root / f"data/{name}.jpg", raw_data.encoded(raw_data.noise(0), "JPEG"))
     raw_data.write(root / f"label/{name}.json", raw_data.bsdata_label(SQUARE))
     found = catalogue(raw_data.config("bsdata", root, tmp_path))
     assert bsdata.group_of(name) is None
@@ -108,7 +108,7 @@ def test_faults_of_names(root, tmp_path):
     (root / f"data/{STEM}.jpg").unlink()
     found = catalogue(raw_data.config("bsdata", root, tmp_path))
     assert texts(found) == [
-        f"{root}/label/{STEM}.json: is a label without a picture: add data/{STEM}.jpg or remove it"
+        f"{root}/label/{STEM}.json: is a label without an image: add data/{STEM}.jpg or remove it"
     ]
     for label in root.glob("label/*"):
         label.unlink()
@@ -137,10 +137,10 @@ def test_polygons_are_drawn_as_one_mask(root, tmp_path):
         (b'{"imageWidth": 16}', "is no label of labelme (KeyError('imageHeight')): copy it again"),
         (b'{"imageWidth": 1e999}', "is no label of labelme (OverflowError("),
         (b"[" * 100_000, "is no label of labelme, but nested deeply: copy it again"),
-        (raw_data.bsdata_label(width=0), "speaks of a picture of 0x12 px: copy it again"),
+        (raw_data.bsdata_label(width=0), "speaks of an image of 0x12 px: copy it again"),
         (
             raw_data.bsdata_label(width=10**9),
-            "speaks of a picture of more than 1 megapixels: copy it again, "
+            "speaks of an image of more than 1 megapixels: copy it again, "
             "or raise config.data.max_megapixels if you trust it",
         ),
         (raw_data.bsdata_label(SQUARE[:2]), "holds a shape that is no polygon: draw it as one"),
@@ -166,7 +166,7 @@ def test_a_label_of_another_size(root, tmp_path):
     (record,) = (r for r in catalogue(data).records if r.id == f"data/{STEM}")
     (fault,) = examine(data_set("bsdata").open(data), data, 1, record).faults
     assert fault.where == f"{root}/label/{STEM}.json"
-    assert fault.what.startswith("is 15x12 px, but its picture 16x12 px")
+    assert fault.what.startswith("is 15x12 px, but its image 16x12 px")
 
 
 def test_a_release_with_good_parts_is_prepared(tmp_path):

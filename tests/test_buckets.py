@@ -14,7 +14,7 @@ from defect_jax.data.prepare.check import check
 from defect_jax.data.prepare.prepare import Row, Split, prepare
 from defect_jax.decision import DecisionRule
 from defect_jax.evaluation import compare
-from defect_jax.evaluation.result_files import Results, picture_loader
+from defect_jax.evaluation.result_files import Results, image_loader
 from defect_jax.metrics.images import read_predictions
 from defect_jax.runtime import paths, scratch
 from defect_jax.runtime.atomic_files import LineFile
@@ -113,7 +113,7 @@ def test_a_damaged_archive_is_called_by_its_url(tmp_path):
         open_root(put(path, "gs://bucket/a.tar")).names()
 
 
-def test_a_picture_that_cannot_be_read_is_named(tmp_path, buckets):
+def test_an_image_that_cannot_be_read_is_named(tmp_path, buckets):
     raw = open_root(put(raw_data.folder_data(tmp_path / "raw"), "s3://bucket/raw"))
     buckets.fails.append(RuntimeError("reset by peer"))
     with pytest.raises(OSError) as error:
@@ -243,7 +243,7 @@ def test_masks_are_read_back_for_the_gallery(tmp_path):
     final = as_path("s3://bucket/test")
     with Results(final) as results:
         results.mask_of(split)(0, np.eye(3, dtype=bool))
-    decided = picture_loader(split, final)(row.id)[2]
+    decided = image_loader(split, final)(row.id)[2]
     np.testing.assert_array_equal(decided > 0, np.eye(3, dtype=bool))
 
 

@@ -38,21 +38,21 @@ def test_a_data_set_without_faults(tmp_path, capsys):
 
 def test_all_faults_in_one_pass(tmp_path, capsys):
     root = raw_data.folder_data(tmp_path / "raw")
-    whole = raw_data.encoded(raw_data.picture(5))
-    cmyk = Image.fromarray(raw_data.picture(0, channels=3)).convert("CMYK")
+    whole = raw_data.encoded(raw_data.noise(5))
+    cmyk = Image.fromarray(raw_data.noise(0, channels=3)).convert("CMYK")
     for name, content in {
         "images/good/part_000.png": whole[:-60],
         "images/good/part_001.png": b"text",
         "images/good/part_002.png": b"",
         "images/good/part_003.png": np.zeros((1000, 1001), np.uint8),
         "images/good/part_003b.jpg": raw_data.encoded(cmyk, "JPEG"),
-        "images/good/part_004.jpg": raw_data.encoded(raw_data.picture(4), "JPEG"),
+        "images/good/part_004.jpg": raw_data.encoded(raw_data.noise(4), "JPEG"),
         "images/good/part_005.txt": b"text",
         "images/good/part_006.tif": raw_data.encoded(
-            raw_data.picture(6),
+            raw_data.noise(6),
             "TIFF",
             save_all=True,
-            append_images=[Image.fromarray(raw_data.picture(7))],
+            append_images=[Image.fromarray(raw_data.noise(7))],
         ),
         "masks/good/part_006.png": b"text",
         "masks/bad/part_010.png": raw_data.defect_mask(16, 12),
@@ -73,12 +73,12 @@ def test_all_faults_in_one_pass(tmp_path, capsys):
         "images/good/part_001.png: is not an image, or its beginning is damaged",
         "images/good/part_002.png: is empty: copy it again",
         "images/good/part_003.png: is larger than 1 megapixels",
-        "images/good/part_003b.jpg: is a CMYK picture: save it as grey or RGB",
+        "images/good/part_003b.jpg: is a CMYK image: save it as grey or RGB",
         "images/good/part_004.jpg: has the same id as part_004.png",
         "images/good/part_005.txt: is not an image",
-        "images/good/part_006.tif: holds 2 pictures",
+        "images/good/part_006.tif: holds 2 images",
         "masks/good/part_006.png: is not an image",
-        "masks/bad/part_010.png: is 12x16 px, but its picture 16x12 px",
+        "masks/bad/part_010.png: is 12x16 px, but its image 16x12 px",
         "masks/bad/part_011.png: is truncated",
         "masks/bad/part_012.jpg: is a JPEG mask",
         "masks/bad/lost.png: is a mask without an image",
@@ -87,7 +87,7 @@ def test_all_faults_in_one_pass(tmp_path, capsys):
     }
     assert not [text for text in expected if not any(one.startswith(text) for one in found)]
     assert all("\n" not in text for text in found)
-    assert len(found) == 14 + 16, "as above, and a line for each picture that groups.csv forgot"
+    assert len(found) == 14 + 16, "as above, and a line for each image that groups.csv forgot"
     assert state(tmp_path) == before
     assert not (tmp_path / "prepared").exists()
     with pytest.raises(UserError, match="folder: faults to mend: 30, listed above"):
@@ -116,7 +116,7 @@ def test_one_sided_and_empty_splits(tmp_path):
     assert texts(data) == {
         "split 'train': none of its 10 parts is defective: add defective parts with masks",
         "split 'val': none of its 3 parts is good: add good parts",
-        "split 'test': holds no picture: add some",
+        "split 'test': holds no image: add some",
     }
 
 
@@ -127,12 +127,12 @@ def test_a_mask_that_contradicts_the_class(tmp_path):
     record = Record("id", *names, group="id", class_name="good", split="train")
     (fault,) = examine(open_root(data.root), data, 1, record).faults
     assert str(fault) == (
-        f"{root}/masks/bad/part_010.png: marks a defect, but its picture is filed as good: "
+        f"{root}/masks/bad/part_010.png: marks a defect, but its image is filed as good: "
         "correct one of the two"
     )
     record = Record("id", names[0], None, group="id", class_name="MT_Crack", split="train")
     (fault,) = examine(open_root(data.root), data, 1, record).faults
-    assert "marks no defect, but its picture is filed as MT_Crack" in fault.what
+    assert "marks no defect, but its image is filed as MT_Crack" in fault.what
 
 
 def test_a_good_part_with_a_marked_mask_in_a_release_of_classes(tmp_path):
@@ -141,7 +141,7 @@ def test_a_good_part_with_a_marked_mask_in_a_release_of_classes(tmp_path):
     raw_data.write(root / f"{entry.id}.png", np.full((6, 8), 255, np.uint8))
     data = raw_data.config("magnetic_tile", root, tmp_path)
     assert texts(data) == {
-        f"{entry.id}.png: marks a defect, but its picture is filed as good: correct one of the two"
+        f"{entry.id}.png: marks a defect, but its image is filed as good: correct one of the two"
     }
 
 
@@ -169,8 +169,8 @@ def test_masks_that_hold_no_class_ids(tmp_path):
         f"masks/1/part_001.png: holds the value 4, {names}",
         "masks/2/part_000.png: is a colour mask, but values are class ids: "
         "save it as grey or palette PNG",
-        "masks/2/part_001.png: is 12x12 px, but its picture 16x12 px: "
-        "save the mask at the picture's size",
+        "masks/2/part_001.png: is 12x12 px, but its image 16x12 px: "
+        "save the mask at the image's size",
         "masks/3/part_001.jpg: is a JPEG mask, whose compression changes class ids: save it as PNG",
     ]
     with pytest.raises(UserError, match=r"holds the value 7, .* \(and 5 more: --mode=check"):
@@ -194,11 +194,11 @@ def test_a_file_that_cannot_be_read(tmp_path):
     }
 
 
-def test_a_turned_picture_is_named_where_sizes_differ(tmp_path):
+def test_a_turned_image_is_named_where_sizes_differ(tmp_path):
     root = raw_data.folder_data(tmp_path / "raw")
     exif = Image.Exif()
     exif[0x112] = 6
-    turned = raw_data.encoded(raw_data.picture(0), exif=exif)
+    turned = raw_data.encoded(raw_data.noise(0), exif=exif)
     raw_data.write(root / "images/bad/part_010.png", turned)
     raw_data.write(root / "masks/bad/part_010.png", raw_data.defect_mask(16, 12))
     (fault,) = check(raw_data.config("folder", root, tmp_path))

@@ -13,7 +13,7 @@ from sklearn import metrics as sk
 from defect_jax.data.prepare.prepare import Row, Split
 from defect_jax.decision import DecisionRule
 from defect_jax.evaluation.evaluator import Scores
-from defect_jax.evaluation.result_tables import class_metrics, to_metrics, to_parts, to_pictures
+from defect_jax.evaluation.result_tables import class_metrics, to_images, to_metrics, to_parts
 from defect_jax.metrics.class_counts import ACCURACY, IOU, ClassCounts, class_reasons
 from defect_jax.metrics.counts import PixelCounts, Uint64Counter
 from defect_jax.metrics.histogram import PixelHistogram
@@ -24,10 +24,10 @@ SIDE = len(NAMES) + 1
 update = jax.jit(ClassCounts.update)
 
 
-def planes(seed, pictures=8, shown=SIDE):
+def planes(seed, images=8, shown=SIDE):
     """Decided and true classes of the same surface, of `shown` classes, and what is no padding."""
     rng = np.random.default_rng(seed)
-    mask = rng.integers(0, shown, (pictures, 6, 5)).astype(np.uint8)
+    mask = rng.integers(0, shown, (images, 6, 5)).astype(np.uint8)
     other = rng.integers(0, shown, mask.shape).astype(np.uint8)
     decided = np.where(rng.random(mask.shape) < 0.6, mask, other)
     return decided, mask, rng.random(mask.shape) < 0.8
@@ -81,7 +81,7 @@ def test_eight_devices_give_the_same_bits_as_one():
     sharded = jax.device_put(batch, NamedSharding(mesh, P("data")))
     np.testing.assert_array_equal(update(empty, *sharded).confusion(), counted(batch).confusion())
     program = update.lower(empty, *sharded).compile().as_text()
-    assert "all-gather" not in program  # no device ever holds the pictures of another
+    assert "all-gather" not in program  # no device ever holds the images of another
 
 
 @settings(max_examples=20)
@@ -146,7 +146,7 @@ def test_more_pixels_than_32_bits_hold():
 
 
 def scores_of(decided, mask):
-    """What a pass over two pictures gives: the same pixels, as defects and by class."""
+    """What a pass over two images gives: the same pixels, as defects and by class."""
     valid = np.ones(mask.shape, bool)
     marked, defect = decided > 0, mask > 0
     weights, regions = zip(*map(region_weights, defect), strict=True)
@@ -154,11 +154,11 @@ def scores_of(decided, mask):
     planes = map(jnp.asarray, (probability, defect, valid, np.stack(weights), np.array(regions)))
     pairs = map(jnp.asarray, (marked, defect, valid))
     score = probability.max((1, 2))
-    pictures = {"score": score, "mask_score": score, "true_px": defect.sum((1, 2))}
-    pictures |= {"intersection_px": (marked & defect).sum((1, 2))}
-    pictures |= {"predicted_px": marked.sum((1, 2))}
+    images = {"score": score, "mask_score": score, "true_px": defect.sum((1, 2))}
+    images |= {"intersection_px": (marked & defect).sum((1, 2))}
+    images |= {"predicted_px": marked.sum((1, 2))}
     return Scores(
-        pictures,
+        images,
         PixelHistogram.empty().update(*planes),
         PixelCounts.empty().update(*pairs),
         counted((decided, mask, valid)),
@@ -171,8 +171,8 @@ def test_metrics_of_classes_are_added_and_change_no_other(capsys):
     rows = [Row("a", "a", "crack", 1, 2, 4, 4), Row("b", "b", "good", 0, 2, 4, 0)]
     split, scores = Split([], rows), scores_of(decided, mask)
     decision = DecisionRule(0.5, 0.5, 0.5, checkpoint_step=1, pictures=2, defective=1)
-    pictures = to_pictures(split, scores, decision)
-    given = split, pictures, to_parts(pictures, decision), []
+    images = to_images(split, scores, decision)
+    given = split, images, to_parts(images, decision), []
     binary = to_metrics(*given, scores._replace(classes=None), decision, False)
     several = to_metrics(*given, scores, decision, False, NAMES)
     assert {key: several[key] for key in binary} == binary

@@ -13,7 +13,7 @@ from defect_jax.data.files.images import BadImage, decode_mask
 from defect_jax.data.files.record_encoding import decode_classes, encode_classes
 from defect_jax.runtime.errors import UserError
 
-IDS = raw_data.picture(0) % 4
+IDS = raw_data.noise(0) % 4
 PALETTE = Image.fromarray(IDS)
 PALETTE.putpalette([9, 9, 9, 200, 0, 0, 0, 0, 0, 0, 0, 200])
 
@@ -109,7 +109,7 @@ def test_stored_ids_come_back_and_their_defects_too():
     np.testing.assert_array_equal(decode_mask(stored, 0), ids > 0)
 
 
-@pytest.mark.parametrize("pixels", [raw_data.picture(0, channels=3), IDS.astype(np.uint16)])
+@pytest.mark.parametrize("pixels", [raw_data.noise(0, channels=3), IDS.astype(np.uint16)])
 def test_what_was_not_stored_as_ids_is_refused(pixels):
     with pytest.raises(BadImage, match="not class ids of 8 bits"):
         decode_classes(raw_data.encoded(pixels))

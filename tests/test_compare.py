@@ -3,15 +3,15 @@
 import numpy as np
 import pytest
 
-from defect_jax.evaluation.compare import _difference_row, _names, _refuse_other_pictures
-from defect_jax.metrics.images import Picture, picture_metrics
+from defect_jax.evaluation.compare import _difference_row, _names, _refuse_other_images
+from defect_jax.metrics.images import ImageRow, image_metrics
 from defect_jax.runtime.errors import UserError
 
 
 def table(scores, threshold=0.5):
-    """Ten parts of two pictures, every second part defective; masks mark nothing."""
+    """Ten parts of two images, every second part defective; masks mark nothing."""
     return [
-        Picture(
+        ImageRow(
             f"{index:02}",
             f"g{index // 2}",
             index // 2 % 2,
@@ -35,7 +35,7 @@ def test_values_are_those_of_metrics_json_and_differences_are_paired():
     second = table([min(p.score + 0.1 * p.label, 1.0) for p in first])
     for key in ("image_ap", "image_auroc", "recall", "false_positive_rate", "seg_recall"):
         row = _difference_row(key, [first, second, first])
-        want = [picture_metrics(rows)[key] for rows in (first, second, first)]
+        want = [image_metrics(rows)[key] for rows in (first, second, first)]
         assert row.values == pytest.approx(want, abs=1e-12)
         assert row.difference == pytest.approx([want[1] - want[0], 0.0])
         assert row.low[0] <= row.difference[0] <= row.high[0]
@@ -56,11 +56,11 @@ def test_names_are_as_short_as_they_can_be(tmp_path):
         _names([tmp_path, tmp_path])
 
 
-def test_other_pictures_are_no_comparison():
+def test_other_images_are_no_comparison():
     first = table([0.5] * 20)
-    with pytest.raises(UserError, match="a and b saw other pictures, for example 19"):
-        _refuse_other_pictures("a", first, "b", first[:-1])
+    with pytest.raises(UserError, match="a and b saw other images, for example 19"):
+        _refuse_other_images("a", first, "b", first[:-1])
     changed = [*first[:3], first[3]._replace(true_px=7), *first[4:]]
     with pytest.raises(UserError, match="do not agree on the true_px of 03"):
-        _refuse_other_pictures("a", first, "b", changed)
-    _refuse_other_pictures("a", first, "b", list(first))
+        _refuse_other_images("a", first, "b", changed)
+    _refuse_other_images("a", first, "b", list(first))

@@ -1,4 +1,4 @@
-"""The catalogue of each data set: which pictures, which split, which faults."""
+"""The catalogue of each data set: which images, which split, which faults."""
 
 import shutil
 from collections import Counter, defaultdict
@@ -74,7 +74,7 @@ def test_magnetic_tile_folds(tiles, tmp_path, fold):
     assert not found.faults and not found.leaking and len(found.records) == 1340
     assert found.classes == tuple(KINDS[1:])
     (note,) = found.notes
-    assert note.startswith("left out 4 defective pictures with an empty mask: MT_Uneven/Imgs/exp3_")
+    assert note.startswith("left out 4 defective images with an empty mask: MT_Uneven/Imgs/exp3_")
     assert all(name in note for name in raw_data.EMPTY_UNEVEN)
     folds = {entry.id: entry.fold for entry in magnetic_tile.protocol()}
     for record in found.records:
@@ -108,7 +108,7 @@ def test_magnetic_tile_faults(tmp_path):
     raw_data.write(root / "MT_Crack/Imgs/mine.jpg", b"")
     assert sorted(texts(catalogue(magnetic_tile, data))) == sorted(
         [
-            f"{root}/MT_Crack/Imgs/mine.jpg: is no picture of the release, so it has no group and "
+            f"{root}/MT_Crack/Imgs/mine.jpg: is no image of the release, so it has no group and "
             "no fold: move it elsewhere",
             f"{root}/{test_entry.id}.jpg: is missing: copy the release again",
             f"{root}/{train_entry.id}.png: is missing: copy the release again",
@@ -192,7 +192,7 @@ def test_ksdd2_faults(kolektor, tmp_path):
 
 @pytest.mark.parametrize("name", ["magnetic_tile", "ksdd2", "bsdata", "folder"])
 def test_a_root_without_the_layout(name, tmp_path):
-    raw_data.write(tmp_path / "raw/other/1.png", raw_data.picture(0))
+    raw_data.write(tmp_path / "raw/other/1.png", raw_data.noise(0))
     data = raw_data.config(name, tmp_path / "raw", tmp_path)
     with pytest.raises(UserError, match=r"config.data.root: .*/raw holds no .*"):
         catalogue(DATA_SETS[name], data)
@@ -257,9 +257,7 @@ def test_folder_with_names_that_do_not_do(tmp_path, names):
 @pytest.mark.parametrize("suffix", ["png", "PNG", "jpg", "JPEG", "bmp", "tif", "TIFF"])
 def test_folder_suffixes(tmp_path, suffix):
     kind = {"jpg": "JPEG", "tif": "TIFF"}.get(suffix, suffix.upper())
-    raw_data.write(
-        tmp_path / f"raw/images/a.b.{suffix}", raw_data.encoded(raw_data.picture(0), kind)
-    )
+    raw_data.write(tmp_path / f"raw/images/a.b.{suffix}", raw_data.encoded(raw_data.noise(0), kind))
     raw_data.write(tmp_path / "raw/masks/a.b.png", raw_data.defect_mask())
     found = catalogue(folder, raw_data.config("folder", tmp_path / "raw", tmp_path))
     (record,) = found.records
@@ -319,7 +317,7 @@ def test_folder_groups(tmp_path):
     ],
 )
 def test_folder_groups_that_are_malformed(tmp_path, text, reason):
-    raw_data.write(tmp_path / "raw/images/a.png", raw_data.picture(0))
+    raw_data.write(tmp_path / "raw/images/a.png", raw_data.noise(0))
     raw_data.write(tmp_path / "raw/groups.csv", text.encode(errors="surrogateescape"))
     found = catalogue(folder, raw_data.config("folder", tmp_path / "raw", tmp_path))
     assert any(reason in fault for fault in texts(found))
@@ -327,19 +325,19 @@ def test_folder_groups_that_are_malformed(tmp_path, text, reason):
 
 def test_a_group_across_fixed_folders(tmp_path):
     for split in ("train", "test"):
-        raw_data.write(tmp_path / f"raw/{split}/images/a.png", raw_data.picture(0))
+        raw_data.write(tmp_path / f"raw/{split}/images/a.png", raw_data.noise(0))
     raw_data.write(tmp_path / "raw/groups.csv", b"id,group\ntrain/images/a,1\ntest/images/a,1\n")
     data = raw_data.config("folder", tmp_path / "raw", tmp_path)
     assert texts(catalogue(folder, data)) == [
         f"{tmp_path}/raw/groups.csv: group '1' is in test/ and train/: "
-        "pictures of one group belong into one split"
+        "images of one group belong into one split"
     ]
     assert texts(catalogue(folder, data, ("test",))) == []
 
 
 def test_folder_faults(tmp_path):
     root = raw_data.folder_data(tmp_path / "raw")
-    raw_data.write(root / "images/good/part_000.JPG", raw_data.encoded(raw_data.picture(0), "JPEG"))
+    raw_data.write(root / "images/good/part_000.JPG", raw_data.encoded(raw_data.noise(0), "JPEG"))
     raw_data.write(root / "masks/bad/part_010.bmp", raw_data.encoded(raw_data.defect_mask(), "BMP"))
     raw_data.write(root / "masks/lost.png", raw_data.defect_mask())
     raw_data.write(root / "images/list.txt", b"text")

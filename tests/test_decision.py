@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import f1_score
-from validation_pictures import options, pictures
+from validation_images import images, options
 
 from defect_jax.decision import DecisionRule
 from defect_jax.decision.choose import choose
@@ -15,14 +15,14 @@ from defect_jax.runtime import atomic_files
 from defect_jax.runtime.errors import UserError
 
 PROBABILITY = st.floats(0, 1, width=32)
-PICTURES = st.lists(st.tuples(st.integers(0, 1), PROBABILITY, PROBABILITY), min_size=1)
+IMAGES = st.lists(st.tuples(st.integers(0, 1), PROBABILITY, PROBABILITY), min_size=1)
 
 
 @settings(deadline=None)
-@given(PICTURES, st.none() | PROBABILITY)
-def test_choose_keeps_its_promises(given_pictures, pixel_threshold):
-    label, score, mask_score = (np.array(column) for column in zip(*given_pictures, strict=True))
-    chosen = choose(pictures(label, score, mask_score), pixel_threshold, options(), 7)
+@given(IMAGES, st.none() | PROBABILITY)
+def test_choose_keeps_its_promises(given_images, pixel_threshold):
+    label, score, mask_score = (np.array(column) for column in zip(*given_images, strict=True))
+    chosen = choose(images(label, score, mask_score), pixel_threshold, options(), 7)
     assert 0 <= chosen.pixel_threshold <= chosen.mask_threshold <= 1
     limit = chosen.mask_threshold if pixel_threshold is None else pixel_threshold
     assert chosen.pixel_threshold == min(limit, chosen.mask_threshold)
@@ -43,25 +43,25 @@ def test_choose_keeps_its_promises(given_pictures, pixel_threshold):
 
 
 @settings(deadline=None)
-@given(PICTURES, PROBABILITY)
-def test_rejected_by_the_mask_means_pixels_to_show(given_pictures, pixel_threshold):
-    label, score, mask_score = (np.array(column) for column in zip(*given_pictures, strict=True))
-    chosen = choose(pictures(label, score, mask_score), pixel_threshold, options(), 7)
+@given(IMAGES, PROBABILITY)
+def test_rejected_by_the_mask_means_pixels_to_show(given_images, pixel_threshold):
+    label, score, mask_score = (np.array(column) for column in zip(*given_images, strict=True))
+    chosen = choose(images(label, score, mask_score), pixel_threshold, options(), 7)
     rejected = mask_score >= chosen.mask_threshold
     assert (mask_score[rejected] >= chosen.pixel_threshold).all()
 
 
 def test_threshold_lies_midway_between_the_scores_it_parts():
-    table = pictures([0, 0, 1], [0.0, 0.25, 0.75], [0.5, 0.5, 0.625])
+    table = images([0, 0, 1], [0.0, 0.25, 0.75], [0.5, 0.5, 0.625])
     chosen = choose(table, 0.125, options(), 7)
     assert (chosen.threshold, chosen.mask_threshold, chosen.pixel_threshold) == (0.5, 0.5625, 0.125)
     assert (chosen.f1, chosen.mask_f1, chosen.min_area_px) == (1.0, 1.0, 1)
 
 
 @pytest.mark.parametrize(("labels", "word"), [([0, 0], "defective"), ([1, 1], "good")])
-def test_one_kind_of_picture_is_said_and_not_guessed_from(labels, word):
-    chosen = choose(pictures(labels, [0.125, 0.75], [0.25, 0.75]), 0.875, options(), 7)
-    assert f"no {word} picture" in chosen.note
+def test_one_kind_of_image_is_said_and_not_guessed_from(labels, word):
+    chosen = choose(images(labels, [0.125, 0.75], [0.25, 0.75]), 0.875, options(), 7)
+    assert f"no {word} image" in chosen.note
     assert (chosen.threshold, chosen.mask_threshold, chosen.pixel_threshold) == (0.5, 0.5, 0.5)
     assert chosen.part is chosen.sequential is chosen.logistic is None
 
@@ -69,7 +69,7 @@ def test_one_kind_of_picture_is_said_and_not_guessed_from(labels, word):
 def test_small_areas_are_left_out_when_that_helps():
     """Good surface sparkles in a few pixels as brightly as a defect shines in many."""
     label = [0] * 20 + [1] * 5
-    table = pictures(label, label, [0.9] * 25, area_px=[3] * 20 + [80] * 5)
+    table = images(label, label, [0.9] * 25, area_px=[3] * 20 + [80] * 5)
     chosen = choose(table, 0.5, options(), 7)
     assert (chosen.min_area_px, chosen.mask_f1) == (4, 1.0)
     assert chosen.pixel_threshold <= chosen.mask_threshold <= 0.9
@@ -80,15 +80,15 @@ def test_small_areas_are_left_out_when_that_helps():
 
 
 def test_a_minimum_area_that_does_not_help_is_not_asked_for():
-    table = pictures([0, 0, 1, 1], [0.1, 0.2, 0.8, 0.9], area_px=[0, 3, 2, 90])
+    table = images([0, 0, 1, 1], [0.1, 0.2, 0.8, 0.9], area_px=[0, 3, 2, 90])
     assert choose(table, 0.5, options(), 7).min_area_px == 1
 
 
 def test_logistic_combination_only_where_there_is_a_head():
     label, score = [0, 0, 1, 1] * 5, [0.1, 0.4, 0.6, 0.9] * 5
-    assert choose(pictures(label, score), 0.5, options(), 7).logistic is None
+    assert choose(images(label, score), 0.5, options(), 7).logistic is None
     mask_score = [0.2, 0.6, 0.5, 0.8] * 5
-    fitted = choose(pictures(label, score, mask_score), 0.5, options(), 7).logistic
+    fitted = choose(images(label, score, mask_score), 0.5, options(), 7).logistic
     both = combined((fitted.intercept, fitted.head, fitted.mask), score, mask_score)
     assert f1_score(label, both >= fitted.threshold) == 1.0
 
@@ -98,7 +98,7 @@ def test_written_decision_reads_back_equal(tmp_path):
     label = [int(g % 2) for g in group]
     score = np.random.default_rng(0).random(30)
     for changes in ({}, {"rule": "guaranteed_miss_rate", "miss_rate": 0.5}):
-        made = choose(pictures(label, score, 1 - score, group), 0.4, options(**changes), 7)
+        made = choose(images(label, score, 1 - score, group), 0.4, options(**changes), 7)
         assert made.part and made.sequential and (made.promise or made.logistic)
         made.to_json(tmp_path / "run" / "decision.json")
         assert DecisionRule.from_json(tmp_path / "run" / "decision.json") == made

@@ -1,4 +1,4 @@
-"""Decoded pictures that are kept: the same batches, each decoded once, never more than fit."""
+"""Decoded images that are kept: the same batches, each decoded once, never more than fit."""
 
 import pickle
 from dataclasses import replace
@@ -13,7 +13,7 @@ from defect_jax.data.pipeline.decoded_cache import Kept, with_kept
 from defect_jax.data.prepare.prepared import DataInfo, Prepared, Row, Split
 
 
-def picture(value, side_px=4, defect=False):
+def element(value, side_px=4, defect=False):
     mask = np.zeros((side_px, side_px), np.uint8)
     mask[0, 0] = defect
     return np.full((side_px, side_px, 1), value, np.uint8), mask
@@ -50,7 +50,7 @@ class Counting(Kept):
         return super().get(row, lambda: self.decoded.append(row) or decode())
 
 
-def test_each_picture_is_decoded_once(ready):  # noqa: F811
+def test_each_image_is_decoded_once(ready):  # noqa: F811
     config, splits = ready
     kept = Counting(10**8)
     kept.decoded = []
@@ -62,29 +62,29 @@ def test_each_picture_is_decoded_once(ready):  # noqa: F811
 def test_what_is_kept_is_what_was_decoded_and_cannot_be_changed(defect):
     kept = Kept(1000)
     for _ in range(2):
-        image, mask = kept.get(3, lambda: picture(7, defect=defect))
-        np.testing.assert_array_equal(image, picture(7)[0])
-        np.testing.assert_array_equal(mask, picture(7, defect=defect)[1])
-    image, _ = kept.get(3, lambda: picture(8))
+        image, mask = kept.get(3, lambda: element(7, defect=defect))
+        np.testing.assert_array_equal(image, element(7)[0])
+        np.testing.assert_array_equal(mask, element(7, defect=defect)[1])
+    image, _ = kept.get(3, lambda: element(8))
     assert image[0, 0, 0] == 7
     with pytest.raises(ValueError, match="read-only"):
         image[0, 0, 0] = 1
 
 
 def test_no_more_is_kept_than_fits():
-    kept = Kept(16 + 32)  # a good picture, whose mask needs nothing, and a defective one
+    kept = Kept(16 + 32)  # a good image, whose mask needs nothing, and a defective one
     for row, defect in ((0, False), (1, True), (2, False)):
-        kept.get(row, lambda d=defect: picture(1, defect=d))
-    values = [int(kept.get(row, lambda: picture(9))[0][0, 0, 0]) for row in range(3)]
+        kept.get(row, lambda d=defect: element(1, defect=d))
+    values = [int(kept.get(row, lambda: element(9))[0][0, 0, 0]) for row in range(3)]
     assert values == [1, 1, 9]
 
 
 def test_a_copy_for_another_process_begins_empty():
     kept = Kept(1000)
-    kept.get(0, lambda: picture(1))
+    kept.get(0, lambda: element(1))
     copy = pickle.loads(pickle.dumps(kept))
     assert copy.most_bytes == 1000
-    assert copy.get(0, lambda: picture(2))[0][0, 0, 0] == 2
+    assert copy.get(0, lambda: element(2))[0][0, 0, 0] == 2
 
 
 @pytest.mark.parametrize(

@@ -52,16 +52,16 @@ def test_evaluating_again_in_a_fresh_process_gives_the_same_metrics(trained):
     assert path.read_bytes() == before
 
 
-def test_the_pictures_of_the_test_split_are_predicted_as_they_were_evaluated(forked, trained, home):
+def test_the_images_of_the_test_split_are_predicted_as_they_were_evaluated(forked, trained, home):
     workdir, _, _ = trained
     config = run_config.load(workdir)
     test = prepare(config.data, needed={"test"}).splits["test"]
     for number, row in enumerate(test.rows):
-        path = home / "pictures" / f"{row.id}.png"
+        path = home / "images" / f"{row.id}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(raw_data.encoded(decode_image(test.source[number]["image"])[..., 0]))
     output = home / "predicted"
-    paths = (f"--workdir={workdir}", f"--input={home / 'pictures'}", f"--output={output}")
+    paths = (f"--workdir={workdir}", f"--input={home / 'images'}", f"--output={output}")
     result = forked.run("--mode=predict", *paths)
     assert result.returncode == 0, result.stderr
     evaluated = {row.id: row for row in read_predictions(workdir / "eval/test/predictions.csv")}
@@ -123,11 +123,11 @@ def test_another_rule_decides_anew_and_another_split_leaves_the_test_alone(forke
     assert decision["rule"] == "target_recall" and decision["options"]["recall"] == 1.0
     assert decision["prune"] == run_config.load(copy).model.prune == 1
     metrics = json.loads((copy / "eval/val/metrics.json").read_text())
-    assert metrics["recall"] == metrics["part_recall"] == 1.0  # on the pictures it was chosen on
+    assert metrics["recall"] == metrics["part_recall"] == 1.0  # on the images it was chosen on
     assert metrics["images"] == decision["pictures"]
     assert (copy / "eval/report.html").read_bytes() == before
     report = (copy / "eval/val/report.html").read_text()
-    assert "chosen on these very pictures" in report and "pruned to X(0,1)" in report
+    assert "chosen on these very images" in report and "pruned to X(0,1)" in report
     again = forked.run("--mode=evaluate", f"--workdir={copy}")  # the wish stays
     assert again.returncode == 0, again.stderr
     assert json.loads((copy / "decision.json").read_text()) == decision

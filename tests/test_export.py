@@ -26,7 +26,7 @@ FILLED = {"data.max_scale": 3.0, "data.max_stretch": 2.0}
 SIZES = [(32, 48), (20, 30), (100, 61), (300, 1)]
 
 
-def pictures(config):
+def images(config):
     """Noisy surfaces of all sizes, black and white ones; each size is compiled anew."""
     channels = config.data_info.channels
     dtype = np.uint8 if config.data_info.bit_depth == 8 else np.uint16
@@ -61,7 +61,7 @@ def test_the_function_decides_as_the_predictor_does(changes):
     network, ema = tiny_network(config)
     deployed = jax.jit(make_program(network, config, ema, RULE))
     predictor = tiny_predictor(**changes)
-    for image in pictures(config):
+    for image in images(config):
         batch = image.reshape(1, *image.shape[:2], -1)
         assert_agree(
             predictor.predict(image), dict(zip(Decision._fields, deployed(batch), strict=True))
@@ -88,7 +88,7 @@ def test_both_files_decide_as_the_predictor_does(made):
         parity.of_stablehlo((folder / mode.STABLEHLO).read_bytes()),
         parity.of_onnx((folder / mode.ONNX).read_bytes()),
     ]
-    for image in pictures(config):
+    for image in images(config):
         batch = image.reshape(1, *image.shape[:2], -1)
         for model in models:
             assert_agree(predictor.predict(image), model(batch))
@@ -120,7 +120,7 @@ outputs = session.run(None, {"image": images})
 @pytest.mark.parametrize(("other", "name"), [("onnxruntime", mode.STABLEHLO), ("jax", mode.ONNX)])
 def test_a_file_runs_without_this_package(made, other, name, tmp_path):
     folder, config, changes = made
-    image = pictures(config)[2]
+    image = images(config)[2]
     np.save(tmp_path / "in.npy", image.reshape(1, *image.shape[:2], -1))
     script = WITHOUT_PACKAGE.format(other=other, run=RUNS[other])
     paths = [folder / name, tmp_path / "in.npy", tmp_path / "out.npz"]
@@ -193,13 +193,13 @@ def tiled_network(config):
     return network, config, ema, RULE
 
 
-def test_the_card_and_the_pictures_of_a_network_that_sees_tiles(tmp_path):
+def test_the_card_and_the_images_of_a_network_that_sees_tiles(tmp_path):
     config = tiny_config(**TILED, **{"data.min_scale": 0.9})
     rule = json.loads(card.card(config, RULE, tmp_path, {}, 0.0))["input"]["size_rule"]
     assert (rule["tile_px"], rule["overlap_px"], rule["scale"]) == ([32, 48], 16, 1.0)
-    sizes = [images.shape[1:3] for images in parity.pictures(InputSpec.of(config))]
+    sizes = [images.shape[1:3] for images in parity.example_images(InputSpec.of(config))]
     assert (67, 95) in sizes  # several tiles along both sides: nothing is scaled, nor refused
-    scaled = parity.pictures(InputSpec.of(tiny_config(**{"data.min_scale": 0.9})))
+    scaled = parity.example_images(InputSpec.of(tiny_config(**{"data.min_scale": 0.9})))
     assert (67, 25) not in [images.shape[1:3] for images in scaled] and (67, 25) in sizes
 
 

@@ -42,7 +42,7 @@ def test_equals_four_passes_with_the_masks_turned_back(predict, averaged):
     np.testing.assert_allclose(got.label, np.mean([one.label for one in passes], axis=0), atol=1e-6)
 
 
-def test_a_mirrored_picture_gets_the_same_label_and_the_mirrored_mask(averaged):
+def test_a_mirrored_image_gets_the_same_label_and_the_mirrored_mask(averaged):
     straight = averaged(IMAGE)
     for mirror in MIRRORED:
         turned = averaged(mirror(IMAGE))

@@ -22,8 +22,8 @@ from defect_jax.data.files.images import (
 )
 from defect_jax.data.files.record_encoding import encode_mask, unpacked
 
-GREY = raw_data.picture(0)
-RGB = raw_data.picture(1, channels=3)
+GREY = raw_data.noise(0)
+RGB = raw_data.noise(1, channels=3)
 DEEP = GREY.astype(np.uint16) * 200 + 7
 DEEP_RGB = RGB.astype(np.uint16) * 200 + 7
 ALPHA = np.full((*GREY.shape, 1), 255, np.uint8)
@@ -54,7 +54,7 @@ LOSSLESS = {
 
 
 @pytest.mark.parametrize("data, pixels", LOSSLESS.values(), ids=LOSSLESS)
-def test_lossless_pictures_decode_to_their_pixels(data, pixels):
+def test_lossless_images_decode_to_their_pixels(data, pixels):
     header, decoded = inspect_image(data, max_megapixels=1.0)
     assert decoded.dtype == pixels.dtype
     np.testing.assert_array_equal(decoded, pixels)
@@ -128,14 +128,14 @@ def test_a_flipped_bit_in_a_png_is_noticed():
         (raw_data.encoded(GREY, "GIF"), "is not an image"),
         (
             raw_data.encoded(GREY, "TIFF", save_all=True, append_images=[Image.fromarray(GREY)]),
-            "holds 2 pictures",
+            "holds 2 images",
         ),
-        (raw_data.encoded(GREY.astype(np.float32), "TIFF"), "is a F picture"),
+        (raw_data.encoded(GREY.astype(np.float32), "TIFF"), "is a F image"),
         (raw_data.encoded(GREY.astype(np.int32), "TIFF"), "int32 pixels"),
-        (raw_data.encoded(Image.fromarray(RGB).convert("CMYK"), "JPEG"), "is a CMYK picture"),
+        (raw_data.encoded(Image.fromarray(RGB).convert("CMYK"), "JPEG"), "is a CMYK image"),
     ],
 )
-def test_files_that_are_no_usable_picture_are_refused(data, reason):
+def test_files_that_are_no_usable_image_are_refused(data, reason):
     with pytest.raises(BadImage, match=reason):
         inspect_image(data, max_megapixels=1.0)
 
@@ -171,7 +171,7 @@ def test_pillows_settings_are_left_as_they_were():
 
 @given(data=st.binary(max_size=300), start=st.sampled_from([0, 8, 40]))
 @example(data=b"\x00" * 300, start=40)
-def test_any_bytes_are_a_picture_or_a_bad_image(data, start):
+def test_any_bytes_are_an_image_or_a_bad_image(data, start):
     for kind in ("PNG", "JPEG", "BMP", "TIFF"):
         try:
             inspect_image(raw_data.encoded(GREY, kind)[:start] + data, max_megapixels=1.0)
@@ -219,7 +219,7 @@ def test_a_jpeg_mask_needs_a_threshold():
 
 
 @pytest.mark.parametrize("data, pixels", LOSSLESS.values(), ids=LOSSLESS)
-def test_unpacked_pictures_decode_to_the_same_pixels(data, pixels):
+def test_unpacked_images_decode_to_the_same_pixels(data, pixels):
     stored = unpacked(data + b" " * 3000, decode_image(data))
     assert not stored.startswith(data[:4]) and len(stored) <= pixels.nbytes + 20
     decoded = decode_image(stored)

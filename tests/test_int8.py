@@ -21,7 +21,7 @@ from defect_jax.data.geometry.input_spec import InputSpec
 from defect_jax.decision.apply import Decision
 from defect_jax.deploy import export as mode
 from defect_jax.deploy import int8, parity
-from defect_jax.deploy.inputs import MOST_PICTURES, ExampleImages
+from defect_jax.deploy.inputs import MOST_IMAGES, ExampleImages
 from defect_jax.deploy.onnx import to_onnx
 from defect_jax.deploy.program import make_program
 from defect_jax.models.initialise import initial_variables
@@ -51,7 +51,7 @@ RNG = np.random.default_rng(0)
 KERNEL, BIAS = np.float32(RNG.normal(size=(1, 1, 1, 3))), np.float32([0.5, -0.25, 0.125])
 
 
-def test_scales_are_those_of_the_pictures_and_of_each_channel():
+def test_scales_are_those_of_the_images_and_of_each_channel():
     """A 1x1 convolution with ReLU, in whole numbers by hand."""
     images = [surface(6, 7, seed=seed)[None, ..., None] for seed in range(3)]
     model = written(
@@ -139,8 +139,8 @@ def test_what_changes_is_counted(monkeypatch):
     other = [fake(0.3, 0.4, False, 1), fake(0.7, 0.1, False, 0)]
     runs = {b"one": iter(one), b"other": iter(other)}
     monkeypatch.setattr(parity, "of_onnx", lambda data: lambda image: next(runs[data]))
-    pictures = [np.zeros((1, 2, 5, 1), np.uint8)] * 2
-    assert int8.change(b"one", b"other", pictures) == pytest.approx(
+    images = [np.zeros((1, 2, 5, 1), np.uint8)] * 2
+    assert int8.change(b"one", b"other", images) == pytest.approx(
         {
             "pictures": 2,
             "largest_difference_of_a_probability": 0.3,
@@ -159,14 +159,14 @@ def save(folder, count, *size, dtype=np.uint8):
     return str(folder)
 
 
-def test_pictures_are_taken_evenly_and_widened(tmp_path):
-    path = save(tmp_path / "many", 2 * MOST_PICTURES + 1, 3, 4)
+def test_images_are_taken_evenly_and_widened(tmp_path):
+    path = save(tmp_path / "many", 2 * MOST_IMAGES + 1, 3, 4)
     config = tiny_config(**{"data_info.channels": 3, "data_info.bit_depth": 16})
     for _ in range(2):  # as often as asked
         taken = list(ExampleImages(path, config))
-        assert len(taken) == MOST_PICTURES
+        assert len(taken) == MOST_IMAGES
         assert {(image.shape, image.dtype.name) for image in taken} == {((1, 3, 4, 3), "uint16")}
-    for image, number in ((taken[0], 0), (taken[-1], 2 * MOST_PICTURES)):
+    for image, number in ((taken[0], 0), (taken[-1], 2 * MOST_IMAGES)):
         expected = surface(3, 4, seed=number).astype(np.uint16) * 257
         np.testing.assert_array_equal(image[0], np.repeat(expected[..., None], 3, axis=2))
 
@@ -215,7 +215,7 @@ def test_the_file_is_written_and_the_card_says_what_it_changes(exported, tmp_pat
     assert mean == pytest.approx(np.mean(differences))
 
 
-def test_without_pictures_there_is_no_such_file(exported, tmp_path):
+def test_without_images_there_is_no_such_file(exported, tmp_path):
     exported("out", None)
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted(
         [mode.STABLEHLO, mode.ONNX, mode.CARD]
@@ -223,11 +223,11 @@ def test_without_pictures_there_is_no_such_file(exported, tmp_path):
     assert "int8" not in json.loads((tmp_path / "out" / mode.CARD).read_text())
 
 
-def test_pictures_that_cannot_be_used_leave_nothing_behind(exported, tmp_path):
+def test_images_that_cannot_be_used_leave_nothing_behind(exported, tmp_path):
     good, large = save(tmp_path / "good", 2), save(tmp_path / "large", 1, 400, 400)
     deep, empty = save(tmp_path / "deep", 1, dtype=np.uint16), tmp_path / "empty"
     empty.mkdir()
-    (tmp_path / "good" / "002.png").write_bytes(b"no picture")
+    (tmp_path / "good" / "002.png").write_bytes(b"no image")
     before = sorted(tmp_path.rglob("*"))
     for input, says in (
         (good, "002.png"),

@@ -23,8 +23,8 @@ def test_clopper_pearson_is_scipys_exact_interval(successes, failures):
     assert one_each == pytest.approx((want.low, want.high), abs=1e-9)
 
 
-def test_copies_of_a_picture_tell_nothing_new():
-    """Six equal shots of 20 parts are worth 20 pictures, not 120."""
+def test_copies_of_an_image_tell_nothing_new():
+    """Six equal shots of 20 parts are worth 20 images, not 120."""
     hits = [1] * 15 + [0] * 5
     groups = [str(index) for index in range(20)]
     low, high = rate_interval(np.repeat(hits, 6), np.repeat(groups, 6).tolist())
@@ -37,7 +37,7 @@ def test_copies_of_a_picture_tell_nothing_new():
 
 
 def test_interval_of_correlated_shots_holds_as_often_as_it_says():
-    """Naive counting of pictures holds the truth in far fewer than 95 % of the draws."""
+    """Naive counting of images holds the truth in far fewer than 95 % of the draws."""
     generator = np.random.default_rng(0)
     groups = np.repeat([str(index) for index in range(30)], 6)
     held = np.zeros(2)

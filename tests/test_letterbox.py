@@ -1,4 +1,4 @@
-"""Pictures into the network's frame: geometry by hand, and no defect ever vanishes."""
+"""Images into the network's frame: geometry by hand, and no defect ever vanishes."""
 
 import cv2
 import numpy as np
@@ -35,12 +35,12 @@ def test_place_fits_stretches_and_centres(native, size, max_scale, max_stretch, 
     assert place(native, size, 0.0, max_scale, max_stretch, "x") == expected
 
 
-def test_place_refuses_to_shrink_below_the_limit_and_names_the_picture():
+def test_place_refuses_to_shrink_below_the_limit_and_names_the_image():
     with pytest.raises(UserError, match=r"part_7: 700x230 px does not fit .* 672x256"):
         place((700, 230), (672, 256), 1.0, 1.0, 9.0, "part_7")
 
 
-def test_unscaled_picture_and_mask_are_copied_exactly():
+def test_unscaled_image_and_mask_are_copied_exactly():
     rng = np.random.default_rng(0)
     image = rng.integers(0, 65536, (5, 3, 1), np.uint16)
     mask = rng.random((5, 3)) < 0.3

@@ -62,13 +62,13 @@ def categorical_by_hand(logits, target, weight):
 
 
 def class_dice_by_hand(logits, target, valid, smooth=1.0):
-    """Mean over pictures and classes of defect, of those that a picture has."""
+    """Mean over images and classes of defect, of those that an image has."""
     logits, target, valid = (np.float64(x) for x in (logits, target, valid))
     score, target = special.softmax(logits, axis=-1) * valid, target * valid
     ratios = [
         1 - (2 * (p * m).sum() + smooth) / (p.sum() + m.sum() + smooth)
-        for picture, masks in zip(score, target, strict=True)
-        for p, m in zip(picture.T[1:], masks.T[1:], strict=True)
+        for image, masks in zip(score, target, strict=True)
+        for p, m in zip(image.T[1:], masks.T[1:], strict=True)
         if m.any()
     ]
     return np.mean(ratios) if ratios else 0.0
@@ -194,7 +194,7 @@ def test_nothing_valid_is_zero_without_gradient(loss, by_hand):
 @every_loss
 @quickly
 @given(seed=seeds)
-def test_order_of_pictures_does_not_matter(loss, by_hand, seed):
+def test_order_of_images_does_not_matter(loss, by_hand, seed):
     del by_hand
     logits, mask, valid = sample(seed)
     order = np.random.default_rng(seed).permutation(SHAPE[0])
@@ -231,7 +231,7 @@ def test_dice_of_a_perfect_mask_and_of_its_opposite():
     np.testing.assert_allclose(dice_loss(-perfect, mask, valid), opposite, rtol=1e-6)
 
 
-def test_dice_leaves_pictures_without_defect_out():
+def test_dice_leaves_images_without_defect_out():
     logits, mask, valid = sample(1, heads=1)
     mask = mask.at[1].set(0.0)
     value, grads = jax.value_and_grad(dice_loss)(logits[0], mask, valid)

@@ -13,22 +13,22 @@ from pixel_references import ranking
 from sklearn import metrics as sk
 
 from defect_jax.metrics import binned, histogram, images, summary
-from defect_jax.metrics.counts import PixelCounts, Uint64Counter, picture_counts
+from defect_jax.metrics.counts import PixelCounts, Uint64Counter, image_counts
 from defect_jax.metrics.histogram import BINS, PixelHistogram, bin_index, lower_edge
-from defect_jax.metrics.images import Picture, picture_iou, picture_metrics
+from defect_jax.metrics.images import ImageRow, image_iou, image_metrics
 from defect_jax.metrics.regions import region_weights
 from defect_jax.runtime.errors import UserError
 
-HEIGHT, WIDTH, PICTURES = 24, 20, 16
+HEIGHT, WIDTH, IMAGES = 24, 20, 16
 
 
 @pytest.fixture(scope="module")
-def pictures():
-    """Blobs with noisy probabilities, good pictures among them, some padding, many ties."""
+def examples():
+    """Blobs with noisy probabilities, good images among them, some padding, many ties."""
     rng = np.random.default_rng(7)
-    noise = rng.normal(size=(PICTURES, HEIGHT, WIDTH))
+    noise = rng.normal(size=(IMAGES, HEIGHT, WIDTH))
     smooth = np.stack([cv2.GaussianBlur(plane, (5, 5), 1.5) for plane in noise])
-    mask = (smooth > 0.45) & (np.arange(PICTURES) % 3 > 0)[:, None, None]
+    mask = (smooth > 0.45) & (np.arange(IMAGES) % 3 > 0)[:, None, None]
     logits = 3 * smooth - 4 + 5 * mask + rng.normal(size=mask.shape)
     probability = (1 / (1 + np.exp(-logits))).astype(np.float32)
     probability[::4] = np.round(probability[::4], 1)
@@ -58,17 +58,17 @@ def accumulate():
     return update
 
 
-def evaluate(update, pictures, batch_size, order=None):
+def evaluate(update, examples, batch_size, order=None):
     state = (PixelCounts.empty(), PixelHistogram.empty())
-    order = np.arange(PICTURES) if order is None else order
-    for chosen in np.split(order, PICTURES // batch_size):
-        state = update(state, jax.tree.map(lambda plane, i=chosen: jnp.asarray(plane[i]), pictures))
+    order = np.arange(IMAGES) if order is None else order
+    for chosen in np.split(order, IMAGES // batch_size):
+        state = update(state, jax.tree.map(lambda plane, i=chosen: jnp.asarray(plane[i]), examples))
     return state
 
 
 @pytest.fixture(scope="module")
-def state(accumulate, pictures):
-    return evaluate(accumulate, pictures, PICTURES)
+def state(accumulate, examples):
+    return evaluate(accumulate, examples, IMAGES)
 
 
 def same(one, other):
@@ -104,26 +104,26 @@ def test_wide_count_carries():
 
 
 @pytest.mark.parametrize("batch_size", [1, 8])
-def test_any_batch_size_and_order_gives_the_same_bits(accumulate, pictures, state, batch_size):
-    order = np.random.default_rng(3).permutation(PICTURES)
-    assert same(evaluate(accumulate, pictures, batch_size, order), state)
+def test_any_batch_size_and_order_gives_the_same_bits(accumulate, examples, state, batch_size):
+    order = np.random.default_rng(3).permutation(IMAGES)
+    assert same(evaluate(accumulate, examples, batch_size, order), state)
 
 
-def test_eight_devices_give_the_same_bits_as_one(accumulate, pictures, state):
+def test_eight_devices_give_the_same_bits_as_one(accumulate, examples, state):
     mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,))
     replicated = NamedSharding(mesh, P())
-    batch = jax.device_put(pictures, NamedSharding(mesh, P("data")))
+    batch = jax.device_put(examples, NamedSharding(mesh, P("data")))
     empty = jax.device_put((PixelCounts.empty(), PixelHistogram.empty()), replicated)
     sharded = accumulate(empty, batch)
     assert same(sharded, state)
     program = accumulate.lower(empty, batch).compile().as_text()
-    assert "all-gather" not in program  # no device ever holds the pictures of another
+    assert "all-gather" not in program  # no device ever holds the images of another
 
 
-def test_merge_equals_one_pass(accumulate, pictures, state):
+def test_merge_equals_one_pass(accumulate, examples, state):
     empty = (PixelCounts.empty(), PixelHistogram.empty())
     halves = [
-        accumulate(empty, jax.tree.map(lambda plane, i=half: jnp.asarray(plane[i]), pictures))
+        accumulate(empty, jax.tree.map(lambda plane, i=half: jnp.asarray(plane[i]), examples))
         for half in (slice(0, 8), slice(8, None))
     ]
     merged = tuple(a.merge(b) for a, b in zip(*halves, strict=True))
@@ -131,25 +131,25 @@ def test_merge_equals_one_pass(accumulate, pictures, state):
     assert merged[1].compute() == state[1].compute()
 
 
-def test_padding_counts_nowhere(accumulate, pictures, state):
-    changed = dict(pictures)
-    outside = ~pictures["valid"]
-    changed["probability"] = np.where(outside, np.float32(0.9), pictures["probability"])
-    changed["mask"] = pictures["mask"] | outside
-    changed["region_weight"] = np.where(outside, np.float32(1), pictures["region_weight"])
-    assert same(evaluate(accumulate, changed, PICTURES), state)
+def test_padding_counts_nowhere(accumulate, examples, state):
+    changed = dict(examples)
+    outside = ~examples["valid"]
+    changed["probability"] = np.where(outside, np.float32(0.9), examples["probability"])
+    changed["mask"] = examples["mask"] | outside
+    changed["region_weight"] = np.where(outside, np.float32(1), examples["region_weight"])
+    assert same(evaluate(accumulate, changed, IMAGES), state)
     decided = jnp.asarray(changed["probability"] >= 0.5)
-    ours = picture_counts(decided, jnp.asarray(changed["mask"]), jnp.asarray(pictures["valid"]))
-    true_px = (pictures["mask"] & pictures["valid"]).sum((1, 2))
+    ours = image_counts(decided, jnp.asarray(changed["mask"]), jnp.asarray(examples["valid"]))
+    true_px = (examples["mask"] & examples["valid"]).sum((1, 2))
     np.testing.assert_array_equal(ours["true_px"], true_px)
 
 
 # Pixel counts
 
 
-def test_pooled_metrics_equal_sklearn(state, pictures):
-    truth = pictures["mask"][pictures["valid"]]
-    decided = pictures["probability"][pictures["valid"]] >= 0.5
+def test_pooled_metrics_equal_sklearn(state, examples):
+    truth = examples["mask"][examples["valid"]]
+    decided = examples["probability"][examples["valid"]] >= 0.5
     ours = state[0].compute()
     assert ours["miou_pooled"] == pytest.approx(sk.jaccard_score(truth, decided), abs=1e-12)
     assert ours["miou"] == pytest.approx(
@@ -206,17 +206,17 @@ def test_bins_are_narrow_in_the_logit():
 # Ranking of pixels
 
 
-def with_probability(pictures, probability):
-    return pictures | {
+def with_probability(examples, probability):
+    return examples | {
         "probability": probability.astype(np.float32),
-        "valid": np.ones_like(pictures["valid"]),
+        "valid": np.ones_like(examples["valid"]),
     }
 
 
-def test_exact_when_no_bin_holds_two_probabilities(accumulate, pictures):
-    coarse = np.clip(np.round(pictures["probability"], 2), 0.005, 0.995)
-    case = with_probability(pictures, coarse)
-    ours = evaluate(accumulate, case, PICTURES)[1].compute()
+def test_exact_when_no_bin_holds_two_probabilities(accumulate, examples):
+    coarse = np.clip(np.round(examples["probability"], 2), 0.005, 0.995)
+    case = with_probability(examples, coarse)
+    ours = evaluate(accumulate, case, IMAGES)[1].compute()
     for name, value in ranking(case["probability"], case["mask"]).items():
         assert ours[name] == pytest.approx(value, abs=1e-7 if name == "aupro" else 1e-12), name
 
@@ -224,12 +224,12 @@ def test_exact_when_no_bin_holds_two_probabilities(accumulate, pictures):
 @pytest.mark.parametrize("spread", [0.01, 0.3, 1.0, 8.0])
 @pytest.mark.parametrize("shift", [-12.0, -3.0, 0.0])
 def test_exact_value_lies_in_the_bracket_and_near_the_binned_one(
-    accumulate, pictures, spread, shift
+    accumulate, examples, spread, shift
 ):
     rng = np.random.default_rng(5)
-    logits = shift + spread * (rng.normal(size=pictures["mask"].shape) + 2 * pictures["mask"])
-    case = with_probability(pictures, 1 / (1 + np.exp(-logits)))
-    pixels = evaluate(accumulate, case, PICTURES)[1]
+    logits = shift + spread * (rng.normal(size=examples["mask"].shape) + 2 * examples["mask"])
+    case = with_probability(examples, 1 / (1 + np.exp(-logits)))
+    pixels = evaluate(accumulate, case, IMAGES)[1]
     ours, brackets = pixels.compute(), pixels.brackets()
     for name, value in ranking(case["probability"], case["mask"]).items():
         low, high = brackets[name]
@@ -258,9 +258,9 @@ def test_brackets_hold_for_every_order_inside_the_bins(bins, random):
             assert low - 1e-12 <= sk.roc_auc_score(truth, scores) <= high + 1e-12
 
 
-def test_best_f1_threshold_is_the_best_and_applies_exactly(state, pictures):
-    truth = pictures["mask"][pictures["valid"]]
-    scores = pictures["probability"][pictures["valid"]]
+def test_best_f1_threshold_is_the_best_and_applies_exactly(state, examples):
+    truth = examples["mask"][examples["valid"]]
+    scores = examples["probability"][examples["valid"]]
     threshold = state[1].best_f1_threshold()
     assert float(np.float32(threshold)) == threshold
     every_edge = {lower_edge(int(k)) for k in np.asarray(bin_index(jnp.asarray(scores)))}
@@ -271,27 +271,27 @@ def test_best_f1_threshold_is_the_best_and_applies_exactly(state, pictures):
     assert f1(scores >= threshold) == max(f1(scores >= edge) for edge in every_edge)
 
 
-def test_without_defects_or_without_good_pixels(accumulate, pictures):
-    none = np.zeros_like(pictures["mask"])
-    zero = {"region_weight": np.zeros_like(pictures["region_weight"])}
-    zero["regions"] = np.zeros_like(pictures["regions"])
-    pixels = evaluate(accumulate, pictures | {"mask": none} | zero, PICTURES)[1]
+def test_without_defects_or_without_good_pixels(accumulate, examples):
+    none = np.zeros_like(examples["mask"])
+    zero = {"region_weight": np.zeros_like(examples["region_weight"])}
+    zero["regions"] = np.zeros_like(examples["regions"])
+    pixels = evaluate(accumulate, examples | {"mask": none} | zero, IMAGES)[1]
     assert pixels.compute() == {"pixel_ap": None, "pixel_auroc": None, "aupro": None}
     assert pixels.best_f1_threshold() is None
-    one = {"regions": np.ones_like(pictures["regions"])}
+    one = {"regions": np.ones_like(examples["regions"])}
     one["region_weight"] = np.full(none.shape, 1 / (HEIGHT * WIDTH), np.float32)
-    full = with_probability(pictures, pictures["probability"]) | {"mask": ~none} | one
-    assert evaluate(accumulate, full, PICTURES)[1].compute() == {
+    full = with_probability(examples, examples["probability"]) | {"mask": ~none} | one
+    assert evaluate(accumulate, full, IMAGES)[1].compute() == {
         "pixel_ap": 1.0,
         "pixel_auroc": None,
         "aupro": None,
     }
 
 
-def test_weights_that_do_not_fit_the_regions_are_refused(accumulate, pictures):
-    wrong = pictures | {"regions": pictures["regions"] + 1}
+def test_weights_that_do_not_fit_the_regions_are_refused(accumulate, examples):
+    wrong = examples | {"regions": examples["regions"] + 1}
     with pytest.raises(ValueError, match="region weights sum to"):
-        evaluate(accumulate, wrong, PICTURES)[1].compute()
+        evaluate(accumulate, wrong, IMAGES)[1].compute()
 
 
 def test_region_weight_sum_survives_more_than_32_bits():
@@ -315,7 +315,7 @@ def test_region_weights_equal_opencv(seed, density):
     np.testing.assert_array_equal(weight, np.where(mask, 1 / size_px, 0).astype(np.float32))
 
 
-# Pictures
+# Images
 
 
 @st.composite
@@ -323,23 +323,23 @@ def rows(draw):
     true_px, predicted_px = (draw(st.sampled_from([0, 0, 1, 7, 10])) for _ in range(2))
     overlap_px = draw(st.integers(0, min(true_px, predicted_px)))
     score, mask_score = (draw(st.integers(0, 8)) / 8 for _ in range(2))
-    iou = picture_iou(overlap_px, true_px, predicted_px)
+    iou = image_iou(overlap_px, true_px, predicted_px)
     decisions = (int(score >= 0.5), int(predicted_px > 0))
     name = draw(st.text(st.characters(exclude_categories=("Cs", "Cc"))))
     px = (overlap_px, true_px, predicted_px)
-    return Picture(name, "g", int(true_px > 0), score, mask_score, *decisions, iou, *px)
+    return ImageRow(name, "g", int(true_px > 0), score, mask_score, *decisions, iou, *px)
 
 
 @settings(deadline=None)
 @given(st.lists(rows(), max_size=12))
-def test_picture_metrics_equal_their_definitions(pictures):
-    ours = picture_metrics(pictures)
-    defective = [p for p in pictures if p.label]
-    good = [p for p in pictures if not p.label]
-    counted = [p for p in pictures if p.true_px or p.predicted_px]
+def test_image_metrics_equal_their_definitions(examples):
+    ours = image_metrics(examples)
+    defective = [p for p in examples if p.label]
+    good = [p for p in examples if not p.label]
+    counted = [p for p in examples if p.true_px or p.predicted_px]
     union = [p.true_px + p.predicted_px - p.intersection_px for p in counted]
     expected = {
-        "images": (len(pictures), 1),
+        "images": (len(examples), 1),
         "defective": (len(defective), 1),
         "good": (len(good), 1),
         "seg_miou": (
@@ -348,14 +348,14 @@ def test_picture_metrics_equal_their_definitions(pictures):
         ),
         "seg_recall": (sum(p.predicted_px > 0 for p in defective), len(defective)),
         "seg_fpr": (sum(p.predicted_px > 0 for p in good), len(good)),
-        "seg_accuracy": (sum(p.mask_decision == p.label for p in pictures), len(pictures)),
+        "seg_accuracy": (sum(p.mask_decision == p.label for p in examples), len(examples)),
         "seg_recall_hit": (sum(p.intersection_px > 0 for p in defective), len(defective)),
         "seg_recall_iou_10": (sum(p.iou >= 0.1 for p in defective), len(defective)),
         "seg_recall_iou_30": (sum(p.iou >= 0.3 for p in defective), len(defective)),
         "seg_recall_iou_50": (sum(p.iou >= 0.5 for p in defective), len(defective)),
         "recall": (sum(p.decision for p in defective), len(defective)),
-        "precision": (sum(p.decision for p in defective), sum(p.decision for p in pictures)),
-        "accuracy": (sum(p.decision == p.label for p in pictures), len(pictures)),
+        "precision": (sum(p.decision for p in defective), sum(p.decision for p in examples)),
+        "accuracy": (sum(p.decision == p.label for p in examples), len(examples)),
         "false_positive_rate": (sum(p.decision for p in good), len(good)),
         "false_negatives": (sum(not p.decision for p in defective), 1),
         "false_positives": (sum(p.decision for p in good), 1),
@@ -365,35 +365,35 @@ def test_picture_metrics_equal_their_definitions(pictures):
 
 
 def row(true_px, predicted_px, overlap_px=0):
-    iou = picture_iou(overlap_px, true_px, predicted_px)
+    iou = image_iou(overlap_px, true_px, predicted_px)
     decided = (int(predicted_px > 0),) * 2
-    return Picture(
+    return ImageRow(
         "i", "g", int(true_px > 0), 0.5, 0.5, *decided, iou, overlap_px, true_px, predicted_px
     )
 
 
 def test_misses_and_false_alarms_count_zero_and_true_negatives_nothing():
     found = row(8, 8, 8)
-    assert picture_metrics([found])["seg_miou"] == 1.0
-    assert picture_metrics([found, row(8, 0)])["seg_miou"] == 0.5
-    assert picture_metrics([found, row(0, 1)])["seg_miou"] == 0.5
-    assert picture_metrics([found] + [row(0, 0)] * 50)["seg_miou"] == 1.0
-    assert picture_metrics([row(0, 0)])["seg_miou"] is None
+    assert image_metrics([found])["seg_miou"] == 1.0
+    assert image_metrics([found, row(8, 0)])["seg_miou"] == 0.5
+    assert image_metrics([found, row(0, 1)])["seg_miou"] == 0.5
+    assert image_metrics([found] + [row(0, 0)] * 50)["seg_miou"] == 1.0
+    assert image_metrics([row(0, 0)])["seg_miou"] is None
 
 
 def test_a_mask_elsewhere_is_recalled_but_not_hit():
-    metrics = picture_metrics([row(8, 8, 0), row(9, 3, 3)])
+    metrics = image_metrics([row(8, 8, 0), row(9, 3, 3)])
     assert metrics["seg_recall"] == 1.0 and metrics["seg_recall_hit"] == 0.5
     assert (metrics["seg_recall_iou_30"], metrics["seg_recall_iou_50"]) == (0.5, 0.0)
 
 
 @given(st.lists(rows(), max_size=5))
 @settings(max_examples=20, deadline=None)
-def test_predictions_read_back_unchanged(tmp_path_factory, pictures):
+def test_predictions_read_back_unchanged(tmp_path_factory, examples):
     path = tmp_path_factory.mktemp("predictions") / "predictions.csv"
-    pictures = [p._replace(score=1 / 3, mask_score=5e-324) for p in pictures]
-    images.write_predictions(path, pictures)
-    assert images.read_predictions(path) == pictures
+    examples = [p._replace(score=1 / 3, mask_score=5e-324) for p in examples]
+    images.write_predictions(path, examples)
+    assert images.read_predictions(path) == examples
 
 
 @pytest.mark.parametrize(
@@ -420,16 +420,16 @@ def test_damaged_predictions_are_named(tmp_path, old, new, message):
 # metrics.json
 
 
-def parts(pictures):
+def parts(examples):
     """What is joined; the metrics of parts and of combinations are tested with their own."""
-    known = picture_metrics(pictures) | {"miou_pooled": 0.5, "miou": 0.75, "mpa": 0.75}
+    known = image_metrics(examples) | {"miou_pooled": 0.5, "miou": 0.75, "mpa": 0.75}
     ranked = {"pixel_ap": 0.5, "pixel_auroc": 0.9, "aupro": 0.8}
     return known, ranked, dict.fromkeys(set(summary.MEANINGS) - set(known | ranked), 0.5)
 
 
 def test_metrics_are_joined_checked_and_written(tmp_path):
-    pictures = [row(8, 8, 8), row(0, 0)]
-    metrics, reasons = summary.join_metrics(*parts(pictures), images=2, defective=1)
+    examples = [row(8, 8, 8), row(0, 0)]
+    metrics, reasons = summary.join_metrics(*parts(examples), images=2, defective=1)
     assert list(metrics) == list(summary.MEANINGS) and reasons == []
     summary.write_metrics(tmp_path / "eval" / "metrics.json", metrics)
     assert json.loads((tmp_path / "eval" / "metrics.json").read_text()) == metrics
@@ -439,11 +439,11 @@ def test_undefined_is_null_with_a_reason(tmp_path):
     metrics, reasons = summary.join_metrics(*parts([row(0, 0)]), images=1, defective=0)
     undefined = [key for key, value in metrics.items() if value is None]
     assert [reason.split(" is null: ")[0] for reason in reasons] == undefined
-    assert "image_auroc is null: the split has no defective picture" in reasons
-    assert "precision is null: no picture is rejected" in reasons
+    assert "image_auroc is null: the split has no defective image" in reasons
+    assert "precision is null: no image is rejected" in reasons
     assert "seg_miou is null: there is neither a true nor a predicted defect" in reasons
     metrics, reasons = summary.join_metrics(*parts([row(8, 8)]), images=1, defective=1)
-    assert "seg_fpr is null: the split has no good picture" in reasons
+    assert "seg_fpr is null: the split has no good image" in reasons
     first, *rest = parts([row(8, 8), row(0, 0)])
     odd = first | {"image_ap": float("nan")}
     metrics, reasons = summary.join_metrics(odd, *rest, images=2, defective=1)
@@ -452,15 +452,15 @@ def test_undefined_is_null_with_a_reason(tmp_path):
 
 
 def test_counts_of_another_split_and_wrong_keys_are_refused():
-    pictures = [row(8, 8, 8), row(0, 0)]
+    examples = [row(8, 8, 8), row(0, 0)]
     with pytest.raises(ValueError, match="the split has"):
-        summary.join_metrics(*parts(pictures), images=3, defective=1)
+        summary.join_metrics(*parts(examples), images=3, defective=1)
     with pytest.raises(ValueError, match="the split has"):
-        summary.join_metrics(*parts(pictures), images=2, defective=2)
+        summary.join_metrics(*parts(examples), images=2, defective=2)
     with pytest.raises(ValueError, match="pixel_auroc"):
-        summary.join_metrics(*parts(pictures)[::2], images=2, defective=1)
+        summary.join_metrics(*parts(examples)[::2], images=2, defective=1)
     with pytest.raises(ValueError, match="mpa"):
-        summary.join_metrics(*parts(pictures), {"mpa": 1.0}, images=2, defective=1)
+        summary.join_metrics(*parts(examples), {"mpa": 1.0}, images=2, defective=1)
 
 
 def test_every_key_of_the_contract_has_a_meaning():

@@ -45,7 +45,7 @@ def test_equals_the_numpy_sampler_at_every_size(native, seed):
     )
 
 
-def test_unscaled_pictures_come_back_bit_for_bit():
+def test_unscaled_images_come_back_bit_for_bit():
     frame = np.random.default_rng(1).random(FRAME, np.float32)
     placement = place((10, 20), FRAME, 1.0, 1.0, 1.0, "x")
     got = unletterbox(

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from validation_pictures import options, pictures
+from validation_images import images, options
 
 from defect_jax.decision import DecisionRule, SequentialTest
 from defect_jax.decision.choose import choose
@@ -19,7 +19,7 @@ from defect_jax.decision.sequential import (
 )
 from defect_jax.decision.shots import SHOTS, best_shots, part_scores, parts_of
 from defect_jax.evaluation.result_tables import combined_metrics, to_parts
-from defect_jax.metrics.images import Picture, picture_metrics
+from defect_jax.metrics.images import ImageRow, image_metrics
 from defect_jax.metrics.parts import part_metrics, write_parts
 from defect_jax.metrics.slices import by_class, by_size, size_edges, slice_metrics
 from defect_jax.metrics.summary import join_metrics
@@ -58,10 +58,10 @@ def test_the_way_that_ranks_best_is_taken(shots, good, bad):
     group, score = ["g"] * 3 + ["b"] * 3, good + bad
     parts = parts_of(group, list("123123"), [0, 0, 0, 1, 1, 1])
     assert best_shots(parts, score) == shots
-    chosen = choose(pictures([0] * 3 + [1] * 3, score, group=group), 0.1, options(), 7)
+    chosen = choose(images([0] * 3 + [1] * 3, score, group=group), 0.1, options(), 7)
     assert chosen.part.shots == shots
     named = options(shots="noisy_or")
-    assert choose(pictures([0, 1], [0.2, 0.6]), 0.1, named, 7).part.shots == "noisy_or"
+    assert choose(images([0, 1], [0.2, 0.6]), 0.1, named, 7).part.shots == "noisy_or"
 
 
 PARTS = st.lists(st.tuples(st.integers(0, 1), SCORES), min_size=2, max_size=8)
@@ -106,9 +106,9 @@ def test_look_by_look_is_the_decision_of_the_row(scores, shots):
         assert final == (verdict == REJECT) and verdict in (ACCEPT, REJECT)
 
 
-def picture(name, label, score, mask_score=0.1, true_px=0, inside=0, predicted=0, threshold=0.5):
+def image(name, label, score, mask_score=0.1, true_px=0, inside=0, predicted=0, threshold=0.5):
     union = true_px + predicted - inside
-    return Picture(
+    return ImageRow(
         f"{name}/{score}", name, label, score, mask_score, int(score >= threshold),
         int(predicted > 0), inside / union if union else None, inside, true_px, predicted,
     )  # fmt: skip
@@ -123,7 +123,7 @@ def test_metrics_of_parts_by_hand(tmp_path):
         ("c", 0, 0.1),
         ("d", 0, 0.2),
     ]
-    rows = [picture(*shot) for shot in shots]
+    rows = [image(*shot) for shot in shots]
     decided = DecisionRule(0.5, 0.5, 0.5, 7, 6, 3)  # nothing chosen: the highest shot, and 0.5
     parts = to_parts(rows, decided)
     assert [(p.group, p.label, p.score, p.decision, p.shots) for p in parts] == [
@@ -141,8 +141,8 @@ def test_metrics_of_parts_by_hand(tmp_path):
 
 def test_either_and_calibration_by_hand():
     rows = [
-        picture("a", 1, 0.9), picture("b", 1, 0.1, predicted=5), picture("c", 1, 0.2),
-        picture("d", 0, 0.1, predicted=2), picture("e", 0, 0.2),
+        image("a", 1, 0.9), image("b", 1, 0.1, predicted=5), image("c", 1, 0.2),
+        image("d", 0, 0.1, predicted=2), image("e", 0, 0.2),
     ]  # fmt: skip
     metrics = combined_metrics(rows, DecisionRule(0.5, 0.5, 0.5, 7, 5, 3))
     assert metrics["either_recall"] == pytest.approx(2 / 3)
@@ -153,16 +153,16 @@ def test_either_and_calibration_by_hand():
 @pytest.mark.parametrize(
     ("rows", "missing"),
     [
-        ([picture("a", 0, 0.9), picture("b", 0, 0.2)], "part_recall is null: the split has no def"),
+        ([image("a", 0, 0.9), image("b", 0, 0.2)], "part_recall is null: the split has no def"),
         (
-            [picture("a", 1, 0.9), picture("a", 0, 0.2)],
+            [image("a", 1, 0.9), image("a", 0, 0.2)],
             "positive_rate is null: the split has no good part",
         ),
         (
-            [picture("a", 1, 0.1), picture("b", 0, 0.2)],
+            [image("a", 1, 0.1), image("b", 0, 0.2)],
             "part_precision is null: no part is rejected",
         ),
-        ([picture("a", 1, 0.1)], "logistic_recall is null: the decision has no logistic"),
+        ([image("a", 1, 0.1)], "logistic_recall is null: the decision has no logistic"),
     ],
 )
 def test_undefined_figures_of_parts_say_why(rows, missing):
@@ -171,7 +171,7 @@ def test_undefined_figures_of_parts_say_why(rows, missing):
     given = part_metrics(to_parts(rows, decided)), combined_metrics(rows, decided), pixels
     defective = sum(p.label for p in rows)
     metrics, reasons = join_metrics(
-        picture_metrics(rows), *given, images=len(rows), defective=defective
+        image_metrics(rows), *given, images=len(rows), defective=defective
     )
     assert any(missing in reason for reason in reasons)
     assert len(reasons) == sum(value is None for value in metrics.values())
@@ -181,11 +181,11 @@ def test_slices_by_size_and_class():
     edges = size_edges([0, *range(10, 110, 10)])
     assert edges == [10, 30, 50, 80]
     rows = [
-        picture("a", 1, 0.9, true_px=10, inside=5, predicted=10),
-        picture("b", 1, 0.1, true_px=30),
-        picture("c", 1, 0.8, true_px=31, predicted=9),
-        picture("d", 1, 0.7, true_px=900, inside=900, predicted=900),
-        picture("e", 0, 0.9, predicted=4),
+        image("a", 1, 0.9, true_px=10, inside=5, predicted=10),
+        image("b", 1, 0.1, true_px=30),
+        image("c", 1, 0.8, true_px=31, predicted=9),
+        image("d", 1, 0.7, true_px=900, inside=900, predicted=900),
+        image("e", 0, 0.9, predicted=4),
     ]
     tenth, first, second, third, fourth = by_size(rows, edges)
     assert tenth.name == "smallest tenth: up to 10 px" and tenth.recall == 1.0

@@ -1,4 +1,4 @@
-"""Batches: deterministic, resumable by slicing, every evaluated picture exactly once."""
+"""Batches: deterministic, resumable by slicing, every evaluated image exactly once."""
 
 import jax
 import numpy as np
@@ -18,7 +18,7 @@ from defect_jax.data.pipeline.batches import (
     training_batches,
 )
 from defect_jax.data.pipeline.loading import LoadNative
-from defect_jax.data.prepare.data_info import MOST_PICTURES, data_info, intensity
+from defect_jax.data.prepare.data_info import MOST_IMAGES, data_info, intensity
 from defect_jax.data.prepare.prepare import Row, Split, prepare
 from defect_jax.distributed.sharding import make_mesh, to_global
 from defect_jax.runtime.errors import UserError
@@ -87,7 +87,7 @@ def test_another_seed_gives_another_order(ready):
     assert not np.array_equal(changed["image"], take(ready)[0]["image"])
 
 
-def test_evaluation_sees_every_picture_once_and_pads_the_last_batch(ready):
+def test_evaluation_sees_every_image_once_and_pads_the_last_batch(ready):
     config, splits = ready
     val = splits["val"]
     batches = list(evaluated(val, config, to_global(make_mesh(8, 1))))
@@ -118,7 +118,7 @@ def three_classes(tmp_path_factory):
 
 
 def expected_ids(row):
-    """The mask that `raw_data.class_data` wrote for a picture."""
+    """The mask that `raw_data.class_data` wrote for an image."""
     kind = row.id.split("/")[1]
     mask = raw_data.class_mask(int(kind) if kind != "good" else 0)
     mask[8, 8] = kind == "2"
@@ -171,7 +171,7 @@ def batches_of(config, splits):
 def test_regions_are_those_of_any_class(tmp_path):
     """Two defects of different classes that touch are one region, and weigh as one."""
     ids = raw_data.class_mask(1, 2)
-    image = raw_data.encoded(raw_data.picture(0))
+    image = raw_data.encoded(raw_data.noise(0))
     record = {"id": b"a", "image": image, "mask": encode_classes(ids), "label": 1}
     split = Split([record], [Row("a", "a", "scratch", 1, 12, 16, 24)])
     frame = input_spec((16, 16), channels=1, bit_depth=8, classes=2)
@@ -189,31 +189,31 @@ def test_grey_joins_colour_and_eight_bit_joins_sixteen():
     assert widened.tolist() == [[[0, 0, 0], [65535, 65535, 65535]]]
 
 
-def test_a_share_of_pictures_that_are_not_there_is_refused(ready):
+def test_a_share_of_images_that_are_not_there_is_refused(ready):
     config, splits = ready
     train = splits["train"]
     one_sided = Split(train.source, [row for row in train.rows if row.label])
-    with pytest.raises(UserError, match="positive_fraction is 0.5: .* no training picture is good"):
+    with pytest.raises(UserError, match="positive_fraction is 0.5: .* no training image is good"):
         training_batches(one_sided, config, range(8), on_host, 0)
 
 
 @pytest.mark.parametrize("image", [np.zeros((2, 2, 3), np.uint8), np.zeros((2, 2, 1), np.uint16)])
-def test_pictures_beyond_what_the_network_knows_are_refused_by_name(image):
+def test_images_beyond_what_the_network_knows_are_refused_by_name(image):
     frame = input_spec((4, 4), channels=1, bit_depth=8, classes=1)
     with pytest.raises(UserError, match="part_3: has .* trained on 1 of 8 bit"):
         frame.common(image, "part_3")
 
 
-def test_intensity_is_that_of_the_training_pictures(ready):
+def test_intensity_is_that_of_the_training_images(ready):
     config, splits = ready
     shares = [decode_image(record["image"]) / 255 for record in splits["train"].source]
-    assert len(shares) < MOST_PICTURES
+    assert len(shares) < MOST_IMAGES
     assert config.data_info.mean == pytest.approx(np.mean(shares), abs=6e-5)
     assert config.data_info.std == pytest.approx(np.std(shares), abs=6e-5)
 
 
 def test_intensity_of_a_large_or_even_split():
-    """16 bit, more pictures than are read, all of one value: a deviation of 0 would divide."""
+    """16 bit, more images than are read, all of one value: a deviation of 0 would divide."""
     png = raw_data.encoded(np.full((4, 4), 13107, np.uint16))
     split = Split([{"image": png}] * 1000, [Row("a", "a", "good", 0, 4, 4, 0)] * 1000)
     assert intensity(split) == (0.2, 0.01)

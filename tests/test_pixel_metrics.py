@@ -1,4 +1,4 @@
-"""Pixel metrics against other implementations, on random and on adversarial pictures."""
+"""Pixel metrics against other implementations, on random and on adversarial images."""
 
 import json
 import pathlib

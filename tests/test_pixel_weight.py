@@ -26,9 +26,9 @@ def sample(seed):
     """A mask of few defects, a frame of padding of any width, and what localisation found."""
     rng = np.random.default_rng(seed)
     valid = np.zeros(SHAPE, np.float32)
-    for picture in valid:
+    for image in valid:
         top, left = rng.integers(0, 3, 2)
-        picture[top : 10 - rng.integers(0, 3), left : 12 - rng.integers(0, 3)] = 1.0
+        image[top : 10 - rng.integers(0, 3), left : 12 - rng.integers(0, 3)] = 1.0
     mask = (rng.random(SHAPE) < rng.choice([0.0, 0.02, 0.3, 1.0])) * valid
     return np.float32(mask), valid, rng.random(SHAPE, np.float32)
 
@@ -53,7 +53,7 @@ def test_equals_scipy(seed, strength, reach, localised):
 
 @quickly
 @samples
-def test_the_mean_over_the_pictures_is_one_and_padding_has_none(seed, strength, reach, localised):
+def test_the_mean_over_the_images_is_one_and_padding_has_none(seed, strength, reach, localised):
     mask, valid, found = sample(seed)
     weight = weights_of(mask, valid, found if localised else None, strength, reach)
     np.testing.assert_allclose(np.float64(weight)[valid > 0].mean(), 1.0, rtol=1e-5)

@@ -15,7 +15,7 @@ from defect_jax.data.files.images import decode_mask
 from defect_jax.deploy import predict as mode
 from defect_jax.deploy.inputs import open_input
 from defect_jax.deploy.outputs import Outputs, Prediction, overlay
-from defect_jax.metrics.images import Picture
+from defect_jax.metrics.images import ImageRow
 from defect_jax.runtime.errors import UserError
 
 MEGAPIXELS = 1.0
@@ -44,7 +44,7 @@ def png(image):
 
 @pytest.fixture
 def folder(tmp_path):
-    """Nine good pictures of three sizes and formats, two folders deep."""
+    """Nine good images of three sizes and formats, two folders deep."""
     root = tmp_path / "in"
     (root / "line" / "a").mkdir(parents=True)
     for number in range(9):
@@ -82,7 +82,7 @@ def test_a_folder_becomes_tables_masks_overlays_and_a_page(folder, start, predic
     assert page.count('class="card"') == 9 and "line/<wbr>a/<wbr>4" in page
     assert "://" not in page
     said = capsys.readouterr().err
-    assert "9 pictures in" in said and "/s, reading and writing included" in said
+    assert "9 images in" in said and "/s, reading and writing included" in said
 
 
 def spoil(folder):
@@ -90,13 +90,13 @@ def spoil(folder):
     (folder / "colour.png").write_bytes(png(surface(20, 20, 3)))
     (folder / "empty.jpg").write_bytes(b"")
     (folder / "huge.png").write_bytes(png(np.zeros((1001, 1000), np.uint8)))
-    (folder / "notes.txt").write_text("no picture, and none that claims to be one")
+    (folder / "notes.txt").write_text("no image, and none that claims to be one")
 
 
 def test_bad_files_are_named_counted_and_skipped(folder, start, capsys):
     good = rows(start(folder, folder.parent / "good"))
     spoil(folder)
-    with pytest.raises(UserError, match=r"--input: 4 of 13 pictures cannot be used"):
+    with pytest.raises(UserError, match=r"--input: 4 of 13 images cannot be used"):
         start(folder)
     output = folder.parent / "out"
     assert rows(output) == good
@@ -141,15 +141,15 @@ def test_a_run_cut_off_goes_on_and_ends_as_a_whole_one(folder, start, monkeypatc
         file.write('{"id": "line/a/8", "prob')  # as a kill may leave it
     monkeypatch.setattr(Outputs, "write_files", write)
     start(folder)
-    assert f"{9 - before} pictures in" in capsys.readouterr().err
+    assert f"{9 - before} images in" in capsys.readouterr().err
     for name in ("predictions.csv", "predictions.jsonl", "gallery.html"):
         assert (output / name).read_bytes() == (whole / name).read_bytes()
 
 
 def test_only_what_changed_is_decided_anew_and_what_has_gone_goes(folder, start, capsys):
     output = start(folder)
-    picture = folder / "line" / "a" / "0.png"
-    picture.write_bytes(png(surface(40, 40, seed=77)))
+    image = folder / "line" / "a" / "0.png"
+    image.write_bytes(png(surface(40, 40, seed=77)))
     (folder / "line" / "a" / "8.tiff").unlink()
     spoil(folder)
     (folder / "line" / "a" / "4.bmp").write_bytes(b"")
@@ -157,13 +157,13 @@ def test_only_what_changed_is_decided_anew_and_what_has_gone_goes(folder, start,
         capsys.readouterr()
         with pytest.raises(UserError, match="5 of 12"):
             start(folder)
-        assert f"{decided} pictures in" in capsys.readouterr().err
+        assert f"{decided} images in" in capsys.readouterr().err
     assert [row[0] for row in rows(output)] == [f"line/a/{n}" for n in (0, 1, 2, 3, 5, 6, 7)]
     masks = sorted(path.stem for path in (output / "masks").rglob("*.png"))
     assert masks == list("0123567")
 
 
-def test_other_thresholds_and_other_pictures_need_another_folder(folder, start, monkeypatch):
+def test_other_thresholds_and_other_images_need_another_folder(folder, start, monkeypatch):
     start(folder)
     with pytest.raises(UserError, match=r"out holds results of another run \(input differs"):
         start(folder / "line")
@@ -184,7 +184,7 @@ def test_a_folder_of_other_files_is_left_alone(folder, start, tmp_path):
         start(folder, mine / "thesis.txt" / "below")
 
 
-def test_one_picture_and_an_archive_are_inputs_too(folder, start, tmp_path):
+def test_one_image_and_an_archive_are_inputs_too(folder, start, tmp_path):
     alone = start(folder / "line" / "a" / "3.png", tmp_path / "alone")
     assert [row[0] for row in rows(alone)] == ["3"]
     archive = tmp_path / "in.zip"
@@ -197,12 +197,12 @@ def test_one_picture_and_an_archive_are_inputs_too(folder, start, tmp_path):
 
 def test_files_that_differ_in_their_suffix_keep_it(folder):
     shutil.copy(folder / "line" / "a" / "0.png", folder / "line" / "a" / "1.png")
-    ids = [picture.id for picture in open_input(str(folder))[1]]
+    ids = [image.id for image in open_input(str(folder))[1]]
     assert ids[:4] == ["line/a/0", "line/a/1.bmp", "line/a/1.png", "line/a/2"]
 
 
 @pytest.mark.parametrize("name", ["nothing", "empty"])
-def test_an_input_without_pictures_is_refused(name, tmp_path, start):
+def test_an_input_without_images_is_refused(name, tmp_path, start):
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="--input: "):
         start(tmp_path / name)
@@ -220,18 +220,18 @@ def test_an_outline_runs_around_the_defect_and_hides_none_of_it():
 
 
 def test_columns_are_named_as_those_of_an_evaluation():
-    shared = set(Prediction._fields) & set(Picture._fields)
+    shared = set(Prediction._fields) & set(ImageRow._fields)
     assert shared == {"id", "score", "mask_score", "decision", "mask_decision", "predicted_px"}
 
 
-def test_large_pictures_are_looked_at_through_tiles_and_a_placeholder_is_called_so(
+def test_large_images_are_looked_at_through_tiles_and_a_placeholder_is_called_so(
     folder, tmp_path, monkeypatch
 ):
     rule = dataclasses.replace(RULE, note="no threshold could be chosen")
     tiled = tiny_predictor(rule=rule, **{"data.tile_overlap_px": 16})
     monkeypatch.setattr(mode, "load", lambda *given: tiled)
     (folder / "torn.png").write_bytes(png(surface(90, 200))[:500])
-    with pytest.raises(UserError, match="1 of 10 pictures cannot be used"):
+    with pytest.raises(UserError, match="1 of 10 images cannot be used"):
         mode.predict(str(folder), str(tmp_path / "out"), tmp_path / "workdir", MEGAPIXELS, False)
     for row, number in zip(rows(tmp_path / "out"), range(9), strict=True):
         image = surface(*[(32, 48), (70, 20), (50, 50)][number % 3], seed=number)

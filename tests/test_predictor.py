@@ -1,4 +1,4 @@
-"""The Python interface: any picture, alone or among others, from one thread or many."""
+"""The Python interface: any image, alone or among others, from one thread or many."""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -23,7 +23,7 @@ def predictor():
 
 
 @pytest.fixture(scope="module")
-def pictures():
+def images():
     plain = [surface(*size, seed=seed) for seed, size in enumerate(SIZES)]
     return [*plain, np.zeros((40, 40), np.uint8), np.full((40, 40), 255, np.uint8)]
 
@@ -36,7 +36,7 @@ def assert_same(one, other):
 
 
 def test_a_decision_is_what_the_network_says_and_the_rule_makes_of_it():
-    """A picture of the frame's size, which is neither scaled nor padded, by hand."""
+    """An image of the frame's size, which is neither scaled nor padded, by hand."""
     image = surface(32, 48, seed=5)
     network, ema = tiny_network(tiny_config())
     normalised = (image[None, ..., None] / 255 - 0.4) / 0.2
@@ -53,38 +53,36 @@ def test_a_decision_is_what_the_network_says_and_the_rule_makes_of_it():
     np.testing.assert_array_equal(decision.mask, marked)
 
 
-def test_a_picture_is_decided_alone_as_among_others(predictor, pictures):
-    together = predictor.predict(pictures)
-    assert [decision.mask.shape for decision in together] == [image.shape for image in pictures]
+def test_an_image_is_decided_alone_as_among_others(predictor, images):
+    together = predictor.predict(images)
+    assert [decision.mask.shape for decision in together] == [image.shape for image in images]
     assert len({decision.rejected for decision in together}) == 2  # or all could be one constant
     assert any(decision.mask.any() for decision in together)
-    for image, decision in zip(pictures, together, strict=True):
+    for image, decision in zip(images, together, strict=True):
         assert_same(predictor.predict(image), decision)
-    for decision, reversed_one in zip(
-        together, predictor.predict(pictures[::-1])[::-1], strict=True
-    ):
+    for decision, reversed_one in zip(together, predictor.predict(images[::-1])[::-1], strict=True):
         assert_same(decision, reversed_one)
 
 
-def test_the_batch_size_changes_nothing(predictor, pictures):
+def test_the_batch_size_changes_nothing(predictor, images):
     other = tiny_predictor(batch_size=16)
     assert other.batch_size != predictor.batch_size
-    for one, two in zip(predictor.predict(pictures), other.predict(pictures), strict=True):
+    for one, two in zip(predictor.predict(images), other.predict(images), strict=True):
         assert_same(one, two)
 
 
-def test_eight_devices_decide_as_one(predictor, pictures):
+def test_eight_devices_decide_as_one(predictor, images):
     eight = tiny_predictor(mesh=make_mesh(8, 1))
     assert (predictor.mesh.size, eight.mesh.size, eight.batch_size) == (1, 8, 8)
-    for one, two in zip(predictor.predict(pictures), eight.predict(pictures), strict=True):
+    for one, two in zip(predictor.predict(images), eight.predict(images), strict=True):
         assert_same(one, two)
 
 
-def test_threads_share_a_predictor(predictor, pictures):
-    alone = [predictor.predict(image) for image in pictures]
+def test_threads_share_a_predictor(predictor, images):
+    alone = [predictor.predict(image) for image in images]
     with ThreadPoolExecutor(8) as pool:
         for _ in range(3):
-            for one, two in zip(pool.map(predictor.predict, pictures), alone, strict=True):
+            for one, two in zip(pool.map(predictor.predict, images), alone, strict=True):
                 assert_same(one, two)
 
 
@@ -104,16 +102,16 @@ def test_grey_is_widened_to_what_the_network_knows():
 @pytest.mark.parametrize(
     ("image", "says"),
     [
-        (np.zeros((4, 4, 2), np.uint8), r"the picture: has shape \[4, 4, 2\]"),
-        (np.zeros(4, np.uint8), r"the picture: has shape \[4\]"),
-        (np.zeros((0, 4), np.uint8), r"the picture: has shape \[0, 4\]"),
-        (np.zeros((4, 4), np.float32), "the picture: holds float32: give uint8 or uint16"),
-        (np.zeros((4, 4, 3), np.uint8), "the picture: has 3 channels of 8 bit"),
-        (np.zeros((4, 4), np.uint16), "the picture: has 1 channels of 16 bit"),
-        ([np.zeros((4, 4), np.uint8), np.zeros(4, np.uint8)], "picture 1: has shape"),
+        (np.zeros((4, 4, 2), np.uint8), r"the image: has shape \[4, 4, 2\]"),
+        (np.zeros(4, np.uint8), r"the image: has shape \[4\]"),
+        (np.zeros((0, 4), np.uint8), r"the image: has shape \[0, 4\]"),
+        (np.zeros((4, 4), np.float32), "the image: holds float32: give uint8 or uint16"),
+        (np.zeros((4, 4, 3), np.uint8), "the image: has 3 channels of 8 bit"),
+        (np.zeros((4, 4), np.uint16), "the image: has 1 channels of 16 bit"),
+        ([np.zeros((4, 4), np.uint8), np.zeros(4, np.uint8)], "image 1: has shape"),
     ],
 )
-def test_pictures_that_cannot_be_used_are_refused(predictor, image, says):
+def test_images_that_cannot_be_used_are_refused(predictor, image, says):
     with pytest.raises(UserError, match=says):
         predictor.predict(image)
 

@@ -40,12 +40,12 @@ def data(root, tmp_path):
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory) -> tuple[ConfigDict, Prepared]:
-    """A folder with a grey, an RGB and a 16-bit picture among others, and its prepared form."""
+    """A folder with a grey, an RGB and a 16-bit image among others, and its prepared form."""
     path = tmp_path_factory.mktemp("shared")
     root = raw_data.folder_data(path / "raw", good=10, defective=5)
-    rgb = raw_data.picture(90, 20, 10, channels=3)
+    rgb = raw_data.noise(90, 20, 10, channels=3)
     raw_data.write(root / "images/good/part_000.png", rgb)
-    raw_data.write(root / "images/good/part_001.png", raw_data.picture(91).astype(np.uint16) * 257)
+    raw_data.write(root / "images/good/part_001.png", raw_data.noise(91).astype(np.uint16) * 257)
     raw_data.write(root / "masks/good/part_002.png", np.zeros((12, 16), np.uint8))
     data = raw_data.config("folder", root, path)
     return data, prepare(data)
@@ -107,8 +107,8 @@ def test_the_info(shared):
     assert (info.name, info.channels, info.bit_depth, info.leaking) == ("folder", 3, 16, False)
     assert info.classes == ["defect"]
     assert info.notes == [
-        "14 of 15 pictures are grey and used as RGB, like the others",
-        "14 of 15 pictures have 8 bits and are scaled to 16, like the others",
+        "14 of 15 images are grey and used as RGB, like the others",
+        "14 of 15 images have 8 bits and are scaled to 16, like the others",
     ]
 
 
@@ -209,9 +209,9 @@ def test_prepared_once(data, monkeypatch):
 def test_prepared_again(data, root, change):
     first = prepare(data)
     if change == "raw file":
-        raw_data.write(root / "images/good/part_000.png", raw_data.picture(77))
+        raw_data.write(root / "images/good/part_000.png", raw_data.noise(77))
     elif change == "new raw file":
-        raw_data.write(root / "images/good/part_999.png", raw_data.picture(77))
+        raw_data.write(root / "images/good/part_999.png", raw_data.noise(77))
     else:
         data[change] = 7
     second = prepare(data)
@@ -240,12 +240,12 @@ def test_only_the_splits_that_are_needed(tmp_path):
     root = raw_data.ksdd2_release(tmp_path / "raw", scale=0.1)
     data = raw_data.config("ksdd2", root, tmp_path)
     shutil.rmtree(root / "train")
-    with pytest.raises(UserError, match="split 'train': holds no picture"):
+    with pytest.raises(UserError, match="split 'train': holds no image"):
         prepare(data)
     test = prepare(data, needed=("test",))
     assert list(test.splits) == ["test"] and len(test.splits["test"].rows) == 10
     assert test.info.channels == 3
-    with pytest.raises(UserError, match="split 'train': holds no picture"):
+    with pytest.raises(UserError, match="split 'train': holds no image"):
         prepare(data)  # what holds the test split alone never passes for whole
 
 
@@ -253,14 +253,14 @@ def test_all_data_sets(tmp_path):
     tiles = raw_data.magnetic_tile_release(tmp_path / "tiles")
     kolektor = raw_data.ksdd2_release(tmp_path / "ksdd2", scale=0.1)
     generated = dict(parts=12, shots=2, defective_fraction=0.5, picture_size=(64, 64))
-    for data, pictures in (
+    for data, images in (
         (raw_data.config("magnetic_tile", tiles, tmp_path, split="random"), 1340),
         (raw_data.config("ksdd2", kolektor, tmp_path), 40),
         (raw_data.config("synthetic", "", tmp_path, **generated), 24),
     ):
         prepared = prepare(data)
         assert prepared.directory.parent.name == data.name == prepared.info.name
-        assert sum(len(split.rows) for split in prepared.splits.values()) == pictures
+        assert sum(len(split.rows) for split in prepared.splits.values()) == images
         assert prepared.info.leaking == (data.name == "magnetic_tile")
         test = prepared.splits["test"]
         assert {row.label for row in test.rows} == {0, 1}
@@ -290,7 +290,7 @@ def test_the_first_fault_and_the_number_of_others(data, root):
     assert not prepared_folders(data) and not remains(data)
 
 
-def test_all_faults_of_pictures_are_counted(data, root):
+def test_all_faults_of_images_are_counted(data, root):
     for number in (3, 7, 11):
         kind = "good" if number < 10 else "bad"
         raw_data.write(root / f"images/{kind}/part_{number:03d}.png", b"")
@@ -358,7 +358,7 @@ print("done", flush=True)
 
 
 def test_a_killed_preparation_leaves_nothing_that_passes_for_whole(data):
-    # Stops when every picture is stored and only the move is left.
+    # Stops when every image is stored and only the move is left.
     wait = "preparing.summarise = lambda *_: (print('stored', flush=True), time.sleep(600))"
     with start(data, wait) as process:
         assert process.stdout.readline() == "stored\n"

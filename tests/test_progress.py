@@ -13,8 +13,8 @@ def test_plain_lines_say_how_far_and_how_fast(capsys, monkeypatch):
 
 
 def test_brackets_in_a_line_are_not_markup(capsys):
-    console.say("picture [red] of [0, 1]")
-    assert capsys.readouterr().err == "picture [red] of [0, 1]\n"
+    console.say("image [red] of [0, 1]")
+    assert capsys.readouterr().err == "image [red] of [0, 1]\n"
 
 
 def test_a_note_stands_beside_the_rate(capsys, monkeypatch):

@@ -76,7 +76,7 @@ def test_read_off_points_equal_a_search_over_all_thresholds(case, level):
 
 @settings(deadline=None)
 @given(scored(), st.randoms())
-def test_order_of_pictures_does_not_matter(case, random):
+def test_order_of_images_does_not_matter(case, random):
     rows = list(zip(*case, strict=True))
     random.shuffle(rows)
     label, score = zip(*rows, strict=True)
@@ -93,7 +93,7 @@ def test_limits_are_inclusive():
 
 @settings(deadline=None)
 @given(scored(both=False))
-def test_one_kind_of_picture_is_enough_where_the_metric_is_defined(case):
+def test_one_kind_of_image_is_enough_where_the_metric_is_defined(case):
     label, score = case
     found = (ranking.average_precision, ranking.average_precision_trapezoid)
     ours = [metric(label, score) for metric in (*found, ranking.auroc)]

@@ -73,7 +73,7 @@ def test_a_promise_that_cannot_be_kept_is_refused_before_training(forked, tmp_pa
 
 def test_check_lists_all_faults_and_changes_nothing(forked, tmp_path):
     root = raw_data.folder_data(tmp_path / "raw")
-    raw_data.write(root / "images/good/part_000.png", b"no picture")
+    raw_data.write(root / "images/good/part_000.png", b"no image")
     raw_data.write(root / "masks/bad/lost.png", raw_data.defect_mask())
     before = sorted(tmp_path.rglob("*"))
     result = forked.run(

@@ -31,7 +31,7 @@ def test_numbers_of_a_leaking_split_are_labelled(forked, home):
     workdir = home / "leaking"
     where = [f"--config.data.root={root}", f"--config.data.data_dir={home / 'data'}"]
     random = ["--config=configs/magnetic_tile.py:debug", "--config.data.split=random", *SMALL]
-    random += ["--config.data.size=(16, 16)", "--config.train.steps=4"]  # of a thousand pictures
+    random += ["--config.data.size=(16, 16)", "--config.train.steps=4"]  # of a thousand images
     result = forked.run(*random, *where, f"--workdir={workdir}")
     assert result.returncode == 0, result.stderr
     assert json.loads((workdir / "eval/test/metrics.json").read_text())["leaking"] == 1

@@ -8,12 +8,12 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 from markupsafe import escape
-from validation_pictures import options
+from validation_images import options
 
 from defect_jax.decision import DecisionRule, Promise
 from defect_jax.decision import rules as decision_rules
 from defect_jax.metrics.calibration import logit
-from defect_jax.metrics.images import Picture, picture_iou, picture_metrics
+from defect_jax.metrics.images import ImageRow, image_iou, image_metrics
 from defect_jax.metrics.parts import Part
 from defect_jax.metrics.slices import Slice
 from defect_jax.metrics.summary import MEANINGS
@@ -47,25 +47,25 @@ BOUNDS = {"recall_low": 0.125, "recall_high": 0.875, "seg_fpr_low": None, "seg_f
 VOID = {"meta", "link", "img", "wbr", "br", "input"}
 
 
-def picture(name, label, score, mask_score, overlap_px=0, group="g"):
+def image(name, label, score, mask_score, overlap_px=0, group="g"):
     true_px, predicted_px = 30 * label, 20 * int(mask_score >= DECISION.mask_threshold)
     px = (min(overlap_px, predicted_px), true_px, predicted_px)
     decisions = (int(score >= DECISION.threshold), int(predicted_px > 0))
-    return Picture(name, group, label, score, mask_score, *decisions, picture_iou(*px), *px)
+    return ImageRow(name, group, label, score, mask_score, *decisions, image_iou(*px), *px)
 
 
-PICTURES = [
-    picture("miss_a", 1, 0.2, 0.9, 10),
-    picture("miss_b", 1, 0.1, 0.2),
-    picture("miss_of_the_mask", 1, 0.8, 0.3),
-    picture("found", 1, 0.95, 0.9, 20),
-    picture("alarm", 0, 0.7, 0.1),
-    picture("alarm_of_the_mask", 0, 0.3, 0.6),
-    *[picture(f"good/{i}", 0, 0.01 * i, 0.02 * i, group=f"g{i}") for i in range(15)],
+IMAGES = [
+    image("miss_a", 1, 0.2, 0.9, 10),
+    image("miss_b", 1, 0.1, 0.2),
+    image("miss_of_the_mask", 1, 0.8, 0.3),
+    image("found", 1, 0.95, 0.9, 20),
+    image("alarm", 0, 0.7, 0.1),
+    image("alarm_of_the_mask", 0, 0.3, 0.6),
+    *[image(f"good/{i}", 0, 0.01 * i, 0.02 * i, group=f"g{i}") for i in range(15)],
 ]
 
 
-def load_picture(name):
+def load_image(name):
     del name
     image = np.full((60, 80, 1), 120, np.uint8)
     true_mask, predicted_mask = np.zeros((2, 60, 80), bool)
@@ -73,18 +73,18 @@ def load_picture(name):
     return image, true_mask, predicted_mask
 
 
-def report(pictures=None, **changes):
-    pictures = PICTURES if pictures is None else pictures
+def report(images=None, **changes):
+    images = IMAGES if images is None else images
     fields = {
         "title": "bolts, step 100",
         "split": "test",
-        "metrics": dict.fromkeys(MEANINGS, 0.5) | picture_metrics(pictures) | BOUNDS,
+        "metrics": dict.fromkeys(MEANINGS, 0.5) | image_metrics(images) | BOUNDS,
         "decision": DECISION,
-        "pictures": pictures,
+        "images": images,
         "notes": [],
         "history": HISTORY,
         "config": {"data": {"name": "folder", "size": (64, 64)}},
-        "load_picture": load_picture,
+        "load_image": load_image,
     }
     return Report(**fields | changes)
 
@@ -107,7 +107,7 @@ class Outline(HTMLParser):
     def __init__(self, text):
         super().__init__()
         self.open, self.ids, self.addresses, self.headings = [], [], [], []
-        self.pictures_without_text = 0
+        self.images_without_text = 0
         self.feed(text)
         self.close()
 
@@ -122,7 +122,7 @@ class Outline(HTMLParser):
         self.addresses += [given[name] for name in ("src", "href") if name in given]
         self.headings += [int(tag[1])] if re.fullmatch(r"h\d", tag) else []
         described = given.get("alt") or given.get("aria-label") or given.get("aria-hidden")
-        self.pictures_without_text += tag in ("img", "svg") and not described
+        self.images_without_text += tag in ("img", "svg") and not described
         if tag not in VOID:
             self.open.append(tag)
 
@@ -140,7 +140,7 @@ def data_of(html):
 
 
 def section_ids(html, name):
-    """Pictures of a section that are shown without a script."""
+    """Images of a section that are shown without a script."""
     section = re.search(rf'data-section="{name}">(.*?)</section>', html, re.DOTALL)[1]
     return re.findall(r'<span class="id">(.*?)</span>', section.replace("<wbr>", ""))
 
@@ -149,7 +149,7 @@ def test_page_is_well_formed_and_accessible(html):
     outline = Outline(html)
     assert outline.open == []
     assert len(outline.ids) == len(set(outline.ids))
-    assert outline.pictures_without_text == 0
+    assert outline.images_without_text == 0
     assert outline.headings[0] == 1 and outline.headings.count(1) == 1
     assert all(b - a <= 1 for a, b in zip(outline.headings, outline.headings[1:], strict=False))
     assert html.count("<table") == html.count("<caption>") >= 12
@@ -186,11 +186,11 @@ def test_every_reference_inside_the_page_has_its_target(html):
 
 def test_verdict_counts_and_says_where_the_thresholds_come_from(html):
     text = text_of(html)
-    assert "21 test pictures, 4 of them defective and 17 good." in text
-    assert "2 misses 50.0% of 4 defective pictures accepted 95 % interval: 12.5% to 87.5%" in text
-    assert "1 false alarm 5.9% of 17 good pictures rejected" in text
+    assert "21 test images, 4 of them defective and 17 good." in text
+    assert "2 misses 50.0% of 4 defective images accepted 95 % interval: 12.5% to 87.5%" in text
+    assert "1 false alarm 5.9% of 17 good images rejected" in text
     assert "score is at least 0.5000" in text and "at least 0.4000" in text
-    assert "best F1 score" in text and "on 50 validation pictures, 9 of them defective" in text
+    assert "best F1 score" in text and "on 50 validation images, 9 of them defective" in text
     assert '<p class="warning" role' not in html and "<h3>Whole parts" not in html
 
 
@@ -213,7 +213,7 @@ def test_promise_and_minimum_area_are_said():
     assert "and it marks at least 1,200 of them" in text
 
 
-def test_verdict_on_parts_where_they_have_several_pictures(plain):
+def test_verdict_on_parts_where_they_have_several_images(plain):
     parts = [
         Part("a", 1, 6, 0.2, 0, 1, 3),
         Part("b", 0, 4, 0.1, 0, 0, 4),
@@ -223,7 +223,7 @@ def test_verdict_on_parts_where_they_have_several_pictures(plain):
     text = text_of(plain(parts=parts, metrics=report().metrics | bounds))
     assert "1 miss 100.0% of 1 defective parts accepted 95 % interval: 25.0% to 100.0%" in text
     assert "1 false alarm 50.0% of 2 good parts rejected" in text
-    assert "a part takes 3.0 of its 4.0 pictures on average: missed parts 0 of 1" in text
+    assert "a part takes 3.0 of its 4.0 images on average: missed parts 0 of 1" in text
 
 
 def test_confusion_tables(html):
@@ -264,7 +264,7 @@ def test_metrics_without_a_value_or_a_meaning_are_shown(plain):
             {"decision": DecisionRule(0.5, 0.4, 0.3, 1, 9, 0, note="No defect in val.")},
             "No defect in",
         ),
-        ({"split": "val"}, "chosen on these very pictures"),
+        ({"split": "val"}, "chosen on these very images"),
     ],
 )
 def test_what_spoils_the_figures_is_a_warning_on_top(plain, changes, text):
@@ -275,27 +275,27 @@ def test_what_spoils_the_figures_is_a_warning_on_top(plain, changes, text):
 
 
 def test_other_notes_are_listed_without_alarm(plain):
-    shown = plain(notes=["4 pictures left out: a, b, c, d"])
-    assert "<li>4 pictures left out: a, b, c, d</li>" in shown
+    shown = plain(notes=["4 images left out: a, b, c, d"])
+    assert "<li>4 images left out: a, b, c, d</li>" in shown
     assert '<p class="warning"' not in shown
 
 
 def test_text_of_the_user_is_escaped(plain):
     nasty = 'a"><script>alert(1)</script>&$title'
-    pictures = [*PICTURES[:5], PICTURES[0]._replace(id=nasty)]
+    images = [*IMAGES[:5], IMAGES[0]._replace(id=nasty)]
     config = {"data": {"root": nasty}}
-    shown = plain(pictures, title=nasty, notes=[nasty, "leak " + nasty], config=config)
+    shown = plain(images, title=nasty, notes=[nasty, "leak " + nasty], config=config)
     assert shown.count("<script") == 2 and "&amp;$title" in shown
     assert Outline(shown).open == []
 
 
 def test_network_without_head_is_said_and_its_mask_is_moved(plain):
-    pictures = [p._replace(score=p.mask_score, decision=p.mask_decision) for p in PICTURES]
-    shown = plain(pictures)
+    images = [p._replace(score=p.mask_score, decision=p.mask_decision) for p in IMAGES]
+    shown = plain(images)
     assert "no classification head" in shown and "Missed by the mask:" in shown
     assert "the head" not in shown and "Head" not in shown
     assert shown.count('<table class="confusion">') == 1
-    assert data_of(shown)["score"] == [p.mask_score for p in PICTURES]
+    assert data_of(shown)["score"] == [p.mask_score for p in IMAGES]
     assert data_of(shown)["thresholds"][data_of(shown)["decided"]] == DECISION.mask_threshold
     assert len(re.findall(r"data-section=\"[\w-]+\"", shown)) == 3
 
@@ -303,12 +303,12 @@ def test_network_without_head_is_said_and_its_mask_is_moved(plain):
 # The slider
 
 
-def test_script_gets_every_picture_exactly_as_it_is(html):
+def test_script_gets_every_image_exactly_as_it_is(html):
     data = data_of(html)
-    assert data["label"] == [p.label for p in PICTURES]
-    assert data["score"] == [p.score for p in PICTURES]
-    assert data["decision"] == [p.decision for p in PICTURES]
-    assert data["mask"] == [p.mask_decision for p in PICTURES]
+    assert data["label"] == [p.label for p in IMAGES]
+    assert data["score"] == [p.score for p in IMAGES]
+    assert data["decision"] == [p.decision for p in IMAGES]
+    assert data["mask"] == [p.mask_decision for p in IMAGES]
     assert data["thresholds"][data["decided"]] == DECISION.threshold
     assert f'max="{len(data["thresholds"]) - 1}"' in html
     assert f'value="{data["decided"]}"' in html
@@ -328,35 +328,35 @@ def test_slider_runs_from_rejecting_all_to_rejecting_nothing_evenly_in_the_logit
 
 def test_numbers_never_round_to_certainty(plain):
     assert words.number(0.00001) == "1e-05" and words.number(0.0) == "0.000"
-    shown = plain([PICTURES[0]._replace(score=1e-6), PICTURES[4]._replace(score=1 - 1e-7)])
+    shown = plain([IMAGES[0]._replace(score=1e-6), IMAGES[4]._replace(score=1 - 1e-7)])
     assert "&lt; 0.001" in shown and "&gt; 0.999" in shown
 
 
 # The gallery
 
 
-def test_gallery_shows_the_worst_first_and_every_picture_once(plain):
+def test_gallery_shows_the_worst_first_and_every_image_once(plain):
     loaded = []
 
     def load(name):
         loaded.append(name)
-        return load_picture(name)
+        return load_image(name)
 
-    shown = plain(load_picture=load)
+    shown = plain(load_image=load)
     assert section_ids(shown, "misses") == ["miss_b", "miss_a"]
     assert section_ids(shown, "mask-misses") == ["miss_of_the_mask"]
     assert section_ids(shown, "alarms") == ["alarm"]
     assert section_ids(shown, "mask-alarms") == ["alarm_of_the_mask"]
     assert section_ids(shown, "rest")[:3] == ["good/14", "good/13", "good/12"]  # nearest to 0.5
     ids = re.findall(r'<span class="id">(.*?)</span>', shown.replace("<wbr>", ""))
-    assert sorted(ids) == sorted(loaded) == sorted(p.id for p in PICTURES)
-    assert shown.count('class="card"') == shown.count("data:image/jpeg") == len(PICTURES)
+    assert sorted(ids) == sorted(loaded) == sorted(p.id for p in IMAGES)
+    assert shown.count('class="card"') == shown.count("data:image/jpeg") == len(IMAGES)
 
 
 def test_first_cards_are_shown_and_the_others_kept_in_the_store(plain):
-    pictures = [picture(f"m{i:02}", 1, i / 100, 0.9, 9) for i in range(30)] + PICTURES[-2:]
-    shown = plain(pictures)
-    assert "Missed by the head: <span data-total>30</span> of 30 defective pictures" in shown
+    images = [image(f"m{i:02}", 1, i / 100, 0.9, 9) for i in range(30)] + IMAGES[-2:]
+    shown = plain(images)
+    assert "Missed by the head: <span data-total>30</span> of 30 defective images" in shown
     assert ">12 of 30, lowest score first.<" in shown
     assert section_ids(shown, "misses") == [f"m{i:02}" for i in range(12)]
     store = shown[shown.index('<div id="store" hidden>') :]
@@ -364,21 +364,21 @@ def test_first_cards_are_shown_and_the_others_kept_in_the_store(plain):
     assert shown.count(">None.<") == 3
 
 
-def test_sections_hold_every_picture_exactly_once():
+def test_sections_hold_every_image_exactly_once():
     rng = np.random.default_rng(0)
     numbers = zip(rng.integers(0, 2, 200).tolist(), *rng.random((2, 200)).tolist(), strict=True)
-    pictures = [picture(f"p{i}", *of) for i, of in enumerate(numbers)]
-    found = gallery.sections(pictures, decision_heads(DECISION, has_head=True))
+    images = [image(f"p{i}", *of) for i, of in enumerate(numbers)]
+    found = gallery.sections(images, decision_heads(DECISION, has_head=True))
     assert sorted(row for section in found for row in section.rows) == list(range(200))
-    missed = [p for p in pictures if p.label and not p.decision]
+    missed = [p for p in images if p.label and not p.decision]
     assert len(found[0].rows) == len(missed)
-    both = [p for p in pictures if p.label == p.decision == p.mask_decision]
+    both = [p for p in images if p.label == p.decision == p.mask_decision]
     assert len(found[-1].rows) == len(both)
 
 
 @pytest.mark.parametrize("label", [0, 1])
-def test_one_kind_of_picture_still_makes_a_page(label):
-    shown = render(report([p for p in PICTURES if p.label == label], history=[]))
+def test_one_kind_of_image_still_makes_a_page(label):
+    shown = render(report([p for p in IMAGES if p.label == label], history=[]))
     assert Outline(shown).open == []
     assert ("No precision–recall curve" in shown) == (label == 0)
 

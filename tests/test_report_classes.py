@@ -10,7 +10,7 @@ from test_report_plots import cells, shown
 from defect_jax.data.files.images import decode_mask
 from defect_jax.data.files.record_encoding import decode_classes, encode_classes
 from defect_jax.data.prepare.prepare import Row, Split
-from defect_jax.evaluation.result_files import Results, picture_loader
+from defect_jax.evaluation.result_files import Results, image_loader
 from defect_jax.metrics.class_counts import CLASS_MEANINGS, ClassCounts, ClassPixels
 from defect_jax.report import figures
 from defect_jax.report.classes import class_facts, class_section
@@ -61,7 +61,7 @@ def plain(monkeypatch):
 @pytest.fixture
 def html(plain):
     metrics = report().metrics | FIGURES
-    return plain(metrics=metrics, classes=CLASSES, load_picture=load_classes)
+    return plain(metrics=metrics, classes=CLASSES, load_image=load_classes)
 
 
 def test_page_with_classes_is_well_formed(html):
@@ -136,7 +136,7 @@ def test_means_are_among_all_figures_and_single_classes_are_not(html):
     table = re.search(r'<table class="metrics">.*?</table>', html, re.DOTALL)[0]
     for key, meaning in CLASS_MEANINGS.items():
         assert f"<code>{key}</code>" in table and meaning in table
-    assert "Classes of defect, pixels of all pictures together" in table
+    assert "Classes of defect, pixels of all images together" in table
     assert "iou/" not in table and "pixel_accuracy/" not in table
 
 
@@ -182,10 +182,10 @@ def test_classes_are_written_beside_the_masks_and_read_again(tmp_path):
     marked, classes = (file.read_bytes() for file in files)
     np.testing.assert_array_equal(decode_classes(marked), (ids > 0) * 255)
     np.testing.assert_array_equal(decode_classes(classes), ids)
-    _, truth, decided = picture_loader(split, tmp_path / "test", NAMES[1:])("cast/shot_2")
+    _, truth, decided = image_loader(split, tmp_path / "test", NAMES[1:])("cast/shot_2")
     np.testing.assert_array_equal(truth, ids[::-1])
     np.testing.assert_array_equal(decided, ids)
-    _, truth, decided = picture_loader(split, tmp_path / "test")("cast/shot_2")
+    _, truth, decided = image_loader(split, tmp_path / "test")("cast/shot_2")
     assert truth.dtype == decided.dtype == bool and decode_mask(marked, 0).sum() == 3
 
 

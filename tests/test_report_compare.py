@@ -2,11 +2,11 @@ import re
 
 import numpy as np
 import pytest
-from test_report import Outline, load_picture, text_of
+from test_report import Outline, load_image, text_of
 
 from defect_jax.report import compare_page
 from defect_jax.report.compare_page import (
-    ComparedPicture,
+    ComparedImage,
     Comparison,
     DifferenceRow,
     disagreements,
@@ -15,14 +15,14 @@ from defect_jax.report.compare_page import (
 )
 
 ROWS = [
-    ComparedPicture("both_find", "a", 1, [0.9, 0.92], [1, 1], [1, 1], [0.5, 0.52]),
-    ComparedPicture("only_first", "b", 1, [0.9, 0.3], [1, 0], [1, 0], [0.5, 0.0]),
-    ComparedPicture("only_second", "c", 1, [0.2, 0.7], [0, 1], [0, 1], [0.0, 0.9]),
-    ComparedPicture("only_second_too", "d", 1, [0.4, 0.6], [0, 1], [1, 1], [0.3, 0.3]),
-    ComparedPicture("better_mask", "e", 1, [0.9, 0.9], [1, 1], [1, 1], [0.1, 0.8]),
-    ComparedPicture("alarm_of_second", "f", 0, [0.1, 0.8], [0, 1], [0, 0], [None, None]),
-    ComparedPicture("mark_of_second", "g", 0, [0.1, 0.1], [0, 0], [0, 1], [None, 0.0]),
-    ComparedPicture("both_pass", "h", 0, [0.1, 0.15], [0, 0], [0, 0], [None, None]),
+    ComparedImage("both_find", "a", 1, [0.9, 0.92], [1, 1], [1, 1], [0.5, 0.52]),
+    ComparedImage("only_first", "b", 1, [0.9, 0.3], [1, 0], [1, 0], [0.5, 0.0]),
+    ComparedImage("only_second", "c", 1, [0.2, 0.7], [0, 1], [0, 1], [0.0, 0.9]),
+    ComparedImage("only_second_too", "d", 1, [0.4, 0.6], [0, 1], [1, 1], [0.3, 0.3]),
+    ComparedImage("better_mask", "e", 1, [0.9, 0.9], [1, 1], [1, 1], [0.1, 0.8]),
+    ComparedImage("alarm_of_second", "f", 0, [0.1, 0.8], [0, 1], [0, 0], [None, None]),
+    ComparedImage("mark_of_second", "g", 0, [0.1, 0.1], [0, 0], [0, 1], [None, 0.0]),
+    ComparedImage("both_pass", "h", 0, [0.1, 0.15], [0, 0], [0, 0], [None, None]),
 ]
 DIFFERENCES = [
     DifferenceRow("recall", [0.6, 0.8], [0.2], [0.05], [0.35]),
@@ -33,7 +33,7 @@ DIFFERENCES = [
 
 
 def load(name):
-    image, true_mask, predicted_mask = load_picture(name)
+    image, true_mask, predicted_mask = load_image(name)
     return image, true_mask, [predicted_mask, ~true_mask & predicted_mask]
 
 
@@ -45,7 +45,7 @@ def comparison(**changes):
         "differences": DIFFERENCES,
         "rows": ROWS,
         "warnings": [],
-        "load_picture": load,
+        "load_image": load,
     }
     return Comparison(**fields | changes)
 
@@ -58,7 +58,7 @@ def html():
 def test_page_is_well_formed_and_loads_nothing(html):
     outline = Outline(html)
     assert outline.open == [] and len(outline.ids) == len(set(outline.ids))
-    assert outline.pictures_without_text == 0 and "http:" not in html and "https:" not in html
+    assert outline.images_without_text == 0 and "http:" not in html and "https:" not in html
     assert all(re.match("data:|#", address) for address in outline.addresses)
     used = {address[1:] for address in outline.addresses if address.startswith("#")}
     assert used <= set(outline.ids)
@@ -77,8 +77,8 @@ def test_who_finds_what_the_other_misses(html):
     tables = re.findall(r'<table class="confusion">.*?</table>', html, re.DOTALL)
     cells = [re.findall(r"<td>(.*?)</td>", table) for table in tables]
     assert cells == [["–", "1", "2", "–"], ["–", "1", "0", "–"]]
-    assert "All models reject 2 of 5 defective pictures, none does 0." in html
-    assert "All models accept 2 of 3 good pictures, none does 0." in html
+    assert "All models reject 2 of 5 defective images, none does 0." in html
+    assert "All models accept 2 of 3 good images, none does 0." in html
 
 
 def test_other_decisions_come_first_and_agreement_is_left_out(html):
@@ -86,10 +86,10 @@ def test_other_decisions_come_first_and_agreement_is_left_out(html):
     order += ["mark_of_second", "better_mask"]
     assert [row.id for row in disagreements(ROWS)] == order
     assert re.findall(r"<h3>(.*?)</h3>", html) == order
-    assert "6 of 8 pictures are decided differently" in html and "The first" not in html
+    assert "6 of 8 images are decided differently" in html and "The first" not in html
 
 
-def test_each_picture_is_embedded_once_and_shown_for_every_model(html):
+def test_each_image_is_embedded_once_and_shown_for_every_model(html):
     assert html.count("data:image/jpeg") == 6 and html.count('class="card"') == 12
     assert html.count('<use href="#r0"/>') == 1
     assert html.count('class="outline true"') == 12  # both masks are compared with the same truth
@@ -99,9 +99,7 @@ def test_rows_are_limited_and_the_page_stays_below_15_mb():
     noise = np.random.default_rng(0).integers(0, 256, (480, 480, 3), np.uint8)
     mask = noise[..., 0] < 3
     rows = [ROWS[1]._replace(id=f"p{i}") for i in range(100)]
-    html = render_comparison(
-        comparison(rows=rows, load_picture=lambda _: (noise, mask, [mask] * 2))
-    )
+    html = render_comparison(comparison(rows=rows, load_image=lambda _: (noise, mask, [mask] * 2)))
     assert html.count("data:image/jpeg") == compare_page.MOST_ROWS
     assert "The first 60 are shown." in html
     assert 7e6 < len(html.encode()) < 15e6

@@ -5,7 +5,7 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
-from test_report import DECISION, PICTURES, report
+from test_report import DECISION, IMAGES, report
 from test_report_classes import PIXELS, load_classes
 from test_report_compare import DIFFERENCES, ROWS, comparison
 
@@ -44,10 +44,10 @@ class Content(HTMLParser):
 def report_page(text, folder):
     del folder
     names = ["background", *(text.format(kind) for kind in ("class0", "class1", "class2"))]
-    pictures = [PICTURES[0]._replace(id=text.format("id"), group=text.format("group"))]
+    images = [IMAGES[0]._replace(id=text.format("id"), group=text.format("group"))]
     return render(
         report(
-            [*pictures, *PICTURES[2:6]],
+            [*images, *IMAGES[2:6]],
             title=text.format("title"),
             split=text.format("split"),
             notes=[text.format("note"), text.format("leak")],
@@ -57,7 +57,7 @@ def report_page(text, folder):
                 *(DECISION,), rule=text.format("rule"), chosen_on=text.format("chosen")
             ),
             classes=ClassPixels(names, PIXELS),
-            load_picture=load_classes,
+            load_image=load_classes,
         )
     )
 

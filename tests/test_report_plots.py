@@ -2,7 +2,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-from test_report import DECISION, HISTORY, PICTURES, SLICES
+from test_report import DECISION, HISTORY, IMAGES, SLICES
 
 from defect_jax.decision import DecisionRule
 from defect_jax.report import curve_plots, score_plots, slice_plot, tables, training_plots
@@ -14,7 +14,7 @@ HEADS = decision_heads(DECISION, has_head=True)
 
 @pytest.fixture(scope="module")
 def curves():
-    return curve_plots.scored(PICTURES, HEADS)
+    return curve_plots.scored(IMAGES, HEADS)
 
 
 def shown(numbers):
@@ -33,8 +33,8 @@ def test_plots_are_svg_in_the_colours_of_the_page(curves):
     made = [
         curve_plots.precision_recall_plot(curves),
         curve_plots.roc_plot(curves),
-        score_plots.score_plot(PICTURES, "mask_score", 0.4),
-        score_plots.reliability_plot(PICTURES, 2.0),
+        score_plots.score_plot(IMAGES, "mask_score", 0.4),
+        score_plots.reliability_plot(IMAGES, 2.0),
         slice_plot.slice_plot(SLICES, "class"),
         training_plots.training_plot(HISTORY),
         training_plots.balance_plot(HISTORY),
@@ -50,7 +50,7 @@ def test_plots_are_svg_in_the_colours_of_the_page(curves):
     assert len(ids) == len(set(ids))
     svgs = [svg for svg, _ in made]
     assert "Head, AP" in svgs[0] and "Mask, AUROC" in svgs[1]
-    assert "Good pictures (17)" in svgs[2] and "Defective pictures (4)" in svgs[2]
+    assert "Good images (17)" in svgs[2] and "Defective images (4)" in svgs[2]
     assert "temperature 2.00, ECE" in svgs[3] and "n = 3" in svgs[4]
     assert "loss segmentation" in svgs[5] and "image ap" in svgs[5] and "pixel ap" not in svgs[5]
     assert all(title in svgs[6] for _, title, _ in training_plots.PANELS)
@@ -71,11 +71,11 @@ def test_numbers_behind_the_curves(curves):
 
 
 def test_numbers_behind_the_other_plots():
-    rows = cells(shown(score_plots.score_plot(PICTURES, "score", 0.5)[1]))[1:]
+    rows = cells(shown(score_plots.score_plot(IMAGES, "score", 0.5)[1]))[1:]
     assert sum(int(row[1]) for row in rows) == 17 and sum(int(row[2]) for row in rows) == 4
     assert rows[0] == ["0.00 to 0.05", "5", "0"]
-    rows = cells(shown(score_plots.reliability_plot(PICTURES, 1.0)[1]))
-    assert sum(int(row[1]) for row in rows[1:]) == len(PICTURES)
+    rows = cells(shown(score_plots.reliability_plot(IMAGES, 1.0)[1]))
+    assert sum(int(row[1]) for row in rows[1:]) == len(IMAGES)
     assert cells(shown(slice_plot.slice_plot(SLICES, "class")[1]))[1] == [
         *("crack", "3", "0.333", "0.100", "0.700", "0.500", "0.250")
     ]
@@ -100,7 +100,7 @@ def test_a_run_of_one_task_has_no_balance_to_show():
 
 
 def test_plots_without_anything_to_show():
-    good = [p for p in PICTURES if not p.label]
+    good = [p for p in IMAGES if not p.label]
     curves = curve_plots.scored(good, HEADS)
     assert curve_plots.precision_recall_plot(curves) == curve_plots.roc_plot(curves) == ("", [])
     assert training_plots.training_plot([]) == ("", [])
@@ -112,7 +112,7 @@ def test_plots_without_anything_to_show():
 
 def test_threshold_above_every_score_has_no_point_on_the_curve():
     far = DecisionRule(1.0, 1.0, 1.0, 1, 1, 1)
-    curves = curve_plots.scored(PICTURES, decision_heads(far, has_head=True))
+    curves = curve_plots.scored(IMAGES, decision_heads(far, has_head=True))
     assert "at its threshold" not in curve_plots.precision_recall_plot(curves)[0]
     line = curve_plots._roc(curves[0])
     assert (line.x[line.at], line.y[line.at]) == (0, 0)

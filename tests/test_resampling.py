@@ -1,4 +1,4 @@
-"""Pictures at another size: against OpenCV's averages and a closed form, and parts of the whole."""
+"""Images at another size: against OpenCV's averages and a closed form, and parts of the whole."""
 
 from fractions import Fraction
 
@@ -69,13 +69,13 @@ def test_a_part_is_the_part_of_the_whole(native, size, seed):
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
-def test_even_pictures_stay_even_up_to_the_brightest(dtype):
+def test_even_images_stay_even_up_to_the_brightest(dtype):
     for value in (0, 1, np.iinfo(dtype).max):
         for size in ((7, 90), (33, 20)):
             found = resampled(np.full((30, 40, 3), value, dtype), size)
             assert found.dtype == dtype and (found == value).all()
 
 
-def test_its_own_size_is_the_same_picture():
+def test_its_own_size_is_the_same_image():
     image = np.random.default_rng(0).integers(0, 65536, (5, 3, 1), np.uint16)
     np.testing.assert_array_equal(resampled(image, (5, 3)), image)

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
-from validation_pictures import options, pictures
+from validation_images import images, options
 
 from defect_jax.decision.bound import allowed_misses, breaking_chance, parts_needed
 from defect_jax.decision.choose import choose
@@ -73,7 +73,7 @@ def test_promise_takes_the_lowest_shot_of_each_part():
     score = np.concatenate([lowest, lowest + 0.05, [0.1, 0.35]])
     group = [*range(22), *range(22), 22, 23]
     wish = options(rule="guaranteed_miss_rate", miss_rate=0.1, confidence=0.9)
-    chosen = choose(pictures([1] * 44 + [0] * 2, score, group=group), 0.2, wish, 7)
+    chosen = choose(images([1] * 44 + [0] * 2, score, group=group), 0.2, wish, 7)
     assert chosen.threshold == pytest.approx(0.3, abs=1e-7) and chosen.logistic is None
     assert (chosen.promise.parts, chosen.promise.misses, chosen.promise.compared) == (22, 0, 1)
     assert chosen.part.shots == "max" and chosen.part.threshold == pytest.approx(0.35, abs=1e-7)
@@ -82,7 +82,7 @@ def test_promise_takes_the_lowest_shot_of_each_part():
 
 def test_too_few_parts_are_refused_with_the_number_needed():
     wish = options(rule="guaranteed_miss_rate", miss_rate=0.1, confidence=0.9)
-    table = pictures([1] * 21 + [0], np.linspace(0.9, 0.1, 22))
+    table = images([1] * 21 + [0], np.linspace(0.9, 0.1, 22))
     with pytest.raises(UserError, match="needs 22 defective parts .* which has 21") as error:
         choose(table, 0.2, wish, 7)
     possible = float(str(error.value).rpartition("=")[2])
@@ -130,7 +130,7 @@ def test_promise_is_broken_as_seldom_as_said_and_hardly_less(shots):
 
 
 def test_counting_shots_as_parts_breaks_the_promise():
-    """The naive bound: six shots of a part taken for six witnesses. Even of pictures, which is what
+    """The naive bound: six shots of a part taken for six witnesses. Even of images, which is what
     it counts, it misses too many far more often than in a tenth of the draws."""
     line, each_its_own = Line(6), np.arange(360)
     assert broken_promises(line, each_its_own, line.all) > 0.2

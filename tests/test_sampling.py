@@ -1,4 +1,4 @@
-"""The order of pictures: balance, least-used first, any position from that position alone."""
+"""The order of images: balance, least-used first, any position from that position alone."""
 
 from collections import Counter
 
@@ -13,7 +13,7 @@ LABELS = (1, 0, 0, 0, 1, 0, 0, 0, 0, 1)
 
 
 @given(st.floats(0.1, 0.9), st.integers(0, 99))
-def test_share_of_defective_pictures_is_kept_in_every_stretch(fraction, seed):
+def test_share_of_defective_images_is_kept_in_every_stretch(fraction, seed):
     plan = SamplingPlan(LABELS, 400, fraction, seed)
     drawn = np.array([LABELS[plan[i].row] for i in range(400)])
     running = np.cumsum(drawn) - fraction * np.arange(1, 401)
@@ -29,7 +29,7 @@ def test_least_used_first_in_both_kinds(seed, length):
         assert max(counts) - min(counts) <= 1
 
 
-def test_without_a_fraction_every_picture_comes_once_an_epoch_in_a_new_order():
+def test_without_a_fraction_every_image_comes_once_an_epoch_in_a_new_order():
     plan = SamplingPlan(LABELS, 30, None, seed=1)
     epochs = [[plan[10 * epoch + i].row for i in range(10)] for epoch in range(3)]
     assert all(sorted(epoch) == list(range(10)) for epoch in epochs)

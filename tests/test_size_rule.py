@@ -23,7 +23,7 @@ SIDES = st.integers(1, 3000)
     max_scale=st.sampled_from((0.1, 0.5, 1.0, 1.7, 8.0)),
     max_stretch=st.sampled_from((1.0, 1.3, 9.0)),
 )
-def test_a_picture_is_placed_where_the_loader_places_it(native, size, max_scale, max_stretch):
+def test_an_image_is_placed_where_the_loader_places_it(native, size, max_scale, max_stretch):
     expected = letterbox.place(native, size, 0.0, max_scale, max_stretch, "x")
     found = letterbox_jax.place(native, size, max_scale, max_stretch)
     assert tuple(found.tolist()) == expected
@@ -44,7 +44,7 @@ CASES = [
 
 @pytest.mark.parametrize(("native", "size", "max_scale", "max_stretch"), CASES)
 @pytest.mark.parametrize("channels", [1, 3])
-def test_a_picture_is_scaled_and_padded_as_the_loader_does(
+def test_an_image_is_scaled_and_padded_as_the_loader_does(
     native, size, max_scale, max_stretch, channels
 ):
     image = np.random.default_rng(0).random((*native, channels), np.float32)

@@ -1,4 +1,4 @@
-"""Splits: whole groups, every picture once, the right shares, the same on every machine."""
+"""Splits: whole groups, every image once, the right shares, the same on every machine."""
 
 from collections import Counter, defaultdict
 
@@ -16,9 +16,9 @@ SIZES = st.lists(
 
 def members_of(groups):
     return [
-        Member(f"{number}/{picture}", f"group {number}", class_name)
+        Member(f"{number}/{image}", f"group {number}", class_name)
         for number, (class_name, size) in enumerate(groups)
-        for picture in range(size)
+        for image in range(size)
     ]
 
 
@@ -70,7 +70,7 @@ def test_another_seed_gives_another_split():
 
 
 def test_a_group_with_a_defect_counts_as_defective():
-    # Each group holds nine good pictures and one with a defect: taken as good groups, all five
+    # Each group holds nine good images and one with a defect: taken as good groups, all five
     # could end up anywhere; as defective ones every split gets one.
     members = [
         Member(f"{group}/{i}", str(group), "crack" if i == 0 else "good")
@@ -91,14 +91,14 @@ def test_many_rare_classes_together_keep_the_shares(classes):
         assert abs(counts[split] / 2 - share * classes) <= 1
 
 
-def test_no_pictures():
+def test_no_images():
     assert grouped_split([], SHARES, seed=0) == {}
 
 
 @pytest.mark.parametrize(
     "classes, reason",
     [
-        ([], "split 'val': holds no picture"),
+        ([], "split 'val': holds no image"),
         (["good", "good"], "split 'val': none of its 2 parts is defective"),
         (["MT_Crack"], "split 'val': none of its 1 parts is good"),
     ],

@@ -208,7 +208,7 @@ def test_normalise_is_one_affine_map_of_the_share_of_the_full_range(dtype):
     np.testing.assert_allclose(got, (image / top - 0.3) / 0.15, rtol=1e-5, atol=1e-5)
 
 
-def test_padding_pictures_and_pixels_change_no_loss():
+def test_padding_images_and_pixels_change_no_loss():
     config = make_config()
     batch = {name: jnp.asarray(value) for name, value in next(batches(1, 4)).items()}
     rng = np.random.default_rng(1)
@@ -231,7 +231,7 @@ def test_without_a_head_there_is_one_task():
     assert list(losses) == ["segmentation"]
 
 
-def test_mask_is_decided_only_where_its_picture_is_rejected():
+def test_mask_is_decided_only_where_its_image_is_rejected():
     probability = jnp.array([[[0.2, 0.6, 0.9]], [[0.2, 0.6, 0.7]], [[0.2, 0.1, 0.9]]])
     valid = jnp.ones_like(probability, bool).at[0, 0, 2].set(False)
 
@@ -248,7 +248,7 @@ def test_mask_is_decided_only_where_its_picture_is_rejected():
 
 
 def native_batch():
-    """Eight pictures of 12 x 10 px in frames of 16; the last row is filler."""
+    """Eight images of 12 x 10 px in frames of 16; the last row is filler."""
     batch = class_batch()
     batch["native_mask"] = np.zeros((8, 16, 16), np.uint8)
     batch["native_mask"][:, :12, :10] = batch["mask"][:, 2:14, 3:13]

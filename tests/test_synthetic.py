@@ -19,7 +19,7 @@ from defect_jax.runtime.errors import UserError
 
 DEFAULTS = dict(seed=3, parts=40, shots=2, defective_fraction=0.15, picture_size=(96, 128))
 
-# Pixels of every picture and mask of a small set, by seed. They change with VERSION and never else.
+# Pixels of every image and mask of a small set, by seed. They change with VERSION and never else.
 GOLDEN = {
     0: "174fd182bee8d45f74667359e08959509f2233139a5d5b5990afe05ed25cca75",
     20240229: "cbaf4b5c90e5350318ec3df9025e751416b0042b8e005cc46bb927194e0c0545",
@@ -151,7 +151,7 @@ def test_a_larger_set_begins_with_the_smaller_one(seed, parts, more, fraction):
         assert generator.describe(few, number) == generator.describe(many, number)
 
 
-def test_more_parts_and_shots_leave_earlier_pictures_alone():
+def test_more_parts_and_shots_leave_earlier_images_alone():
     few = generator.SyntheticFiles(config(defective_fraction=0.5, parts=6, shots=1))
     many = generator.SyntheticFiles(config(defective_fraction=0.5, parts=9, shots=3))
     assert set(few.names()) < set(many.names())
@@ -209,7 +209,7 @@ def test_defect_sizes_have_a_long_tail():
         assert max(sizes_px) > 2.5 * np.median(sizes_px)
 
 
-def test_defect_sizes_grow_with_the_picture():
+def test_defect_sizes_grow_with_the_image():
     small = synthetic_options.checked(config(picture_size=(128, 128)))
     large = small._replace(picture_size=(512, 512))
     for class_name in ("pit", "stain"):

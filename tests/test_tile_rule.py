@@ -18,19 +18,17 @@ TOLERANCE = 1e-6
 
 
 @given(st.integers(1, 400), st.integers(1, 64), st.integers(1, 32))
-def test_a_side_has_the_tiles_that_the_loader_cuts(picture_px, tile_px, overlap_px):
-    side = picture_px, max(tile_px, 2 * overlap_px), overlap_px
+def test_a_side_has_the_tiles_that_the_loader_cuts(image_px, tile_px, overlap_px):
+    side = image_px, max(tile_px, 2 * overlap_px), overlap_px
     expected, found = tiles.TileAxis(*side), TileAxis(*side)
     assert (found.tiles, found.before_px) == (expected.tiles, expected.before_px)
 
 
-@pytest.mark.parametrize("picture_px", [1, 2, 7, 16, 17, 100])
-def test_a_tile_shows_the_pixels_that_the_loader_cuts(picture_px):
-    expected, found = tiles.TileAxis(picture_px, 16, 5), TileAxis(picture_px, 16, 5)
+@pytest.mark.parametrize("image_px", [1, 2, 7, 16, 17, 100])
+def test_a_tile_shows_the_pixels_that_the_loader_cuts(image_px):
+    expected, found = tiles.TileAxis(image_px, 16, 5), TileAxis(image_px, 16, 5)
     for tile in range(expected.tiles):
-        np.testing.assert_array_equal(
-            found.picture_positions(tile), expected.picture_positions(tile)
-        )
+        np.testing.assert_array_equal(found.image_positions(tile), expected.image_positions(tile))
 
 
 def predict(tile):
@@ -43,7 +41,7 @@ def predict(tile):
 
 
 def by_hand(image):
-    """The same of one picture [h w c], from the tiles of the loader."""
+    """The same of one image [h w c], from the tiles of the loader."""
     grid = tiles.Grid(
         *(
             tiles.TileAxis(native, size, OVERLAP_PX)

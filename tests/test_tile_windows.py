@@ -1,4 +1,4 @@
-"""Which part of a picture training sees."""
+"""Which part of an image training sees."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ from defect_jax.data.pipeline.sampling import SamplingPlan
 LABELS = (1, 0, 1, 1, 0, 1)
 
 
-def test_wishes_are_balanced_and_tiles_without_a_defect_are_of_every_picture():
+def test_wishes_are_balanced_and_tiles_without_a_defect_are_of_every_image():
     plan = SamplingPlan(LABELS, 120, 0.5, seed=3, good_are_of_good=False)
     requests = [plan[position] for position in range(len(plan))]
     rows = {wanted: [w.row for w in requests if w.defective is wanted] for wanted in (True, False)}
@@ -22,7 +22,7 @@ def test_wishes_are_balanced_and_tiles_without_a_defect_are_of_every_picture():
     assert {row: rows[False].count(row) for row in range(6)} == dict.fromkeys(range(6), 10)
 
 
-def test_without_a_share_every_picture_comes_as_it_is():
+def test_without_a_share_every_image_comes_as_it_is():
     plan = SamplingPlan(LABELS, 12, None, seed=3, good_are_of_good=False)
     requests = [plan[position] for position in range(12)]
     assert {wish.defective for wish in requests} == {None}
@@ -37,17 +37,17 @@ def test_without_a_share_every_picture_comes_as_it_is():
     st.sampled_from([True, False, None]),
     st.integers(0, 2**32 - 1),
 )
-def test_a_window_shows_what_is_wished_for(picture_px, sides, overlap_px, wanted, seed):
+def test_a_window_shows_what_is_wished_for(image_px, sides, overlap_px, wanted, seed):
     rng = np.random.default_rng(seed)
-    mask = np.zeros(picture_px, np.uint8)
-    defect = [slice(a := int(rng.integers(n)), a + 5) for n in picture_px]
+    mask = np.zeros(image_px, np.uint8)
+    defect = [slice(a := int(rng.integers(n)), a + 5) for n in image_px]
     mask[tuple(defect)] = 2
     window = choose(mask, sides, overlap_px, wanted, rng)
     seen = part(mask, window)
     assert seen.size and window[2:] == sides
     if wanted:
         assert seen.any()
-    for axis, length in enumerate(picture_px):
+    for axis, length in enumerate(image_px):
         start, side = window[axis], sides[axis]
         if length <= side:
             assert length - side <= start <= 0  # the whole of it

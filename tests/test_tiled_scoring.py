@@ -25,11 +25,11 @@ from defect_jax.runtime.errors import UserError
 from defect_jax.training.train import train
 from defect_jax.workdir.run_config import check, resolve
 
-PICTURES = 5
+IMAGES = 5
 
 
 def tiled(folder):
-    """A config of tiny tiles: nine make a picture."""
+    """A config of tiny tiles: nine make an image."""
     config = ConfigDict(synthetic.get_config("debug").to_dict())
     config.data.update(size=(32, 32), tile_overlap_px=12, data_dir=str(folder))
     config.model.update(decoder="unet", widths=(4, 8), attention="none")
@@ -44,7 +44,7 @@ def ready(tmp_path_factory):
     prepared = prepare(config.data)
     split = prepared.splits["val"]
     defective_first = sorted(range(len(split.rows)), key=lambda row: -split.rows[row].label)
-    chosen = [*defective_first[:1], *defective_first[1 - PICTURES :]]
+    chosen = [*defective_first[:1], *defective_first[1 - IMAGES :]]
     few = Split([split.source[row] for row in chosen], [split.rows[row] for row in chosen])
     assert sum(row.label for row in few.rows) == 1
     config = resolve(config, data_info(prepared, 1))
@@ -61,10 +61,10 @@ def scored(ready, mesh, thresholds):
 
 @pytest.fixture(scope="module")
 def expected(ready):
-    """Every picture's map by the predictor's own way; and thresholds that split the pictures."""
+    """Every image's map by the predictor's own way; and thresholds that split the images."""
     config, network, ema, split, _ = ready
     mesh = one_device_mesh()
-    rule = DecisionRule(0.5, 0.5, 0.5, 0, PICTURES, 1)
+    rule = DecisionRule(0.5, 0.5, 0.5, 0, IMAGES, 1)
     predictor = Predictor(network, config, ema, rule, mesh)
     maps = []
     for record in split.source:
@@ -83,12 +83,12 @@ def test_a_split_is_judged_as_its_maps_are(ready, expected, devices):
     mesh = one_device_mesh() if devices == 1 else make_mesh(data=4, fsdp=2)
     maps, highest, thresholds = expected
     scores, masks = scored(ready, mesh, thresholds)
-    np.testing.assert_allclose(scores.pictures["mask_score"], highest, atol=1e-6)
+    np.testing.assert_allclose(scores.images["mask_score"], highest, atol=1e-6)
     truth = np.stack([decode_classes(record["mask"]) for record in ready[3].source]) > 0
-    decided = np.stack([masks[row] for row in range(PICTURES)]) > 0
+    decided = np.stack([masks[row] for row in range(IMAGES)]) > 0
     by_hand = np.stack(maps) >= thresholds.pixel
     by_hand &= (highest >= thresholds.mask)[:, None, None]
-    assert 0 < (decided != by_hand).sum() + by_hand.any(axis=(1, 2)).sum() < PICTURES
+    assert 0 < (decided != by_hand).sum() + by_hand.any(axis=(1, 2)).sum() < IMAGES
     assert (decided != by_hand).sum() <= 2  # pixels at the very threshold
     pixel_ap = scores.histogram.compute()["pixel_ap"]
     exact = average_precision_score(truth.ravel(), np.stack(maps).ravel())
@@ -98,9 +98,9 @@ def test_a_split_is_judged_as_its_maps_are(ready, expected, devices):
     cells = (~decided & ~truth, decided & ~truth, ~decided & truth, decided & truth)
     counts = scores.counts.confusion.to_numpy().tolist()
     assert counts == [np.count_nonzero(cell) for cell in cells]
-    by_picture = scores.pictures["intersection_px"], scores.pictures["true_px"]
-    np.testing.assert_array_equal(by_picture[0], (decided & truth).sum(axis=(1, 2)))
-    np.testing.assert_array_equal(by_picture[1], truth.sum(axis=(1, 2)))
+    by_image = scores.images["intersection_px"], scores.images["true_px"]
+    np.testing.assert_array_equal(by_image[0], (decided & truth).sum(axis=(1, 2)))
+    np.testing.assert_array_equal(by_image[1], truth.sum(axis=(1, 2)))
 
 
 def test_training_sees_tiles_of_both_kinds_and_goes_on_where_it_stopped(ready):

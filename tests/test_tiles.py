@@ -1,4 +1,4 @@
-"""Tiles cover a picture, and are put together without a seam."""
+"""Tiles cover an image, and are put together without a seam."""
 
 import jax
 import jax.numpy as jnp
@@ -24,12 +24,12 @@ sides = st.integers(1, 12).flatmap(
 @given(sides)
 def test_tiles_reach_over_a_side_and_no_further_than_they_must(side):
     covered = (side.tiles - 1) * side.stride_px + side.tile_px
-    assert 0 <= covered - side.picture_px < max(side.stride_px, side.tile_px)
+    assert 0 <= covered - side.image_px < max(side.stride_px, side.tile_px)
     if side.tiles > 1:
-        assert covered - side.stride_px < side.picture_px
-    seen = np.concatenate([side.picture_positions(tile) for tile in range(side.tiles)])
-    assert set(seen.tolist()) == set(range(side.picture_px))
-    assert 0 <= side.before_px <= (covered - side.picture_px + 1) // 2
+        assert covered - side.stride_px < side.image_px
+    seen = np.concatenate([side.image_positions(tile) for tile in range(side.tiles)])
+    assert set(seen.tolist()) == set(range(side.image_px))
+    assert 0 <= side.before_px <= (covered - side.image_px + 1) // 2
 
 
 @given(st.integers(1, 40), st.integers(0, 90), st.integers(0, 90))
@@ -49,7 +49,7 @@ def test_two_tiles_share_their_overlap(overlap_px):
 
 
 @pytest.mark.parametrize("native_px", [(20, 30), (32, 48), (1, 48), (3, 5)])
-def test_a_picture_that_fits_is_the_frame_of_the_letterbox(native_px):
+def test_an_image_that_fits_is_the_frame_of_the_letterbox(native_px):
     config = tiny_config(**TILED)
     image = surface(*native_px)[..., None]
     (tile,) = Grid.of(native_px, config.data.size, config.data.tile_overlap_px).cut(image)
@@ -59,8 +59,8 @@ def test_a_picture_that_fits_is_the_frame_of_the_letterbox(native_px):
 
 @settings(max_examples=25)
 @given(sides, sides, st.integers(0, 2**32 - 1))
-def test_tiles_of_a_picture_make_the_picture(rows, columns, seed):
-    shape = (rows.picture_px, columns.picture_px, 2)
+def test_tiles_of_an_image_make_the_image(rows, columns, seed):
+    shape = (rows.image_px, columns.image_px, 2)
     image = np.random.default_rng(seed).integers(0, 256, shape).astype(np.float32)
     grid = Grid(rows, columns)
     parts = list(strips(grid.cut(image), grid))
@@ -90,8 +90,7 @@ def naive(tiles, grid):
             total[part] += here * next(tiles)
             weight[part] += here
     inside = tuple(
-        slice(side.before_px, side.before_px + side.picture_px)
-        for side in (grid.rows, grid.columns)
+        slice(side.before_px, side.before_px + side.image_px) for side in (grid.rows, grid.columns)
     )
     return (total / weight)[inside]
 
@@ -108,7 +107,7 @@ def test_overlapping_maps_are_a_weighted_mean(rows, columns, seed):
 
 @pytest.fixture(scope="module")
 def whole():
-    """A network of two rows, which sees 11 px round a pixel, and its map of a whole picture."""
+    """A network of two rows, which sees 11 px round a pixel, and its map of a whole image."""
     config = tiny_config(**{"data.size": (96, 96)})
     network, average = tiny_network(config)
 
@@ -121,7 +120,7 @@ def whole():
 
 
 def difference(whole, overlap_px):
-    """Between the map of a picture's tiles and that of all they cover at once."""
+    """Between the map of an image's tiles and that of all they cover at once."""
     probability, image = whole
     grid = Grid(*(TileAxis(length, 96, overlap_px) for length in image.shape[:2]))
     tiles = np.stack(list(grid.cut(image)))
@@ -183,7 +182,7 @@ def test_a_decision_through_tiles_is_what_the_network_says_of_each(changes):
     assert any(marked)
 
 
-def test_pictures_are_decided_alone_as_among_others():
+def test_images_are_decided_alone_as_among_others():
     images = [surface(*native_px, seed=seed) for seed, native_px in enumerate(SIZES[:4])]
     by_four, by_one = tiny_predictor(**TILED), tiny_predictor(batch_size=1, **TILED)
     for together, image in zip(by_four.predict(images), images, strict=True):

@@ -24,7 +24,7 @@ def shake(variables, seed=7):
 
 def lively(variables, seed=7):
     """Shaken, and every convolution's kernel centred: with positive ones no ReLU would ever be 0,
-    and logits would have one sign for all pictures."""
+    and logits would have one sign for all images."""
     moved = shake(variables, seed)
     return jax.tree.map(lambda x: x - np.float32(x.mean()) if x.ndim == 4 else x, moved)
 
@@ -38,7 +38,7 @@ def images(*shape, seed=0):
 
 
 def every_part(localisation, **changes):
-    """A config of a network that has every part, for pictures of 16 px.
+    """A config of a network that has every part, for images of 16 px.
 
     Args:
         localisation: where its features come from.
@@ -65,7 +65,7 @@ def every_part(localisation, **changes):
 
 
 def class_batch(size=8, classes=3, seed=0):
-    """Dark pictures of 16 px; in every other one there is a brighter patch of each class."""
+    """Dark images of 16 px; in every other one there is a brighter patch of each class."""
     rng = np.random.default_rng(seed)
     label = (np.arange(size) % 2).astype(np.float32)
     mask = np.zeros((size, 16, 16), np.uint8)

@@ -69,7 +69,7 @@ def tiny_predictor(rule=RULE, batch_size=4, mesh=None, **changes):
 
 
 def surface(height, width, channels=1, dtype=np.uint8, seed=0):
-    """A noisy picture with a bright patch; [h w] where it is grey."""
+    """A noisy image with a bright patch; [h w] where it is grey."""
     rng = np.random.default_rng(seed)
     image = rng.normal(0.4, 0.1, (height, width, channels))
     top, left = rng.integers(height), rng.integers(width)

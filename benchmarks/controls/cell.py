@@ -88,12 +88,12 @@ def tuned(predict: Predict, val: Split, control: Control, own: float) -> float:
     """
     canvas, bins_of = canvas_px(val), jax.jit(bin_index)
 
-    def binned(picture: NativeMaps) -> Binned:
-        smoothed = control.smooth(picture.maps).sum(axis=0)
-        return Binned(_bins(smoothed, canvas, bins_of), picture.truth > 0)
+    def binned(image: NativeMaps) -> Binned:
+        smoothed = control.smooth(image.maps).sum(axis=0)
+        return Binned(_bins(smoothed, canvas, bins_of), image.truth > 0)
 
-    kept = [binned(picture) for picture in predict(val)]
-    say(f"choosing the pixel threshold on {len(kept)} pictures …")
+    kept = [binned(image) for image in predict(val)]
+    say(f"choosing the pixel threshold on {len(kept)} images …")
     return best_threshold(kept, control.mend, own)
 
 

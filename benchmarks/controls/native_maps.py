@@ -1,4 +1,4 @@
-"""One pass of a network over a split that hands out its probability maps, picture by picture."""
+"""One pass of a network over a split that hands out its probability maps, image by image."""
 
 import contextlib
 from collections.abc import Iterator
@@ -29,7 +29,7 @@ SEEN = ("image", "placement", "native_size")  # of a batch, by the network
 
 
 class NativeMaps(NamedTuple):
-    """A picture at its native size: what the network says of it, and what is true."""
+    """An image at its native size: what the network says of it, and what is true."""
 
     maps: Float32[np.ndarray, "classes h w"]  # probability of each class of defect
     label: float | None  # probability of the label; None without classification head
@@ -41,7 +41,7 @@ class NativeMaps(NamedTuple):
 def native_maps(
     network: SegmentationNetwork, ema: Variables, split: Split, config: ConfigDict, mesh: Mesh
 ) -> Iterator[NativeMaps]:
-    """Yields every picture of the split once, in the order of its rows; holds one batch at a time.
+    """Yields every image of the split once, in the order of its rows; holds one batch at a time.
 
     Args:
         ema: averaged weights, on the devices.
@@ -79,7 +79,7 @@ def native_maps(
                 due += 1
                 yield _cropped(batch, k, maps[k], None if labels is None else float(labels[k]))
     if due != len(split.rows):
-        raise AssertionError(f"{due} pictures came, the split has {len(split.rows)}")
+        raise AssertionError(f"{due} images came, the split has {len(split.rows)}")
 
 
 def _cropped(
@@ -88,7 +88,7 @@ def _cropped(
     maps: Float32[np.ndarray, "classes height width"],
     label: float | None,
 ) -> NativeMaps:
-    """The k-th picture without the canvas around it, in memory of its own."""
+    """The k-th image without the canvas around it, in memory of its own."""
     height, width = batch["native_size"][k]
     planes = [batch[name][k][:height, :width].copy() for name in ("native_mask", "region_weight")]
     return NativeMaps(maps[:, :height, :width].copy(), label, *planes, int(batch["regions"][k]))

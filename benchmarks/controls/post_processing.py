@@ -89,13 +89,13 @@ def blur(side_px: int) -> Callable[[np.ndarray], np.ndarray]:
 
 
 def closed(mask: Mask, side_px: int) -> Mask:
-    """Morphological closing; it takes nothing away, at the border of the picture neither.
+    """Morphological closing; it takes nothing away, at the border of the image neither.
 
     >>> closed(np.array([[True, False, True, False]]), 3).tolist()
     [[True, True, True, False]]
     """
     # OpenCV holds what lies outside for marked when it erodes: a mask near the border would be
-    # drawn to it. With a frame of its own, the picture ends in background.
+    # drawn to it. With a frame of its own, the image ends in background.
     framed = cv2.copyMakeBorder(mask.view(np.uint8), *[side_px] * 4, cv2.BORDER_CONSTANT, value=0)
     window = np.ones((side_px, side_px), np.uint8)
     whole = cv2.morphologyEx(framed, cv2.MORPH_CLOSE, window)
@@ -103,10 +103,10 @@ def closed(mask: Mask, side_px: int) -> Mask:
 
 
 def fill_holes(mask: Mask) -> Mask:
-    """A `mend`: marks background that has no 4-connected way to the border of the picture.
+    """A `mend`: marks background that has no 4-connected way to the border of the image.
 
     As `scipy.ndimage.binary_fill_holes`, in a tenth of the time: choosing a threshold calls it once
-    for each picture and candidate.
+    for each image and candidate.
 
     >>> fill_holes(np.array([[1, 1, 1], [1, 0, 1], [1, 1, 1]]) > 0).all()
     np.True_
@@ -117,7 +117,7 @@ def fill_holes(mask: Mask) -> Mask:
 
 
 def blurred(maps: Maps, side_px: int) -> Maps:
-    """Mean over a window of each map, mirrored at the border of the picture.
+    """Mean over a window of each map, mirrored at the border of the image.
 
     >>> blurred(np.array([[[0.0, 0.0, 0.9]]], np.float32), 3).round(1).tolist()
     [[[0.0, 0.3, 0.6]]]

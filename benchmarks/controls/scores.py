@@ -12,42 +12,42 @@ from benchmarks.controls.native_maps import NativeMaps
 from benchmarks.controls.post_processing import Control
 from defect_jax.decision import DecisionRule
 from defect_jax.decision.apply import Marked, Thresholds, decide_mask, defect_probability, mark
-from defect_jax.evaluation.evaluator import PER_PICTURE, OnMask, Scores
+from defect_jax.evaluation.evaluator import PER_IMAGE, OnMask, Scores
 from defect_jax.metrics.accumulated import Accumulated
-from defect_jax.metrics.counts import picture_counts
+from defect_jax.metrics.counts import image_counts
 
 
 def scored(
-    pictures: Iterable[NativeMaps],
+    images: Iterable[NativeMaps],
     control: Control,
     pixel: float,
     made: DecisionRule,
     canvas_px: tuple[int, int],
     on_mask: OnMask = lambda row, decided: None,
 ) -> Scores:
-    """Post-processes and counts pictures, each once.
+    """Post-processes and counts images, each once.
 
     Args:
-        pictures: in the order of the split's rows.
+        images: in the order of the split's rows.
         pixel: threshold of the smoothed probability; the other thresholds are those of `made`.
         made: the decision of the network whose masks these were.
-        canvas_px: height and width that hold every picture, for one compiled program.
-        on_mask: called with row and decided classes [h w], 0 = background, for each picture.
+        canvas_px: height and width that hold every image, for one compiled program.
+        on_mask: called with row and decided classes [h w], 0 = background, for each image.
     """
     count = jax.jit(_count)
     accumulated, rows = None, []
-    for row, picture in enumerate(pictures):
-        smoothed = control.smooth(picture.maps)
-        decided = decided_classes(picture.maps, smoothed, control, pixel, made)
+    for row, image in enumerate(images):
+        smoothed = control.smooth(image.maps)
+        decided = decided_classes(image.maps, smoothed, control, pixel, made)
         on_mask(row, decided)
         if accumulated is None:
             accumulated = Accumulated.empty(len(smoothed))
-        batch = _on_canvas(canvas_px, smoothed.sum(axis=0), decided, picture)
+        batch = _on_canvas(canvas_px, smoothed.sum(axis=0), decided, image)
         accumulated, counts = count(accumulated, batch)
-        mask_score = picture.maps.sum(axis=0).max()
-        score = mask_score if picture.label is None else np.float32(picture.label)
+        mask_score = image.maps.sum(axis=0).max()
+        score = mask_score if image.label is None else np.float32(image.label)
         rows.append({"score": score, "mask_score": mask_score} | jax.device_get(counts))
-    joined = {name: np.array([row[name] for row in rows]) for name in PER_PICTURE}
+    joined = {name: np.array([row[name] for row in rows]) for name in PER_IMAGE}
     return Scores(joined, *jax.device_get(accumulated))
 
 
@@ -60,7 +60,7 @@ def decided_classes(
 ) -> UInt8[np.ndarray, "h w"]:
     """Class of each pixel of the mended mask, 0 = background everywhere if nothing is rejected.
 
-    A picture is rejected as before: a control changes the shape of masks, not which there are
+    An image is rejected as before: a control changes the shape of masks, not which there are
     (save that one of which nothing reaches `pixel` is empty).
     """
     if not decide_mask(marked(maps, made), Thresholds.of(made)).any():
@@ -79,24 +79,24 @@ def _on_canvas(
     canvas_px: tuple[int, int],
     probability: Float32[np.ndarray, "h w"],
     decided: UInt8[np.ndarray, "h w"],
-    picture: NativeMaps,
+    image: NativeMaps,
 ) -> dict[str, np.ndarray]:
-    """Everything of one shape, as a batch of one picture."""
+    """Everything of one shape, as a batch of one image."""
     height, width = decided.shape
     planes = {
         "probability": probability,
         "decided": decided,
-        "native_mask": picture.truth,
-        "region_weight": picture.region_weight,
+        "native_mask": image.truth,
+        "region_weight": image.region_weight,
         "valid": np.ones((height, width), bool),
     }
     rest = ((0, canvas_px[0] - height), (0, canvas_px[1] - width))
     batch = {name: np.pad(plane, rest)[None] for name, plane in planes.items()}
-    return batch | {"regions": np.int32([picture.regions])}
+    return batch | {"regions": np.int32([image.regions])}
 
 
 def _count(accumulated: Accumulated, batch: dict[str, Any]) -> tuple[Accumulated, dict[str, Any]]:
     decided, valid = batch["decided"], batch["valid"]
     accumulated = accumulated.update(batch["probability"], decided, valid, batch)
-    of_picture = picture_counts(decided > 0, batch["native_mask"] > 0, valid)
-    return accumulated, jax.tree.map(jnp.squeeze, of_picture)
+    of_image = image_counts(decided > 0, batch["native_mask"] > 0, valid)
+    return accumulated, jax.tree.map(jnp.squeeze, of_image)

@@ -1,6 +1,6 @@
 """A PyTorch network from bytes to decisions, as `defect_jax.deploy.program` has it.
 
-Without the size rule: pictures must have the size that the network was trained for, where it moves
+Without the size rule: images must have the size that the network was trained for, where it moves
 nothing.
 """
 
@@ -21,7 +21,7 @@ class Deployed(nn.Module):
     Attributes:
         network: PyTorch's.
         rule: fields of `defect_jax.decision.DecisionRule`.
-        mean, std: of the training pictures, as shares of the full range.
+        mean, std: of the training images, as shares of the full range.
     """
 
     def __init__(
@@ -32,7 +32,7 @@ class Deployed(nn.Module):
         self.mean, self.std = mean, std
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-        """Decides on pictures, uint8 [b h w c]; returns what `defect_jax.deploy.program` does."""
+        """Decides on images, uint8 [b h w c]; returns what `defect_jax.deploy.program` does."""
         rule = self.rule
         # The same bytes seen channels first: they lie as PyTorch's channels_last has them.
         pixels = image.permute(0, 3, 1, 2).float() / 255

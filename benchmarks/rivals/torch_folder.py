@@ -30,14 +30,14 @@ def network_of(folder: Path) -> SegmentationNetwork:
 
 
 def deployed(folder: Path) -> Deployed:
-    """From pictures of the network's own size to decisions, with our weights and our rule."""
-    picture = json.loads((folder / "config.json").read_text())["data_info"]
+    """From images of the network's own size to decisions, with our weights and our rule."""
+    image = json.loads((folder / "config.json").read_text())["data_info"]
     rule = json.loads((folder / "decision.json").read_text())
-    return Deployed(network_of(folder), rule, picture["mean"], picture["std"]).eval()
+    return Deployed(network_of(folder), rule, image["mean"], image["std"]).eval()
 
 
 def export(folder: Path) -> None:
-    """Writes torch.onnx beside our file, for any number of pictures of that size."""
+    """Writes torch.onnx beside our file, for any number of images of that size."""
     config = json.loads((folder / "config.json").read_text())
     shape = (2, *config["data"]["size"], config["data_info"]["channels"])
     torch.onnx.export(

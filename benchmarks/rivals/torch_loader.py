@@ -1,8 +1,8 @@
-"""The training pictures of a folder by PyTorch's DataLoader, with the changes of `defect_jax.data`.
+"""The training images of a folder by PyTorch's DataLoader, with the changes of `defect_jax.data`.
 
 The same operations in the same order, drawn from the same distributions, each by the quickest plain
 call of OpenCV: placed smaller or stretched with a mirrored border, flips, shift, tones by table,
-blur of half of the pictures, Gaussian noise. Batches are bytes, as ours.
+blur of half of the images, Gaussian noise. Batches are bytes, as ours.
 """
 
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 
 class Surfaces(Dataset):
-    """Pictures of images/ with the masks of the same name in masks/, changed at random."""
+    """Images of images/ with the masks of the same name in masks/, changed at random."""
 
     def __init__(self, folder: Path, data: Mapping[str, Any]):
         self.paths = sorted(str(path) for path in (folder / "images").iterdir())
@@ -43,7 +43,7 @@ class Surfaces(Dataset):
 
 
 def loader(folder: Path, data: Mapping[str, Any], batch_size: int, workers: int) -> DataLoader:
-    """All pictures once an epoch, in a new order each time."""
+    """All images once an epoch, in a new order each time."""
     beside = {"persistent_workers": True, "prefetch_factor": 4} if workers else {}
     return DataLoader(
         Surfaces(folder, data),

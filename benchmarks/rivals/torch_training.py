@@ -22,14 +22,14 @@ class Losses(nn.Module):
 
     def __init__(self, network: nn.Module, config: Mapping[str, Any]):
         super().__init__()
-        self.network, self.loss, self.picture = network, config["loss"], config["data_info"]
+        self.network, self.loss, self.image = network, config["loss"], config["data_info"]
         self.rounds = config["model"]["dtype"] == "bfloat16"
 
     def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Of segmentation and of classification, each shape=()."""
         # The same bytes seen channels first: they lie as PyTorch's channels_last has them.
         image = batch["image"].permute(0, 3, 1, 2).float() / 255
-        image = (image - self.picture["mean"]) / self.picture["std"]
+        image = (image - self.image["mean"]) / self.image["std"]
         with torch.autocast(image.device.type, torch.bfloat16, enabled=self.rounds):
             outputs = self.network(image)
         logits = outputs.mask_logits.float()
@@ -45,7 +45,7 @@ class Losses(nn.Module):
 
 
 def _dice(logits: Tensor, mask: Tensor, valid: Tensor) -> Tensor:
-    """Mean over the heads of the mean over the defective pictures."""
+    """Mean over the heads of the mean over the defective images."""
     score, mask = torch.sigmoid(logits) * valid, mask * valid
     pixels = (2, 3, 4)
     overlap, area = (score * mask).sum(pixels), mask.sum(pixels)

@@ -1,6 +1,6 @@
 """The table: mean and spread of each row, and its differences to the first row, pair by pair.
 
-A pair is the same fold and seed in both rows: the same pictures in the same order, so that the
+A pair is the same fold and seed in both rows: the same images in the same order, so that the
 spread of the differences is what is left of the rows' own.
 """
 

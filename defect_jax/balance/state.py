@@ -110,7 +110,7 @@ def updated_initial_losses(
 ) -> tuple[Int32[Array, " tasks"], Float32[Array, " tasks"]]:
     """Batches seen of each task, and the running mean of its first `steps` losses.
 
-    One batch is a poor L(0): the loss of eight pictures varies more than it falls in the first
+    One batch is a poor L(0): the loss of eight images varies more than it falls in the first
     steps. Until `steps` batches are in, the mean of those that are is used.
     """
     batches = jnp.where(present, optax.safe_increment(state.batches), state.batches)

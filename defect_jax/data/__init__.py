@@ -1,1 +1,1 @@
-"""Raw pictures to batches on the device."""
+"""Raw images to batches on the device."""

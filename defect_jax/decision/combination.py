@@ -1,4 +1,4 @@
-"""Head and mask in one score, by logistic regression on the validation pictures."""
+"""Head and mask in one score, by logistic regression on the validation images."""
 
 from collections.abc import Sequence
 
@@ -7,8 +7,8 @@ from scipy import optimize, special
 
 from defect_jax.metrics.calibration import logit
 
-Values = Sequence | np.ndarray  # of numbers, one a picture
-RIDGE = 1.0  # keeps weights finite where the pictures can be parted without a mistake
+Values = Sequence | np.ndarray  # of numbers, one an image
+RIDGE = 1.0  # keeps weights finite where the images can be parted without a mistake
 
 
 def fit(label: Values, score: Values, mask_score: Values) -> tuple[float, float, float]:

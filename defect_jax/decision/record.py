@@ -1,9 +1,9 @@
 """decision.json: what was decided on the validation split, and how.
 
-The head rejects a picture when `score >= threshold`. The mask rejects it when
+The head rejects an image when `score >= threshold`. The mask rejects it when
 `mask_score >= mask_threshold`, mask_score being the highest defect probability of its pixels, and
 at least `min_area_px` of them have `probability >= pixel_threshold`; these are then decided
-defective. The pixel threshold never lies above the mask's, so a picture that the mask rejects
+defective. The pixel threshold never lies above the mask's, so an image that the mask rejects
 always shows where.
 """
 
@@ -100,7 +100,7 @@ class DecisionRule:
       mask_threshold: of the highest probability of the mask.
       pixel_threshold: of each pixel, at most `mask_threshold`.
       checkpoint_step: of the network that was looked at; another one needs another decision.
-      pictures: number of pictures that the thresholds were chosen on.
+      pictures: number of images that the thresholds were chosen on.
       defective: how many of them are defective.
       min_area_px: pixels that the mask must mark to reject.
       temperature: that the score's logit is divided by before it becomes a probability.

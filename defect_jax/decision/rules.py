@@ -20,11 +20,11 @@ CLOSE = 1e-12  # rates that differ by less differ by rounding alone
 
 
 class Calibration(NamedTuple):
-    """What a threshold is chosen from, one entry a picture (or a part)."""
+    """What a threshold is chosen from, one entry an image (or a part)."""
 
     label: np.ndarray  # 1 = defective
     score: np.ndarray
-    group: np.ndarray  # of the part that the picture shows
+    group: np.ndarray  # of the part that the image shows
 
 
 class Chosen(NamedTuple):
@@ -35,7 +35,7 @@ class Chosen(NamedTuple):
 
 
 class Rates(NamedTuple):
-    """What a decision does on the calibration pictures."""
+    """What a decision does on the calibration images."""
 
     f1: float
     recall: float
@@ -52,7 +52,7 @@ def best_f1(calibration: Calibration, options: Options, compared: int) -> Chosen
 
 
 def target_recall(calibration: Calibration, options: Options, compared: int) -> Chosen:
-    """The fewest false alarms with at least `options.recall` of the defective pictures rejected."""
+    """The fewest false alarms with at least `options.recall` of the defective images rejected."""
     curve = ranking.roc_curve(calibration.label, calibration.score)
     return _between(curve, int(np.argmax(curve.recall >= options["recall"] - CLOSE)))
 
@@ -65,7 +65,7 @@ def target_false_positive_rate(calibration: Calibration, options: Options, compa
 
 
 def least_cost(calibration: Calibration, options: Options, compared: int) -> Chosen:
-    """The least expected cost of a picture in production; of equal cost the higher recall."""
+    """The least expected cost of an image in production; of equal cost the higher recall."""
     curve = ranking.roc_curve(calibration.label, calibration.score)
     cost = expected_cost(options, curve.recall, curve.false_positive_rate)
     return _between(curve, int(np.flatnonzero(cost <= cost.min() + CLOSE)[-1]))
@@ -74,8 +74,8 @@ def least_cost(calibration: Calibration, options: Options, compared: int) -> Cho
 def guaranteed_miss_rate(calibration: Calibration, options: Options, compared: int) -> Chosen:
     """The fewest false alarms with a promised miss rate of parts (`bound`).
 
-    A part counts as missed when any of its defective pictures is accepted, so its lowest defective
-    score stands for it: pictures of one part are no independent witnesses. What was chosen on the
+    A part counts as missed when any of its defective images is accepted, so its lowest defective
+    score stands for it: images of one part are no independent witnesses. What was chosen on the
     same parts before shares the confidence (Bonferroni).
 
     Raises:
@@ -120,7 +120,7 @@ RULES = {
 
 
 def expected_cost(options: Options, recall: Rate, alarms: Rate) -> Rate:
-    """Of one picture in production, where a share `options.defect_rate` is defective.
+    """Of one image in production, where a share `options.defect_rate` is defective.
 
     >>> options = {"defect_rate": 0.01, "miss_cost": 100.0, "false_alarm_cost": 1.0}
     >>> round(float(expected_cost(options, 0.9, 0.05)), 4)
@@ -132,7 +132,7 @@ def expected_cost(options: Options, recall: Rate, alarms: Rate) -> Rate:
 
 
 def rates(label: np.ndarray, rejected: np.ndarray) -> Rates:
-    """F1, recall and false-positive rate of a decision on both kinds of picture."""
+    """F1, recall and false-positive rate of a decision on both kinds of image."""
     found = int((rejected & (label == 1)).sum())
     alarms, defective = int(rejected.sum()) - found, int(label.sum())
     f1 = 2.0 * found / (found + alarms + defective)
@@ -140,7 +140,7 @@ def rates(label: np.ndarray, rejected: np.ndarray) -> Rates:
 
 
 def lowest_of_parts(calibration: Calibration) -> np.ndarray:
-    """The lowest score among the defective pictures of each defective part."""
+    """The lowest score among the defective images of each defective part."""
     defective = calibration.label == 1
     index = np.unique(calibration.group[defective], return_inverse=True)[1]
     lowest = np.full(index.max(initial=-1) + 1, np.inf)

@@ -1,4 +1,4 @@
-"""Several pictures of one part, taken together: what is shipped or scrapped is the part."""
+"""Several images of one part, taken together: what is shipped or scrapped is the part."""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -7,7 +7,7 @@ import numpy as np
 
 from defect_jax.metrics import ranking
 
-Values = Sequence | np.ndarray  # of numbers, one a picture
+Values = Sequence | np.ndarray  # of numbers, one an image
 
 
 class Parts(NamedTuple):
@@ -15,7 +15,7 @@ class Parts(NamedTuple):
 
     Attributes:
         group: names of the parts, sorted.
-        rows: indices of the pictures of each part.
+        rows: indices of the images of each part.
         label: 1 if any shot of the part is defective.
     """
 
@@ -51,7 +51,7 @@ SHOTS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 
 
 def parts_of(groups: Sequence[str], ids: Sequence[str], label: Values) -> Parts:
-    """Collects the pictures of each part, in the order of their ids, as a camera numbers them.
+    """Collects the images of each part, in the order of their ids, as a camera numbers them.
 
     >>> parts_of(["a", "b", "a"], ["a/2", "b/1", "a/1"], [0, 0, 1]).rows[0].tolist()
     [2, 0]

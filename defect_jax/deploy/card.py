@@ -33,7 +33,7 @@ def card(
     Args:
         config: resolved, of the network.
         files: the models' names and bytes.
-        largest_difference: of a probability between the first two, on made-up pictures.
+        largest_difference: of a probability between the first two, on made-up images.
         in_eight_bits: what `int8.change` says, where there is such a file.
     """
     fields = {
@@ -71,7 +71,7 @@ def _input(spec: InputSpec) -> dict[str, Any]:
         "shape": ["b", "h", "w", spec.channels],
         "channels": "grey" if spec.channels == 1 else "red, green, blue",
         "sizes": (
-            f"any, all pictures of a call alike; {spec.framing.in_words()} and normalised inside"
+            f"any, all images of a call alike; {spec.framing.in_words()} and normalised inside"
         ),
         "size_rule": spec.framing.card(),
     }

@@ -32,15 +32,15 @@ PLATFORMS = ("cpu", "cuda", "tpu")
 def export(workdir: AnyPath, output: str, input: str | None = None) -> None:
     """Writes model.stablehlo, model.onnx and model.json into a new folder, or nothing at all.
 
-    Both models are run, on pictures of several sizes, before the folder appears.
+    Both models are run, on images of several sizes, before the folder appears.
 
     Args:
-        input: pictures on which the scales of eight bits are chosen; model.int8.onnx is written
+        input: images on which the scales of eight bits are chosen; model.int8.onnx is written
             where they are given.
 
     Raises:
         UserError: there is no trained network, or the folder cannot be written or is not empty, or
-            pictures cannot be used, or the network not be written in eight bits.
+            images cannot be used, or the network not be written in eight bits.
         parity.Differs: the two models disagree.
     """
     folder = as_path(output)
@@ -52,14 +52,14 @@ def export(workdir: AnyPath, output: str, input: str | None = None) -> None:
             f"config.evaluation.dtype is {trained.config.evaluation.dtype}: exported files "
             f"calculate in {DTYPE}, and thresholds have to be chosen in it; train with that"
         )
-    pictures = None if input is None else ExampleImages(input, trained.config)
+    images = None if input is None else ExampleImages(input, trained.config)
     with written_whole(folder, FIELD) as partial:
         files, largest = models(trained)
         change = None
-        if pictures is not None:
+        if images is not None:
             say("writing the ONNX file in eight bits …")
-            files[INT8] = int8.quantised(files[ONNX], pictures)
-            change = int8.change(files[ONNX], files[INT8], pictures)
+            files[INT8] = int8.quantised(files[ONNX], images)
+            change = int8.change(files[ONNX], files[INT8], images)
         written = card.card(trained.config, trained.rule, workdir, files, largest, change)
         files[CARD] = written.encode()
         for name, data in files.items():

@@ -18,14 +18,14 @@ from defect_jax.runtime import atomic_files
 
 PAGE = "gallery.html"
 STYLES = ("page.css", "tables.css", "controls.css", "gallery.css")
-MOST_PICTURES = 120  # of each section; overlays/ has all of them
+MOST_IMAGES = 120  # of each section; overlays/ has all of them
 MOST_FAULTS = 200
 
 Line = Mapping[str, Any]  # of predictions.jsonl
 
 
 class Section(NamedTuple):
-    """Pictures below a heading."""
+    """Images below a heading."""
 
     heading: str
     order: str  # what comes first, in words
@@ -37,7 +37,7 @@ def write_page(folder: Path, raw: RawFiles, lines: Sequence[Line], rule: Decisio
 
     Args:
         folder: with masks/, whose outlines are drawn.
-        raw: where the pictures come from.
+        raw: where the images come from.
         lines: of predictions.jsonl.
     """
     decided = [line for line in lines if "fault" not in line]
@@ -47,14 +47,14 @@ def write_page(folder: Path, raw: RawFiles, lines: Sequence[Line], rule: Decisio
         Section("Rejected", "most probable first", _most_probable_first(rejected)),
         Section("Accepted", "least sure first", _most_probable_first(accepted)),
     ]
-    shown = [line for section in sections for line in section.lines[:MOST_PICTURES]]
+    shown = [line for section in sections for line in section.lines[:MOST_IMAGES]]
 
     def show(index: int, longer_side_px: int, limit: int) -> Markup:
         return _card(folder, raw, shown[index], f"p{index}", longer_side_px, limit)
 
     telling = [bool(line["decision"]) for line in shown]
     cards = zip((line["id"] for line in shown), share_out(telling, 0, show), strict=True)
-    many = "picture" if len(decided) == 1 else "pictures"
+    many = "image" if len(decided) == 1 else "images"
     html = render_page(
         "predictions.html",
         f"{len(decided):,} {many}, {len(rejected):,} rejected",
@@ -65,7 +65,7 @@ def write_page(folder: Path, raw: RawFiles, lines: Sequence[Line], rule: Decisio
         most_faults=MOST_FAULTS,
         counts=_counts(decided, len(lines)),
         sections=sections,
-        most_pictures=MOST_PICTURES,
+        most_images=MOST_IMAGES,
         cards=dict(cards),
     )
     atomic_files.write_text(folder / PAGE, html)
@@ -81,7 +81,7 @@ def _most_probable_first(lines: Sequence[Line]) -> list[Line]:
 
 def _counts(decided: Sequence[Line], files: int) -> dict[str, int]:
     return {
-        "pictures": files,
+        "images": files,
         "decided": len(decided),
         "rejected by the score": sum(line["decision"] for line in decided),
         "rejected by the mask": sum(line["mask_decision"] for line in decided),
@@ -96,7 +96,7 @@ def _card(
     image = decode_image(raw.read(line["file"]))
     marked = decode_mask((folder / f"masks/{line['id']}.png").read_bytes(), 0)
     words = "with the outline of its defects" if marked.any() else "without an outline"
-    alt = f"Picture {line['id']}, {words}"
+    alt = f"Image {line['id']}, {words}"
     svg = frame(name, alt, image, [("predicted", marked)], longer_side_px, limit)
     facts = [
         Fact("Probability", score_text(line["probability"])),

@@ -1,4 +1,4 @@
-"""The pictures to decide on: a file, or all pictures of a folder, an archive or a bucket."""
+"""The images to decide on: a file, or all images of a folder, an archive or a bucket."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -19,20 +19,20 @@ FIELD = "--input"
 
 
 class Input(NamedTuple):
-    """One picture: its id in every table, and its name among the raw files."""
+    """One image: its id in every table, and its name among the raw files."""
 
     id: str
     name: str
 
 
 def open_input(path: str) -> tuple[RawFiles, list[Input]]:
-    """Lists the pictures below `path`, in the order of their names.
+    """Lists the images below `path`, in the order of their names.
 
-    A picture's id is its path below the input without suffix; where two differ in that alone, the
+    An image's id is its path below the input without suffix; where two differ in that alone, the
     suffix stays.
 
     Raises:
-        UserError: there is no such path, or no picture in it.
+        UserError: there is no such path, or no image in it.
     """
     raw, names = _files(path)
     names = [name for name in names if name.lower().endswith(SUFFIXES)]
@@ -66,21 +66,21 @@ class OneFile(Folder):
         self._path, self._names = path.parent, [path.name]
 
 
-MOST_PICTURES = 100
+MOST_IMAGES = 100
 
 
 class ExampleImages:
-    """At most `MOST_PICTURES` of the pictures below a path, evenly over it; read as often as asked.
+    """At most `MOST_IMAGES` of the images below a path, evenly over it; read as often as asked.
 
     Raises:
-        UserError: there is no such path or no picture in it; or, when it is read, one that the
+        UserError: there is no such path or no image in it; or, when it is read, one that the
             network cannot take.
     """
 
     def __init__(self, path: str, config: ConfigDict):
         self._raw, inputs = open_input(path)
         self._spec, self._max_megapixels = InputSpec.of(config), config.data.max_megapixels
-        places = np.linspace(0, len(inputs) - 1, min(MOST_PICTURES, len(inputs)))
+        places = np.linspace(0, len(inputs) - 1, min(MOST_IMAGES, len(inputs)))
         self._names = [inputs[place].name for place in places.round().astype(int)]
 
     def __iter__(self) -> Iterator[UInt[np.ndarray, "1 h w c"]]:

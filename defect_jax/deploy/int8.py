@@ -12,14 +12,14 @@ from defect_jax.deploy import parity
 from defect_jax.runtime.errors import UserError
 
 FIELD = "--input"
-Pictures = Iterable[UInt[np.ndarray, "1 h w c"]]
+Images = Iterable[UInt[np.ndarray, "1 h w c"]]
 
 
-def quantised(model: bytes, pictures: Pictures) -> bytes:
+def quantised(model: bytes, images: Images) -> bytes:
     """The model with weights, and what goes into and comes out of convolutions, in eight bits.
 
     By onnxruntime's static quantiser: a scale a channel of the weights, and for each tensor the one
-    that holds all it was on the pictures. All else, from the size rule to the thresholds, stays
+    that holds all it was on the images. All else, from the size rule to the thresholds, stays
     float32.
 
     Raises:
@@ -37,7 +37,7 @@ def quantised(model: bytes, pictures: Pictures) -> bytes:
         quantize_static(
             before,
             after,
-            _Reader(pictures),
+            _Reader(images),
             quant_format=QuantFormat.QDQ,
             op_types_to_quantize=["Conv", "Relu"],
             nodes_to_quantize=names,
@@ -54,10 +54,10 @@ def quantised(model: bytes, pictures: Pictures) -> bytes:
 
 
 class _Reader:
-    """Pictures as the quantiser takes them."""
+    """Images as the quantiser takes them."""
 
-    def __init__(self, pictures: Pictures):
-        self._left = iter(pictures)
+    def __init__(self, images: Images):
+        self._left = iter(images)
 
     def get_next(self) -> dict[str, np.ndarray] | None:
         """The next one; None behind the last."""
@@ -88,7 +88,7 @@ def nodes_of_blocks(graph: onnx.GraphProto) -> list[str]:
     if not found or any(_has_convolution(body) for body in _bodies(graph)):
         raise UserError(
             f"{FIELD}: this network cannot be written in eight bits, because its convolutions lie "
-            "in a loop over the picture's tiles; export it without --input"
+            "in a loop over the image's tiles; export it without --input"
         )
     return found
 
@@ -106,16 +106,16 @@ def _has_convolution(graph: onnx.GraphProto) -> bool:
     )
 
 
-def change(model: bytes, in_eight_bits: bytes, pictures: Pictures) -> dict[str, int | float]:
-    """What eight bits change on pictures, for the card; both decide by the same thresholds.
+def change(model: bytes, in_eight_bits: bytes, images: Images) -> dict[str, int | float]:
+    """What eight bits change on images, for the card; both decide by the same thresholds.
 
     Returns:
-        Number of pictures; largest and mean difference of a probability (calibrated, of the head
-        and of the mask); shares of pictures decided otherwise, by score or mask, and of pixels.
+        Number of images; largest and mean difference of a probability (calibrated, of the head
+        and of the mask); shares of images decided otherwise, by score or mask, and of pixels.
     """
     one, other = parity.of_onnx(model), parity.of_onnx(in_eight_bits)
     probabilities, decisions, pixels = [], [], np.zeros(2, np.int64)
-    for image in pictures:
+    for image in images:
         a, b = one(image), other(image)
         probabilities.append([abs(float(a[k][0] - b[k][0])) for k in parity.PROBABILITIES])
         decisions.append(any(a[k][0] != b[k][0] for k in ("rejected", "mask_rejected")))

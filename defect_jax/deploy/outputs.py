@@ -1,6 +1,6 @@
-"""What --mode=predict writes: tables that grow picture by picture, masks, overlays.
+"""What --mode=predict writes: tables that grow image by image, masks, overlays.
 
-A picture's line is written after its files, so that what a killed run leaves is whole; the same
+An image's line is written after its files, so that what a killed run leaves is whole; the same
 command then goes on behind it.
 """
 
@@ -92,12 +92,12 @@ class Outputs:
             path.write_bytes(data)
 
     def add(self, prediction: Prediction, origin: Mapping[str, str]) -> None:
-        """Adds a picture's line; its files are written already."""
+        """Adds an image's line; its files are written already."""
         self._add(prediction._asdict() | dict(origin))
         self._table.write(_row(prediction))
 
     def add_fault(self, id: str, fault: str, origin: Mapping[str, str]) -> None:
-        """Adds the line of a picture that cannot be used."""
+        """Adds the line of an image that cannot be used."""
         self._add({"id": id, "fault": fault, **origin})
 
     def _add(self, line: dict[str, Any]) -> None:
@@ -180,7 +180,7 @@ QUALITY = 90
 
 
 def overlay(image: UInt[np.ndarray, "h w c"], marked: Bool[np.ndarray, "h w"]) -> bytes:
-    """Return a JPEG at the picture's own size.
+    """Return a JPEG at the image's own size.
 
     The line runs outside the defect and hides nothing of it.
 

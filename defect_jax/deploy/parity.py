@@ -19,21 +19,21 @@ class Differs(RuntimeError):
 
 
 def check(stablehlo: bytes, onnx: bytes, spec: InputSpec) -> float:
-    """Runs both models on made-up pictures; returns the largest difference of a probability.
+    """Runs both models on made-up images; returns the largest difference of a probability.
 
     Raises:
         Differs: by more than `MOST_PROBABILITY`, in a decision, or in more than `MOST_PIXELS`.
     """
     ours, theirs = of_stablehlo(stablehlo), of_onnx(onnx)
     largest, pixels, different = 0.0, 0, 0
-    for images in pictures(spec):
+    for images in example_images(spec):
         one, two = ours(images), theirs(images)
         for name in PROBABILITIES:
             largest = max(largest, float(np.abs(one[name] - two[name]).max()))
         pixels += one["mask"].size
         different += int((one["mask"] != two["mask"]).sum())
         if not np.array_equal(one["rejected"], two["rejected"]):
-            raise Differs(f"pictures of {images.shape[1:3]} px are decided differently")
+            raise Differs(f"images of {images.shape[1:3]} px are decided differently")
     if largest > MOST_PROBABILITY:
         raise Differs(f"probabilities differ by {largest}")
     if different > max(1, MOST_PIXELS * pixels):
@@ -42,7 +42,7 @@ def check(stablehlo: bytes, onnx: bytes, spec: InputSpec) -> float:
 
 
 def of_stablehlo(data: bytes):
-    """The model as a function of pictures [b h w c] to its outputs by name."""
+    """The model as a function of images [b h w c] to its outputs by name."""
     exported = jax_export.deserialize(bytearray(data))
     return lambda images: dict(
         zip(Decision._fields, map(np.asarray, exported.call(images)), strict=True)
@@ -61,7 +61,7 @@ def of_onnx(data: bytes):
     )
 
 
-def pictures(spec: InputSpec) -> Iterator[UInt[np.ndarray, "b h w c"]]:
+def example_images(spec: InputSpec) -> Iterator[UInt[np.ndarray, "b h w c"]]:
     """Yield noise of the frame's size, larger, smaller, one pixel wide; black and white."""
     top, rng = np.iinfo(spec.dtype).max, np.random.default_rng(0)
     for size in spec.framing.example_sizes():

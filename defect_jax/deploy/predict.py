@@ -1,4 +1,4 @@
-"""Decides on every picture of a folder: the story of --mode=predict."""
+"""Decides on every image of a folder: the story of --mode=predict."""
 
 import dataclasses
 import hashlib
@@ -26,7 +26,7 @@ from defect_jax.runtime.paths import AnyPath, as_path, is_remote
 
 
 class Read(NamedTuple):
-    """A picture that was read, or why it was not."""
+    """An image that was read, or why it was not."""
 
     id: str
     origin: dict[str, str]  # the file's name and fingerprint
@@ -36,25 +36,25 @@ class Read(NamedTuple):
 
 
 class Done(NamedTuple):
-    """What is said of a picture: nothing where it cannot be used, or was decided on before."""
+    """What is said of an image: nothing where it cannot be used, or was decided on before."""
 
     read: Read
     prediction: Prediction | None
 
 
 def predict(input: str, output: str, workdir: AnyPath, max_megapixels: float, strict: bool) -> None:
-    """Decides on the pictures below `input` and writes everything into the folder `output`.
+    """Decides on the images below `input` and writes everything into the folder `output`.
 
-    A run that was cut off goes on with the same command: pictures that have not changed since are
+    A run that was cut off goes on with the same command: images that have not changed since are
     not decided on again.
 
     Args:
         workdir: of a trained network.
-        max_megapixels: larger pictures are refused before they are decoded.
-        strict: whether the first picture that cannot be used ends the run.
+        max_megapixels: larger images are refused before they are decoded.
+        strict: whether the first image that cannot be used ends the run.
 
     Raises:
-        UserError: a path that cannot be used, or, at the end, pictures that could not be used.
+        UserError: a path that cannot be used, or, at the end, images that could not be used.
     """
     raw, inputs = open_input(input)
     folder = as_path(output)
@@ -72,7 +72,7 @@ def predict(input: str, output: str, workdir: AnyPath, max_megapixels: float, st
         write = partial(write_files, outputs)
         for done in track(threaded(write, decided, waiting_most), "deciding", len(inputs)):
             record(outputs, done, strict)
-        lines = outputs.finish([picture.id for picture in inputs])
+        lines = outputs.finish([item.id for item in inputs])
     say_how_many(lines, known, time.monotonic() - start)
     write_page(folder, raw, lines, predictor.rule)
     say(f"wrote {folder}")
@@ -95,84 +95,84 @@ def read(
     predictor: Predictor,
     known: Mapping[str, str],
     max_megapixels: float,
-    picture: Input,
+    item: Input,
 ) -> Read:
-    """Reads, checks and frames a picture; what is wrong with it is said, not raised.
+    """Reads, checks and frames an image; what is wrong with it is said, not raised.
 
     Args:
-        known: id -> fingerprint of the pictures that were decided on before.
+        known: id -> fingerprint of the images that were decided on before.
     """
-    origin = {"file": picture.name}
+    origin = {"file": item.name}
     try:
-        data = raw.read(picture.name)
+        data = raw.read(item.name)
         origin["sha256"] = hashlib.sha256(data).hexdigest()
-        if known.get(picture.id) == origin["sha256"]:
-            return Read(picture.id, origin)
+        if known.get(item.id) == origin["sha256"]:
+            return Read(item.id, origin)
         _, image = inspect_image(data, max_megapixels)
-        ready = predictor.ready(image, raw.where(picture.name))
+        ready = predictor.ready(image, raw.where(item.name))
     except (BadImage, OSError) as error:
         what = getattr(error, "strerror", None) or error
-        return Read(picture.id, origin, fault=f"{raw.where(picture.name)}: {what}")
+        return Read(item.id, origin, fault=f"{raw.where(item.name)}: {what}")
     except UserError as error:
-        return Read(picture.id, origin, fault=str(error))
-    return Read(picture.id, origin, image, ready)
+        return Read(item.id, origin, fault=str(error))
+    return Read(item.id, origin, image, ready)
 
 
 def decide(
-    predictor: Predictor, pictures: Iterator[Read], most: int | None
+    predictor: Predictor, images: Iterator[Read], most: int | None
 ) -> Iterator[tuple[Read, Any]]:
-    """Yields each picture with its decision, in order; None where there is nothing to decide.
+    """Yields each image with its decision, in order; None where there is nothing to decide.
 
     Args:
-        most: pictures taken at once; a batch if not given.
+        most: images taken at once; a batch if not given.
     """
-    while batch := list(islice(pictures, most or predictor.batch_size)):
+    while batch := list(islice(images, most or predictor.batch_size)):
         signals.check_preemption()
-        ready = [picture.ready for picture in batch if picture.ready is not None]
+        ready = [item.ready for item in batch if item.ready is not None]
         decisions = iter(predictor.decide(ready))
-        for picture in batch:
-            yield picture, next(decisions) if picture.ready is not None else None
+        for item in batch:
+            yield item, next(decisions) if item.ready is not None else None
 
 
 def write_files(outputs: Outputs, decided: tuple[Read, Any]) -> Done:
-    """Writes the pictures that belong to a decision."""
-    picture, decision = decided
+    """Writes the images that belong to a decision."""
+    item, decision = decided
     if decision is None:
-        return Done(picture, None)
-    outputs.write_files(picture.id, picture.image, decision.mask)
-    return Done(picture._replace(image=None, ready=None), as_prediction(picture.id, decision))
+        return Done(item, None)
+    outputs.write_files(item.id, item.image, decision.mask)
+    return Done(item._replace(image=None, ready=None), as_prediction(item.id, decision))
 
 
 def record(outputs: Outputs, done: Done, strict: bool) -> None:
-    """Adds the line of a picture; says what is wrong with it.
+    """Adds the line of an image; says what is wrong with it.
 
     Raises:
         UserError: it cannot be used, and `strict` is set.
     """
-    picture = done.read
-    if picture.fault:
+    item = done.read
+    if item.fault:
         if strict:
-            raise UserError(picture.fault)
-        say(picture.fault)
-        outputs.add_fault(picture.id, picture.fault, picture.origin)
+            raise UserError(item.fault)
+        say(item.fault)
+        outputs.add_fault(item.id, item.fault, item.origin)
     elif done.prediction is not None:
-        outputs.add(done.prediction, picture.origin)
+        outputs.add(done.prediction, item.origin)
 
 
 def say_how_many(lines: list[dict[str, Any]], known: Mapping[str, str], seconds: float) -> None:
-    """Says how many pictures were decided on, and how fast."""
+    """Says how many images were decided on, and how fast."""
     new = sum("fault" not in line and known.get(line["id"]) != line["sha256"] for line in lines)
     before = f", {len(known)} were decided on before" if known else ""
     rate = f"{new / max(seconds, 1e-9):.1f}/s, reading and writing included"
-    say(f"{new} pictures in {seconds:.1f} s: {rate}{before}")
+    say(f"{new} images in {seconds:.1f} s: {rate}{before}")
 
 
 def refuse_faults(lines: list[dict[str, Any]]) -> None:
-    """Ends with exit code 2 where pictures were skipped.
+    """Ends with exit code 2 where images were skipped.
 
     Raises:
         UserError: with their number.
     """
     faults = sum("fault" in line for line in lines)
     if faults:
-        raise UserError(f"--input: {faults} of {len(lines)} pictures cannot be used, listed above")
+        raise UserError(f"--input: {faults} of {len(lines)} images cannot be used, listed above")

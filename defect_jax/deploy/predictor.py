@@ -6,7 +6,7 @@
     decision = predictor.predict(image)  # NumPy, [h, w] or [h, w, channels], uint8 or uint16
     decision.rejected, decision.probability, decision.mask
 
-Pictures may have any size. The thresholds are those of the workdir's decision.json.
+Images may have any size. The thresholds are those of the workdir's decision.json.
 """
 
 from collections.abc import Sequence
@@ -53,7 +53,7 @@ def load(
     """Restores the best checkpoint of a workdir, with the decision made for it.
 
     Args:
-        batch_size: most pictures that the network sees at once; results do not depend on it.
+        batch_size: most images that the network sees at once; results do not depend on it.
         mesh: where to compute; the first device if not given. A predictor on several devices is
             for one thread alone.
 
@@ -101,9 +101,9 @@ class Predictor:
         """
         if isinstance(images, np.ndarray) and images.ndim < 4:
             return self.decide([self.ready(images)])[0]
-        return self.decide([self.ready(image, f"picture {n}") for n, image in enumerate(images)])
+        return self.decide([self.ready(image, f"image {n}") for n, image in enumerate(images)])
 
-    def ready(self, image: Shaped[np.ndarray, "..."], name: str = "the picture") -> "Ready":
+    def ready(self, image: Shaped[np.ndarray, "..."], name: str = "the image") -> "Ready":
         """Check an image and bring it into the form that `decide` takes: the part for threads.
 
         Raises:
@@ -236,7 +236,7 @@ def _mark(
 
 
 def checked(image: Shaped[np.ndarray, "..."], name: str) -> UInt[np.ndarray, "h w c"]:
-    """The picture with its axis of channels.
+    """The image with its axis of channels.
 
     Raises:
         UserError: other axes, other numbers, or nothing in it.

@@ -72,7 +72,7 @@ def replicated(mesh: Mesh) -> NamedSharding:
 
 
 def batch_sharding(mesh: Mesh) -> NamedSharding:
-    """Every device sees its own pictures."""
+    """Every device sees its own images."""
     return NamedSharding(mesh, P(("data", "fsdp")))
 
 

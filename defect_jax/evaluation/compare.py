@@ -1,4 +1,4 @@
-"""Several trained networks on the same pictures: what differs, by how much, and where to look."""
+"""Several trained networks on the same images: what differs, by how much, and where to look."""
 
 import csv
 import io
@@ -10,9 +10,9 @@ from defect_jax.data.files.images import decode_image, decode_mask
 from defect_jax.data.prepare.prepare import Split, prepare
 from defect_jax.metrics import bootstrap
 from defect_jax.metrics.confidence import RATES, bootstrapped
-from defect_jax.metrics.images import Picture, read_predictions
+from defect_jax.metrics.images import ImageRow, read_predictions
 from defect_jax.report.compare_page import (
-    ComparedPicture,
+    ComparedImage,
     Comparison,
     DifferenceRow,
     write_comparison,
@@ -23,7 +23,7 @@ from defect_jax.runtime.errors import UserError
 from defect_jax.runtime.paths import AnyPath, is_remote, read_bytes
 from defect_jax.workdir import run_config
 
-SAME = ("label", "group", "true_px")  # of a picture, whatever the network
+SAME = ("label", "group", "true_px")  # of an image, whatever the network
 
 
 def compare(workdirs: Sequence[AnyPath], output: AnyPath, split: str) -> None:
@@ -35,14 +35,14 @@ def compare(workdirs: Sequence[AnyPath], output: AnyPath, split: str) -> None:
         split: train, val or test.
 
     Raises:
-        UserError: fewer than two workdirs, one is not evaluated, or they saw other pictures.
+        UserError: fewer than two workdirs, one is not evaluated, or they saw other images.
     """
     if len(workdirs) < 2:
         raise UserError("--workdirs: name at least two, separated by commas")
     names = _names(workdirs)
     tables = [_sorted(read_predictions(_evaluated(workdir, split))) for workdir in workdirs]
     for name, table in zip(names[1:], tables[1:], strict=True):
-        _refuse_other_pictures(names[0], tables[0], name, table)
+        _refuse_other_images(names[0], tables[0], name, table)
     config = run_config.load(workdirs[0])
     judged = prepare(config.data, needed={split})
     differences = [_difference_row(key, tables) for key in _metrics_of(tables[0])]
@@ -53,7 +53,7 @@ def compare(workdirs: Sequence[AnyPath], output: AnyPath, split: str) -> None:
         differences=differences,
         rows=[_compared(row) for row in zip(*tables, strict=True)],
         warnings=[note for note in judged.info.notes if judged.info.leaking],
-        load_picture=_loader(judged.splits[split], [w / "eval" / split for w in workdirs]),
+        load_image=_loader(judged.splits[split], [w / "eval" / split for w in workdirs]),
     )
     write_comparison(output / "compare.html", comparison)
     atomic_files.write_text(output / "differences.csv", _csv(names, differences))
@@ -78,16 +78,16 @@ def _names(workdirs: Sequence[AnyPath]) -> list[str]:
     return ["/".join(path[-length:]) for path in paths]
 
 
-def _sorted(pictures: list[Picture]) -> list[Picture]:
-    return sorted(pictures, key=lambda picture: picture.id)
+def _sorted(images: list[ImageRow]) -> list[ImageRow]:
+    return sorted(images, key=lambda image: image.id)
 
 
-def _refuse_other_pictures(
-    first_name: str, first: list[Picture], name: str, other: list[Picture]
+def _refuse_other_images(
+    first_name: str, first: list[ImageRow], name: str, other: list[ImageRow]
 ) -> None:
-    ids = {picture.id for picture in first} ^ {picture.id for picture in other}
+    ids = {image.id for image in first} ^ {image.id for image in other}
     if ids:
-        raise UserError(f"{first_name} and {name} saw other pictures, for example {min(ids)}")
+        raise UserError(f"{first_name} and {name} saw other images, for example {min(ids)}")
     for before, now in zip(first, other, strict=True):
         for field in SAME:
             if getattr(before, field) != getattr(now, field):
@@ -97,20 +97,20 @@ def _refuse_other_pictures(
                 )
 
 
-def _metrics_of(pictures: list[Picture]) -> dict[str, bootstrap.Metric]:
-    """All that can be computed from weights of the pictures: rankings, overlap and rates."""
+def _metrics_of(images: list[ImageRow]) -> dict[str, bootstrap.Metric]:
+    """All that can be computed from weights of the images: rankings, overlap and rates."""
     rates = {}
     for key, (counted, hit) in RATES.items():
-        values = [float(hit(p)) if counted(p) else np.nan for p in pictures]
+        values = [float(hit(p)) if counted(p) else np.nan for p in images]
         rates[key] = bootstrap.weighted_mean(values)
-    return bootstrapped(pictures) | rates
+    return bootstrapped(images) | rates
 
 
-def _difference_row(key: str, tables: Sequence[list[Picture]]) -> DifferenceRow:
+def _difference_row(key: str, tables: Sequence[list[ImageRow]]) -> DifferenceRow:
     metrics = [_metrics_of(table)[key] for table in tables]
     whole = np.ones((1, len(tables[0])))
     values = [float(metric(whole)[0]) for metric in metrics]
-    groups = [picture.group for picture in tables[0]]
+    groups = [image.group for image in tables[0]]
     intervals = [
         bootstrap.difference_interval((metrics[0], metric), groups) or (None, None)
         for metric in metrics[1:]
@@ -124,15 +124,15 @@ def _difference_row(key: str, tables: Sequence[list[Picture]]) -> DifferenceRow:
     )
 
 
-def _compared(row: tuple[Picture, ...]) -> ComparedPicture:
-    return ComparedPicture(
+def _compared(row: tuple[ImageRow, ...]) -> ComparedImage:
+    return ComparedImage(
         id=row[0].id,
         group=row[0].group,
         label=row[0].label,
-        scores=[picture.score for picture in row],
-        decisions=[picture.decision for picture in row],
-        mask_decisions=[picture.mask_decision for picture in row],
-        ious=[picture.iou for picture in row],
+        scores=[image.score for image in row],
+        decisions=[image.decision for image in row],
+        mask_decisions=[image.mask_decision for image in row],
+        ious=[image.iou for image in row],
     )
 
 
@@ -140,11 +140,11 @@ def _loader(split: Split, folders: Sequence[AnyPath]):
     """Returns `load(id) -> (image, true mask, decided masks of all models)`."""
     where = {row.id: index for index, row in enumerate(split.rows)}
 
-    def load(picture_id: str) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
-        if picture_id not in where:
-            raise UserError(f"{picture_id} is not in the data of the first workdir")
-        record = split.source[where[picture_id]]
-        files = [folder / "masks" / f"{picture_id}.png" for folder in folders]
+    def load(image_id: str) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
+        if image_id not in where:
+            raise UserError(f"{image_id} is not in the data of the first workdir")
+        record = split.source[where[image_id]]
+        files = [folder / "masks" / f"{image_id}.png" for folder in folders]
         try:
             decided = [decode_mask(read_bytes(file), 0) for file in files]
         except OSError as error:

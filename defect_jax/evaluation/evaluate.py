@@ -10,7 +10,7 @@ from defect_jax.decision.apply import Thresholds
 from defect_jax.distributed import processes
 from defect_jax.distributed.sharding import make_mesh
 from defect_jax.evaluation.evaluator import Scores, make_evaluator
-from defect_jax.evaluation.result_files import Results, picture_loader
+from defect_jax.evaluation.result_files import Results, image_loader
 from defect_jax.evaluation.result_tables import judge
 from defect_jax.evaluation.validation import decide
 from defect_jax.metrics.class_counts import BACKGROUND, ClassPixels
@@ -29,11 +29,11 @@ from defect_jax.workdir.best_weights import (
 
 
 def evaluate(config: ConfigDict, workdir: AnyPath, split: str = "test") -> Metrics | None:
-    """Restores the best checkpoint, decides on every picture of a split, writes metrics and report.
+    """Restores the best checkpoint, decides on every image of a split, writes metrics and report.
 
     The decision comes from `decision.json`; where that is missing, or belongs to another checkpoint
     or another `config.decision`, it is made first, from the validation split alone. Training
-    pictures are not needed.
+    images are not needed.
 
     Args:
         config: resolved, as in the workdir's config.json.
@@ -78,7 +78,7 @@ def evaluate(config: ConfigDict, workdir: AnyPath, split: str = "test") -> Metri
         notes=list(prepared.info.notes),
         history=history,
         config=config.to_dict(),
-        load_picture=picture_loader(judged, results.final, classes),
+        load_image=image_loader(judged, results.final, classes),
         classes=class_pixels(scores, classes),
     )
     write_report(path, report)

@@ -20,7 +20,7 @@ from defect_jax.decision.apply import Thresholds, decide_mask, defect_probabilit
 from defect_jax.distributed.sharding import place_state, replicated, to_global
 from defect_jax.metrics.accumulated import Accumulated
 from defect_jax.metrics.class_counts import ClassCounts
-from defect_jax.metrics.counts import PixelCounts, picture_counts
+from defect_jax.metrics.counts import PixelCounts, image_counts
 from defect_jax.metrics.histogram import PixelHistogram
 from defect_jax.models.initialise import Variables
 from defect_jax.models.network import SegmentationNetwork
@@ -31,7 +31,7 @@ from defect_jax.runtime.compiler_options import compiler_options
 from defect_jax.runtime.console import track
 
 OnMask = Callable[[int, np.ndarray], None]
-PER_PICTURE = ("score", "mask_score", "intersection_px", "true_px", "predicted_px")
+PER_IMAGE = ("score", "mask_score", "intersection_px", "true_px", "predicted_px")
 EvalStep = Callable[
     [Variables, Batch, Thresholds, Accumulated], tuple[Accumulated, dict[str, Array]]
 ]
@@ -40,7 +40,7 @@ EvalStep = Callable[
 class Scores(NamedTuple):
     """Result of a pass, in the order of the split's rows."""
 
-    pictures: dict[str, np.ndarray]  # PER_PICTURE -> [pictures]
+    images: dict[str, np.ndarray]  # PER_IMAGE -> [images]
     histogram: PixelHistogram
     counts: PixelCounts
     classes: ClassCounts | None = None  # None where pixels are defect or not
@@ -68,7 +68,7 @@ def make_eval_step(of_frames: OfFrames, canvas_px: tuple[int, int]) -> EvalStep:
         marked = mark(probability, maps.argmax(axis=1), thresholds, valid)
         decided = decide_mask(marked, thresholds)
         accumulated = accumulated.update(probability, decided, valid, batch)
-        counts = picture_counts(decided > 0, batch["native_mask"] > 0, valid)
+        counts = image_counts(decided > 0, batch["native_mask"] > 0, valid)
         scores = {"score": score_of(marked, predicted.label), "mask_score": marked.mask_score}
         return accumulated, counts | scores | {"row": batch["row"], "decided": decided}
 
@@ -136,7 +136,7 @@ class Evaluator:
         if not np.array_equal(np.sort(rows[rows >= 0]), np.arange(len(self._split.rows))):
             raise AssertionError(f"evaluation saw rows {rows.tolist()} of {len(self._split.rows)}")
         order = np.argsort(rows, kind="stable")[np.sum(rows < 0) :]
-        return {name: joined[name][order] for name in PER_PICTURE}
+        return {name: joined[name][order] for name in PER_IMAGE}
 
 
 def make_evaluator(

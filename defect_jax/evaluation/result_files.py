@@ -21,7 +21,7 @@ from defect_jax.runtime.errors import UserError
 from defect_jax.runtime.paths import AnyPath, is_remote, read_bytes
 
 OnMask = Callable[[int, np.ndarray], None]
-LoadPicture = Callable[[str], tuple[np.ndarray, np.ndarray, np.ndarray]]
+LoadImage = Callable[[str], tuple[np.ndarray, np.ndarray, np.ndarray]]
 LAST = "metrics.json"  # its presence says that the folder is whole
 
 
@@ -74,7 +74,7 @@ class Results:
 
     def write_tables(self, judgement: Judgement) -> None:
         """Writes predictions.csv, parts.csv and metrics.json."""
-        write_predictions(self.folder / "predictions.csv", judgement.pictures)
+        write_predictions(self.folder / "predictions.csv", judgement.images)
         write_parts(self.folder / "parts.csv", judgement.parts)
         write_metrics(self.folder / LAST, judgement.metrics)
 
@@ -99,15 +99,13 @@ class Results:
         path.write_bytes(data)
 
 
-def picture_loader(
-    split: Split, folder: AnyPath, classes: Sequence[str] = ("defect",)
-) -> LoadPicture:
+def image_loader(split: Split, folder: AnyPath, classes: Sequence[str] = ("defect",)) -> LoadImage:
     """Returns `load(id) -> (image, true mask, decided mask)` for the report's gallery.
 
     The masks are bool; where there are several classes they hold the class of every pixel.
 
     Args:
-        split: the pictures that were evaluated.
+        split: the images that were evaluated.
         folder: of the results, with `masks/` and, for several classes, `classes/`.
         classes: names of the classes of defects.
     """
@@ -115,9 +113,9 @@ def picture_loader(
     several = len(classes) > 1
     kind, decode = ("classes", decode_classes) if several else ("masks", _decode_marked)
 
-    def load(picture_id: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        record = split.source[where[picture_id]]
-        decided = decode(read_bytes(folder / kind / f"{picture_id}.png"))
+    def load(image_id: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        record = split.source[where[image_id]]
+        decided = decode(read_bytes(folder / kind / f"{image_id}.png"))
         return decode_image(record["image"]), decode(record["mask"]), decided
 
     return load

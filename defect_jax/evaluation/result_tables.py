@@ -1,4 +1,4 @@
-"""From scores and a decision to rows and figures: pictures, parts, slices, metrics."""
+"""From scores and a decision to rows and figures: images, parts, slices, metrics."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -19,7 +19,7 @@ from defect_jax.metrics import ranking
 from defect_jax.metrics.calibration import expected_calibration_error, temperature_scale
 from defect_jax.metrics.class_counts import class_reasons
 from defect_jax.metrics.confidence import confidence_intervals
-from defect_jax.metrics.images import Picture, picture_iou, picture_metrics
+from defect_jax.metrics.images import ImageRow, image_iou, image_metrics
 from defect_jax.metrics.parts import Part, part_metrics
 from defect_jax.metrics.slices import Slice, by_class, by_size, slice_metrics
 from defect_jax.metrics.summary import Metrics, join_metrics
@@ -33,7 +33,7 @@ ALL_SHOTS = SequentialTest(REJECTS_NOTHING, NEVER_ACCEPTS, 0.0, 0.0)
 class Judgement(NamedTuple):
     """All that follows from the scores of a split and a decision."""
 
-    pictures: list[Picture]
+    images: list[ImageRow]
     parts: list[Part]
     slices: list[Slice]
     metrics: Metrics
@@ -42,30 +42,30 @@ class Judgement(NamedTuple):
 def judge(
     split: Split, scores: Scores, decision: DecisionRule, config: ConfigDict, leaking: bool
 ) -> Judgement:
-    """Judges every picture and part of a split.
+    """Judges every image and part of a split.
 
     Args:
         config: resolved, of the network.
         leaking: whether parts are on both sides of the split.
     """
-    pictures = to_pictures(split, scores, decision)
-    parts = to_parts(pictures, decision)
-    slices = to_slices(split, pictures, config.data_info.get("defect_edges_px"))
+    images = to_images(split, scores, decision)
+    parts = to_parts(images, decision)
+    slices = to_slices(split, images, config.data_info.get("defect_edges_px"))
     classes = list(config.data_info.classes)
-    metrics = to_metrics(split, pictures, parts, slices, scores, decision, leaking, classes)
-    return Judgement(pictures, parts, slices, metrics)
+    metrics = to_metrics(split, images, parts, slices, scores, decision, leaking, classes)
+    return Judgement(images, parts, slices, metrics)
 
 
-def to_pictures(split: Split, scores: Scores, decision: DecisionRule) -> list[Picture]:
-    """One row of predictions.csv a picture."""
+def to_images(split: Split, scores: Scores, decision: DecisionRule) -> list[ImageRow]:
+    """One row of predictions.csv an image."""
     columns = [
-        scores.pictures[name].tolist()
+        scores.images[name].tolist()
         for name in ("score", "mask_score", "intersection_px", "true_px", "predicted_px")
     ]
-    pictures = []
+    images = []
     for row, score, mask_score, inside, true, predicted in zip(split.rows, *columns, strict=True):
-        pictures.append(
-            Picture(
+        images.append(
+            ImageRow(
                 id=row.id,
                 group=row.group,
                 label=row.label,
@@ -73,19 +73,19 @@ def to_pictures(split: Split, scores: Scores, decision: DecisionRule) -> list[Pi
                 mask_score=mask_score,
                 decision=int(rejects(score, decision.threshold)),
                 mask_decision=int(predicted > 0),
-                iou=picture_iou(inside, true, predicted),
+                iou=image_iou(inside, true, predicted),
                 intersection_px=inside,
                 true_px=true,
                 predicted_px=predicted,
             )
         )
-    return pictures
+    return images
 
 
-def to_parts(pictures: Sequence[Picture], decision: DecisionRule) -> list[Part]:
+def to_parts(images: Sequence[ImageRow], decision: DecisionRule) -> list[Part]:
     """One row of parts.csv a part."""
     rule, test = decision.part or UNDECIDED_PART, decision.sequential or ALL_SHOTS
-    columns = [[getattr(p, name) for p in pictures] for name in ("group", "id", "label", "score")]
+    columns = [[getattr(p, name) for p in images] for name in ("group", "id", "label", "score")]
     group, ids, label, score = columns
     parts = parts_of(group, ids, label)
     judged = []
@@ -109,16 +109,16 @@ def to_parts(pictures: Sequence[Picture], decision: DecisionRule) -> list[Part]:
 
 
 def to_slices(
-    split: Split, pictures: Sequence[Picture], edges_px: Sequence[int] | None
+    split: Split, images: Sequence[ImageRow], edges_px: Sequence[int] | None
 ) -> list[Slice]:
     """Defects by size, against those of the training split, and by class."""
     names = [row.class_name for row in split.rows]
-    return [*by_size(pictures, edges_px), *by_class(pictures, names)]
+    return [*by_size(images, edges_px), *by_class(images, names)]
 
 
 def to_metrics(
     split: Split,
-    pictures: list[Picture],
+    images: list[ImageRow],
     parts: list[Part],
     slices: list[Slice],
     scores: Scores,
@@ -132,18 +132,18 @@ def to_metrics(
         classes: names of the classes of defects; several add the metrics of `class_metrics`.
     """
     metrics, reasons = join_metrics(
-        picture_metrics(pictures),
+        image_metrics(images),
         scores.histogram.compute(),
         scores.counts.compute(),
         part_metrics(parts),
-        combined_metrics(pictures, decision),
+        combined_metrics(images, decision),
         images=len(split.rows),
         defective=sum(row.label for row in split.rows),
     )
     of_classes = class_metrics(scores, classes)
     for reason in [*reasons, *class_reasons(of_classes)]:
         say(reason)
-    metrics |= confidence_intervals(pictures, parts) | slice_metrics(slices) | of_classes
+    metrics |= confidence_intervals(images, parts) | slice_metrics(slices) | of_classes
     return metrics | LEAKING if leaking else metrics
 
 
@@ -163,17 +163,15 @@ def class_metrics(scores: Scores, classes: Sequence[str]) -> dict[str, float | N
     return scores.classes.compute(classes)
 
 
-def combined_metrics(
-    pictures: Sequence[Picture], decision: DecisionRule
-) -> dict[str, float | None]:
+def combined_metrics(images: Sequence[ImageRow], decision: DecisionRule) -> dict[str, float | None]:
     """Recall and false-positive rate if either rejects, and of the logistic combination; ECE.
 
     Head alone and mask alone are `recall`, `false_positive_rate`, `seg_recall` and `seg_fpr`.
     """
-    label = np.array([picture.label for picture in pictures])
-    score = np.array([picture.score for picture in pictures])
-    mask_score = np.array([picture.mask_score for picture in pictures])
-    either = np.array([bool(p.decision or p.mask_decision) for p in pictures])
+    label = np.array([image.label for image in images])
+    score = np.array([image.score for image in images])
+    mask_score = np.array([image.mask_score for image in images])
+    either = np.array([bool(p.decision or p.mask_decision) for p in images])
     probability = temperature_scale(score, decision.temperature)
     metrics = _rates("either", label, either) | _rates("logistic", label, None)
     metrics["logistic_ap"] = None

@@ -26,7 +26,7 @@ from defect_jax.decision.apply import (
     score_of,
 )
 from defect_jax.distributed.sharding import place_state, replicated, rows_of_process, to_global
-from defect_jax.evaluation.evaluator import PER_PICTURE, OnMask, Scores, frames_program
+from defect_jax.evaluation.evaluator import PER_IMAGE, OnMask, Scores, frames_program
 from defect_jax.metrics.accumulated import Accumulated
 from defect_jax.metrics.regions import region_weights
 from defect_jax.models.initialise import Variables
@@ -37,11 +37,11 @@ from defect_jax.runtime.compilation import compile_ahead
 from defect_jax.runtime.compiler_options import compiler_options
 from defect_jax.runtime.console import track
 
-WAITING = 2  # pictures read ahead; each may be large
+WAITING = 2  # images read ahead; each may be large
 
 
 class WithTruth(NamedTuple):
-    """A picture at its own size, and what is true of it."""
+    """An image at its own size, and what is true of it."""
 
     image: np.ndarray
     truth: dict[str, np.ndarray]  # native_mask and region_weight, [h w]
@@ -90,7 +90,7 @@ class TiledEvaluator:
                 outputs.append((*scores, *_overlap(classes, image.truth["native_mask"])))
                 if on_mask:
                     on_mask(row, classes)
-        columns = zip(PER_PICTURE, zip(*outputs, strict=True), strict=True)
+        columns = zip(PER_IMAGE, zip(*outputs, strict=True), strict=True)
         arrays = {name: np.array(values) for name, values in columns}
         return Scores(arrays, *jax.device_get(accumulated))
 
@@ -146,7 +146,7 @@ class TiledEvaluator:
         return start
 
     def _block(self, plane: np.ndarray) -> np.ndarray:
-        """Rows of a picture in the one shape that the programs are compiled for."""
+        """Rows of an image in the one shape that the programs are compiled for."""
         block = np.zeros((1, *self._block_px, *plane.shape[2:]), plane.dtype)
         block[0, : plane.shape[0], : plane.shape[1]] = plane
         return block
@@ -179,6 +179,6 @@ def _add_strip(
 
 
 def _overlap(decided: np.ndarray, mask: np.ndarray) -> Iterator[int]:
-    """`intersection_px`, `true_px` and `predicted_px` of a picture."""
+    """`intersection_px`, `true_px` and `predicted_px` of an image."""
     for cell in ((decided > 0) & (mask > 0), mask > 0, decided > 0):
         yield np.count_nonzero(cell)

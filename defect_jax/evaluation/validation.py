@@ -31,9 +31,9 @@ def validation_numbers(split: Split, scores: Scores, leaking: bool) -> dict[str,
     labels = np.array([row.label for row in split.rows])
     pixels = scores.histogram.compute()
     numbers = {
-        "image_ap": ranking.average_precision(labels, scores.pictures["score"]),
-        "image_auroc": ranking.auroc(labels, scores.pictures["score"]),
-        "mask_image_ap": ranking.average_precision(labels, scores.pictures["mask_score"]),
+        "image_ap": ranking.average_precision(labels, scores.images["score"]),
+        "image_auroc": ranking.auroc(labels, scores.images["score"]),
+        "mask_image_ap": ranking.average_precision(labels, scores.images["mask_score"]),
         "pixel_ap": pixels["pixel_ap"],
     }
     halves = [numbers["image_ap"], numbers["pixel_ap"]]
@@ -58,7 +58,7 @@ def decide(
     """Decides everything on the validation split.
 
     The first pass finds the scores and the pixel threshold, the second counts what that threshold
-    marks in each picture.
+    marks in each image.
 
     Args:
         step: of the checkpoint that `ema` comes from.
@@ -69,15 +69,15 @@ def decide(
     pixel_threshold = scores.histogram.best_f1_threshold()
     pixel = NO_MASK if pixel_threshold is None else pixel_threshold
     marked = evaluate_val(ema, mask_thresholds(0.0, pixel))
-    pictures = Validation(
+    images = Validation(
         id=np.array([row.id for row in val.rows]),
         group=np.array([row.group for row in val.rows]),
         label=np.array([row.label for row in val.rows]),
-        score=scores.pictures["score"],
-        mask_score=scores.pictures["mask_score"],
-        area_px=marked.pictures["predicted_px"],
+        score=scores.images["score"],
+        mask_score=scores.images["mask_score"],
+        area_px=marked.images["predicted_px"],
     )
-    made = choose(pictures, pixel_threshold, config.decision.to_dict(), step, compared)
+    made = choose(images, pixel_threshold, config.decision.to_dict(), step, compared)
     return dataclasses.replace(made, prune=config.model.prune)
 
 

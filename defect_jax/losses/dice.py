@@ -1,11 +1,11 @@
-"""Soft Dice loss over the defective pictures of a batch."""
+"""Soft Dice loss over the defective images of a batch."""
 
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Float32
 
 from defect_jax.models.class_maps import probabilities_of
 
-PICTURE = (1, 2)  # axes of one picture's pixels
+IMAGE = (1, 2)  # axes of one image's pixels
 
 
 def dice_loss(
@@ -14,13 +14,13 @@ def dice_loss(
     valid: Float[Array, "b h w 1"],
     smooth: float = 1.0,
 ) -> Float32[Array, ""]:
-    """Mean of `1 - (2 Σ p m + s) / (Σ p + Σ m + s)` over the defective pictures and their classes.
+    """Mean of `1 - (2 Σ p m + s) / (Σ p + Σ m + s)` over the defective images and their classes.
 
-    One ratio a picture and class: a pit of thirty pixels counts as much as a stain of ten thousand.
+    One ratio an image and class: a pit of thirty pixels counts as much as a stain of ten thousand.
     One ratio for the whole batch is ruled by the stains, and the network never learns the pits.
-    Pictures without defect are left out, because their ratio is close to 1 until every pixel of
+    Images without defect are left out, because their ratio is close to 1 until every pixel of
     them is almost exactly 0, so that they would drown the others; cross-entropy teaches them, and
-    the classes that a picture does not have.
+    the classes that an image does not have.
     (Milletari et al. 2016, arXiv 1606.04797, equation 1, with plain sums below the line.)
 
     Args:
@@ -34,7 +34,7 @@ def dice_loss(
         Between 0 and 1; 0 and no gradient in a batch without a valid pixel of defect.
 
     Examples:
-        The first picture has four pixels of probability 0.5, one of them a defect:
+        The first image has four pixels of probability 0.5, one of them a defect:
         `1 - (2 · 0.5 + 1) / (2 + 1 + 1)`. The second has no defect and does not count.
 
         >>> mask = jnp.array([1.0, 0.0, 0.0, 0.0] + [0.0] * 4).reshape(2, 2, 2, 1)
@@ -44,8 +44,8 @@ def dice_loss(
     inside = valid > 0
     score = jnp.where(inside, probabilities_of(_finite(logits, inside)), 0.0)
     mask = jnp.where(inside, mask[..., -score.shape[-1] :].astype(jnp.float32), 0.0)
-    overlap, area = jnp.sum(score * mask, PICTURE), jnp.sum(mask, PICTURE)
-    losses = 1.0 - (2.0 * overlap + smooth) / (jnp.sum(score, PICTURE) + area + smooth)
+    overlap, area = jnp.sum(score * mask, IMAGE), jnp.sum(mask, IMAGE)
+    losses = 1.0 - (2.0 * overlap + smooth) / (jnp.sum(score, IMAGE) + area + smooth)
     return _mean_where(losses, area > 0)
 
 

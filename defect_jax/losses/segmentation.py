@@ -18,15 +18,15 @@ def segmentation_loss(
 ) -> Float32[Array, ""]:
     """Mean over the deep-supervision heads of `bce_weight · BCE + dice_weight · Dice`.
 
-    Cross-entropy gives every pixel a gradient from the first step on, those of good pictures too;
-    Dice counts every defective picture the same, however small its defect. Both leave padding out.
+    Cross-entropy gives every pixel a gradient from the first step on, those of good images too;
+    Dice counts every defective image the same, however small its defect. Both leave padding out.
 
     Args:
         mask_logits: one map a head; c = 1 for defect or not, otherwise background first.
         mask: 1 where the pixel is of that class, see `one_hot`.
         valid: 1 = pixel of the image, 0 = padding.
         bce_weight: of the mean cross-entropy over the valid pixels.
-        dice_weight: of the mean Dice loss of the defective pictures.
+        dice_weight: of the mean Dice loss of the defective images.
         pixel_weight: of the pixels in the cross-entropy; None: all alike. See
             `losses.pixel_weight`.
 

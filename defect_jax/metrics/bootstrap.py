@@ -1,8 +1,8 @@
 """How far a score could lie elsewhere, had other parts been photographed: bootstrap over groups.
 
-Groups are drawn with replacement, whole, because pictures of one part are near copies: drawn one by
-one they would make every interval too narrow (Field and Welsh 2007). A replicate is a weight a
-picture: how often its group was drawn. All metrics are computed from weights, a block of replicates
+Groups are drawn with replacement, whole, because images of one part are near copies: drawn one by
+one they would make every interval too narrow (Field and Welsh 2007). A replicate is a weight an
+image: how often its group was drawn. All metrics are computed from weights, a block of replicates
 at a time, so that nothing is sorted twice.
 """
 
@@ -14,14 +14,14 @@ from jaxtyping import Float
 
 from defect_jax.metrics.intervals import Interval
 
-Values = Sequence | np.ndarray  # of numbers, one a picture
+Values = Sequence | np.ndarray  # of numbers, one an image
 REPLICATES = 1000
-SEED = 0  # fixed: the same pictures give the same interval
+SEED = 0  # fixed: the same images give the same interval
 TAILS = (0.025, 0.975)
-BLOCK_VALUES = 4_000_000  # replicates times pictures at once: 32 MB a temporary array
+BLOCK_VALUES = 4_000_000  # replicates times images at once: 32 MB a temporary array
 GRID = np.linspace(0.0, 1.0, 101)
 
-Weights = Float[np.ndarray, "replicates pictures"]
+Weights = Float[np.ndarray, "replicates images"]
 Metric = Callable[[Weights], Float[np.ndarray, " replicates"]]
 
 
@@ -40,9 +40,9 @@ def interval(metric: Metric, groups: Sequence[str]) -> Interval | None:
     """The middle 95 % of `metric` over the replicates; None if hardly any of them defines it.
 
     Args:
-        metric: weights of all pictures, a replicate a row -> one value a replicate, NaN where it is
+        metric: weights of all images, a replicate a row -> one value a replicate, NaN where it is
             not defined.
-        groups: the part that each picture shows.
+        groups: the part that each image shows.
 
     >>> hits = np.array([1.0, 1.0, 0.0, 1.0])
     >>> interval(weighted_mean(hits), ["a", "b", "c", "d"])
@@ -60,7 +60,7 @@ def difference_interval(metrics: tuple[Metric, Metric], groups: Sequence[str]) -
 
 
 def replicates(groups: Sequence[str]) -> Iterator[Weights]:
-    """Yields weights of the pictures, in blocks of replicates; the same for the same groups."""
+    """Yields weights of the images, in blocks of replicates; the same for the same groups."""
     names, index = np.unique(np.asarray(groups), return_inverse=True)
     generator = np.random.default_rng(SEED)
     left, block = REPLICATES, max(1, BLOCK_VALUES // max(index.size, 1))
@@ -72,7 +72,7 @@ def replicates(groups: Sequence[str]) -> Iterator[Weights]:
 
 
 def weighted_mean(values: Values) -> Metric:
-    """The mean of `values`, one a picture; NaN values are left out of it."""
+    """The mean of `values`, one an image; NaN values are left out of it."""
     values = np.asarray(values, np.float64)
     counted = np.isfinite(values)
 
@@ -96,7 +96,7 @@ def average_precision(label: Values, score: Values) -> Metric:
 
 
 def auroc(label: Values, score: Values) -> Metric:
-    """Chance that a defective picture scores higher, as `ranking.auroc`."""
+    """Chance that a defective image scores higher, as `ranking.auroc`."""
     sweep = _Sweep(label, score)
 
     def metric(weights: Weights) -> np.ndarray:
@@ -109,7 +109,7 @@ def auroc(label: Values, score: Values) -> Metric:
 
 
 def curve_bands(label: Values, score: Values, groups: Sequence[str]) -> CurveBands | None:
-    """Bands of both curves; None unless there are both kinds of picture."""
+    """Bands of both curves; None unless there are both kinds of image."""
     label = np.asarray(label)
     if not 0 < label.sum() < label.size:
         return None
@@ -129,7 +129,7 @@ def curve_bands(label: Values, score: Values, groups: Sequence[str]) -> CurveBan
 
 
 class _Sweep:
-    """Weights of the defective and the good pictures at or above each distinct score, falling."""
+    """Weights of the defective and the good images at or above each distinct score, falling."""
 
     def __init__(self, label: Values, score: Values):
         score = np.asarray(score, np.float64)

@@ -13,14 +13,14 @@ import numpy as np
 from jaxtyping import Array, Float32
 from scipy import optimize, special
 
-Values = Sequence | np.ndarray  # of numbers, one a picture
+Values = Sequence | np.ndarray  # of numbers, one an image
 BINS = 15
 COLDEST, HOTTEST = 0.02, 50.0
 NEAREST = 2.0**-24  # the least distance of a float32 probability from 1; from 0 they get nearer
 
 
 class ReliabilityBin(NamedTuple):
-    """Pictures with a probability from `low` to below `high` (the last bin holds 1 as well)."""
+    """Images with a probability from `low` to below `high` (the last bin holds 1 as well)."""
 
     low: float
     high: float
@@ -58,7 +58,7 @@ def temperature_scale_jax(score: Float32[Array, "*b"], temperature: float) -> Fl
 
 
 def best_temperature(label: Values, score: Values) -> float | None:
-    """The temperature of the least mean log loss; None unless there are both kinds of picture.
+    """The temperature of the least mean log loss; None unless there are both kinds of image.
 
     The log loss is convex in one over the temperature, so there is one minimum. Scores that part
     the two kinds perfectly would ask for a temperature of 0 and get `COLDEST`.
@@ -79,7 +79,7 @@ def best_temperature(label: Values, score: Values) -> float | None:
 
 
 def reliability(label: Values, probability: Values, bins: int = BINS) -> list[ReliabilityBin]:
-    """The bins that hold a picture, in rising order.
+    """The bins that hold an image, in rising order.
 
     >>> reliability([0, 1, 1], [0.05, 0.9, 1.0], bins=2)[1]
     ReliabilityBin(low=0.5, high=1.0, count=2, mean_probability=0.95, defective_share=1.0)
@@ -104,9 +104,9 @@ def reliability(label: Values, probability: Values, bins: int = BINS) -> list[Re
 def expected_calibration_error(
     label: Values, probability: Values, bins: int = BINS
 ) -> float | None:
-    """Mean distance of probability and share of defectives over the pictures, bin by bin.
+    """Mean distance of probability and share of defectives over the images, bin by bin.
 
-    Guo et al. 2017, equation 3. None without pictures.
+    Guo et al. 2017, equation 3. None without images.
 
     >>> round(expected_calibration_error([0, 1, 1, 1], [0.1, 0.9, 0.8, 0.9]), 4)
     0.125

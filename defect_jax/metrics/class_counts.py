@@ -1,4 +1,4 @@
-"""Which class of defect is taken for which: one confusion matrix of pixels over all pictures."""
+"""Which class of defect is taken for which: one confusion matrix of pixels over all images."""
 
 import math
 from collections.abc import Mapping, Sequence

@@ -5,12 +5,12 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from defect_jax.metrics import bootstrap
-from defect_jax.metrics.images import Picture
+from defect_jax.metrics.images import ImageRow
 from defect_jax.metrics.intervals import Interval, rate_interval
 from defect_jax.metrics.parts import Part
 
-# Rate -> the pictures that it is a rate of, and what is counted among them.
-RATES: dict[str, tuple[Callable[[Picture], bool], Callable[[Picture], bool]]] = {
+# Rate -> the images that it is a rate of, and what is counted among them.
+RATES: dict[str, tuple[Callable[[ImageRow], bool], Callable[[ImageRow], bool]]] = {
     "recall": (lambda p: p.label == 1, lambda p: p.decision == 1),
     "precision": (lambda p: p.decision == 1, lambda p: p.label == 1),
     "accuracy": (lambda p: True, lambda p: p.decision == p.label),
@@ -29,23 +29,23 @@ PART_RATES: dict[str, tuple[int, str]] = {
 
 
 def confidence_intervals(
-    pictures: Sequence[Picture], parts: Sequence[Part]
+    images: Sequence[ImageRow], parts: Sequence[Part]
 ) -> dict[str, float | None]:
     """Exact intervals of rates, bootstrap intervals over parts of ranking and overlap.
 
-    Rates of pictures allow for parts with several pictures (`intervals.rate_interval`); rates of
+    Rates of images allow for parts with several images (`intervals.rate_interval`); rates of
     parts are Clopper and Pearson's. Bootstrap: percentiles of 1,000 draws of parts, fixed seed.
     """
     intervals: dict[str, Interval | None] = {}
     for key, (counted, hit) in RATES.items():
-        inside = [picture for picture in pictures if counted(picture)]
+        inside = [image for image in images if counted(image)]
         intervals[key] = rate_interval([hit(p) for p in inside], [p.group for p in inside])
     for key, (label, decision) in PART_RATES.items():
         inside = [part for part in parts if part.label == label]
         hits = [getattr(part, decision) for part in inside]
         intervals[key] = rate_interval(hits, [part.group for part in inside])
-    group = [picture.group for picture in pictures]
-    for key, metric in bootstrapped(pictures).items():
+    group = [image.group for image in images]
+    for key, metric in bootstrapped(images).items():
         intervals[key] = bootstrap.interval(metric, group)
     bounds: dict[str, float | None] = {}
     for key, interval in intervals.items():
@@ -53,12 +53,12 @@ def confidence_intervals(
     return bounds
 
 
-def bootstrapped(pictures: Sequence[Picture]) -> dict[str, bootstrap.Metric]:
-    """The metrics that are no rates, as functions of the weights of the pictures."""
-    label = np.array([picture.label for picture in pictures])
-    score = np.array([picture.score for picture in pictures])
-    mask_score = np.array([picture.mask_score for picture in pictures])
-    iou = np.array([np.nan if picture.iou is None else picture.iou for picture in pictures])
+def bootstrapped(images: Sequence[ImageRow]) -> dict[str, bootstrap.Metric]:
+    """The metrics that are no rates, as functions of the weights of the images."""
+    label = np.array([image.label for image in images])
+    score = np.array([image.score for image in images])
+    mask_score = np.array([image.mask_score for image in images])
+    iou = np.array([np.nan if image.iou is None else image.iou for image in images])
     return {
         "image_ap": bootstrap.average_precision(label, score),
         "image_auroc": bootstrap.auroc(label, score),

@@ -45,7 +45,7 @@ class Uint64Counter:
 
 @flax.struct.dataclass
 class PixelCounts:
-    """True and false positive and negative pixels over all pictures, exact and in constant memory.
+    """True and false positive and negative pixels over all images, exact and in constant memory.
 
     >>> decided = jnp.array([[[True, True, False, False]]])
     >>> mask = jnp.array([[[True, False, True, False]]])
@@ -92,13 +92,13 @@ class PixelCounts:
         }
 
 
-def picture_counts(
+def image_counts(
     decided: Bool[Array, "b h w"], mask: Bool[Array, "b h w"], valid: Bool[Array, "b h w"]
 ) -> dict[str, Int32[Array, " b"]]:
-    """Pixels of every picture: in both masks, in the true one, in the decided one.
+    """Pixels of every image: in both masks, in the true one, in the decided one.
 
     >>> decided, mask = jnp.array([[[True, True, False]]]), jnp.array([[[True, False, True]]])
-    >>> {k: int(v[0]) for k, v in picture_counts(decided, mask, jnp.ones_like(mask)).items()}
+    >>> {k: int(v[0]) for k, v in image_counts(decided, mask, jnp.ones_like(mask)).items()}
     {'intersection_px': 1, 'true_px': 2, 'predicted_px': 2}
     """
     cells = {

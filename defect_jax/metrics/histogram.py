@@ -69,7 +69,7 @@ class PixelHistogram:
           valid: False where the pixel is padding, which counts nowhere.
           region_weight: one over the pixels of the defect region that the pixel belongs to, as
             `regions.region_weights` makes it; ignored outside the defects.
-          regions: number of defect regions of each picture.
+          regions: number of defect regions of each image.
         """
         index = bin_index(probability)
         cell = jnp.where(valid, index + jnp.where(mask, BINS, 0), 2 * BINS)

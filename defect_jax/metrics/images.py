@@ -1,6 +1,6 @@
-"""One row a picture: its decision, its overlap, and the metrics that count pictures.
+"""One row an image: its decision, its overlap, and the metrics that count images.
 
-Definitions after the sample-centric evaluation of arXiv 2510.13226: pictures that have neither a
+Definitions after the sample-centric evaluation of arXiv 2510.13226: images that have neither a
 defect nor a predicted one say nothing about localisation and are left out of its mean, so that a
 line of good parts cannot hide the misses.
 """
@@ -16,11 +16,11 @@ from defect_jax.runtime.errors import UserError
 from defect_jax.runtime.paths import AnyPath, as_path, read_text
 
 
-class Picture(NamedTuple):
+class ImageRow(NamedTuple):
     """A row of predictions.csv."""
 
     id: str  # path below the data root, without suffix
-    group: str  # pictures of one group are never split
+    group: str  # images of one group are never split
     label: int  # 1 = defective
     score: float  # probability of the classification head
     mask_score: float  # highest probability of the mask
@@ -32,43 +32,43 @@ class Picture(NamedTuple):
     predicted_px: int
 
 
-def picture_iou(intersection_px: int, true_px: int, predicted_px: int) -> float | None:
+def image_iou(intersection_px: int, true_px: int, predicted_px: int) -> float | None:
     """Intersection over union of the two masks; None when both are empty.
 
-    >>> picture_iou(1, 2, 3), picture_iou(0, 0, 5), picture_iou(0, 0, 0)
+    >>> image_iou(1, 2, 3), image_iou(0, 0, 5), image_iou(0, 0, 0)
     (0.25, 0.0, None)
     """
     union_px = true_px + predicted_px - intersection_px
     return intersection_px / union_px if union_px else None
 
 
-def picture_metrics(pictures: Sequence[Picture]) -> dict[str, int | float | None]:
-    """Every metric of metrics.json that counts pictures; None where it is not defined.
+def image_metrics(images: Sequence[ImageRow]) -> dict[str, int | float | None]:
+    """Every metric of metrics.json that counts images; None where it is not defined.
 
-    >>> miss = Picture("a", "a", 1, 0.2, 0.1, 0, 0, 0.0, 0, 40, 0)
-    >>> found = Picture("b", "b", 1, 0.9, 0.8, 1, 1, 0.5, 20, 30, 30)
-    >>> good = Picture("c", "c", 0, 0.1, 0.1, 0, 0, None, 0, 0, 0)
-    >>> metrics = picture_metrics([miss, found, good])
+    >>> miss = ImageRow("a", "a", 1, 0.2, 0.1, 0, 0, 0.0, 0, 40, 0)
+    >>> found = ImageRow("b", "b", 1, 0.9, 0.8, 1, 1, 0.5, 20, 30, 30)
+    >>> good = ImageRow("c", "c", 0, 0.1, 0.1, 0, 0, None, 0, 0, 0)
+    >>> metrics = image_metrics([miss, found, good])
     >>> metrics["seg_miou"], metrics["seg_recall"], metrics["image_auroc"], metrics["precision"]
     (0.25, 0.5, 1.0, 1.0)
     """
-    defective = sum(picture.label for picture in pictures)
-    counts = {"images": len(pictures), "defective": defective}
-    counts["good"] = len(pictures) - defective
-    return counts | _mask_metrics(pictures) | _rankings(pictures) | _decision_metrics(pictures)
+    defective = sum(image.label for image in images)
+    counts = {"images": len(images), "defective": defective}
+    counts["good"] = len(images) - defective
+    return counts | _mask_metrics(images) | _rankings(images) | _decision_metrics(images)
 
 
-def _mask_metrics(pictures: Sequence[Picture]) -> dict[str, float | None]:
+def _mask_metrics(images: Sequence[ImageRow]) -> dict[str, float | None]:
     """The decision that follows from the mask: rejected when any pixel is predicted defective."""
-    ious = [picture_iou(*picture[-3:]) for picture in pictures]
-    defective = [(p, iou) for p, iou in zip(pictures, ious, strict=True) if p.true_px > 0]
-    good = [picture for picture in pictures if picture.true_px == 0]
-    right = [(picture.true_px > 0) == (picture.predicted_px > 0) for picture in pictures]
+    ious = [image_iou(*image[-3:]) for image in images]
+    defective = [(p, iou) for p, iou in zip(images, ious, strict=True) if p.true_px > 0]
+    good = [image for image in images if image.true_px == 0]
+    right = [(image.true_px > 0) == (image.predicted_px > 0) for image in images]
     return {
         "seg_miou": mean([iou for iou in ious if iou is not None]),
         "seg_recall": mean([p.predicted_px > 0 for p, _ in defective]),
         "seg_accuracy": mean(right),
-        "seg_fpr": mean([picture.predicted_px > 0 for picture in good]),
+        "seg_fpr": mean([image.predicted_px > 0 for image in good]),
         "seg_recall_hit": mean([p.intersection_px > 0 for p, _ in defective]),
         "seg_recall_iou_10": mean([iou >= 0.1 for _, iou in defective]),
         "seg_recall_iou_30": mean([iou >= 0.3 for _, iou in defective]),
@@ -76,10 +76,10 @@ def _mask_metrics(pictures: Sequence[Picture]) -> dict[str, float | None]:
     }
 
 
-def _rankings(pictures: Sequence[Picture]) -> dict[str, float | None]:
-    label = [picture.label for picture in pictures]
-    score = [picture.score for picture in pictures]
-    mask_score = [picture.mask_score for picture in pictures]
+def _rankings(images: Sequence[ImageRow]) -> dict[str, float | None]:
+    label = [image.label for image in images]
+    score = [image.score for image in images]
+    mask_score = [image.mask_score for image in images]
     return {
         "image_ap": ranking.average_precision(label, score),
         "image_ap_trapezoid": ranking.average_precision_trapezoid(label, score),
@@ -91,15 +91,15 @@ def _rankings(pictures: Sequence[Picture]) -> dict[str, float | None]:
     }
 
 
-def _decision_metrics(pictures: Sequence[Picture]) -> dict[str, int | float | None]:
+def _decision_metrics(images: Sequence[ImageRow]) -> dict[str, int | float | None]:
     """The decision of the classification head at its threshold."""
     return {
-        "recall": mean([picture.decision for picture in pictures if picture.label]),
-        "precision": mean([picture.label for picture in pictures if picture.decision]),
-        "accuracy": mean([picture.label == picture.decision for picture in pictures]),
-        "false_positive_rate": mean([p.decision for p in pictures if not p.label]),
-        "false_negatives": sum(p.label == 1 and p.decision == 0 for p in pictures),
-        "false_positives": sum(p.label == 0 and p.decision == 1 for p in pictures),
+        "recall": mean([image.decision for image in images if image.label]),
+        "precision": mean([image.label for image in images if image.decision]),
+        "accuracy": mean([image.label == image.decision for image in images]),
+        "false_positive_rate": mean([p.decision for p in images if not p.label]),
+        "false_negatives": sum(p.label == 1 and p.decision == 0 for p in images),
+        "false_positives": sum(p.label == 0 and p.decision == 1 for p in images),
     }
 
 
@@ -108,25 +108,25 @@ def mean(values: Sequence[int | float]) -> float | None:
     return sum(values) / len(values) if values else None
 
 
-def write_predictions(path: AnyPath | str, pictures: Sequence[Picture]) -> None:
+def write_predictions(path: AnyPath | str, images: Sequence[ImageRow]) -> None:
     """Writes predictions.csv, whole or not at all; its floats read back unchanged."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(Picture._fields)
-    for picture in pictures:
-        writer.writerow("" if value is None else value for value in picture)
+    writer.writerow(ImageRow._fields)
+    for image in images:
+        writer.writerow("" if value is None else value for value in image)
     atomic_files.write_text(path, text.getvalue())
 
 
-def read_predictions(path: AnyPath | str) -> list[Picture]:
+def read_predictions(path: AnyPath | str) -> list[ImageRow]:
     """Reads predictions.csv; a `UserError` names the row and the column that is wrong."""
     try:
         text = read_text(as_path(path))
         header, *rows = list(csv.reader(io.StringIO(text, newline=""))) or [[]]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"{path}: cannot be read as a table of predictions: {error}") from error
-    if tuple(header) != Picture._fields:
-        raise UserError(f"{path}: the first line must be {','.join(Picture._fields)}")
+    if tuple(header) != ImageRow._fields:
+        raise UserError(f"{path}: the first line must be {','.join(ImageRow._fields)}")
     return [_parse(path, line, row) for line, row in enumerate(rows, 2)]
 
 
@@ -145,13 +145,13 @@ PARSERS |= dict.fromkeys(("label", "decision", "mask_decision"), _zero_or_one)
 PARSERS |= {"iou": _iou} | dict.fromkeys(("intersection_px", "true_px", "predicted_px"), int)
 
 
-def _parse(path: AnyPath | str, line: int, row: list[str]) -> Picture:
-    if len(row) != len(Picture._fields):
+def _parse(path: AnyPath | str, line: int, row: list[str]) -> ImageRow:
+    if len(row) != len(ImageRow._fields):
         raise UserError(f"{path}, line {line}: {len(row)} columns instead of {len(PARSERS)}")
     values = {}
-    for name, text in zip(Picture._fields, row, strict=True):
+    for name, text in zip(ImageRow._fields, row, strict=True):
         try:
             values[name] = PARSERS[name](text)
         except ValueError:
             raise UserError(f"{path}, line {line}: {name} cannot be {text!r}") from None
-    return Picture(**values)
+    return ImageRow(**values)

@@ -1,11 +1,11 @@
-"""Exact intervals of rates, and what is left of them when pictures of one part are alike."""
+"""Exact intervals of rates, and what is left of them when images of one part are alike."""
 
 from collections.abc import Sequence
 
 import numpy as np
 from scipy import stats
 
-Values = Sequence | np.ndarray  # of numbers, one a picture
+Values = Sequence | np.ndarray  # of numbers, one an image
 Interval = tuple[float, float]
 CONFIDENCE = 0.95
 
@@ -33,16 +33,16 @@ def clopper_pearson(
 def rate_interval(
     hits: Values, groups: Sequence[str], confidence: float = CONFIDENCE
 ) -> Interval | None:
-    """Interval of the share of `hits`, one 0 or 1 a picture; None without pictures.
+    """Interval of the share of `hits`, one 0 or 1 an image; None without images.
 
-    With one picture a group it is Clopper and Pearson's. Pictures of one part resemble each other
+    With one image a group it is Clopper and Pearson's. Images of one part resemble each other
     and are worth fewer than their number: then the counts are divided by the design effect before
     the same formula (Korn and Graubard 1998), with the variance between groups. All hits alike give
     no variance; then only the groups are counted.
 
     Args:
         hits: what is counted, 0 or 1.
-        groups: the part that each picture shows.
+        groups: the part that each image shows.
 
     >>> [round(bound, 3) for bound in rate_interval([1, 1, 0, 1], ["a", "b", "c", "d"])]
     [0.194, 0.994]
@@ -58,16 +58,16 @@ def rate_interval(
 
 
 def _effective_size(hits: np.ndarray, index: np.ndarray, confidence: float) -> float:
-    """Number of independent pictures that would tell as much."""
-    pictures, groups = hits.size, int(index.max()) + 1
+    """Number of independent images that would tell as much."""
+    images, groups = hits.size, int(index.max()) + 1
     rate = hits.mean()
-    if groups == pictures:
-        return float(pictures)
+    if groups == images:
+        return float(images)
     if rate in (0.0, 1.0) or groups == 1:
         return float(groups)
     between = np.bincount(index, weights=hits - rate)
-    effective = min(rate * (1.0 - rate) * pictures**2 / max((between**2).sum(), 1e-12), pictures)
+    effective = min(rate * (1.0 - rate) * images**2 / max((between**2).sum(), 1e-12), images)
     # Few groups give a poor variance: Student's quantiles pay for it.
     upper = 0.5 + confidence / 2.0
-    pay = stats.t.ppf(upper, pictures - 1) / stats.t.ppf(upper, groups - 1)
+    pay = stats.t.ppf(upper, images - 1) / stats.t.ppf(upper, groups - 1)
     return float(max(effective * pay**2, 1.0))

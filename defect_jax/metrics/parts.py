@@ -1,4 +1,4 @@
-"""One row a physical part: what is shipped or scrapped. Its pictures are one group."""
+"""One row a physical part: what is shipped or scrapped. Its images are one group."""
 
 import csv
 import io
@@ -15,7 +15,7 @@ class Part(NamedTuple):
     """A row of parts.csv."""
 
     group: str
-    label: int  # 1 = any of its pictures is defective
+    label: int  # 1 = any of its images is defective
     pictures: int
     score: float  # of all its shots together
     decision: int  # 1 = rejected by it

@@ -2,7 +2,7 @@
 
 Every function takes `label` (1 = defective) and `score` (higher = more likely defective) of the
 same length. Equal scores are one step of the curve, never an order among themselves. What is not
-defined, because there is no defective or no good picture, is None and never a made-up number.
+defined, because there is no defective or no good image, is None and never a made-up number.
 """
 
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-Values = Sequence | np.ndarray  # of numbers, one a picture
+Values = Sequence | np.ndarray  # of numbers, one an image
 
 
 class PrecisionRecall(NamedTuple):
@@ -30,7 +30,7 @@ class Roc(NamedTuple):
 
 
 class _Sweep(NamedTuple):
-    true: np.ndarray  # defective pictures at or above the threshold
+    true: np.ndarray  # defective images at or above the threshold
     false: np.ndarray  # good ones
     threshold: np.ndarray  # distinct scores, falling
 
@@ -63,7 +63,7 @@ def average_precision_trapezoid(label: Values, score: Values) -> float | None:
 
 
 def auroc(label: Values, score: Values) -> float | None:
-    """Chance that a defective picture scores higher than a good one; a tie counts one half.
+    """Chance that a defective image scores higher than a good one; a tie counts one half.
 
     >>> auroc([0, 0, 1, 1], [0.1, 0.4, 0.35, 0.8])
     0.75
@@ -90,7 +90,7 @@ def precision_recall_curve(label: Values, score: Values) -> PrecisionRecall | No
 
 
 def roc_curve(label: Values, score: Values) -> Roc | None:
-    """Recall against false-positive rate; None unless there are both kinds of picture.
+    """Recall against false-positive rate; None unless there are both kinds of image.
 
     >>> roc_curve([0, 1, 1], [0.2, 0.2, 0.9]).false_positive_rate.tolist()
     [0.0, 0.0, 1.0]

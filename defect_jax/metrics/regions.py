@@ -20,7 +20,7 @@ def region_weights(mask: Bool[np.ndarray, "h w"]) -> tuple[Float32[np.ndarray, "
     >>> weight.tolist(), regions
     ([[0.5, 0.0, 0.0], [0.0, 0.5, 0.0], [0.0, 0.0, 0.0], [1.0, 0.0, 0.0]], 2)
     """
-    if not mask.any():  # most pictures of a production line
+    if not mask.any():  # most images of a production line
         return np.zeros(mask.shape, np.float32), 0
     labelled, regions = ndimage.label(mask, structure=EIGHT_NEIGHBOURS)
     size_px = np.bincount(labelled.ravel(), minlength=regions + 1).astype(np.float64)

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from defect_jax.metrics.images import Picture, mean
+from defect_jax.metrics.images import ImageRow, mean
 from defect_jax.metrics.intervals import rate_interval
 
 QUARTERS = ("smallest quarter", "second quarter", "third quarter", "largest quarter")
@@ -13,7 +13,7 @@ SMALLEST = 0.1
 
 
 class Slice(NamedTuple):
-    """Some of the defective pictures, and how they fared; rates are None where there are none."""
+    """Some of the defective images, and how they fared; rates are None where there are none."""
 
     kind: str  # "class" or "size"
     name: str
@@ -41,50 +41,50 @@ def size_edges(defect_px: Sequence[int]) -> list[int] | None:
     return [int(edge) for edge in np.quantile(sizes, shares, method="inverted_cdf")]
 
 
-def by_size(pictures: Sequence[Picture], edges: Sequence[int] | None) -> list[Slice]:
+def by_size(images: Sequence[ImageRow], edges: Sequence[int] | None) -> list[Slice]:
     """The smallest tenth and the four quarters, by the sizes of the training defects.
 
     Args:
-        pictures: of one split.
+        images: of one split.
         edges: `size_edges` of the training split.
     """
     if edges is None:
         return []
-    defective = [picture for picture in pictures if picture.true_px > 0]
-    tenth = [picture for picture in defective if picture.true_px <= edges[0]]
+    defective = [image for image in images if image.true_px > 0]
+    tenth = [image for image in defective if image.true_px <= edges[0]]
     slices = [slice_of("size", f"smallest tenth: up to {edges[0]:,} px", tenth)]
     limits = [0, *edges[1:], np.inf]
     for name, low, high in zip(QUARTERS, limits[:-1], limits[1:], strict=True):
-        inside = [picture for picture in defective if low < picture.true_px <= high]
+        inside = [image for image in defective if low < image.true_px <= high]
         bounds = f"above {low:,} px" if high == np.inf else f"up to {high:,} px"
         slices.append(slice_of("size", f"{name}: {bounds}", inside))
     return slices
 
 
-def by_class(pictures: Sequence[Picture], class_names: Iterable[str]) -> list[Slice]:
+def by_class(images: Sequence[ImageRow], class_names: Iterable[str]) -> list[Slice]:
     """One slice a class of defect; none where all defects are of one class.
 
     Args:
-        pictures: of one split.
-        class_names: of each picture.
+        images: of one split.
+        class_names: of each image.
     """
-    classes: dict[str, list[Picture]] = {}
-    for picture, name in zip(pictures, class_names, strict=True):
-        if picture.label:
-            classes.setdefault(name, []).append(picture)
+    classes: dict[str, list[ImageRow]] = {}
+    for image, name in zip(images, class_names, strict=True):
+        if image.label:
+            classes.setdefault(name, []).append(image)
     if len(classes) < 2:
         return []
     return [slice_of("class", name, inside) for name, inside in sorted(classes.items())]
 
 
-def slice_of(kind: str, name: str, defective: Sequence[Picture]) -> Slice:
-    """How these defective pictures fared.
+def slice_of(kind: str, name: str, defective: Sequence[ImageRow]) -> Slice:
+    """How these defective images fared.
 
-    >>> found = Picture("a", "a", 1, 0.9, 0.8, 1, 1, 0.5, 20, 30, 30)
+    >>> found = ImageRow("a", "a", 1, 0.9, 0.8, 1, 1, 0.5, 20, 30, 30)
     >>> slice_of("class", "crack", [found]).seg_miou
     0.5
     """
-    rejected = [picture.decision for picture in defective]
+    rejected = [image.decision for image in defective]
     low, high = rate_interval(rejected, [p.group for p in defective]) or (None, None)
     return Slice(
         kind=kind,
@@ -93,8 +93,8 @@ def slice_of(kind: str, name: str, defective: Sequence[Picture]) -> Slice:
         recall=mean(rejected),
         recall_low=low,
         recall_high=high,
-        seg_recall_hit=mean([picture.intersection_px > 0 for picture in defective]),
-        seg_miou=mean([picture.iou or 0.0 for picture in defective]),
+        seg_recall_hit=mean([image.intersection_px > 0 for image in defective]),
+        seg_miou=mean([image.iou or 0.0 for image in defective]),
     )
 
 

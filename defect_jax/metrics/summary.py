@@ -1,4 +1,4 @@
-"""metrics.json: every metric with its meaning, joined from pictures and pixels, and checked."""
+"""metrics.json: every metric with its meaning, joined from images and pixels, and checked."""
 
 import json
 import math
@@ -10,41 +10,41 @@ from defect_jax.runtime.paths import AnyPath
 Metrics = dict[str, int | float | None]
 
 MEANINGS = {
-    "images": "pictures in this split",
+    "images": "images in this split",
     "defective": "of them defective",
     "good": "of them good",
-    "recall": "defective pictures that the score rejects",
-    "precision": "rejected pictures that are defective",
-    "accuracy": "pictures that the score decides rightly",
-    "false_positive_rate": "good pictures that the score rejects",
-    "false_negatives": "defective pictures that the score accepts (misses)",
-    "false_positives": "good pictures that the score rejects (false alarms)",
-    "image_auroc": "chance that a defective picture scores higher than a good one",
+    "recall": "defective images that the score rejects",
+    "precision": "rejected images that are defective",
+    "accuracy": "images that the score decides rightly",
+    "false_positive_rate": "good images that the score rejects",
+    "false_negatives": "defective images that the score accepts (misses)",
+    "false_positives": "good images that the score rejects (false alarms)",
+    "image_auroc": "chance that a defective image scores higher than a good one",
     "image_ap": "mean precision over all thresholds of the score (step-wise)",
     "image_ap_trapezoid": "the same with the curve joined by lines, as some papers do",
-    "recall_at_fpr_05": "recall where 5 % of the good pictures are rejected, read off this split",
-    "fpr_at_recall_95": "good pictures rejected where 95 % of the defects are found, read off "
+    "recall_at_fpr_05": "recall where 5 % of the good images are rejected, read off this split",
+    "fpr_at_recall_95": "good images rejected where 95 % of the defects are found, read off "
     "this split",
     "mask_image_auroc": "image_auroc of the highest probability in the mask",
     "mask_image_ap": "image_ap of the highest probability in the mask",
-    "seg_recall": "defective pictures in which the mask marks something",
-    "seg_accuracy": "pictures that the mask decides rightly",
-    "seg_fpr": "good pictures in which the mask marks something",
-    "seg_miou": "mean overlap (IoU) over pictures with a true or a predicted defect; a miss and a "
+    "seg_recall": "defective images in which the mask marks something",
+    "seg_accuracy": "images that the mask decides rightly",
+    "seg_fpr": "good images in which the mask marks something",
+    "seg_miou": "mean overlap (IoU) over images with a true or a predicted defect; a miss and a "
     "false alarm count 0",
-    "seg_recall_hit": "defective pictures in which the mask touches the defect",
-    "seg_recall_iou_10": "defective pictures whose mask overlaps with IoU of at least 0.1",
+    "seg_recall_hit": "defective images in which the mask touches the defect",
+    "seg_recall_iou_10": "defective images whose mask overlaps with IoU of at least 0.1",
     "seg_recall_iou_30": "the same with IoU of at least 0.3",
     "seg_recall_iou_50": "the same with IoU of at least 0.5",
-    "miou_pooled": "overlap (IoU) of the defect pixels of all pictures together",
+    "miou_pooled": "overlap (IoU) of the defect pixels of all images together",
     "miou": "mean of the pooled IoU of defect and of background",
     "mpa": "mean of the share of defect and of background pixels found",
     "pixel_ap": "mean precision of pixels over all thresholds",
     "pixel_auroc": "chance that a defect pixel scores higher than a good one",
     "aupro": "mean overlap of a defect region up to 30 % of the good pixels marked; every region "
     "counts alike",
-    "parts": "physical parts in this split: groups of pictures",
-    "defective_parts": "of them with a defect in any picture",
+    "parts": "physical parts in this split: groups of images",
+    "defective_parts": "of them with a defect in any image",
     "part_recall": "defective parts that all shots together reject",
     "part_precision": "rejected parts that are defective",
     "part_false_positive_rate": "good parts that all shots together reject",
@@ -58,10 +58,10 @@ MEANINGS = {
     "sequential_false_positive_rate": "good parts that the causal test rejects",
     "sequential_shots": "shots that the causal test looks at, mean of a part",
     "shots": "shots that there are, mean of a part",
-    "either_recall": "defective pictures that the score or the mask rejects",
-    "either_false_positive_rate": "good pictures that the score or the mask rejects",
-    "logistic_recall": "defective pictures that score and mask together reject (logistic)",
-    "logistic_false_positive_rate": "good pictures that they reject",
+    "either_recall": "defective images that the score or the mask rejects",
+    "either_false_positive_rate": "good images that the score or the mask rejects",
+    "logistic_recall": "defective images that score and mask together reject (logistic)",
+    "logistic_false_positive_rate": "good images that they reject",
     "logistic_ap": "image_ap of score and mask together (logistic)",
     "ece": "expected calibration error of the calibrated probability",
     "ece_uncalibrated": "the same of the score as it is",
@@ -85,12 +85,12 @@ NEEDS_BOTH = {
 def join_metrics(
     *parts: Mapping[str, int | float | None], images: int, defective: int
 ) -> tuple[Metrics, list[str]]:
-    """Joins the metrics of pictures and pixels into the flat object of metrics.json.
+    """Joins the metrics of images and pixels into the flat object of metrics.json.
 
     Args:
-      *parts: what `picture_metrics`, `part_metrics`, `combined_metrics`, `PixelCounts.compute` and
+      *parts: what `image_metrics`, `part_metrics`, `combined_metrics`, `PixelCounts.compute` and
         `PixelHistogram.compute` return.
-      images: pictures of the split, to be sure that each was seen exactly once.
+      images: images of the split, to be sure that each was seen exactly once.
       defective: how many of them are defective.
 
     Returns:
@@ -127,9 +127,9 @@ def _reason(key: str, metrics: Metrics) -> str:
     if not metrics["images"]:
         why = "the split is empty"
     elif not metrics["defective"] and key in NEEDS_DEFECTIVE | NEEDS_BOTH:
-        why = "the split has no defective picture"
+        why = "the split has no defective image"
     elif not metrics["good"] and key in NEEDS_BOTH | NEEDS_GOOD:
-        why = "the split has no good picture"
+        why = "the split has no good image"
     elif key in ("part_false_positive_rate", "sequential_false_positive_rate"):
         why = "the split has no good part"
     elif key in ("part_auroc", "part_recall_at_fpr_05"):
@@ -139,7 +139,7 @@ def _reason(key: str, metrics: Metrics) -> str:
     elif key == "part_precision":
         why = "no part is rejected"
     elif key == "precision":
-        why = "no picture is rejected"
+        why = "no image is rejected"
     elif key in ("seg_miou", "miou_pooled"):
         why = "there is neither a true nor a predicted defect"
     else:

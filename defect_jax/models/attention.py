@@ -15,7 +15,7 @@ from defect_jax.models.blocks import Norm, upsample
 from defect_jax.models.initialise import he_normal
 
 REDUCTION = 16  # of the channels inside scSE's channel half
-# The channel means differ little between pictures, so a ReLU inside that starts negative is off for
+# The channel means differ little between images, so a ReLU inside that starts negative is off for
 # all of them. With 32 / 16 = 2 channels inside, both would start so in one network of four.
 MIN_REDUCED = 8
 SCSE_ROWS = 2

@@ -1,1 +1,1 @@
-"""The files of --mode=predict: which pictures come in, and what is written of each."""
+"""The files of --mode=predict: which images come in, and what is written of each."""

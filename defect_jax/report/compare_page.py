@@ -1,4 +1,4 @@
-"""compare.html: what one model finds and another misses, on the same pictures, side by side."""
+"""compare.html: what one model finds and another misses, on the same images, side by side."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -22,12 +22,12 @@ LoadCompared = Callable[[str], tuple[np.ndarray, np.ndarray, list[np.ndarray]]]
 # Truth, its name, what all models did rightly, and the caption of the matrix.
 KINDS = (
     (1, "defective", "reject", "Defects that the row finds and the column misses"),
-    (0, "good", "accept", "Good pictures that the row accepts and the column rejects"),
+    (0, "good", "accept", "Good images that the row accepts and the column rejects"),
 )
 
 
-class ComparedPicture(NamedTuple):
-    """A picture with what each model made of it."""
+class ComparedImage(NamedTuple):
+    """An image with what each model made of it."""
 
     id: str
     group: str
@@ -49,13 +49,13 @@ class DifferenceRow(NamedTuple):
 
 
 class Agreement(NamedTuple):
-    """How often models decide rightly on one kind of picture, together and alone."""
+    """How often models decide rightly on one kind of image, together and alone."""
 
     kind: str
     does: str
     caption: str
-    pictures: int
-    everyone: int  # pictures that all models decide rightly
+    images: int
+    everyone: int  # images that all models decide rightly
     nobody: int
     only: list[list[int]]  # [row, column]: that the row's model decides rightly, the column's not
 
@@ -66,22 +66,22 @@ class Comparison:
 
     Attributes:
       title: of the page.
-      split: of these pictures.
+      split: of these images.
       names: of the models, unique; the first one is what the others are compared with.
       differences: metrics of all models, in the order of the table.
-      rows: every picture of the split with what each model made of it.
+      rows: every image of the split with what each model made of it.
       warnings: what makes the comparison worth less than it looks.
-      load_picture: id -> image [h w c] of 8 or 16 bits, true mask [h w], decided mask [h w] of each
-        model; called for the pictures that are shown.
+      load_image: id -> image [h w c] of 8 or 16 bits, true mask [h w], decided mask [h w] of each
+        model; called for the images that are shown.
     """
 
     title: str
     split: str
     names: list[str]
     differences: list[DifferenceRow]
-    rows: list[ComparedPicture]
+    rows: list[ComparedImage]
     warnings: list[str]
-    load_picture: LoadCompared
+    load_image: LoadCompared
 
     def __post_init__(self) -> None:
         if len(set(self.names)) != len(self.names) or len(self.names) < 2:
@@ -100,7 +100,7 @@ def render_comparison(comparison: Comparison) -> str:
     chosen = found[:MOST_ROWS]
 
     def show(index: int, longer_side_px: int, limit: int) -> Markup:
-        loaded = comparison.load_picture(chosen[index].id)
+        loaded = comparison.load_image(chosen[index].id)
         return _cards(index, names, chosen[index], loaded, longer_side_px, limit)
 
     return render_page(
@@ -111,7 +111,7 @@ def render_comparison(comparison: Comparison) -> str:
         warnings=comparison.warnings,
         split=comparison.split,
         names=names,
-        pictures=len(rows),
+        images=len(rows),
         defective=sum(row.label for row in rows),
         differences=comparison.differences,
         change=change,
@@ -123,26 +123,26 @@ def render_comparison(comparison: Comparison) -> str:
     )
 
 
-def disagreements(rows: Sequence[ComparedPicture]) -> list[ComparedPicture]:
+def disagreements(rows: Sequence[ComparedImage]) -> list[ComparedImage]:
     """Return all that differ: other decisions first, then the largest spread of IoU or score."""
     differing = [row for row in rows if _decided_apart(row) or spread(row) >= LEAST_SPREAD]
     return sorted(differing, key=lambda row: (not _decided_apart(row), -spread(row)))
 
 
-def spread(row: ComparedPicture) -> float:
+def spread(row: ComparedImage) -> float:
     """Return the larger one of the spreads of IoU and of score.
 
     Two empty masks agree as well as two equal ones, so they count as an overlap of 1.
 
-    >>> spread(ComparedPicture("a", "a", 0, [0.1, 0.2], [0, 0], [0, 1], [None, 0.0]))
+    >>> spread(ComparedImage("a", "a", 0, [0.1, 0.2], [0, 0], [0, 1], [None, 0.0]))
     1.0
     """
     overlaps = [1.0 if iou is None else iou for iou in row.ious]
     return max(np.ptp(overlaps).item(), np.ptp(row.scores).item())
 
 
-def agreements(names: Sequence[str], rows: Sequence[ComparedPicture]) -> list[Agreement]:
-    """Return who decides rightly where another does not, on defective and on good pictures."""
+def agreements(names: Sequence[str], rows: Sequence[ComparedImage]) -> list[Agreement]:
+    """Return who decides rightly where another does not, on defective and on good images."""
     found = []
     for label, kind, does, caption in KINDS:
         decisions = [[d == label for d in row.decisions] for row in rows if row.label == label]
@@ -171,24 +171,24 @@ def _signed(value: float) -> str:
     return f"{value:+.3f}".replace("-", "−")
 
 
-def _decided_apart(row: ComparedPicture) -> bool:
+def _decided_apart(row: ComparedImage) -> bool:
     return len(set(row.decisions)) > 1
 
 
 def _cards(
     index: int,
     names: Sequence[str],
-    row: ComparedPicture,
+    row: ComparedImage,
     loaded: tuple[np.ndarray, np.ndarray, list[np.ndarray]],
     longer_side_px: int,
     limit: int,
 ) -> Markup:
-    """Return the picture once a model; its pixels are embedded with the first one."""
+    """Return the image once a model; its pixels are embedded with the first one."""
     image, true_mask, decided = loaded
     truth = "defective" if row.label else "good"
     cards = []
     for model, (name, mask) in enumerate(zip(names, decided, strict=True)):
-        alt = f"Picture {row.id}, {truth}, with the outlines of {name}"
+        alt = f"Image {row.id}, {truth}, with the outlines of {name}"
         masks = [("true", true_mask), ("predicted", mask)]
         if model == 0:
             svg = frame(f"r{index}", alt, image, masks, longer_side_px, limit)
@@ -198,7 +198,7 @@ def _cards(
     return Markup("\n").join(cards)
 
 
-def _facts(row: ComparedPicture, model: int) -> list[Fact]:
+def _facts(row: ComparedImage, model: int) -> list[Fact]:
     return [
         verdict_fact("Decision", row.label, row.decisions[model], row.scores[model]),
         Fact("Mask", "marks something" if row.mask_decisions[model] else "marks nothing"),

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from defect_jax.metrics import ranking
 from defect_jax.metrics.bootstrap import CurveBands, curve_bands
-from defect_jax.metrics.images import Picture
+from defect_jax.metrics.images import ImageRow
 from defect_jax.report.decision_heads import DecisionHead
 from defect_jax.report.svg import DASHES, HEIGHT_IN, INK, MUTED, SERIES, Drawn, svg
 from defect_jax.report.tables import NumberTable, sampled
@@ -42,20 +42,20 @@ class Line(NamedTuple):
     drawstyle: str  # of matplotlib
 
 
-def scored(pictures: Sequence[Picture], heads: Sequence[DecisionHead]) -> list[Scored]:
+def scored(images: Sequence[ImageRow], heads: Sequence[DecisionHead]) -> list[Scored]:
     """Return head and mask, each with the bands over the bootstrap of its curves."""
-    label = np.array([picture.label for picture in pictures])
-    groups = [picture.group for picture in pictures]
+    label = np.array([image.label for image in images])
+    groups = [image.group for image in images]
     found = []
     for head in heads:
-        score = np.array([getattr(picture, head.score) for picture in pictures])
+        score = np.array([getattr(image, head.score) for image in images])
         bands = curve_bands(label, score, groups)
         found.append(Scored(head.name.capitalize(), label, score, head.threshold, bands))
     return found
 
 
 def precision_recall_plot(curves: Sequence[Scored]) -> Drawn:
-    """Return the plot and the tables of its numbers; both empty without defective pictures."""
+    """Return the plot and the tables of its numbers; both empty without defective images."""
     if not curves[0].label.any():
         return "", []
     lines = [_precision_recall(curve) for curve in curves]
@@ -64,7 +64,7 @@ def precision_recall_plot(curves: Sequence[Scored]) -> Drawn:
         axes = _axes(figure, lines)
         chance = {"color": MUTED, "linewidth": 1, "linestyle": (0, (1, 2)), "label": "by chance"}
         axes.axhline(curves[0].label.mean(), **chance)
-        axes.set(xlabel="Recall: defective pictures rejected")
+        axes.set(xlabel="Recall: defective images rejected")
         axes.set_ylabel("Precision: rejected ones defective")
         _legend(figure, axes)
 
@@ -73,7 +73,7 @@ def precision_recall_plot(curves: Sequence[Scored]) -> Drawn:
 
 
 def roc_plot(curves: Sequence[Scored]) -> Drawn:
-    """Return the same of the ROC curve; both empty unless there are both kinds of picture."""
+    """Return the same of the ROC curve; both empty unless there are both kinds of image."""
     if not 0 < curves[0].label.sum() < curves[0].label.size:
         return "", []
     lines = [_roc(curve) for curve in curves]
@@ -82,8 +82,8 @@ def roc_plot(curves: Sequence[Scored]) -> Drawn:
         axes = _axes(figure, lines)
         chance = {"color": MUTED, "linewidth": 1, "linestyle": (0, (1, 2)), "label": "by chance"}
         axes.plot((0, 1), (0, 1), **chance)
-        axes.set(xlabel="False-positive rate: good pictures rejected")
-        axes.set_ylabel("Recall: defective pictures rejected")
+        axes.set(xlabel="False-positive rate: good images rejected")
+        axes.set_ylabel("Recall: defective images rejected")
         _legend(figure, axes)
 
     columns = ("Threshold", "False-positive rate", "Recall", "95 % band, low", "high")

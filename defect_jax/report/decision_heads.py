@@ -10,8 +10,8 @@ class DecisionHead(NamedTuple):
 
     name: str
     full_name: str
-    score: str  # field of a `Picture`
-    decision: str  # field of a `Picture`
+    score: str  # field of an `ImageRow`
+    decision: str  # field of an `ImageRow`
     threshold: float
     recall: str  # key of metrics.json
     false_positive_rate: str

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from defect_jax.metrics.images import Picture
+from defect_jax.metrics.images import ImageRow
 from defect_jax.metrics.slices import Slice
 from defect_jax.report.curve_plots import precision_recall_plot, roc_plot, scored
 from defect_jax.report.decision_heads import DecisionHead
@@ -27,7 +27,7 @@ class Figure(NamedTuple):
 
 
 def figures(
-    pictures: Sequence[Picture],
+    images: Sequence[ImageRow],
     heads: Sequence[DecisionHead],
     temperature: float,
     slices: Sequence[Slice],
@@ -35,58 +35,57 @@ def figures(
 ) -> list[Figure]:
     """Return the figures that there is anything to show in."""
     made = [
-        *_curves(pictures, heads),
-        *_scores(pictures, heads, temperature),
+        *_curves(images, heads),
+        *_scores(images, heads, temperature),
         *_slices(slices),
         *_run(history),
     ]
     return [figure for figure in made if figure.plot or figure.without]
 
 
-def _curves(pictures: Sequence[Picture], heads: Sequence[DecisionHead]) -> Iterator[Figure]:
-    curves = scored(pictures, heads)
+def _curves(images: Sequence[ImageRow], heads: Sequence[DecisionHead]) -> Iterator[Figure]:
+    curves = scored(images, heads)
     yield Figure(
         "Precision and recall",
         f"At every threshold, and at the one in use. Further up and to the right is better. {BAND}",
         *precision_recall_plot(curves),
-        without="No precision–recall curve: no picture is defective.",
+        without="No precision–recall curve: no image is defective.",
     )
     yield Figure(
         "Recall and false alarms (ROC)",
-        "The same against the good pictures rejected. Further up and to the left is better. "
-        + BAND,
+        "The same against the good images rejected. Further up and to the left is better. " + BAND,
         *roc_plot(curves),
     )
 
 
 def _scores(
-    pictures: Sequence[Picture], heads: Sequence[DecisionHead], temperature: float
+    images: Sequence[ImageRow], heads: Sequence[DecisionHead], temperature: float
 ) -> Iterator[Figure]:
     for head in heads:
         yield Figure(
             f"Scores of the {head.full_name}, by truth",
-            f"The dashed line is the threshold, {threshold_text(head.threshold)}. Good pictures "
+            f"The dashed line is the threshold, {threshold_text(head.threshold)}. Good images "
             "right of it are false alarms, defective ones left of it misses.",
-            *score_plot(pictures, head.score, head.threshold),
+            *score_plot(images, head.score, head.threshold),
         )
     yield Figure(
         "Does the score mean what it says?",
-        "Of pictures with a score of 0.9, nine in ten should be defective. Larger marks stand for "
-        "more pictures; ECE is the mean distance from the dotted line.",
-        *reliability_plot(pictures, temperature),
+        "Of images with a score of 0.9, nine in ten should be defective. Larger marks stand for "
+        "more images; ECE is the mean distance from the dotted line.",
+        *reliability_plot(images, temperature),
     )
 
 
 def _slices(slices: Sequence[Slice]) -> Iterator[Figure]:
     for kind, of in (("size", "size of the defect"), ("class", "class of defect")):
-        text = "Share of the defective pictures that the score rejects; n is their number."
+        text = "Share of the defective images that the score rejects; n is their number."
         yield Figure(f"Recall by {of}", text, *slice_plot(slices, kind))
 
 
 def _run(history: Sequence[dict]) -> Iterator[Figure]:
     yield Figure(
         "Training",
-        "Loss of the training batches and scores of the validation pictures, by step.",
+        "Loss of the training batches and scores of the validation images, by step.",
         *training_plot(history),
     )
     yield Figure(

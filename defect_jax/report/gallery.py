@@ -11,7 +11,7 @@ from jaxtyping import Float
 from markupsafe import Markup
 
 from defect_jax.metrics.calibration import logit
-from defect_jax.metrics.images import Picture
+from defect_jax.metrics.images import ImageRow
 from defect_jax.report import thumbnails
 from defect_jax.report.cards import Fact, card, overlap_fact, verdict_fact
 from defect_jax.report.classes import class_facts
@@ -19,100 +19,100 @@ from defect_jax.report.decision_heads import DecisionHead
 from defect_jax.report.outlines import frame
 from defect_jax.report.render import breakable
 
-LoadPicture = Callable[[str], tuple[np.ndarray, np.ndarray, np.ndarray]]
-PICTURES_A_SECTION = 12  # shown at once; page.js takes the others from a store
-NEAR = 48  # pictures nearest to the threshold that are shown as large as the mistakes
+LoadImage = Callable[[str], tuple[np.ndarray, np.ndarray, np.ndarray]]
+IMAGES_A_SECTION = 12  # shown at once; page.js takes the others from a store
+NEAR = 48  # images nearest to the threshold that are shown as large as the mistakes
 
 
 class Section(NamedTuple):
-    """Pictures below a heading, worst first; the slider moves pictures from one to another."""
+    """Images below a heading, worst first; the slider moves images from one to another."""
 
     name: str  # what page.js calls it
     heading: str
-    whole: str  # what its pictures are counted of
+    whole: str  # what its images are counted of
     order: str  # what comes first, in words
-    rows: list[int]  # indices of the pictures
+    rows: list[int]  # indices of the images
 
 
-def sections(pictures: Sequence[Picture], heads: Sequence[DecisionHead]) -> list[Section]:
+def sections(image_rows: Sequence[ImageRow], heads: Sequence[DecisionHead]) -> list[Section]:
     """Return misses, then false alarms, then all others, the least sure of them first.
 
-    A picture belongs to the first section that fits; so the mask's own hold what it alone decides
+    An image belongs to the first section that fits; so the mask's own hold what it alone decides
     wrongly.
     """
-    label = np.array([picture.label for picture in pictures])
+    label = np.array([image_row.label for image_row in image_rows])
     found: list[Section] = []
-    left = np.ones(len(pictures), bool)
+    left = np.ones(len(image_rows), bool)
     kinds = ((1, "misses", "Missed by the"), (0, "alarms", "False alarms of the"))
     for truth, kind, heading in kinds:
         for head in heads:
-            rejected = np.array([getattr(picture, head.decision) for picture in pictures])
+            rejected = np.array([getattr(image_row, head.decision) for image_row in image_rows])
             rows = np.flatnonzero(left & (label == truth) & (rejected != truth))
             left[rows] = False
-            score = np.array([getattr(picture, head.score) for picture in pictures])
+            score = np.array([getattr(image_row, head.score) for image_row in image_rows])
             rows = rows[np.argsort(score[rows] if truth else -score[rows], kind="stable")]
             found.append(_mistakes(kind, heading, head, head is heads[0], label, truth, rows))
-    return [*found, _rest(pictures, heads[0], np.flatnonzero(left))]
+    return [*found, _rest(image_rows, heads[0], np.flatnonzero(left))]
 
 
 class Gallery(NamedTuple):
     """The cards that are on the page."""
 
     sections: list[Section]
-    cards: dict[int, Markup]  # by the index of the picture
-    left_out: int  # pictures without a card
+    cards: dict[int, Markup]  # by the index of the image
+    left_out: int  # images without a card
 
 
 def gallery(
     chosen: list[Section],
-    pictures: Sequence[Picture],
+    image_rows: Sequence[ImageRow],
     heads: Sequence[DecisionHead],
-    load_picture: LoadPicture,
+    load_image: LoadImage,
     row_bytes: int,
     names: Sequence[str] = (),
 ) -> Gallery:
-    """Return the cards of as many pictures as the page has room for.
+    """Return the cards of as many images as the page has room for.
 
     Args:
       chosen: of `sections`.
-      pictures: the rows of predictions.csv.
+      images: the rows of predictions.csv.
       heads: of `decision_heads`.
-      load_picture: id -> image, true mask, predicted mask.
-      row_bytes: of the page, already spent on the numbers of all pictures.
+      load_image: id -> image, true mask, predicted mask.
+      row_bytes: of the page, already spent on the numbers of all images.
       names: of the classes in the masks, the background's first; empty for one class of defect.
     """
     rows = [row for section in chosen for row in section.rows]
-    rows = rows[: thumbnails.most_pictures(row_bytes)]
+    rows = rows[: thumbnails.most_images(row_bytes)]
     wrong = sum(len(section.rows) for section in chosen[:-1])
 
     def show(index: int, longer_side_px: int, limit: int) -> Markup:
-        picture = pictures[rows[index]]
-        image, true_mask, predicted_mask = load_picture(picture.id)
+        image_row = image_rows[rows[index]]
+        image, true_mask, predicted_mask = load_image(image_row.id)
         masks = [("true", true_mask > 0), ("predicted", predicted_mask > 0)]
-        truth = "defective" if picture.label else "good"
-        alt = f"Picture {picture.id}, {truth}, {_seen(true_mask, predicted_mask)}"
+        truth = "defective" if image_row.label else "good"
+        alt = f"Image {image_row.id}, {truth}, {_seen(true_mask, predicted_mask)}"
         facts = [
-            *_facts(picture, heads),
+            *_facts(image_row, heads),
             *class_facts(names, true_mask, predicted_mask),
-            overlap_fact(picture.iou),
+            overlap_fact(image_row.iou),
         ]
         svg = frame(f"p{rows[index]}", alt, image, masks, longer_side_px, limit)
-        attributes = {"data-row": rows[index], "data-mask-score": repr(picture.mask_score)}
-        return card(svg, breakable(picture.id), facts, attributes=attributes)
+        attributes = {"data-row": rows[index], "data-mask-score": repr(image_row.mask_score)}
+        return card(svg, breakable(image_row.id), facts, attributes=attributes)
 
     telling = [index < wrong + NEAR for index in range(len(rows))]
     cards = dict(zip(rows, thumbnails.share_out(telling, row_bytes, show), strict=True))
-    return Gallery(chosen, cards, len(pictures) - len(cards))
+    return Gallery(chosen, cards, len(image_rows) - len(cards))
 
 
-def _facts(picture: Picture, heads: Sequence[DecisionHead]) -> list[Fact]:
+def _facts(image_row: ImageRow, heads: Sequence[DecisionHead]) -> list[Fact]:
     """Return the truth and every decision; the slider moves the first one."""
-    return [Fact("Truth", "defective" if picture.label else "good")] + [
+    return [Fact("Truth", "defective" if image_row.label else "good")] + [
         verdict_fact(
             head.name.capitalize(),
-            picture.label,
-            getattr(picture, head.decision),
-            getattr(picture, head.score),
+            image_row.label,
+            getattr(image_row, head.decision),
+            getattr(image_row, head.score),
             live=head is heads[0],
         )
         for head in heads
@@ -142,22 +142,22 @@ def _mistakes(
     return Section(
         name=kind if first else f"mask-{kind}",
         heading=f"{heading} {head.name}{'' if first else ' alone'}",
-        whole=f"{int((label == truth).sum()):,} {'defective' if truth else 'good'} pictures",
+        whole=f"{int((label == truth).sum()):,} {'defective' if truth else 'good'} images",
         order=f"{'lowest' if truth else 'highest'} {head.score.replace('_', ' ')} first",
         rows=rows.tolist(),
     )
 
 
-def _rest(pictures: Sequence[Picture], head: DecisionHead, rows: np.ndarray) -> Section:
+def _rest(image_rows: Sequence[ImageRow], head: DecisionHead, rows: np.ndarray) -> Section:
     return Section(
         name="rest",
         heading="Decided rightly, least sure first",
-        whole=f"{len(pictures):,} pictures",
+        whole=f"{len(image_rows):,} images",
         order="score nearest to the threshold first",
-        rows=rows[np.argsort(_distance(pictures, head)[rows], kind="stable")].tolist(),
+        rows=rows[np.argsort(_distance(image_rows, head)[rows], kind="stable")].tolist(),
     )
 
 
-def _distance(pictures: Sequence[Picture], head: DecisionHead) -> Float[np.ndarray, " pictures"]:
-    scores = logit([getattr(picture, head.score) for picture in pictures])
+def _distance(image_rows: Sequence[ImageRow], head: DecisionHead) -> Float[np.ndarray, " images"]:
+    scores = logit([getattr(image_row, head.score) for image_row in image_rows])
     return np.abs(scores - logit([head.threshold])[0])

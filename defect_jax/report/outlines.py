@@ -12,7 +12,7 @@ from defect_jax.report.render import render
 from defect_jax.report.thumbnails import LONGER_SIDE_PX, thumbnail
 
 GAP_PX = 5  # between a defect and its outline, or the outline of a hair crack would hide it
-LONGEST_PATH = 1_500  # characters; a mask of noise must not outgrow its picture
+LONGEST_PATH = 1_500  # characters; a mask of noise must not outgrow its image
 MOST_REGIONS = 120  # no more fit
 SHORTEST_POINT = 4  # characters
 TOLERANCES_PX = (1.0, 2.0, 4.0, 8.0)
@@ -37,7 +37,7 @@ def frame(
     longer_side_px: int,
     limit: int,
 ) -> Markup:
-    """Return the picture as a JPEG of at most `limit` bytes, and over it its outlines.
+    """Return the image as a JPEG of at most `limit` bytes, and over it its outlines.
 
     Args:
       name: unique in the page; made of letters and digits.
@@ -56,7 +56,7 @@ def same_frame(
     image: UInt[np.ndarray, "h w c"],
     masks: Sequence[tuple[str, Bool[np.ndarray, "h w"]]],
 ) -> Markup:
-    """Return the picture of the frame called `of` again, with other outlines and at no cost."""
+    """Return the image of the frame called `of` again, with other outlines and at no cost."""
     return _svg(name, alt, frame_size(image), masks, of=of)
 
 

@@ -1,4 +1,4 @@
-"""report.html: what was missed and what rejected in vain, by which rule, with the pictures."""
+"""report.html: what was missed and what rejected in vain, by which rule, with the images."""
 
 import dataclasses
 import json
@@ -7,13 +7,13 @@ from typing import Any
 
 from defect_jax.decision import DecisionRule
 from defect_jax.metrics.class_counts import ClassPixels
-from defect_jax.metrics.images import Picture
+from defect_jax.metrics.images import ImageRow
 from defect_jax.metrics.parts import Part
 from defect_jax.metrics.slices import Slice
 from defect_jax.report import figures
 from defect_jax.report.classes import class_section
 from defect_jax.report.decision_heads import decision_heads
-from defect_jax.report.gallery import PICTURES_A_SECTION, LoadPicture, gallery, sections
+from defect_jax.report.gallery import IMAGES_A_SECTION, LoadImage, gallery, sections
 from defect_jax.report.render import render_page
 from defect_jax.report.slider import slider_data, to_json
 from defect_jax.report.tables import EVERY_MEANING, GROUPS, metric_keys
@@ -30,15 +30,15 @@ class Report:
 
     Attributes:
       title: of the page, for example the data set and the step.
-      split: of these pictures.
+      split: of these images.
       metrics: the contents of metrics.json.
       decision: the rule that was applied.
-      pictures: the rows of predictions.csv; at least one.
+      images: the rows of predictions.csv; at least one.
       notes: what the reader must know of the data; those that speak of leaking become a warning.
       history: the lines of metrics.jsonl; may be empty.
       config: of the run, shown folded.
-      load_picture: id -> image [h w c] of 8 or 16 bits, true mask [h w], predicted mask [h w];
-        called once for each picture that is shown. Masks are bool, or hold the class of each pixel.
+      load_image: id -> image [h w c] of 8 or 16 bits, true mask [h w], predicted mask [h w];
+        called once for each image that is shown. Masks are bool, or hold the class of each pixel.
       parts: decisions on whole parts, where they were photographed more than once.
       slices: recall by class and by size.
       classes: pixels by true and decided class; None where there is one class of defect.
@@ -48,11 +48,11 @@ class Report:
     split: str
     metrics: Mapping[str, int | float | None]
     decision: DecisionRule
-    pictures: list[Picture]
+    images: list[ImageRow]
     notes: list[str]
     history: list[dict]
     config: dict[str, Any]
-    load_picture: LoadPicture
+    load_image: LoadImage
     parts: list[Part] = dataclasses.field(default_factory=list)
     slices: list[Slice] = dataclasses.field(default_factory=list)
     classes: ClassPixels | None = None
@@ -60,7 +60,7 @@ class Report:
     @property
     def has_head(self) -> bool:
         """Return whether there is a classification head; without one, `score` is the mask's own."""
-        return any(picture.score != picture.mask_score for picture in self.pictures)
+        return any(image.score != image.mask_score for image in self.images)
 
 
 def write_report(path: AnyPath | str, report: Report) -> None:
@@ -70,12 +70,12 @@ def write_report(path: AnyPath | str, report: Report) -> None:
 
 def render(report: Report) -> str:
     """Return the page as one HTML text."""
-    pictures, decision = report.pictures, report.decision
+    images, decision = report.images, report.decision
     heads = decision_heads(decision, report.has_head)
-    slider = slider_data(pictures, heads[0])
+    slider = slider_data(images, heads[0])
     data = to_json(slider)
     names = report.classes.names if report.classes else ()
-    chosen = sections(pictures, heads)
+    chosen = sections(images, heads)
     return render_page(
         "report.html",
         report.title,
@@ -85,21 +85,19 @@ def render(report: Report) -> str:
         warnings=_warnings(report),
         notes=[note for note in report.notes if not _is_leak(note)],
         split=report.split,
-        pictures=len(pictures),
-        defective=sum(picture.label for picture in pictures),
+        images=len(images),
+        defective=sum(image.label for image in images),
         decision=decision,
         heads=heads,
         has_head=report.has_head,
-        mistakes=[mistakes_of(head, pictures) for head in heads],
-        verdicts=verdicts(pictures, report.parts, report.metrics, heads),
+        mistakes=[mistakes_of(head, images) for head in heads],
+        verdicts=verdicts(images, report.parts, report.metrics, heads),
         sequential=sequential(report.parts),
         slider=slider,
         classes=class_section(report.classes, report.metrics),
-        figures=figures.figures(
-            pictures, heads, decision.temperature, report.slices, report.history
-        ),
-        gallery=gallery(chosen, pictures, heads, report.load_picture, len(data), names),
-        shown_first=PICTURES_A_SECTION,
+        figures=figures.figures(images, heads, decision.temperature, report.slices, report.history),
+        gallery=gallery(chosen, images, heads, report.load_image, len(data), names),
+        shown_first=IMAGES_A_SECTION,
         metrics=report.metrics,
         metric_keys=metric_keys(report.metrics),
         meanings=EVERY_MEANING,
@@ -121,7 +119,7 @@ def _warnings(report: Report) -> list[str]:
         texts.append(report.decision.note)
     if report.decision.chosen_on == report.split:
         texts.append(
-            "The thresholds were chosen on these very pictures, so the mistakes counted here are "
+            "The thresholds were chosen on these very images, so the mistakes counted here are "
             "fewer than those to expect on new ones."
         )
     return texts

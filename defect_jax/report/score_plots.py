@@ -15,19 +15,19 @@ from defect_jax.metrics.calibration import (
     reliability,
     temperature_scale,
 )
-from defect_jax.metrics.images import Picture
+from defect_jax.metrics.images import ImageRow
 from defect_jax.report.svg import DASHES, HEIGHT_IN, INK, MUTED, SERIES, Drawn, svg
 from defect_jax.report.tables import NumberTable
 
 SCORE_BINS, TABLE_BINS = 40, 20
-TRUTHS = ((0, "Good pictures"), (1, "Defective pictures"))
+TRUTHS = ((0, "Good images"), (1, "Defective images"))
 MARKERS = ("o", "s")
 LARGEST_MARKER_PT2 = 160.0
 
 
-def score_plot(pictures: Sequence[Picture], field: str, threshold: float) -> Drawn:
+def score_plot(images: Sequence[ImageRow], field: str, threshold: float) -> Drawn:
     """Return the plot of `score` or `mask_score`, and the table of its numbers."""
-    by_truth = [[getattr(p, field) for p in pictures if p.label == truth] for truth, _ in TRUTHS]
+    by_truth = [[getattr(p, field) for p in images if p.label == truth] for truth, _ in TRUTHS]
 
     def draw(figure: Figure) -> None:
         upper, lower = figure.subplots(2, sharex=True)
@@ -36,7 +36,7 @@ def score_plot(pictures: Sequence[Picture], field: str, threshold: float) -> Dra
             style = {"align": "edge", "color": SERIES[truth], "linewidth": 0}
             axes.bar(edges[:-1], count, 1 / SCORE_BINS, **style)
             axes.axvline(threshold, color=INK, linewidth=1.2, linestyle=(0, (4, 2)))
-            # From one picture on: a single false alarm beside a thousand good parts must show.
+            # From one image on: a single false alarm beside a thousand good parts must show.
             if score:
                 axes.set_yscale("log")
             axes.set_ylim(0.7, max(10, 1.6 * count.max()))
@@ -44,15 +44,15 @@ def score_plot(pictures: Sequence[Picture], field: str, threshold: float) -> Dra
             axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
             axes.minorticks_off()
         lower.set(xlim=(-0.01, 1.01), xlabel="Score; rejected from the dashed line upwards")
-        figure.supylabel("Pictures, log scale", fontsize=10)
+        figure.supylabel("Images, log scale", fontsize=10)
 
     return svg(draw, f"{field}-histogram", HEIGHT_IN), _score_table(by_truth)
 
 
-def reliability_plot(pictures: Sequence[Picture], temperature: float) -> Drawn:
+def reliability_plot(images: Sequence[ImageRow], temperature: float) -> Drawn:
     """Return the plot and the tables of its numbers; one curve where the temperature is 1."""
-    label = np.array([picture.label for picture in pictures])
-    score = np.array([picture.score for picture in pictures])
+    label = np.array([image.label for image in images])
+    score = np.array([image.score for image in images])
     kinds = [("score as it is", score)]
     if temperature != 1.0:
         kinds.append((f"temperature {temperature:.2f}", temperature_scale(score, temperature)))
@@ -70,12 +70,12 @@ def reliability_plot(pictures: Sequence[Picture], temperature: float) -> Drawn:
             axes.plot(x, y, color=SERIES[index], linestyle=DASHES[index], linewidth=1.2, label=name)
             points = {"color": SERIES[index], "edgecolor": INK, "linewidth": 0.6, "zorder": 3}
             axes.scatter(x, y, _areas(bins), marker=MARKERS[index], **points)
-        axes.set(xlim=(-0.04, 1.04), ylim=(-0.04, 1.04), xlabel="Mean score of the pictures")
+        axes.set(xlim=(-0.04, 1.04), ylim=(-0.04, 1.04), xlabel="Mean score of the images")
         axes.set_ylabel("Share that is defective")
         handles, names = axes.get_legend_handles_labels()
         figure.legend(handles, names, loc="outside upper left", ncols=1, frameon=False)
 
-    columns = ("Score", "Pictures", "Mean score", "Share defective")
+    columns = ("Score", "Images", "Mean score", "Share defective")
     tables = [NumberTable(name.capitalize(), columns, _bin_rows(bins)) for name, bins in curves]
     return svg(draw, "reliability", HEIGHT_IN + 0.4), tables
 
@@ -89,11 +89,11 @@ def _score_table(by_truth: Sequence[Sequence[float]]) -> list[NumberTable]:
         if any(both)
     ]
     columns = ("Score", *(name for _, name in TRUTHS))
-    return [NumberTable("Pictures by score", columns, rows)]
+    return [NumberTable("Images by score", columns, rows)]
 
 
 def _areas(bins: Sequence[ReliabilityBin]) -> list[float]:
-    """Return those of the markers: by number of pictures, and large enough to be seen for one."""
+    """Return those of the markers: by number of images, and large enough to be seen for one."""
     most = max(b.count for b in bins)
     return [12.0 + LARGEST_MARKER_PT2 * b.count / most for b in bins]
 

@@ -32,14 +32,14 @@ def slice_plot(slices: Sequence[Slice], kind: str) -> Drawn:
         axes.set_xlabel("Recall, with its 95 % interval")
         axes.grid(axis="y", visible=False)
 
-    columns = ("Defects", "Pictures", "Recall", "95 % low", "high", "Mask touches", "Mean overlap")
+    columns = ("Defects", "Images", "Recall", "95 % low", "high", "Mask touches", "Mean overlap")
     rows = [(piece.name, *piece[2:]) for piece in of_kind]
     drawing = svg(draw, f"recall-by-{kind}", 0.7 + 0.42 * len(drawn))
     return drawing, [NumberTable(f"Recall by {kind}", columns, rows)]
 
 
 def _name(piece: Slice) -> str:
-    """Return two lines: the name, and how many pictures stand behind the dot."""
+    """Return two lines: the name, and how many images stand behind the dot."""
     name, _, detail = piece.name.partition(": ")
     short = name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…"
     return f"{short}\n{detail + ', ' if detail else ''}n = {piece.defective}"

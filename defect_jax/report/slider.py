@@ -9,7 +9,7 @@ from jinja2.utils import htmlsafe_json_dumps
 from markupsafe import Markup
 
 from defect_jax.metrics.calibration import logit
-from defect_jax.metrics.images import Picture
+from defect_jax.metrics.images import ImageRow
 from defect_jax.report.cards import VERDICTS
 from defect_jax.report.decision_heads import DecisionHead
 from defect_jax.report.words import threshold_text
@@ -34,9 +34,9 @@ def positions(scores: Sequence[float], decided: float) -> list[float]:
     return sorted({low, math.nextafter(high, math.inf), decided, *inside})
 
 
-def slider_data(pictures: Sequence[Picture], head: DecisionHead) -> dict[str, Any]:
+def slider_data(images: Sequence[ImageRow], head: DecisionHead) -> dict[str, Any]:
     """Return what page.js needs: labels, scores and decisions, in the order of the rows."""
-    scores = [getattr(picture, head.score) for picture in pictures]
+    scores = [getattr(image, head.score) for image in images]
     steps = positions(scores, head.threshold)
     texts = [threshold_text(step) if step <= max(scores) else "above every score" for step in steps]
     decided = steps.index(head.threshold)
@@ -45,10 +45,10 @@ def slider_data(pictures: Sequence[Picture], head: DecisionHead) -> dict[str, An
         "thresholds": steps,
         "texts": texts,
         "decided": decided,
-        "label": [picture.label for picture in pictures],
+        "label": [image.label for image in images],
         "score": scores,
-        "decision": [getattr(picture, head.decision) for picture in pictures],
-        "mask": [picture.mask_decision for picture in pictures],
+        "decision": [getattr(image, head.decision) for image in images],
+        "mask": [image.mask_decision for image in images],
         "verdicts": VERDICTS,
     }
 

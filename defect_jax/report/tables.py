@@ -13,15 +13,15 @@ MOST_ROWS = 25  # of the numbers behind a plot
 EVERY_MEANING = {**MEANINGS, **CLASS_MEANINGS}
 ELSEWHERE = ("class_", "size_", IOU, ACCURACY)  # keys that stand in tables of their own
 GROUPS = {  # key -> heading above it
-    "images": "Pictures",
+    "images": "Images",
     "recall": "Decision by the score",
-    "image_auroc": "Ranking of pictures, without a threshold",
+    "image_auroc": "Ranking of images, without a threshold",
     "seg_recall": "Decision by the mask, and where it marks",
-    "miou_pooled": "Pixels, all pictures together",
-    "parts": "Whole parts, from all their pictures",
+    "miou_pooled": "Pixels, all images together",
+    "parts": "Whole parts, from all their images",
     "either_recall": "Score and mask together",
     "ece": "Calibration of the score",
-    "class_miou": "Classes of defect, pixels of all pictures together",
+    "class_miou": "Classes of defect, pixels of all images together",
 }
 
 

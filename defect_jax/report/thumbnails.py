@@ -12,10 +12,10 @@ LONGER_SIDE_PX = 480
 SMALLEST_SIDE_PX = 64  # noise of that size is below three kilobytes, so a limit is always met
 BEST_QUALITY, LOWEST_QUALITY = 85, 55
 PAGE_BYTES = 14_200_000  # of 15 MB; the rest is for plots, tables and script
-OTHER_SIDE_PX = 320  # of pictures that are decided rightly and surely
-TELLING_WEIGHT = 4  # a picture that was decided wrongly is worth four that were not
+OTHER_SIDE_PX = 320  # of images that are decided rightly and surely
+TELLING_WEIGHT = 4  # an image that was decided wrongly is worth four that were not
 LARGEST_BYTES, LEAST_BYTES = 150_000, 6_000
-CARD_BYTES = 2_200  # what a card costs beside its picture, roughly
+CARD_BYTES = 2_200  # what a card costs beside its image, roughly
 
 
 def thumbnail(image: UInt[np.ndarray, "h w c"], longer_side_px: int, limit: int) -> bytes:
@@ -41,9 +41,9 @@ def thumbnail(image: UInt[np.ndarray, "h w c"], longer_side_px: int, limit: int)
 
 
 def to_8_bit(image: UInt[np.ndarray, "h w c"]) -> UInt8[np.ndarray, "h w c"]:
-    """Leave 8-bit pictures as they are; stretch deeper ones between their outer percentiles.
+    """Leave 8-bit images as they are; stretch deeper ones between their outer percentiles.
 
-    A 16-bit camera often uses a small part of its range, which would be a black picture.
+    A 16-bit camera often uses a small part of its range, which would be a black image.
 
     >>> to_8_bit(np.array([[[1000], [1100], [1200]]], np.uint16)).ravel().tolist()
     [0, 127, 255]
@@ -55,10 +55,10 @@ def to_8_bit(image: UInt[np.ndarray, "h w c"]) -> UInt8[np.ndarray, "h w c"]:
     return (np.clip(stretched, 0.0, 1.0) * 255).astype(np.uint8)
 
 
-def most_pictures(row_bytes: int) -> int:
-    """Return how many pictures get a card, so that none has less than `LEAST_BYTES`.
+def most_images(row_bytes: int) -> int:
+    """Return how many images get a card, so that none has less than `LEAST_BYTES`.
 
-    >>> most_pictures(0), most_pictures(4_200_000)
+    >>> most_images(0), most_images(4_200_000)
     (1392, 980)
     """
     each = LEAST_BYTES * 4 // 3 + CARD_BYTES
@@ -71,9 +71,9 @@ def share_out(
     """Yield `show(index, longer_side_px, limit)` of each, what one leaves going to the others.
 
     Args:
-      telling: whether a picture was decided wrongly or nearly so, in the order of the pictures.
-      row_bytes: of the page, already spent on the numbers of all pictures.
-      show: makes the card of a picture whose JPEG has at most `limit` bytes.
+      telling: whether an image was decided wrongly or nearly so, in the order of the images.
+      row_bytes: of the page, already spent on the numbers of all images.
+      show: makes the card of an image whose JPEG has at most `limit` bytes.
     """
     left = PAGE_BYTES - row_bytes
     weights = [TELLING_WEIGHT if is_telling else 1 for is_telling in telling]

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from defect_jax.metrics.images import Picture
+from defect_jax.metrics.images import ImageRow
 from defect_jax.metrics.parts import Part
 from defect_jax.report.decision_heads import DecisionHead
 
@@ -12,7 +12,7 @@ Interval = tuple[float, float] | None
 
 
 class Mistakes(NamedTuple):
-    """What one way to decide does to pictures or to parts."""
+    """What one way to decide does to images or to parts."""
 
     missed: int
     defective: int
@@ -34,19 +34,19 @@ class Sequential(NamedTuple):
     """What deciding on a part's images one by one, and stopping when sure, would do."""
 
     shots: float  # mean number of images of a part that were needed
-    pictures: float  # mean number of images of a part
+    images: float  # mean number of images of a part
     mistakes: Mistakes
 
 
 def verdicts(
-    pictures: Sequence[Picture],
+    images: Sequence[ImageRow],
     parts: Sequence[Part],
     metrics: Metrics,
     heads: Sequence[DecisionHead],
 ) -> list[Verdict]:
     """Return those of head and mask, and of whole parts where they have several images."""
     found = [
-        _verdict(f"The {head.full_name}", "pictures", mistakes_of(head, pictures), metrics, keys)
+        _verdict(f"The {head.full_name}", "images", mistakes_of(head, images), metrics, keys)
         for head in heads
         for keys in [(head.recall, head.false_positive_rate)]
     ]
@@ -90,10 +90,10 @@ def count_mistakes(labels: Sequence[int], decisions: Sequence[int]) -> Mistakes:
     )
 
 
-def mistakes_of(head: DecisionHead, pictures: Sequence[Picture]) -> Mistakes:
+def mistakes_of(head: DecisionHead, images: Sequence[ImageRow]) -> Mistakes:
     """Count those of the head or of the mask at the decided threshold."""
-    labels = [picture.label for picture in pictures]
-    return count_mistakes(labels, [getattr(picture, head.decision) for picture in pictures])
+    labels = [image.label for image in images]
+    return count_mistakes(labels, [getattr(image, head.decision) for image in images])
 
 
 def _verdict(

@@ -31,7 +31,7 @@ def is_frozen(config: ConfigDict) -> bool:
 
 
 def first_stage(config: ConfigDict) -> ConfigDict:
-    """The config of stage one: localisation alone, on the same pictures in the same order."""
+    """The config of stage one: localisation alone, on the same images in the same order."""
     stage = ConfigDict(config.to_dict())
     stage.model.update(
         decoder=NO_DECODER,

@@ -34,10 +34,10 @@ def task_losses(outputs: Outputs, batch: Batch, config: ConfigDict) -> dict[str,
     """The loss of each task that the network learns."""
     valid = batch["valid"].astype(jnp.float32)[..., None]
     defect = (batch["mask"] > 0).astype(jnp.float32)[..., None]
-    picture = batch["valid"].any(axis=(1, 2)).astype(jnp.float32)
+    image = batch["valid"].any(axis=(1, 2)).astype(jnp.float32)
     losses = {
         SEGMENTATION: lambda: mask_loss(outputs, batch["mask"], defect, valid, config),
-        CLASSIFICATION: lambda: classification_loss(outputs.label_logits, batch["label"], picture),
+        CLASSIFICATION: lambda: classification_loss(outputs.label_logits, batch["label"], image),
         LOCALISATION: lambda: localisation_loss(outputs.cell_logits, defect, valid),
     }
     return {task: losses[task]() for task in task_names(config)}

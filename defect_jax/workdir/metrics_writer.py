@@ -49,9 +49,9 @@ class MetricsWriter:
         self._lines.sync()
         self._board.flush()
 
-    def rate(self, step: int, pictures_per_second: float) -> None:
+    def rate(self, step: int, images_per_second: float) -> None:
         """Shows the speed on the board only: it is not the same twice."""
-        self._board.add_scalar("train/pictures_per_second", pictures_per_second, step)
+        self._board.add_scalar("train/images_per_second", images_per_second, step)
 
 
 class _Nothing:
@@ -66,7 +66,7 @@ class _Nothing:
 
     def sync(self) -> None: ...
 
-    def rate(self, step: int, pictures_per_second: float) -> None: ...
+    def rate(self, step: int, images_per_second: float) -> None: ...
 
 
 def open_writer(

@@ -21,7 +21,7 @@ LEVELS = {"many ties": 10, "few ties": 1000, "all alike": 1}
 
 
 def case(levels: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Regions from one pixel to half a picture, and probabilities in steps of 1 / `levels`."""
+    """Regions from one pixel to half an image, and probabilities in steps of 1 / `levels`."""
     rng = np.random.default_rng(seed)
     mask = rng.random(SHAPE) < 0.02
     mask[0, 2:14, 3:15] = mask[1, 20:, :2] = True

@@ -13,7 +13,7 @@ from defect_jax.runtime.errors import UserError
 
 
 class BucketFolder:
-    """All objects below a name; one request a picture, as many at once as there are threads."""
+    """All objects below a name; one request an image, as many at once as there are threads."""
 
     def __init__(self, path: epath.Path):
         self._path = path
@@ -37,7 +37,7 @@ class BucketFolder:
 class BucketArchive:
     """A .tar or .zip in a bucket, copied below $TMPDIR when it is first looked into.
 
-    Whoever looks into it reads it to the end: one long request takes less time than one a picture.
+    Whoever looks into it reads it to the end: one long request takes less time than one an image.
     A set that is prepared already only asks for the stamp, which copies nothing.
     """
 

@@ -1,9 +1,9 @@
-"""Encoded pictures to arrays, and everything that can be wrong with one file.
+"""Encoded images to arrays, and everything that can be wrong with one file.
 
 Two readers share the work. Pillow judges a file (it notices truncation, and knows the size before
 it decodes), OpenCV gives the pixels (it is quick and keeps 16 bits in colour too). Both leave the
 pixels of PNG and JPEG as they are stored, whatever the EXIF orientation says, and both apply the
-orientation of a TIFF, so a mask fits its picture in either.
+orientation of a TIFF, so a mask fits its image in either.
 """
 
 import io
@@ -41,7 +41,7 @@ PNG_PALETTE, PNG_GREY_WITH_ALPHA = 3, 4
 # Every broken file would otherwise print lines of its own beside our one clear line.
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
-# Pictures are handled in threads of the program's own; more of them inside OpenCV only wait.
+# Images are handled in threads of the program's own; more of them inside OpenCV only wait.
 cv2.setNumThreads(1)
 
 # Pillow's limit on pixels and Python's warning filters belong to the whole process.
@@ -53,7 +53,7 @@ class BadImage(ValueError):
 
 
 class Header(NamedTuple):
-    """What a picture says of itself before it is decoded."""
+    """What an image says of itself before it is decoded."""
 
     format: str
     mode: str
@@ -63,32 +63,32 @@ class Header(NamedTuple):
 
 
 def check_image(data: bytes, max_megapixels: float) -> Header:
-    """Looks for everything that can be wrong with a picture or a mask, and decodes it to be sure.
+    """Looks for everything that can be wrong with an image or a mask, and decodes it to be sure.
 
     Args:
         data: the file's bytes.
-        max_megapixels: larger pictures are refused by their header, before memory is spent on them.
+        max_megapixels: larger images are refused by their header, before memory is spent on them.
 
     Raises:
-        BadImage: the file is no picture, is truncated or damaged, is too large, or holds several.
+        BadImage: the file is no image, is truncated or damaged, is too large, or holds several.
     """
     if not data:
         raise BadImage("is empty: copy it again")
-    picture = _open(data, max_megapixels)
-    frames = getattr(picture, "n_frames", 1)
-    if frames > 1 and picture.format in ("TIFF", "PNG"):
-        raise BadImage(f"holds {frames} pictures: save each in a file of its own")
-    width, height = picture.size
-    turned = picture.format != "TIFF" and _orientation(picture) not in (None, 1)
-    header = Header(picture.format, picture.mode, height, width, turned)
+    image = _open(data, max_megapixels)
+    frames = getattr(image, "n_frames", 1)
+    if frames > 1 and image.format in ("TIFF", "PNG"):
+        raise BadImage(f"holds {frames} images: save each in a file of its own")
+    width, height = image.size
+    turned = image.format != "TIFF" and _orientation(image) not in (None, 1)
+    header = Header(image.format, image.mode, height, width, turned)
     try:
-        picture.load()
+        image.load()
     except Exception as error:
         # Damaged data surfaces as whatever the decoder tripped over: OSError, SyntaxError,
         # struct.error, IndexError, zlib.error, ...
         raise BadImage(f"is truncated or damaged ({_first_line(error)}): copy it again") from error
     # Pillow accepts a PNG whose last bytes are missing; OpenCV does not.
-    if picture.format == "PNG" and PNG_END not in data:
+    if image.format == "PNG" and PNG_END not in data:
         raise BadImage("is truncated (no end chunk): copy it again")
     return header
 
@@ -116,9 +116,9 @@ def _open(data: bytes, max_megapixels: float | None) -> Image.Image:
             Image.MAX_IMAGE_PIXELS = limit
 
 
-def _orientation(picture: Image.Image) -> int | None:
+def _orientation(image: Image.Image) -> int | None:
     try:
-        return picture.getexif().get(ExifTags.Base.Orientation)
+        return image.getexif().get(ExifTags.Base.Orientation)
     except Exception:  # a damaged EXIF block does not make the pixels unusable
         return None
 
@@ -128,10 +128,10 @@ def _first_line(error: Exception) -> str:
 
 
 def inspect_image(data: bytes, max_megapixels: float) -> tuple[Header, np.ndarray]:
-    """Checks and decodes a picture; see `check_image` and `decode_image`."""
+    """Checks and decodes an image; see `check_image` and `decode_image`."""
     header = check_image(data, max_megapixels)
     if header.mode not in GREY_OR_RGB_MODES:
-        raise BadImage(f"is a {header.mode} picture: save it as grey or RGB with 8 or 16 bits")
+        raise BadImage(f"is a {header.mode} image: save it as grey or RGB with 8 or 16 bits")
     pixels = decode_image(data)
     if pixels.shape[:2] != (header.height, header.width):
         raise BadImage("is read in two sizes by two readers: save it again as PNG")
@@ -153,7 +153,7 @@ def inspect_mask(
 
 
 def decode_image(data: bytes) -> UInt8[np.ndarray, "h w c"] | UInt16[np.ndarray, "h w c"]:
-    """Decodes a picture: grey stays grey, RGB order, 16 bits stay 16 bits, transparency is dropped.
+    """Decodes an image: grey stays grey, RGB order, 16 bits stay 16 bits, transparency is dropped.
 
     Args:
         data: bytes of a PNG, JPEG, BMP or TIFF file, or what `stored.unpacked` made of one.
@@ -226,5 +226,5 @@ def mask_values(data: bytes) -> Shaped[np.ndarray, "h w c"]:
 def _palette_indices(data: bytes) -> np.ndarray | None:
     if _png_colour_type(data) not in (None, PNG_PALETTE):
         return None  # spares the prepared masks, all grey PNG, a second reader
-    picture = _open(data, max_megapixels=None)
-    return np.asarray(picture.getchannel(0)) if picture.mode in ("P", "PA") else None
+    image = _open(data, max_megapixels=None)
+    return np.asarray(image.getchannel(0)) if image.mode in ("P", "PA") else None

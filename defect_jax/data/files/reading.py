@@ -17,7 +17,7 @@ from defect_jax.runtime.console import track
 
 T = TypeVar("T")
 R = TypeVar("R")
-MOST_THREADS = 8  # each holds a decoded picture
+MOST_THREADS = 8  # each holds a decoded image
 
 
 def in_threads(function: Callable[[T], R], items: Sequence[T], description: str) -> Iterator[R]:
@@ -52,7 +52,7 @@ def threaded(
 def empty_masks(raw: RawFiles, names: Sequence[str], data: ConfigDict) -> set[str]:
     """Finds the masks without a single defect pixel.
 
-    A mask that cannot be read counts as not empty: its fault is reported with its picture's.
+    A mask that cannot be read counts as not empty: its fault is reported with its image's.
     """
 
     def is_empty(encoded: bytes) -> bool:
@@ -67,7 +67,7 @@ def main_classes(
 ) -> dict[str, str]:
     """Finds the class with the most pixels in each mask of class ids, ``"good"`` if there is none.
 
-    A mask that cannot be read counts as the first class: its fault is reported with its picture's.
+    A mask that cannot be read counts as the first class: its fault is reported with its image's.
     """
     called = (GOOD, *classes)
 

@@ -1,4 +1,4 @@
-"""How pictures and masks lie in prepared sets, and masks in what the program writes."""
+"""How images and masks lie in prepared sets, and masks in what the program writes."""
 
 import cv2
 import numpy as np
@@ -10,7 +10,7 @@ MOST_GROWTH = 4  # grey photographs grow by 2 to 4, as PNG or JPEG; smooth JPEGs
 
 
 def unpacked(encoded: bytes, pixels: Shaped[np.ndarray, "h w c"]) -> bytes:
-    """The picture as a Netpbm file, or as it is where its pixels take `MOST_GROWTH` times the room.
+    """The image as a Netpbm file, or as it is where its pixels take `MOST_GROWTH` times the room.
 
     Its pixels lie there as they are: it is decoded in a fiftieth of the time of a PNG.
 
@@ -21,7 +21,7 @@ def unpacked(encoded: bytes, pixels: Shaped[np.ndarray, "h w c"]) -> bytes:
         return encoded
     done, data = cv2.imencode(".pgm" if pixels.shape[2] == 1 else ".ppm", pixels[..., ::-1])
     if not done:
-        raise ValueError(f"OpenCV could not encode a picture of shape {pixels.shape}")
+        raise ValueError(f"OpenCV could not encode an image of shape {pixels.shape}")
     return data.tobytes()
 
 
@@ -34,7 +34,7 @@ def decode_classes(data: bytes) -> UInt8[np.ndarray, "h w"]:
     """Decodes the class ids of a stored mask, 0 for background; see `prepared.Split`.
 
     Raises:
-        BadImage: the bytes are no 8-bit picture of one channel.
+        BadImage: the bytes are no 8-bit image of one channel.
     """
     ids = decode(data)
     if ids.dtype != np.uint8 or ids.shape[2] != 1:

@@ -1,4 +1,4 @@
-"""Which part of a large picture a training step sees: round a defect, beside all, or anywhere."""
+"""Which part of a large image a training step sees: round a defect, beside all, or anywhere."""
 
 from typing import NamedTuple
 
@@ -13,7 +13,7 @@ MOST_TRIES = 20  # for a place without a defect; of worse ones the one with leas
 
 
 class Window(NamedTuple):
-    """A part of a picture, in px; it may reach beyond the picture."""
+    """A part of an image, in px; it may reach beyond the image."""
 
     top: int
     left: int
@@ -42,14 +42,14 @@ def choose(
     defective: bool | None,
     rng: np.random.Generator,
 ) -> Window:
-    """Choose a window of the picture as `sampling.ImageRequest.defective` asks.
+    """Choose a window of the image as `sampling.ImageRequest.defective` asks.
 
     Every defect is as likely as another, however large it is, and lies anywhere in its window.
 
     Args:
         mask: class of each pixel, 0 = background.
         sides: height and width of the window.
-        overlap_px: of the grid that decides; windows reach beyond the picture as far as its does.
+        overlap_px: of the grid that decides; windows reach beyond the image as far as its does.
     """
     if defective and mask.any():
         return _drawn(mask.shape, sides, overlap_px, _defect_pixel(mask, rng), rng)
@@ -74,14 +74,14 @@ def _defect_pixel(mask: UInt8[np.ndarray, "h w"], rng: np.random.Generator) -> t
 
 
 def _drawn(
-    picture_px: tuple[int, int],
+    image_px: tuple[int, int],
     sides: tuple[int, int],
     overlap_px: int,
     pixel: tuple[int, int] | None,
     rng: np.random.Generator,
 ) -> Window:
     starts = []
-    for axis, (length, side) in enumerate(zip(picture_px, sides, strict=True)):
+    for axis, (length, side) in enumerate(zip(image_px, sides, strict=True)):
         low, high = _range(length, side, overlap_px)
         if pixel is not None:
             low, high = max(low, pixel[axis] - side + 1), min(high, pixel[axis])
@@ -92,7 +92,7 @@ def _drawn(
 def _range(length: int, side: int, overlap_px: int) -> tuple[int, int]:
     """First and last place where a window may begin.
 
-    A picture smaller than the window lies anywhere in it.
+    An image smaller than the window lies anywhere in it.
     """
     if length <= side:
         return length - side, 0
@@ -101,15 +101,13 @@ def _range(length: int, side: int, overlap_px: int) -> tuple[int, int]:
 
 
 def part(plane: np.ndarray, window: Window) -> np.ndarray:
-    """What of a picture or mask lies in the window."""
+    """What of an image or mask lies in the window."""
     top, left, height, width = window
     return plane[max(0, top) : top + height, max(0, left) : left + width]
 
 
-def place_window(
-    window: Window, picture_px: tuple[int, int], size_px: tuple[int, int]
-) -> Placement:
-    """Where the part of the picture that lies in the window is in the frame.
+def place_window(window: Window, image_px: tuple[int, int], size_px: tuple[int, int]) -> Placement:
+    """Where the part of the image that lies in the window is in the frame.
 
     >>> place_window(Window(-10, 5, 100, 100), (300, 300), (50, 50))
     Placement(top=5, left=0, height=45, width=50)
@@ -119,7 +117,7 @@ def place_window(
         start, side, frame = window[axis], window[2 + axis], size_px[axis]
         scale = frame / side
         first = round(max(0, -start) * scale)
-        last = round((min(picture_px[axis], start + side) - start) * scale)
+        last = round((min(image_px[axis], start + side) - start) * scale)
         first = min(first, frame - 1)
         spans.append((first, max(1, last - first)))
     (top, height), (left, width) = spans

@@ -1,4 +1,4 @@
-"""Pictures of any size onto the one size the network sees, and what of it is padding."""
+"""Images of any size onto the one size the network sees, and what of it is padding."""
 
 from typing import NamedTuple
 
@@ -14,7 +14,7 @@ Box = tuple[slice, slice]  # rows and columns
 
 
 class Placement(NamedTuple):
-    """Where a picture of `native` size lies inside the network's frame, all in px."""
+    """Where an image of `native` size lies inside the network's frame, all in px."""
 
     top: int
     left: int
@@ -30,14 +30,14 @@ def place(
     max_stretch: float,
     name: str,
 ) -> Placement:
-    """Fits a picture into the frame, centred.
+    """Fits an image into the frame, centred.
 
     Both axes are scaled by the largest factor that fits, but never above `max_scale`; both limits
-    at 1.0 mean that no picture is ever scaled. The axis that leaves room may then be scaled up to
+    at 1.0 mean that no image is ever scaled. The axis that leaves room may then be scaled up to
     `max_stretch` times as much, to fill the frame; at 1.0 the aspect is kept.
 
     Raises:
-        UserError: the picture would have to be shrunk below `min_scale`.
+        UserError: the image would have to be shrunk below `min_scale`.
 
     >>> place((300, 600), (128, 128), min_scale=0.0, max_scale=1.0, max_stretch=1.0, name="part_7")
     Placement(top=32, left=0, height=64, width=128)
@@ -66,9 +66,9 @@ def jitter(
     stretch: float,
     rng: np.random.Generator,
 ) -> Placement:
-    """Places a picture a little smaller, a little stretched, and anywhere in the frame.
+    """Places an image a little smaller, a little stretched, and anywhere in the frame.
 
-    Nothing is ever cropped, so no defect is lost. A long run that always sees a picture at one
+    Nothing is ever cropped, so no defect is lost. A long run that always sees an image at one
     place and size learns it by heart; a short one does not get that far, and only learns slower.
 
     Args:
@@ -88,8 +88,8 @@ def letterbox_image(
 ) -> np.ndarray:
     """Scales `image` [h w c] into a frame whose padding mirrors it.
 
-    A border of one value, even of the picture's mean, is an edge as strong as a chipped rim, and in
-    every picture: a network learns it before it learns the defects.
+    A border of one value, even of the image's mean, is an edge as strong as a chipped rim, and in
+    every image: a network learns it before it learns the defects.
 
     >>> image = np.array([[[1], [2], [3]]], np.uint8)
     >>> letterbox_image(image, Placement(0, 2, 1, 3), (1, 8)).ravel().tolist()
@@ -110,7 +110,7 @@ def letterbox_mask(
     """Scales the class ids of `mask` so that no defect vanishes, and pads them with 0.
 
     A crack one pixel wide covers a third of each pixel at a third of the size: a plain threshold of
-    a half would erase it, and the picture would be labelled defective with nothing to see. A pixel
+    a half would erase it, and the image would be labelled defective with nothing to see. A pixel
     is therefore kept when its share of defect, whatever the class, is at least half of the largest
     share around it, which is the usual half inside a large defect and keeps the centre line of a
     thin one. A kept pixel gets the class that covers most of it.
@@ -164,7 +164,7 @@ def _share(chosen: Bool[np.ndarray, "h w"], placement: Placement, box: Box) -> n
 
 
 def valid_area(placement: Placement, size_px: tuple[int, int]) -> np.ndarray:
-    """True where the frame shows the picture, False in the padding: bool [h w]."""
+    """True where the frame shows the image, False in the padding: bool [h w]."""
     valid = np.zeros(size_px, bool)
     valid[_inside(placement)] = True
     return valid

@@ -1,8 +1,8 @@
 """The size rule of `data.letterbox` as arithmetic inside the network's program, for export.
 
-An exported network takes pictures of any size, and must see of them what it was trained on: scaled
+An exported network takes images of any size, and must see of them what it was trained on: scaled
 by the same rule, centred in the frame, mirrored in the padding. Each axis is one matrix product,
-whose weights follow from the picture's size, which the program need not know in advance.
+whose weights follow from the image's size, which the program need not know in advance.
 """
 
 import jax.numpy as jnp
@@ -15,7 +15,7 @@ from defect_jax.data.geometry.unletterbox import Px
 def place(
     native_px: tuple[Px, Px], size_px: tuple[int, int], max_scale: float, max_stretch: float
 ) -> Float[Array, "4"]:
-    """Top, left, height and width of a picture in the frame, as `letterbox.place` has them.
+    """Top, left, height and width of an image in the frame, as `letterbox.place` has them.
 
     In the same order of float32 operations, so that both round alike.
 
@@ -35,7 +35,7 @@ def letterbox_image(
     placement: Float[Array, "4"],
     size_px: tuple[int, int],
 ) -> Float[Array, "b height width c"]:
-    """Scales pictures of one size into the frame, in the unit of their pixels.
+    """Scales images of one size into the frame, in the unit of their pixels.
 
     >>> image = jnp.array([1, 2, 3], jnp.uint8).reshape(1, 1, 3, 1)
     >>> letterbox_image(image, jnp.array([0.0, 2.0, 1.0, 3.0]), (1, 8)).ravel().tolist()
@@ -52,7 +52,7 @@ def letterbox_image(
 def _weights(
     native: Px, start: Float[Array, ""], extent: Float[Array, ""], frame: int
 ) -> Float[Array, "frame native"]:
-    """Row n: shares of the picture's pixels in pixel n of the frame.
+    """Row n: shares of the image's pixels in pixel n of the frame.
 
     Area averages when shrinking, bilinear with half-pixel centres when enlarging.
     """
@@ -76,6 +76,6 @@ def _mirrored(position: Float[Array, " frame"], extent: Float[Array, ""]) -> Flo
 def on_canvas(
     placement: Float[Array, "4"], count: Px, native_px: tuple[Px, Px]
 ) -> tuple[Float[Array, "b 4"], Int[Array, "b 2"]]:
-    """Return placement and native size of `count` pictures of one size, for `unletterbox`."""
+    """Return placement and native size of `count` images of one size, for `unletterbox`."""
     native = jnp.stack([jnp.asarray(side, jnp.int32) for side in native_px])
     return jnp.broadcast_to(placement, (count, 4)), jnp.broadcast_to(native, (count, 2))

@@ -1,8 +1,8 @@
-"""Pictures at another size: each axis is scaled by a sparse matrix of its own.
+"""Images at another size: each axis is scaled by a sparse matrix of its own.
 
 The numbers are those of OpenCV's area averaging and of its bilinear enlargement. Two products with
-a sparse matrix take a third of the time of the former for a grey picture and as long for one in
-colour, compute a part of a picture as well, and average along one axis where the other grows, which
+a sparse matrix take a third of the time of the former for a grey image and as long for one in
+colour, compute a part of an image as well, and average along one axis where the other grows, which
 OpenCV does not.
 """
 
@@ -22,14 +22,14 @@ def resampled(
     rows: slice = WHOLE,
     columns: slice = WHOLE,
 ) -> Shaped[np.ndarray, "height width c"]:
-    """Scales a picture: areas are averaged where it shrinks, so that no fine texture aliases.
+    """Scales an image: areas are averaged where it shrinks, so that no fine texture aliases.
 
     Args:
         size_px: height and width of the result, if it were whole.
         rows, columns: the part of the result that is wanted, not empty.
 
     Returns:
-        The picture's own type; whole numbers are rounded, halves to even.
+        The image's own type; whole numbers are rounded, halves to even.
 
     >>> image = np.array([[[0], [30], [60]]], np.uint8)
     >>> resampled(image, (1, 2))[..., 0].tolist()  # a pixel and a half each: 0 + 15, 15 + 60 of 1.5
@@ -38,7 +38,7 @@ def resampled(
     [[8, 22, 38]]
     """
     height, width = image.shape[:2]
-    # Height first: the whole picture is never turned.
+    # Height first: the whole image is never turned.
     scaled = _along_rows(image, size_px[0], rows) if size_px[0] != height else image[rows]
     if size_px[1] != width:
         scaled = _turned(_along_rows(_turned(scaled), size_px[1], columns))
@@ -55,7 +55,7 @@ def _turned(image: np.ndarray) -> np.ndarray:
 
 
 def _along_rows(image: np.ndarray, length_px: int, part: slice) -> np.ndarray:
-    """The wanted rows of a picture that is `length_px` high, float32 [height w c]."""
+    """The wanted rows of an image that is `length_px` high, float32 [height w c]."""
     height, *others = image.shape
     weights = _weights(height, length_px)
     flat = image.reshape(height, -1).astype(np.float32, copy=False)

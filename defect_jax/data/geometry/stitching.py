@@ -2,7 +2,7 @@
 
 Of two neighbours the later one counts more and more across their overlap (`tiles.later_share`), so
 there is no seam. Where the network sees nothing beyond a tile, the map is what the network would
-say of the whole picture. No more than a row of tiles is held, however high the picture is.
+say of the whole image. No more than a row of tiles is held, however high the image is.
 """
 
 import itertools
@@ -69,7 +69,7 @@ def _fetched(predicted: Probabilities, count: int) -> Probabilities:
 def strips(
     tiles: Iterable[Float32[np.ndarray, "th tw classes"]], grid: Grid
 ) -> Iterator[Float32[np.ndarray, "rows w classes"]]:
-    """Yields the map of a picture from top to bottom, as soon as no tile can change it.
+    """Yields the map of an image from top to bottom, as soon as no tile can change it.
 
     Args:
         tiles: maps of the grid's tiles, row after row.
@@ -84,14 +84,14 @@ def strips(
         above = band[rows.stride_px :]
         last = row == rows.tiles - 1
         first = max(0, rows.before_px - row * rows.stride_px)
-        end = rows.before_px + rows.picture_px - row * rows.stride_px
+        end = rows.before_px + rows.image_px - row * rows.stride_px
         yield band[first : end if last else rows.stride_px]
 
 
 def stitched_row(
     tiles: list[Float32[np.ndarray, "th tw classes"]], grid: Grid
 ) -> Float32[np.ndarray, "th w classes"]:
-    """One row of tiles, without what lies beside the picture."""
+    """One row of tiles, without what lies beside the image."""
     columns = grid.columns
     overlap, share = columns.overlap_px, later_share(columns.overlap_px)[None, :, None]
     height, width, classes = tiles[0].shape
@@ -102,7 +102,7 @@ def stitched_row(
         band[:, start : start + width] = tile
         if column > 0:
             band[:, start : start + overlap] = blended(before, tile[:, :overlap], share)
-    return band[:, columns.before_px : columns.before_px + columns.picture_px]
+    return band[:, columns.before_px : columns.before_px + columns.image_px]
 
 
 def blended(earlier: np.ndarray, later: np.ndarray, share: np.ndarray) -> np.ndarray:

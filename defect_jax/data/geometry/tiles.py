@@ -1,8 +1,8 @@
-"""Large pictures as overlapping tiles on a regular grid, each as large as the network's frame.
+"""Large images as overlapping tiles on a regular grid, each as large as the network's frame.
 
-A picture that fits one frame has one tile, which is the frame that `letterbox` makes of it at its
+An image that fits one frame has one tile, which is the frame that `letterbox` makes of it at its
 own size. A larger one has as many as it takes, their overlap fixed; what the grid reaches beyond
-the picture is shared out between both ends and mirrors the picture, as the frame's padding does.
+the image is shared out between both ends and mirrors the image, as the frame's padding does.
 """
 
 import dataclasses
@@ -14,19 +14,19 @@ from jaxtyping import Float32, Int, Shaped
 
 @dataclasses.dataclass(frozen=True)
 class TileAxis:
-    """The tiles along one side of a picture.
+    """The tiles along one side of an image.
 
     Attributes:
-        picture_px: length of the side.
+        image_px: length of the side.
         tile_px: of a tile.
         overlap_px: that two neighbours share, at most half a tile.
 
-    >>> side = TileAxis(picture_px=300, tile_px=128, overlap_px=32)
-    >>> side.stride_px, side.tiles, side.before_px, side.picture_positions(0)[:3].tolist()
+    >>> side = TileAxis(image_px=300, tile_px=128, overlap_px=32)
+    >>> side.stride_px, side.tiles, side.before_px, side.image_positions(0)[:3].tolist()
     (96, 3, 10, [9, 8, 7])
     """
 
-    picture_px: int
+    image_px: int
     tile_px: int
     overlap_px: int
 
@@ -38,18 +38,18 @@ class TileAxis:
     @property
     def tiles(self) -> int:
         """How many it takes."""
-        return max(1, -(-(self.picture_px - self.overlap_px) // self.stride_px))
+        return max(1, -(-(self.image_px - self.overlap_px) // self.stride_px))
 
     @property
     def before_px(self) -> int:
-        """Padding in front of the picture; the rest lies behind it."""
+        """Padding in front of the image; the rest lies behind it."""
         covered_px = (self.tiles - 1) * self.stride_px + self.tile_px
-        return (covered_px - self.picture_px) // 2
+        return (covered_px - self.image_px) // 2
 
-    def picture_positions(self, tile: int) -> Int[np.ndarray, " tile_px"]:
-        """Which pixel of the picture each pixel of a tile shows."""
+    def image_positions(self, tile: int) -> Int[np.ndarray, " tile_px"]:
+        """Which pixel of the image each pixel of a tile shows."""
         first = tile * self.stride_px - self.before_px
-        return mirrored(first + np.arange(self.tile_px), self.picture_px)
+        return mirrored(first + np.arange(self.tile_px), self.image_px)
 
 
 def mirrored(position: Int[np.ndarray, " n"], length: int) -> Int[np.ndarray, " n"]:
@@ -77,7 +77,7 @@ def later_share(overlap_px: int) -> Float32[np.ndarray, " overlap_px"]:
 
 @dataclasses.dataclass(frozen=True)
 class Grid:
-    """The tiles of one picture, row after row."""
+    """The tiles of one image, row after row."""
 
     rows: TileAxis
     columns: TileAxis
@@ -89,9 +89,9 @@ class Grid:
         return cls(*(TileAxis(native, tile, overlap_px) for native, tile in sides))
 
     def cut(self, image: Shaped[np.ndarray, "h w c"]) -> Iterator[Shaped[np.ndarray, "th tw c"]]:
-        """Yields the tiles of a picture; no more than a row of them is held."""
-        columns = [self.columns.picture_positions(tile) for tile in range(self.columns.tiles)]
+        """Yields the tiles of an image; no more than a row of them is held."""
+        columns = [self.columns.image_positions(tile) for tile in range(self.columns.tiles)]
         for row in range(self.rows.tiles):
-            band = image[self.rows.picture_positions(row)]
+            band = image[self.rows.image_positions(row)]
             for positions in columns:
                 yield band[:, positions]

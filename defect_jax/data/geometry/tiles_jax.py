@@ -1,7 +1,7 @@
 """The tiles of `data.tiles` and the maps of `stitching` inside the network's program, for export.
 
-An exported network takes pictures of any size, so the program cannot know how many tiles there will
-be. It goes over them in a loop over rows in which there is one over columns: a large picture takes
+An exported network takes images of any size, so the program cannot know how many tiles there will
+be. It goes over them in a loop over rows in which there is one over columns: a large image takes
 no more code than a small one, and besides its own arrays no more memory than a row of tiles.
 """
 
@@ -18,14 +18,14 @@ from defect_jax.models.probabilities import Probabilities
 
 
 class TileAxis(NamedTuple):
-    """`tiles.TileAxis` of a picture whose size may not be known.
+    """`tiles.TileAxis` of an image whose size may not be known.
 
-    >>> side = TileAxis(picture_px=300, tile_px=128, overlap_px=32)
-    >>> side.stride_px, side.tiles, side.before_px, side.picture_positions(0)[:3].tolist()
+    >>> side = TileAxis(image_px=300, tile_px=128, overlap_px=32)
+    >>> side.stride_px, side.tiles, side.before_px, side.image_positions(0)[:3].tolist()
     (96, 3, 10, [9, 8, 7])
     """
 
-    picture_px: Px
+    image_px: Px
     tile_px: int
     overlap_px: int
 
@@ -37,7 +37,7 @@ class TileAxis(NamedTuple):
     @property
     def tiles(self) -> Px:
         """How many it takes."""
-        return core.max_dim(1, -(-(self.picture_px - self.overlap_px) // self.stride_px))
+        return core.max_dim(1, -(-(self.image_px - self.overlap_px) // self.stride_px))
 
     @property
     def covered_px(self) -> Px:
@@ -46,14 +46,14 @@ class TileAxis(NamedTuple):
 
     @property
     def before_px(self) -> Px:
-        """Padding in front of the picture."""
-        return (self.covered_px - self.picture_px) // 2
+        """Padding in front of the image."""
+        return (self.covered_px - self.image_px) // 2
 
-    def picture_positions(self, tile: int | Int[Array, ""]) -> Int[Array, " tile_px"]:
-        """Which pixel of the picture each pixel of a tile shows."""
+    def image_positions(self, tile: int | Int[Array, ""]) -> Int[Array, " tile_px"]:
+        """Which pixel of the image each pixel of a tile shows."""
         first = tile * self.stride_px - self.before_px
-        turned = (first + jnp.arange(self.tile_px)) % (2 * self.picture_px)
-        return jnp.minimum(turned, 2 * self.picture_px - 1 - turned)
+        turned = (first + jnp.arange(self.tile_px)) % (2 * self.image_px)
+        return jnp.minimum(turned, 2 * self.image_px - 1 - turned)
 
 
 def through_tiles(
@@ -63,15 +63,15 @@ def through_tiles(
     overlap_px: int,
     classes: int,
 ) -> Probabilities:
-    """What a network says of pictures of one size that it looks at tile by tile.
+    """What a network says of images of one size that it looks at tile by tile.
 
     Args:
-        predict: what it says of tiles, one of each picture.
+        predict: what it says of tiles, one of each image.
         size_px: of a tile.
         classes: of defect.
 
     Returns:
-        The map at the pictures' own size, and the highest label probability of a tile.
+        The map at the images' own size, and the highest label probability of a tile.
     """
     count, height, width, _ = image.shape
     rows, columns = (
@@ -80,10 +80,10 @@ def through_tiles(
     )
 
     def of_row(row: Int[Array, ""]) -> Probabilities:
-        band = jnp.take(image, rows.picture_positions(row), axis=1, mode="clip")
+        band = jnp.take(image, rows.image_positions(row), axis=1, mode="clip")
 
         def of_tile(column: Int[Array, ""]) -> Probabilities:
-            return predict(jnp.take(band, columns.picture_positions(column), axis=2, mode="clip"))
+            return predict(jnp.take(band, columns.image_positions(column), axis=2, mode="clip"))
 
         return stitched(of_tile, columns, (count, rows.tile_px, overlap_px, classes), axis=2)
 
@@ -96,7 +96,7 @@ def stitched(
     shared_shape: tuple[Px, ...],
     axis: int,
 ) -> Probabilities:
-    """Pieces in a row as one, without what lies beside the picture.
+    """Pieces in a row as one, without what lies beside the image.
 
     Args:
         piece: what is said of the piece of each number.
@@ -124,11 +124,11 @@ def stitched(
 def inside(
     covered: Float32[Array, "b h w classes"], side: TileAxis, axis: int
 ) -> Float32[Array, "..."]:
-    """The part of the tiles that is the picture's.
+    """The part of the tiles that is the image's.
 
     By less than no padding: a slice would have to be known to lie inside.
     """
-    behind_px = side.covered_px - side.before_px - side.picture_px
+    behind_px = side.covered_px - side.before_px - side.image_px
     widths = [(0, 0, 0)] * covered.ndim
     widths[axis] = (-side.before_px, -behind_px, 0)
     return lax.pad(covered, jnp.float32(0.0), widths)

@@ -1,4 +1,4 @@
-"""Network-sized maps back onto the pictures they came from, many sizes in one shape."""
+"""Network-sized maps back onto the images they came from, many sizes in one shape."""
 
 from typing import Any
 
@@ -15,17 +15,17 @@ def unletterbox(
     native_size: Int[Array, "b 2"],
     canvas_px: tuple[Px, Px],
 ) -> Float[Array, "b height width"]:
-    """Bilinear resampling of each picture's part of the frame onto a canvas of its native pixels.
+    """Bilinear resampling of each image's part of the frame onto a canvas of its native pixels.
 
-    Pictures differ in size, and a compiled program has one shape: the canvas holds the largest, and
-    what lies outside a picture repeats its border (the caller masks it). Bilinear resampling is
-    separable, so it is two matrix products a picture, which every accelerator does well.
+    Images differ in size, and a compiled program has one shape: the canvas holds the largest, and
+    what lies outside an image repeats its border (the caller masks it). Bilinear resampling is
+    separable, so it is two matrix products an image, which every accelerator does well.
 
     Args:
         probability: maps in the network's frame.
-        placement: top, left, height, width of the picture in that frame, in px
+        placement: top, left, height, width of the image in that frame, in px
         (`letterbox.Placement`).
-        native_size: height and width of the picture, in px.
+        native_size: height and width of the image, in px.
         canvas_px: height and width of the result.
 
     >>> frame = jnp.array([[[0.0, 1.0]]])

@@ -1,4 +1,4 @@
-"""Random changes that leave a part's truth as it is: the mask moves with the picture.
+"""Random changes that leave a part's truth as it is: the mask moves with the image.
 
 Every change is small, and none can push a defect out of the frame: shifts are limited by the
 defect's own bounding box.
@@ -21,7 +21,7 @@ class Augment(grain.transforms.RandomMap):
         flip_horizontal, flip_vertical: flip with probability one half.
         shift_px: largest shift along each axis.
         brightness: largest change, as a share of the full range.
-        contrast: largest relative change of contrast around the middle of the picture's range.
+        contrast: largest relative change of contrast around the middle of the image's range.
         gamma: largest exponent's logarithm; 0.2 draws exponents from 0.82 to 1.22.
         noise: largest standard deviation of the added noise, as a share of the full range.
         blur_px: largest standard deviation of the blur.
@@ -89,7 +89,7 @@ def _moved(plane: np.ndarray, down: int, right: int, border: int) -> np.ndarray:
 
 def _limited(shift_px: int, first: int, occupied: int, length: int) -> int:
     """Cuts a shift so that the defect, `occupied` px from `first` on, stays in 0 … length - 1."""
-    if occupied == 0:  # something of the picture stays
+    if occupied == 0:  # something of the image stays
         return min(max(shift_px, 1 - length), length - 1)
     return min(max(shift_px, -first), length - first - occupied)
 
@@ -109,7 +109,7 @@ def _tones(
 
 
 def _blur(image: np.ndarray, blur_px: float, rng: np.random.Generator) -> np.ndarray:
-    """Blurs every other picture; the others keep the sharpness they came with."""
+    """Blurs every other image; the others keep the sharpness they came with."""
     sigma = rng.uniform(0.0, 2.0 * blur_px) - blur_px
     if sigma <= 0.1:  # a narrower kernel is one pixel: nothing would change
         return image
@@ -124,7 +124,7 @@ def _noise(image: np.ndarray, noise: float, rng: np.random.Generator) -> np.ndar
     middle = top // 2 + 1
     steps = np.rint(rng.uniform(0.0, noise) * top * _normal_values(rng) + middle)
     grain_ = cv2.LUT(_bytes(image.shape[:2], rng), steps.clip(0, top).astype(image.dtype))
-    # Saturating sums of one type take less than half the time of those of picture and signed noise.
+    # Saturating sums of one type take less than half the time of those of image and signed noise.
     signs = cv2.subtract(grain_, middle), cv2.subtract(middle, grain_)
     lighter, darker = (cv2.merge([plane] * image.shape[2]) for plane in signs)
     return cv2.subtract(cv2.add(image, lighter), darker).reshape(image.shape)
@@ -134,7 +134,7 @@ def _normal_values(rng: np.random.Generator) -> np.ndarray:
     """One value of each of 256 equally likely intervals, float64; their mean is 0.
 
     One of them a pixel, chosen by a random byte, is Gaussian noise for a sixth of the work of
-    `Generator.standard_normal`. That the values differ from picture to picture gives all pictures
+    `Generator.standard_normal`. That the values differ from image to image gives all images
     together their long tails.
     """
     above = special.ndtri((128 + np.arange(128) + rng.uniform(0.0, 0.999)) / 256)

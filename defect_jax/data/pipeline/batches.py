@@ -2,7 +2,7 @@
 
     plan -> seed -> load -> augment -> rows of this host -> batch -> workers -> device
 
-Training pictures travel as uint8 (or uint16) and are normalised on the device: a quarter of the
+Training images travel as uint8 (or uint16) and are normalised on the device: a quarter of the
 bytes. Those that are decided on travel as float32, so that scaling rounds nothing.
 """
 
@@ -57,14 +57,14 @@ def training_batches(
 ) -> Iterator[Batch]:
     """Endless-looking batches of a run, from `first_step` to `config.train.steps`.
 
-    The order, and the random changes of each picture, depend on the position in the run alone:
+    The order, and the random changes of each image, depend on the position in the run alone:
     resuming is a slice, and the numbers of hosts, workers and threads change nothing.
 
     Args:
         rows: of each global batch, those that this process loads (`sharding.rows_of_process`).
 
     Raises:
-        UserError: pictures of one kind are asked for that the split does not have.
+        UserError: images of one kind are asked for that the split does not have.
     """
     data, batch_size = config.data, config.train.batch_size
     stream = _elements(split, config).random_map(Augment(**data.augment.changes))
@@ -93,7 +93,7 @@ def _refuse_one_kind(labels: Sequence[int], positive_fraction: float, needs_good
     if missing:
         raise UserError(
             f"config.data.positive_fraction is {positive_fraction}: must be None in the "
-            f"config file, since no training picture is {missing}"
+            f"config file, since no training image is {missing}"
         )
 
 
@@ -126,7 +126,7 @@ def evaluation_steps(split: Split, batch_size: int) -> int:
 
 
 def canvas_px(split: Split, multiple: int = 8) -> tuple[int, int]:
-    """Smallest canvas, in steps of `multiple`, that holds every picture at native size."""
+    """Smallest canvas, in steps of `multiple`, that holds every image at native size."""
     sides = ((row.height, row.width) for row in split.rows)
     return tuple(-(-max(side) // multiple) * multiple for side in zip(*sides, strict=True))
 
@@ -167,7 +167,7 @@ def _stream(
 def _prepare_worker(worker_index: int, worker_count: int) -> None:
     """Loader workers end with the run, and not before it.
 
-    A Ctrl-C, or a cluster manager's SIGTERM, goes to them as well, and the run still needs pictures
+    A Ctrl-C, or a cluster manager's SIGTERM, goes to them as well, and the run still needs images
     for the step it is at.
     """
     del worker_index, worker_count

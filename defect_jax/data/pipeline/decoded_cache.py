@@ -1,4 +1,4 @@
-"""Decoded pictures that stay in memory: each is decoded once in a run, as far as they fit."""
+"""Decoded images that stay in memory: each is decoded once in a run, as far as they fit."""
 
 import dataclasses
 import threading
@@ -13,7 +13,7 @@ Decoded = tuple[np.ndarray, np.ndarray]  # image [h w c], class ids [h w]
 
 
 class Kept:
-    """The first pictures that are asked for, as many as fit; the others are decoded each time.
+    """The first images that are asked for, as many as fit; the others are decoded each time.
 
     Which are kept changes no number. May be used from several threads; a copy in another process
     begins empty. Nobody may write into the arrays.
@@ -21,7 +21,7 @@ class Kept:
 
     def __init__(self, most_bytes: int):
         self.most_bytes = most_bytes
-        self._pictures: dict[int, tuple[np.ndarray, np.ndarray | None]] = {}
+        self._images: dict[int, tuple[np.ndarray, np.ndarray | None]] = {}
         self._bytes = 0
         self._lock = threading.Lock()
 
@@ -29,8 +29,8 @@ class Kept:
         return Kept, (self.most_bytes,)
 
     def get(self, row: int, decode: Callable[[], Decoded]) -> Decoded:
-        """The picture of a row: what `decode` returned when it was first asked for."""
-        found = self._pictures.get(row)
+        """The image of a row: what `decode` returned when it was first asked for."""
+        found = self._images.get(row)
         if found is None:
             image, mask = decode()
             self._keep(row, image, mask)
@@ -42,15 +42,15 @@ class Kept:
         shown = mask if mask.any() else None  # a good part's is not worth the memory
         needed = image.nbytes + (0 if shown is None else shown.nbytes)
         with self._lock:
-            if row in self._pictures or self._bytes + needed > self.most_bytes:
+            if row in self._images or self._bytes + needed > self.most_bytes:
                 return
             image.flags.writeable = mask.flags.writeable = False
-            self._pictures[row] = image, shown
+            self._images[row] = image, shown
             self._bytes += needed
 
 
 def with_kept(prepared: Prepared, data: ConfigDict, splits: Collection[str]) -> Prepared:
-    """The set with room for decoded pictures: `data.cache_mb` over the splits, by what they need.
+    """The set with room for decoded images: `data.cache_mb` over the splits, by what they need.
 
     Each loader process has a share of its own.
     """

@@ -46,7 +46,7 @@ class LoadTraining(grain.transforms.RandomMap):
 class LoadNative(grain.transforms.Map):
     """Row number -> an element as that of `LoadTraining`, and the truth at native size.
 
-    The truth is on a canvas that holds every picture of the split.
+    The truth is on a canvas that holds every image of the split.
     """
 
     split: Split
@@ -82,7 +82,7 @@ def decoded(split: Split, row: int, spec: InputSpec) -> Decoded:
     def decode() -> Decoded:
         record = split.source[int(row)]
         image = spec.common(decode_image(record["image"]), record["id"].decode())
-        if not split.rows[int(row)].label:  # an empty one takes half as long as a picture
+        if not split.rows[int(row)].label:  # an empty one takes half as long as an image
             return image, np.zeros(image.shape[:2], np.uint8)
         return image, spec.known(decode_classes(record["mask"]))
 

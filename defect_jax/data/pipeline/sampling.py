@@ -1,4 +1,4 @@
-"""Which picture comes when: a pure function of the position, so any position can be resumed."""
+"""Which image comes when: a pure function of the position, so any position can be resumed."""
 
 import dataclasses
 from functools import cached_property, lru_cache
@@ -21,25 +21,25 @@ class ImageRequest(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class SamplingPlan:
-    """The whole run's order of pictures as a random-access source of requests.
+    """The whole run's order of images as a random-access source of requests.
 
-    With a `positive_fraction` the stream holds that share of defective pictures, spread evenly, and
-    both kinds are taken least-used first: one kind goes through all its pictures, reshuffled,
+    With a `positive_fraction` the stream holds that share of defective images, spread evenly, and
+    both kinds are taken least-used first: one kind goes through all its images, reshuffled,
     before any of them comes again (method of the official KolektorSDD2 sampling, for both kinds).
-    Without one, every picture comes once an epoch, in a new order each epoch.
+    Without one, every image comes once an epoch, in a new order each epoch.
 
     Nothing is stored but the arguments: element `i` is computed from `i` alone, so a run resumes at
     any position, and the order does not depend on workers, threads or the number of processes.
 
-    Where elements are tiles, those without a defect are of any picture, since the surface beside a
-    defect is good: sets without a single good picture can be learnt from.
+    Where elements are tiles, those without a defect are of any image, since the surface beside a
+    defect is good: sets without a single good image can be learnt from.
 
     Attributes:
         labels: 1 for defective, 0 for good, one for each row.
-        length: number of pictures of the run.
-        positive_fraction: share of defective pictures in the stream, or None for the set's own.
+        length: number of images of the run.
+        positive_fraction: share of defective images in the stream, or None for the set's own.
         seed: of the order.
-        good_are_of_good: whether elements without a defect are of good pictures alone.
+        good_are_of_good: whether elements without a defect are of good images alone.
     """
 
     labels: tuple[int, ...]
@@ -62,7 +62,7 @@ class SamplingPlan:
         The kind is a label, or None where there is no `positive_fraction`.
         """
         if not 0 <= position < self.length:
-            raise IndexError(f"position {position} of a plan of {self.length} pictures")
+            raise IndexError(f"position {position} of a plan of {self.length} images")
         if self.positive_fraction is None:
             return None, position
         before = int(np.floor(position * self.positive_fraction + 1e-9))
@@ -71,14 +71,14 @@ class SamplingPlan:
         return wanted, before if wanted else position - before
 
     def row(self, kind: int | None, turn: int) -> int:
-        """The picture of a kind, or of all, that comes after `turn` of them."""
+        """The image of a kind, or of all, that comes after `turn` of them."""
         if kind is None:
             return self._take(self._rows[2], turn, stream=0)
         return self._take(self._rows[kind], turn, stream=1 + kind)
 
     @cached_property
     def _rows(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Rows of the good pictures, of the defective ones, and all."""
+        """Rows of the good images, of the defective ones, and all."""
         labels = np.asarray(self.labels)
         return np.flatnonzero(labels == 0), np.flatnonzero(labels == 1), np.arange(len(labels))
 

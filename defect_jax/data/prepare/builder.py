@@ -1,8 +1,8 @@
 """The TFDS builder of every data set.
 
-It stores pictures that `examine` has looked at, as they come; array_record, since the
+It stores images that `examine` has looked at, as they come; array_record, since the
 default format needs TensorFlow. What was prepared is read back with
-`tfds.builder_from_directory`, because a builder that takes its pictures at construction cannot be
+`tfds.builder_from_directory`, because a builder that takes its images at construction cannot be
 pickled into a worker process.
 """
 
@@ -22,7 +22,7 @@ from absl import logging
 tfds.disable_progress_bar()  # ours is shown instead
 
 
-class StoredPictures(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+class StoredImages(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     """Stores examples in the order in which they come."""
 
     VERSION = tfds.core.Version("1.0.0")
@@ -52,7 +52,7 @@ class StoredPictures(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         }
         return tfds.core.DatasetInfo(
             builder=self,
-            description=f"Pictures, masks and labels of {self.name}, prepared by defect_jax.",
+            description=f"Images, masks and labels of {self.name}, prepared by defect_jax.",
             features=tfds.features.FeaturesDict(features),
             disable_shuffling=True,
         )
@@ -78,7 +78,7 @@ class StoredPictures(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         return Path(self.data_dir)
 
 
-def builder_class(name: str) -> type[StoredPictures]:
+def builder_class(name: str) -> type[StoredImages]:
     """Return the builder of a data set: TFDS names a set on disk after its builder's class.
 
     >>> builder_class("magnetic_tile").name
@@ -87,5 +87,5 @@ def builder_class(name: str) -> type[StoredPictures]:
     class_name = "".join(part.capitalize() for part in name.split("_"))
     options = {"skip_registration": True}
     return types.new_class(
-        class_name, (StoredPictures,), options, lambda body: body.update(__module__=__name__)
+        class_name, (StoredImages,), options, lambda body: body.update(__module__=__name__)
     )

@@ -46,16 +46,16 @@ def report_faults(data: ConfigDict) -> None:
 def all_faults(
     raw: RawFiles, data: ConfigDict, found: Catalogue, needed: Collection[str]
 ) -> list[Fault]:
-    """Returns the faults of the file names, of the splits, and of every picture and mask."""
+    """Returns the faults of the file names, of the splits, and of every image and mask."""
     faults = listing_faults(found, needed)
     look = partial(examine, raw, data, len(found.classes))
-    for examined in in_threads(look, found.records, "Checking pictures"):
+    for examined in in_threads(look, found.records, "Checking images"):
         faults += examined.faults
     return faults
 
 
 def listing_faults(found: Catalogue, needed: Collection[str]) -> list[Fault]:
-    """Returns the faults that are known before any picture is opened."""
+    """Returns the faults that are known before any image is opened."""
     classes = {
         split: [record.class_name for record in found.records if record.split == split]
         for split in SPLITS

@@ -1,4 +1,4 @@
-"""What the prepared data decide for a run: form, intensity and classes of the pictures.
+"""What the prepared data decide for a run: form, intensity and classes of the images.
 
 It stands in config.json as `data_info`, and is read from there by whatever uses the network later.
 """
@@ -15,12 +15,12 @@ from defect_jax.data.sources.records import DEFECT
 from defect_jax.metrics.slices import size_edges
 from defect_jax.runtime.errors import UserError
 
-MOST_PICTURES = 256  # enough for three digits, and read in a second or two
+MOST_IMAGES = 256  # enough for three digits, and read in a second or two
 EVEN = 0.01  # smallest std: the noise of even surfaces is not blown up beyond that
 
 
 def data_info(prepared: Prepared, num_classes: int) -> dict[str, Any]:
-    """Return what holds for the pictures, and the fingerprint of their set.
+    """Return what holds for the images, and the fingerprint of their set.
 
     Args:
         num_classes: of defects that the network tells apart.
@@ -63,12 +63,12 @@ class Intensity(NamedTuple):
 
 
 def intensity(split: Split) -> Intensity:
-    """Mean and deviation over pictures evenly spaced through a split, each weighing the same.
+    """Mean and deviation over images evenly spaced through a split, each weighing the same.
 
     Four digits are kept, so that another version of a JPEG decoder does not look like other data.
     """
     count = len(split.rows)
-    chosen = np.linspace(0, count - 1, min(count, MOST_PICTURES)).round().astype(int).tolist()
+    chosen = np.linspace(0, count - 1, min(count, MOST_IMAGES)).round().astype(int).tolist()
 
     def moments(row: int) -> tuple[float, float]:
         image = decode_image(split.source[row]["image"])

@@ -1,4 +1,4 @@
-"""Looks at one picture and its mask: what is wrong with them, and what has to be known of them."""
+"""Looks at one image and its mask: what is wrong with them, and what has to be known of them."""
 
 import hashlib
 from collections.abc import Callable
@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 
 class Facts(NamedTuple):
-    """What is kept of a picture once it has been looked at."""
+    """What is kept of an image once it has been looked at."""
 
     height: int
     width: int
@@ -31,17 +31,17 @@ class Facts(NamedTuple):
 
 
 class Examined(NamedTuple):
-    """One picture with its faults, or without any and ready to be stored."""
+    """One image with its faults, or without any and ready to be stored."""
 
     record: Record
     faults: list[Fault]
     facts: Facts | None
     image: bytes  # the raw file, or its pixels: see `stored.unpacked`
-    mask: bytes  # PNG of class ids at the picture's size
+    mask: bytes  # PNG of class ids at the image's size
 
 
 def examine(raw: RawFiles, data: ConfigDict, classes: int, record: Record) -> Examined:
-    """Reads, checks and decodes one picture and its mask.
+    """Reads, checks and decodes one image and its mask.
 
     Args:
         classes: how many there are, and so the highest id that a mask may hold.
@@ -86,15 +86,15 @@ def _class_ids(
 def _disagreements(raw: RawFiles, record: Record, header: Header, mask: np.ndarray) -> list[Fault]:
     height, width = mask.shape
     if (height, width) != (header.height, header.width):
-        hint = " (the picture carries an EXIF rotation, which does not count)" * header.turned
+        hint = " (the image carries an EXIF rotation, which does not count)" * header.turned
         what = (
-            f"is {width}x{height} px, but its picture {header.width}x{header.height} px{hint}: "
-            "save the mask at the picture's size"
+            f"is {width}x{height} px, but its image {header.width}x{header.height} px{hint}: "
+            "save the mask at the image's size"
         )
         return [Fault(raw.where(record.mask or record.image), what)]
     if mask.any() != (record.class_name != GOOD):
         marks = "marks a defect" if mask.any() else "marks no defect"
-        what = f"{marks}, but its picture is filed as {record.class_name}: correct one of the two"
+        what = f"{marks}, but its image is filed as {record.class_name}: correct one of the two"
         return [Fault(raw.where(record.mask or record.image), what)]
     return []
 
@@ -115,7 +115,7 @@ def _facts(
 
 
 def example(examined: Examined) -> dict[str, Any]:
-    """Returns the stored form of a picture without faults; see `prepared.Split`."""
+    """Returns the stored form of an image without faults; see `prepared.Split`."""
     record, facts = examined.record, examined.facts
     return {
         "id": record.id,

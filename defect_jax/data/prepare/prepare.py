@@ -201,7 +201,7 @@ def _build(
 def _store(
     folder: Path, raw: RawFiles, data: ConfigDict, found: Catalogue
 ) -> list[tuple[Record, Facts]]:
-    """Examines every picture and stores it at once; the first fault ends the storing."""
+    """Examines every image and stores it at once; the first fault ends the storing."""
     stored = []
     look = partial(examine, raw, data, len(found.classes))
     looks = in_threads(look, found.records, f"Preparing {data.name}")
@@ -218,7 +218,7 @@ def _store(
     builder_class(data.name)(data_dir=str(folder), counts=counts, examples=every).store()
     # The builder takes as many as it was promised and no more; this lets the progress bar end.
     if next(every, None) is not None:
-        raise RuntimeError(f"TFDS left pictures of {data.name} out")
+        raise RuntimeError(f"TFDS left images of {data.name} out")
     return stored
 
 

@@ -1,8 +1,8 @@
-"""A prepared data set on disk: its tables, and its pictures as random-access sources.
+"""A prepared data set on disk: its tables, and its images as random-access sources.
 
-<directory>/split.csv    one row a picture, in the order of the sources
+<directory>/split.csv    one row an image, in the order of the sources
 <directory>/info.json    what holds for the whole set, and what it was prepared from
-<directory>/<name>/...   the pictures, as TFDS wrote them
+<directory>/<name>/...   the images, as TFDS wrote them
 """
 
 import csv
@@ -27,7 +27,7 @@ COLUMNS = (
 
 
 class Row(NamedTuple):
-    """What is known of a picture without decoding it; sizes in px."""
+    """What is known of an image without decoding it; sizes in px."""
 
     id: str
     group: str
@@ -40,7 +40,7 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True)
 class Split:
-    """The pictures of one split.
+    """The images of one split.
 
     Attributes:
         source: random access, may be pickled. An element is a dict of id, group and class_name
@@ -48,7 +48,7 @@ class Split:
             mask (an 8-bit PNG of one channel with class ids, 0 for background, all 0 for a good
             part).
         rows: one for each element of `source`, in the same order.
-        kept: decoded pictures (`data.decoded.Kept`); None: each is decoded anew.
+        kept: decoded images (`data.decoded.Kept`); None: each is decoded anew.
     """
 
     source: Any
@@ -62,11 +62,11 @@ class DataInfo:
 
     Attributes:
         name: the data set's name.
-        channels: 1 if all pictures are grey, else 3.
-        bit_depth: 8 if all pictures have 8 bits a channel, else 16.
-        fingerprint: SHA-256 over the ids, the picture files and the mask files; with several
+        channels: 1 if all images are grey, else 3.
+        bit_depth: 8 if all images have 8 bits a channel, else 16.
+        fingerprint: SHA-256 over the ids, the image files and the mask files; with several
             classes also over what decides the class ids.
-        leaking: True when pictures of one part are in several splits.
+        leaking: True when images of one part are in several splits.
         notes: what the user should know, one sentence each.
         classes: names of the classes 1 … N of the masks.
     """
@@ -95,8 +95,8 @@ def write(
     """Writes the tables of a prepared set.
 
     Args:
-        directory: where the pictures already are.
-        table: split, row and SHA-256 of every picture, split after split.
+        directory: where the images already are.
+        table: split, row and SHA-256 of every image, split after split.
         info: what holds for the whole set.
         origin: what it was prepared from, kept in info.json.
     """
@@ -136,7 +136,7 @@ def load(directory: Path, needed: Collection[str]) -> Prepared:
             f"{directory} is damaged ({error}): delete it to prepare it again"
         ) from error
     if not whole:
-        raise UserError(f"{directory} is damaged (pictures are missing): delete it")
+        raise UserError(f"{directory} is damaged (images are missing): delete it")
     return Prepared(directory, splits, info)
 
 

@@ -10,7 +10,7 @@ from defect_jax.data.sources.records import Catalogue, Record, listed
 
 
 def summarise(name: str, stored: Sequence[tuple[Record, Facts]], found: Catalogue) -> DataInfo:
-    """Sums up the pictures that were stored."""
+    """Sums up the images that were stored."""
     return DataInfo(
         name=name,
         channels=max(facts.channels for _, facts in stored),
@@ -40,16 +40,16 @@ def _notes(stored: Sequence[tuple[Record, Facts]]) -> list[str]:
     notes = []
     grey = sum(facts.channels == 1 for _, facts in stored)
     if 0 < grey < len(stored):
-        notes.append(f"{grey} of {len(stored)} pictures are grey and used as RGB, like the others")
+        notes.append(f"{grey} of {len(stored)} images are grey and used as RGB, like the others")
     shallow = sum(facts.bit_depth == 8 for _, facts in stored)
     if 0 < shallow < len(stored):
         notes.append(
-            f"{shallow} of {len(stored)} pictures have 8 bits and are scaled to 16, like the others"
+            f"{shallow} of {len(stored)} images have 8 bits and are scaled to 16, like the others"
         )
     turned = [record.id for record, facts in stored if facts.turned]
     if turned:
         notes.append(
-            f"{len(turned)} pictures carry an EXIF rotation, which is not followed: masks have to "
+            f"{len(turned)} images carry an EXIF rotation, which is not followed: masks have to "
             f"fit the pixels as stored: {listed(turned)}"
         )
     return notes

@@ -3,13 +3,13 @@
 The release is `data/*.jpg` with labelme polygons in `label/*.json` (Schlagenhauf, Landwehr:
 "Industrial machine tool component surface defect dataset", Data in Brief, 2021). The masks are
 drawn from the polygons, so that the release is used as it comes; a `mask/` folder beside them is
-not read. Pictures without a label are left out, 710 of 1104: nobody said whether they are good. A
+not read. Images without a label are left out, 710 of 1104: nobody said whether they are good. A
 label without a polygon would make a good part, but the release holds none.
 
-The pictures are time series of a few spots, and spots side by side overlap: those at 395 and
+The images are time series of a few spots, and spots side by side overlap: those at 395 and
 397.5 mm show one pitting, 25 times within seconds, and so do neighbouring numbers of the other
 screws, clean and soiled. The group is therefore the turn of the thread, or the section that the
-name gives: 24 groups of 1 to 50 pictures, in which the 75 spots of the 394 names lie whole.
+name gives: 24 groups of 1 to 50 images, in which the 75 spots of the 394 names lie whole.
 """
 
 import json
@@ -52,7 +52,7 @@ class Release:
         return self._raw.names()
 
     def read(self, name: str) -> bytes:
-        """Returns the bytes of a picture, or PNG of class ids for a label.
+        """Returns the bytes of an image, or PNG of class ids for a label.
 
         Raises:
             OSError: see `RawFiles.read`.
@@ -74,18 +74,18 @@ def open_release(data: ConfigDict) -> Release:
 
 
 def catalogue(raw: RawFiles, data: ConfigDict, needed: Collection[str]) -> Catalogue:
-    """Lists the annotated pictures of the wanted splits and all that is wrong with their names."""
-    top, pictures, labels = _files(raw, data.root)
+    """Lists the annotated images of the wanted splits and all that is wrong with their names."""
+    top, images, labels = _files(raw, data.root)
     found = Catalogue(classes=(PITTING,), has_good=False)
-    bare = sorted(pictures - labels)
+    bare = sorted(images - labels)
     if bare:
         found.notes.append(
-            f"left out {len(bare)} pictures without a label, good or not: {listed(bare)}"
+            f"left out {len(bare)} images without a label, good or not: {listed(bare)}"
         )
-    for stem in sorted(labels - pictures):
-        what = f"is a label without a picture: add data/{stem}.jpg or remove it"
+    for stem in sorted(labels - images):
+        what = f"is a label without an image: add data/{stem}.jpg or remove it"
         found.faults.append(Fault(raw.where(f"{top}label/{stem}.json"), what))
-    groups = {stem: group_of(stem) for stem in sorted(pictures & labels)}
+    groups = {stem: group_of(stem) for stem in sorted(images & labels)}
     for stem in [stem for stem, group in groups.items() if group is None]:
         what = "has a name that does not tell what it shows: name it as the release does"
         found.faults.append(Fault(raw.where(f"{top}data/{stem}.jpg"), what))
@@ -96,7 +96,7 @@ def catalogue(raw: RawFiles, data: ConfigDict, needed: Collection[str]) -> Catal
 
 
 def group_of(stem: str) -> str | None:
-    """Returns the screw and the stretch of it that a picture shows; None for another name.
+    """Returns the screw and the stretch of it that an image shows; None for another name.
 
     >>> group_of("01_200909085315_395000_270_crop_1")
     '01 turn 19'
@@ -111,23 +111,23 @@ def group_of(stem: str) -> str | None:
 
 
 def _files(raw: RawFiles, root: str) -> tuple[str, set[str], set[str]]:
-    """Returns the leading folder, and the stems of the pictures and of the labels below it."""
+    """Returns the leading folder, and the stems of the images and of the labels below it."""
     top = top_folder([name for name in raw.names() if FILE.search(name)], FOLDERS, root)
     below = [name.removeprefix(top) for name in raw.names() if name.startswith(top)]
     matches = [match for match in map(FILE.fullmatch, below) if match]
-    pictures = {match[1] for match in matches if match[1]}
+    images = {match[1] for match in matches if match[1]}
     labels = {match[2] for match in matches if match[2]}
-    if not pictures or not labels:
-        lacking = "label/*.json" if pictures else "data/*.jpg"
+    if not images or not labels:
+        lacking = "label/*.json" if images else "data/*.jpg"
         raise UserError(
             f"config.data.root: {root} holds no {lacking}: give the folder of the release, "
             "or a .tar or .zip of it"
         )
-    return top, pictures, labels
+    return top, images, labels
 
 
 def _records(raw: RawFiles, data: ConfigDict, top: str, groups: dict[str, str]) -> list[Record]:
-    """Returns one record a picture, without its split."""
+    """Returns one record an image, without its split."""
     label = {stem: f"{top}label/{stem}.json" for stem in groups}
     class_of = main_classes(raw, list(label.values()), data, (PITTING,))
     return [
@@ -179,10 +179,10 @@ def _size(fields: Any, max_megapixels: float) -> tuple[int, int]:
     """Returns width and height, before memory is spent on them."""
     width, height = int(fields["imageWidth"]), int(fields["imageHeight"])
     if min(width, height) < 1:
-        raise BadImage(f"speaks of a picture of {width}x{height} px: copy it again")
+        raise BadImage(f"speaks of an image of {width}x{height} px: copy it again")
     if width * height > max_megapixels * 1e6:
         raise BadImage(
-            f"speaks of a picture of more than {max_megapixels:g} megapixels: copy it again, "
+            f"speaks of an image of more than {max_megapixels:g} megapixels: copy it again, "
             "or raise config.data.max_megapixels if you trust it"
         )
     return width, height
@@ -196,7 +196,7 @@ def _polygon(shape: Any, width: int, height: int) -> Float64[np.ndarray, "n 2"]:
         raise BadImage("holds a shape that is no polygon: draw it as one")
     # Stated so that a coordinate that is no number fails as well.
     if not ((corners >= 0) & (corners <= (width, height))).all():
-        raise BadImage("holds a polygon that leaves its picture: draw it again")
+        raise BadImage("holds a polygon that leaves its image: draw it again")
     return corners
 
 

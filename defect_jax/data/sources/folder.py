@@ -1,10 +1,10 @@
-"""The user's own pictures: `images/**` and `masks/**` with equal relative stems.
+"""The user's own images: `images/**` and `masks/**` with equal relative stems.
 
-A picture without a mask, or with an empty one, is a good part. Where `config.data.classes` names
+An image without a mask, or with an empty one, is a good part. Where `config.data.classes` names
 classes, the values in the masks are their ids, counted from 1; otherwise there is one class, and
 values above `config.data.mask_threshold` are defect. `train/ val/ test/` above the two fix the
 splits; otherwise they are made here, 60/20/20, by group and stratified. `groups.csv` beside them
-says which pictures show the same part; without it every picture is a group of its own.
+says which images show the same part; without it every image is a group of its own.
 """
 
 import csv
@@ -52,12 +52,12 @@ class Layout:
 
     @property
     def folders(self) -> set[str]:
-        """Folders that hold pictures: `{""}` or names of splits."""
+        """Folders that hold images: `{""}` or names of splits."""
         return {folder for folder, _ in self.images}
 
 
 def catalogue(raw: RawFiles, data: ConfigDict, needed: Collection[str]) -> Catalogue:
-    """Lists the pictures of the wanted splits and everything that is wrong with their files."""
+    """Lists the images of the wanted splits and everything that is wrong with their files."""
     names = checked_names(data.get("classes", ()))
     layout = _layout(raw, data.root)
     folders = _folders_for(needed, layout.folders)
@@ -137,7 +137,7 @@ def _id(folder: str, stem: str) -> str:
 def _records(
     raw: RawFiles, data: ConfigDict, layout: Layout, folders: list[str], names: tuple[str, ...]
 ) -> list[Record]:
-    """Returns one record a picture; the split is still its folder, the group its id."""
+    """Returns one record an image; the split is still its folder, the group its id."""
     keys = sorted(key for key in layout.images if key[0] in folders)
     masks = {key: layout.masks[key][0] for key in keys if key in layout.masks}
     class_of = _classes_of(raw, list(masks.values()), data, names)
@@ -162,7 +162,7 @@ def _records(
 def _classes_of(
     raw: RawFiles, masks: list[str], data: ConfigDict, names: tuple[str, ...]
 ) -> dict[str, str]:
-    """Returns the class of the picture of each mask."""
+    """Returns the class of the image of each mask."""
     if names:
         return main_classes(raw, masks, data, names)
     empty = empty_masks(raw, masks, data)
@@ -172,7 +172,7 @@ def _classes_of(
 def _with_groups(
     raw: RawFiles, layout: Layout, folders: list[str], records: list[Record], faults: list[Fault]
 ) -> list[Record]:
-    """Gives each picture its group from groups.csv, if there is one."""
+    """Gives each image its group from groups.csv, if there is one."""
     name = layout.top + GROUPS_FILE
     if name not in raw.names():
         return records
@@ -195,7 +195,7 @@ def _straddling(where: str, records: Iterable[Record]) -> list[Fault]:
     places = defaultdict(set)
     for record in records:
         places[record.group].add(record.split)
-    what = "group {!r} is in {}: pictures of one group belong into one split"
+    what = "group {!r} is in {}: images of one group belong into one split"
     return [
         Fault(where, what.format(group, " and ".join(f"{split}/" for split in sorted(splits))))
         for group, splits in places.items()
@@ -227,7 +227,7 @@ DATA_SET = DataSet(
     open=open_data_root,
     catalogue=catalogue,
     options=OPTIONS,
-    licence="trained on your own pictures: what holds for them holds for the network",
+    licence="trained on your own images: what holds for them holds for the network",
 )
 
 
@@ -236,9 +236,9 @@ HEADER = ["id", "group"]
 
 
 def read_groups(raw: RawFiles, name: str, faults: list[Fault]) -> dict[str, str]:
-    """Reads the group of each picture id, and adds a fault for each line that is no such pair.
+    """Reads the group of each image id, and adds a fault for each line that is no such pair.
 
-    An id is the picture's path below the data root without its suffix, as in split.csv.
+    An id is the image's path below the data root without its suffix, as in split.csv.
     """
     where = raw.where(name)
     try:

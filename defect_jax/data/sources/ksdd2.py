@@ -1,8 +1,8 @@
 """KolektorSDD2: the public release, official test split, a fifth of train for validation.
 
 The release is `train/` and `test/` with `NNNNN.png` and `NNNNN_GT.png` (Božič, Tabernik, Skočaj:
-"Mixed supervision for surface-defect detection", Computers in Industry, 2021). A picture with any
-defect pixel is defective; there are no kinds of defects, and every picture is a group of its own.
+"Mixed supervision for surface-defect detection", Computers in Industry, 2021). An image with any
+defect pixel is defective; there are no kinds of defects, and every image is a group of its own.
 """
 
 import re
@@ -20,12 +20,12 @@ from defect_jax.runtime.errors import UserError
 OPTIONS = ("seed", "mask_threshold")
 FOLDERS = ("train", "test")
 # The whole name has to match: the release also holds "10301 (copy).png" and "10301_GT (copy).png",
-# and a rule that looks at the ending alone takes the second, a mask, for a picture.
+# and a rule that looks at the ending alone takes the second, a mask, for an image.
 FILE = re.compile(r"(train|test)/([0-9]+)(_GT)?\.png")
 
 
 def catalogue(raw: RawFiles, data: ConfigDict, needed: Collection[str]) -> Catalogue:
-    """Lists the pictures of the wanted splits; only the folders they need have to be there."""
+    """Lists the images of the wanted splits; only the folders they need have to be there."""
     top = top_folder([n for n in raw.names() if n.endswith(".png")], FOLDERS, data.root)
     names = [name.removeprefix(top) for name in raw.names() if name.startswith(top)]
     if not any(FILE.fullmatch(name) for name in names):
@@ -51,7 +51,7 @@ def catalogue(raw: RawFiles, data: ConfigDict, needed: Collection[str]) -> Catal
 def _folder(
     raw: RawFiles, data: ConfigDict, top: str, folder: str, faults: list[Fault]
 ) -> list[Record]:
-    """Returns the pictures of one folder that have their mask, and adds faults for the others."""
+    """Returns the images of one folder that have their mask, and adds faults for the others."""
     stems = {"": set(), "_GT": set()}
     for name in raw.names():
         match = FILE.fullmatch(name.removeprefix(top)) if name.startswith(top) else None
@@ -79,7 +79,7 @@ def _folder(
 
 
 def _with_validation(records: list[Record], seed: int) -> list[Record]:
-    """Moves a stratified fifth of the training pictures to validation."""
+    """Moves a stratified fifth of the training images to validation."""
     train = [Member(r.id, r.group, r.class_name) for r in records if r.split == "train"]
     splits = grouped_split(train, HOLD_OUT_SHARES, seed)
     return [replace(record, split=splits.get(record.id, record.split)) for record in records]

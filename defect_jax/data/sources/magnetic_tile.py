@@ -2,8 +2,8 @@
 
 The release is `MT_<class>/Imgs/exp<E>_num_<N>.jpg` with masks of the same name in `.png` (Huang,
 Qiu, Yuan: "Surface defect saliency of magnetic tile", The Visual Computer, 2018). Each piece of
-tile was photographed about six times, so a split over pictures shows the same defect to both
-sides; `magnetic_tile_protocol.csv` gives every picture its piece (group) and one of five folds,
+tile was photographed about six times, so a split over images shows the same defect to both
+sides; `magnetic_tile_protocol.csv` gives every image its piece (group) and one of five folds,
 whole groups, balanced by class.
 """
 
@@ -25,7 +25,7 @@ OPTIONS = ("split", "fold", "seed", "mask_threshold")
 FOLDS = 5
 FREE = "MT_Free"
 DEFECTS = ("MT_Blowhole", "MT_Break", "MT_Crack", "MT_Fray", "MT_Uneven")
-PICTURE = re.compile(r"(MT_[A-Za-z]+)/Imgs/([^/]+)\.(jpg|png)")
+IMAGE = re.compile(r"(MT_[A-Za-z]+)/Imgs/([^/]+)\.(jpg|png)")
 
 
 class Entry(NamedTuple):
@@ -38,12 +38,12 @@ class Entry(NamedTuple):
 
     @property
     def id(self) -> str:
-        """Path of the picture below the root, without its suffix."""
+        """Path of the image below the root, without its suffix."""
         return f"{self.class_name}/Imgs/{self.name}"
 
 
 def protocol() -> list[Entry]:
-    """Reads the protocol that comes with the package: 1344 pictures, 202 groups, five folds."""
+    """Reads the protocol that comes with the package: 1344 images, 202 groups, five folds."""
     table = resources.files("defect_jax.data.sources") / "magnetic_tile_protocol.csv"
     with table.open(encoding="utf-8", newline="") as file:
         rows = csv.DictReader(file)
@@ -51,15 +51,15 @@ def protocol() -> list[Entry]:
 
 
 def catalogue(raw: RawFiles, data: ConfigDict, needed: Collection[str]) -> Catalogue:
-    """Lists the pictures of the wanted splits and everything that is wrong with the release.
+    """Lists the images of the wanted splits and everything that is wrong with the release.
 
     `data.split` is `"grouped"`: test = fold `data.fold`, val = the next, train = the rest; or
-    `"random"`: 60/20/20 over single pictures, for comparison with the literature. Defective
-    pictures whose mask is empty are left out: there is nothing to learn or measure on them.
+    `"random"`: 60/20/20 over single images, for comparison with the literature. Defective
+    images whose mask is empty are left out: there is nothing to learn or measure on them.
     """
     _check_options(data)
     found = Catalogue(leaking=data.split == "random", classes=DEFECTS)
-    top, present = _pictures(raw, data.root)
+    top, present = _images(raw, data.root)
     entries = protocol()
     found.faults = _strangers(raw, top, present, entries)
     if not found.leaking:
@@ -72,7 +72,7 @@ def catalogue(raw: RawFiles, data: ConfigDict, needed: Collection[str]) -> Catal
     entries = [entry for entry in entries if entry.id not in left_out]
     if left_out:
         found.notes.append(
-            f"left out {len(left_out)} defective pictures with an empty mask: {listed(left_out)}"
+            f"left out {len(left_out)} defective images with an empty mask: {listed(left_out)}"
         )
     splits = _random_splits(entries, data.seed) if found.leaking else {}
     for entry in entries:
@@ -81,7 +81,7 @@ def catalogue(raw: RawFiles, data: ConfigDict, needed: Collection[str]) -> Catal
             found.records.append(_record(entry, top, split))
     if found.leaking:
         found.notes.append(
-            "leaking: config.data.split is 'random', so pictures of one piece of tile are in "
+            "leaking: config.data.split is 'random', so images of one piece of tile are in "
             "training and in test; only for comparison with the literature"
         )
     return found
@@ -94,12 +94,12 @@ def _check_options(data: ConfigDict) -> None:
         raise UserError(f"config.data.split: {data.split!r} is unknown: give 'grouped' or 'random'")
 
 
-def _pictures(raw: RawFiles, root: str) -> tuple[str, set[str]]:
-    """Returns the leading folder to cut off, and the names of all pictures and masks without it."""
-    names = [name for name in raw.names() if PICTURE.search(name)]
+def _images(raw: RawFiles, root: str) -> tuple[str, set[str]]:
+    """Returns the leading folder to cut off, and the names of all images and masks without it."""
+    names = [name for name in raw.names() if IMAGE.search(name)]
     top = top_folder(names, (FREE, *DEFECTS), root)
     present = {name.removeprefix(top) for name in names if name.startswith(top)}
-    present = {name for name in present if PICTURE.fullmatch(name)}
+    present = {name for name in present if IMAGE.fullmatch(name)}
     if not present:
         raise UserError(
             f"config.data.root: {root} holds no MT_<class>/Imgs/*.jpg: "
@@ -110,7 +110,7 @@ def _pictures(raw: RawFiles, root: str) -> tuple[str, set[str]]:
 
 def _strangers(raw: RawFiles, top: str, present: set[str], entries: list[Entry]) -> list[Fault]:
     known = {f"{entry.id}{suffix}" for entry in entries for suffix in (".jpg", ".png")}
-    what = "is no picture of the release, so it has no group and no fold: move it elsewhere"
+    what = "is no image of the release, so it has no group and no fold: move it elsewhere"
     return [Fault(raw.where(top + name), what) for name in sorted(present - known)]
 
 

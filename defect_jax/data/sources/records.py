@@ -15,16 +15,16 @@ SPLITS = ("train", "val", "test")
 
 @dataclass(frozen=True)
 class Record:
-    """One picture of a raw data set.
+    """One image of a raw data set.
 
     Attributes:
         id: path below the data root without its suffix, with forward slashes.
-        image: name of the picture's file among the raw files.
+        image: name of the image's file among the raw files.
         mask: name of the mask's file, or None for a good part that has none.
-        group: pictures of one group show the same part and are never split.
+        group: images of one group show the same part and are never split.
         class_name: ``"good"``, or the kind of defect as the release names it.
         split: ``"train"``, ``"val"`` or ``"test"``.
-        class_id: class of every defect pixel of the picture, counted from 1; None where the values
+        class_id: class of every defect pixel of the image, counted from 1; None where the values
             in the mask's file are the class ids themselves.
     """
 
@@ -58,10 +58,10 @@ class Catalogue:
     """Everything a raw data set holds, found by its file names and masks.
 
     Attributes:
-        records: the pictures of the wanted splits, without those that a fault rules out.
+        records: the images of the wanted splits, without those that a fault rules out.
         faults: what the user has to mend.
         notes: what the user should know, one sentence each: files that were skipped, and so on.
-        leaking: True when pictures of one part are on both sides of the split.
+        leaking: True when images of one part are on both sides of the split.
         classes: names of the classes 1 … N that a mask may hold.
         has_good: False for a release without good parts, whose splits are one-sided by nature.
     """
@@ -88,7 +88,7 @@ def split_faults(classes: Mapping[str, list[str]], has_good: bool = True) -> lis
     """Finds splits that are empty or one-sided: no metric is defined on those.
 
     Args:
-        classes: for every wanted split, the class names of its pictures.
+        classes: for every wanted split, the class names of its images.
         has_good: False where the release holds no good part at all, which is no fault of the user.
     """
     faults = []
@@ -96,7 +96,7 @@ def split_faults(classes: Mapping[str, list[str]], has_good: bool = True) -> lis
         good = sum(name == GOOD for name in names)
         where = f"split {split!r}"
         if not names:
-            faults.append(Fault(where, "holds no picture: add some"))
+            faults.append(Fault(where, "holds no image: add some"))
         elif good == 0 and has_good:
             faults.append(Fault(where, f"none of its {len(names)} parts is good: add good parts"))
         elif good == len(names):
@@ -110,7 +110,7 @@ class DataSet(NamedTuple):
 
     Attributes:
         open: opens the raw files that `config.data` names.
-        catalogue: lists the pictures of the wanted splits, with faults and notes.
+        catalogue: lists the images of the wanted splits, with faults and notes.
         options: fields of `config.data` that decide what is prepared, besides name and root.
         licence: of a network that is trained on it, for the card of exported files.
     """

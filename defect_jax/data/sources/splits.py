@@ -1,6 +1,6 @@
 """Grouped, stratified, seeded splits that come out the same on every machine.
 
-Pictures of one part are near copies of each other, so a group is one unit and never straddles. The
+Images of one part are near copies of each other, so a group is one unit and never straddles. The
 order in which groups are dealt out comes from SHA-256, not from a random generator, whose stream
 may change between versions.
 """
@@ -17,7 +17,7 @@ HOLD_OUT_SHARES = {"train": 0.8, "val": 0.2}
 
 
 class Member(NamedTuple):
-    """One picture to be put into a split."""
+    """One image to be put into a split."""
 
     id: str
     group: str
@@ -27,7 +27,7 @@ class Member(NamedTuple):
 def grouped_split(
     members: Iterable[Member], shares: Mapping[str, float], seed: int
 ) -> dict[str, str]:
-    """Puts every picture into a split: whole groups, the same mix of classes in each split.
+    """Puts every image into a split: whole groups, the same mix of classes in each split.
 
     The groups of one class are dealt out in an order that depends on the seed alone, each to the
     split that is furthest below its share. What one kind of defect leaves uneven, the next makes
@@ -35,12 +35,12 @@ def grouped_split(
     the defective groups taken together.
 
     Args:
-        members: the pictures, in any order, with unique ids.
-        shares: share of the pictures for each split; they add up to 1.
+        members: the images, in any order, with unique ids.
+        shares: share of the images for each split; they add up to 1.
         seed: another seed deals the groups out differently.
 
     Returns:
-        The split of each picture, by its id.
+        The split of each image, by its id.
     """
     groups = defaultdict(list)
     for member in members:
@@ -55,7 +55,7 @@ def grouped_split(
 
 
 def _group_class(class_names: list[str]) -> str:
-    """A group with any defective picture counts as its commonest defect; ties by name."""
+    """A group with any defective image counts as its commonest defect; ties by name."""
     counts = Counter(name for name in class_names if name != GOOD)
     return min(counts, key=lambda name: (-counts[name], name)) if counts else GOOD
 
@@ -85,8 +85,8 @@ def _deal_class(
     def order(group: str) -> bytes:
         return hashlib.sha256(f"{seed}\n{class_name}\n{group}".encode()).digest()
 
-    pictures = sum(sizes.values())
-    missing = {split: missing_before[split] + share * pictures for split, share in shares.items()}
+    images = sum(sizes.values())
+    missing = {split: missing_before[split] + share * images for split, share in shares.items()}
     dealt = {split: [] for split in shares}
     for group in sorted(sizes, key=order):
         # Rounded, since 0.6 * 5 - 3 is not 0 in floating point and ties must go the same way

@@ -1,4 +1,4 @@
-// The slider: counts every picture at the threshold it stands at, and sorts the cards anew.
+// The slider: counts every image at the threshold it stands at, and sorts the cards anew.
 
 const FIRST_CARDS = 12;
 const MORE_CARDS = 24;
@@ -119,7 +119,7 @@ function showGallery(position, rejected) {
 
 let waiting = false;
 
-// The counts follow at once, the pictures with the next frame that the browser draws.
+// The counts follow at once, the images with the next frame that the browser draws.
 function onMove() {
   const rejected = rejectedAt(Number(slider.value));
   showCounts(Number(slider.value), countAt(rejected));

@@ -46,10 +46,10 @@ function onViewerKey(event) {
 }
 
 function makeOpenable(card) {
-  const picture = card.querySelector("svg");
+  const image = card.querySelector("svg");
   card.tabIndex = 0;
-  picture.classList.add("opens");
-  picture.addEventListener("click", () => openViewer(card));
+  image.classList.add("opens");
+  image.addEventListener("click", () => openViewer(card));
   card.addEventListener("keydown", (event) => {
     if (event.target === card && event.key === "Enter") openViewer(card);
   });

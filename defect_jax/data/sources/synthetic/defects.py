@@ -4,7 +4,7 @@ A defect is a coverage between 0 and 1 with soft edges, and what the surface suf
 covered: a change of tone, of height, and a loss of its texture. The mask is every pixel whose
 coverage reaches `MASK_SHARE` of the highest, so it depends neither on the light nor on the noise;
 a defect with clean surface inside its outline (`gappy_defects.py`) brings its own mask.
-Lengths are given for a picture of 160 px and multiplied by `scale`; sizes are log-normal.
+Lengths are given for an image of 160 px and multiplied by `scale`; sizes are log-normal.
 """
 
 from typing import NamedTuple

@@ -3,7 +3,7 @@
 Between broken yarns the intact ground shows through, and whoever annotates marks the whole area.
 So these defects carry their mask: an outline without holes, of which the strands cover about half;
 the rest are the gaps (`defects.gaps_of`). A gap's pixels are those of the good surface, so only
-its surroundings can tell that it belongs to the defect. Lengths are given for a picture of 160 px
+its surroundings can tell that it belongs to the defect. Lengths are given for an image of 160 px
 and multiplied by `scale`; sizes are log-normal.
 """
 

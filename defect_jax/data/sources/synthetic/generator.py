@@ -1,7 +1,7 @@
 """Generated data set: textured surfaces, some with a defect, photographed several times.
 
-Every picture is a pure function of (seed, part, shot): nothing is stored, a larger set begins with
-the pictures of a smaller one, and the same seed gives the same pixels on every machine. A part has
+Every image is a pure function of (seed, part, shot): nothing is stored, a larger set begins with
+the images of a smaller one, and the same seed gives the same pixels on every machine. A part has
 one surface and at most one defect; its shots differ in framing, light, exposure and noise, and
 form one group.
 """
@@ -31,7 +31,7 @@ from defect_jax.data.sources.synthetic.options import (
 )
 
 VERSION = 1  # raised with every change that alters a pixel
-SCALE_1_PX = 160  # lengths of textures and defects are given for pictures of this size
+SCALE_1_PX = 160  # lengths of textures and defects are given for images of this size
 MARGIN_SHARE = 0.05  # how far a shot's framing moves, as a share of the shorter side
 ID = re.compile(r"([a-z]+/part_([0-9]{5,7}))/shot_([1-9][0-9]{0,3})")
 NAME = re.compile(rf"(images|masks)/({ID.pattern})\.png")
@@ -54,7 +54,7 @@ class Part(NamedTuple):
 
 
 def records(data: Any) -> list[Record]:
-    """Lists all pictures in order of part and shot, split 60/20/20 by part.
+    """Lists all images in order of part and shot, split 60/20/20 by part.
 
     Args:
         data: `config.data`, of which the fields of `Options` are read.
@@ -105,14 +105,14 @@ def part_of(options: Options, id: str) -> tuple[Part, int]:
 
 
 class SyntheticFiles:
-    """The generated pictures as if they were raw files; each is made when it is read."""
+    """The generated images as if they were raw files; each is made when it is read."""
 
     def __init__(self, data: Any):
         """Takes `config.data`; raises UserError where a field is out of its range."""
         self._options = checked(data)
 
     def names(self) -> list[str]:
-        """Returns the names of all pictures and of the masks of defective parts, sorted."""
+        """Returns the names of all images and of the masks of defective parts, sorted."""
         parts = [describe(self._options, number) for number in range(self._options.parts)]
         return sorted(
             f"{folder}/{part.group}/shot_{shot}.png"
@@ -122,10 +122,10 @@ class SyntheticFiles:
         )
 
     def read(self, name: str) -> bytes:
-        """Returns the PNG of an 8-bit grey picture, or of its mask with 0 and 255.
+        """Returns the PNG of an 8-bit grey image, or of its mask with 0 and 255.
 
         Raises:
-            FileNotFoundError: this data set has no such picture.
+            FileNotFoundError: this data set has no such image.
         """
         match = NAME.fullmatch(name)
         if match is None:
@@ -138,13 +138,13 @@ class SyntheticFiles:
         return cv2.imencode(".png", draw(self._options, part, shot))[1].tobytes()
 
     def stamp(self) -> str:
-        """Returns the generator's version and its options: equal stamps, equal pictures."""
+        """Returns the generator's version and its options: equal stamps, equal images."""
         shown = OPTIONS if self._options.defect_kinds == DEFAULT_KINDS else Options._fields
         fields = ", ".join(f"{field}={getattr(self._options, field)!r}" for field in shown)
         return f"synthetic {VERSION} Options({fields})"
 
     def where(self, name: str) -> str:
-        """Returns how to call a picture in a message."""
+        """Returns how to call an image in a message."""
         return f"synthetic (seed {self._options.seed}): {name}"
 
 
@@ -169,7 +169,7 @@ def describe(options: Options, number: int) -> Part:
 
 
 def draw_image(options: Options, part: Part, shot: int) -> np.ndarray:
-    """Returns the uint8 [h, w] picture of one shot of a part."""
+    """Returns the uint8 [h, w] image of one shot of a part."""
     random = stream(options.seed, part.number, SURFACE)
     shape, _ = _canvas(options)
     surface = surfaces.KINDS[part.kind](random, shape, _scale(options))
@@ -230,7 +230,7 @@ def _scale(options: Options) -> float:
 
 
 def catalogue(raw: RawFiles, data: Any, needed: Collection[str]) -> Catalogue:
-    """List the pictures of the wanted splits; nothing of them can be wrong."""
+    """List the images of the wanted splits; nothing of them can be wrong."""
     del raw
     wanted = [record for record in records(data) if record.split in needed]
     return Catalogue(wanted, classes=class_names(data))
@@ -240,5 +240,5 @@ DATA_SET = DataSet(
     open=SyntheticFiles,
     catalogue=catalogue,
     options=OPTIONS,
-    licence="trained on generated pictures, free of rights of others",
+    licence="trained on generated images, free of rights of others",
 )

@@ -1,4 +1,4 @@
-"""From a surface to a picture: framing, uneven light from one side, vignetting, sensor noise."""
+"""From a surface to an image: framing, uneven light from one side, vignetting, sensor noise."""
 
 from typing import NamedTuple
 
@@ -26,13 +26,13 @@ class Frame(NamedTuple):
 
 
 def draw_frame(random: np.random.Philox, picture_size: tuple[int, int], margin_px: int) -> Frame:
-    """Draws a framing of a canvas that is `margin_px` larger than a picture on every side."""
+    """Draws a framing of a canvas that is `margin_px` larger than an image on every side."""
     top_px, left_px = below(random, 2 * margin_px + 1), below(random, 2 * margin_px + 1)
     return Frame(top_px, left_px, *picture_size)
 
 
 def photograph(random: np.random.Philox, surface: Surface, frame: Frame) -> np.ndarray:
-    """Returns the uint8 [h, w] picture of a surface in one framing and one draw of light."""
+    """Returns the uint8 [h, w] image of a surface in one framing and one draw of light."""
     direction = uniform(random, 0, 2 * np.pi)
     slope_y, slope_x = (frame.crop(slope) for slope in np.gradient(surface.relief))
     shading = 1 + np.cos(direction) * slope_x + np.sin(direction) * slope_y

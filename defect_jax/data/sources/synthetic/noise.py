@@ -2,7 +2,7 @@
 
 Only the raw 64-bit stream of Philox is used, whose values NumPy guarantees; what its generators
 derive from it (normal, integers, shuffle) may change with a release. Everything is float64, so
-that the last-bit differences between FFT and `exp` implementations vanish when a picture is
+that the last-bit differences between FFT and `exp` implementations vanish when an image is
 rounded to 8 bits.
 """
 

@@ -6,7 +6,7 @@ from defect_jax.data.sources.synthetic import defects, gappy_defects
 from defect_jax.runtime.errors import UserError
 
 LIMITS = {"parts": (1, 1_000_000), "shots": (1, 1000), "seed": (0, 2**63 - 1)}
-PICTURE_LIMITS_PX = (64, 4096)
+IMAGE_LIMITS_PX = (64, 4096)
 DEFECTS = defects.KINDS | gappy_defects.KINDS
 DEFAULT_KINDS = tuple(sorted(defects.KINDS))
 
@@ -40,7 +40,7 @@ def checked(data: Any) -> Options:
     if not 0 <= fraction <= 1:
         raise UserError(f"config.data.defective_fraction is {fraction}: give a share from 0 to 1")
     size = tuple(data["picture_size"])
-    low, high = PICTURE_LIMITS_PX
+    low, high = IMAGE_LIMITS_PX
     if len(size) != 2 or not all(isinstance(px, int) and low <= px <= high for px in size):
         raise UserError(
             f"config.data.picture_size is {size}: give height and width, each {low} to {high} px"

@@ -1,8 +1,8 @@
 """Good surfaces, seven kinds, as what a camera cannot separate: how bright and how rough.
 
 A surface is an albedo and a relief. Light (`lighting.py`) turns the relief into shading, so that
-shots of one part under different light differ the way real ones do. Lengths are given for a
-picture of 160 px and multiplied by `scale`.
+shots of one part under different light differ the way real ones do. Lengths are given for an
+image of 160 px and multiplied by `scale`.
 """
 
 from typing import NamedTuple
@@ -13,7 +13,7 @@ from defect_jax.data.sources.synthetic.noise import Grain, below, normals, textu
 
 
 class Surface(NamedTuple):
-    """One part's surface, a little larger than a picture."""
+    """One part's surface, a little larger than an image."""
 
     albedo: np.ndarray  # shape=(h, w), dtype=float64, share of light returned, 0..1
     relief: np.ndarray  # shape=(h, w), dtype=float64, height in px
@@ -101,7 +101,7 @@ def ceramic(random: np.random.Philox, shape: tuple[int, int], scale: float) -> S
 
 
 def milled(random: np.random.Philox, shape: tuple[int, int], scale: float) -> Surface:
-    """Face-milled metal: arcs of the tool around a centre outside the picture."""
+    """Face-milled metal: arcs of the tool around a centre outside the image."""
     side = max(shape)
     direction = uniform(random, 0, 2 * np.pi)
     reach_px = uniform(random, 0.9, 1.8) * side

@@ -3,7 +3,7 @@ import re
 import cv2
 import numpy as np
 import pytest
-from test_report import PICTURES, load_picture, picture, report
+from test_report import IMAGES, image, load_image, report
 
 from defect_jax.report import figures, outlines, thumbnails
 from defect_jax.report.outlines import frame, frame_size, same_frame
@@ -44,7 +44,7 @@ def test_thumbnail_of_noise_stays_within_its_limit(limit):
     assert 0.3 * limit < len(jpeg) <= limit
 
 
-def test_dark_16_bit_picture_becomes_visible():
+def test_dark_16_bit_image_becomes_visible():
     image = np.linspace(1000, 1300, 64 * 64).reshape(64, 64, 1).astype(np.uint16)
     drawn = decoded(thumbnail(image, 480, NO_LIMIT))
     assert drawn.min() < 10 and drawn.max() > 245
@@ -66,7 +66,7 @@ def test_outline_surrounds_the_defect_at_a_distance(side_px):
     assert path.startswith("M") and path.endswith("Z") and path.count("Z") == 1
 
 
-def test_small_picture_has_its_outline_in_the_frame_s_pixels():
+def test_small_image_has_its_outline_in_the_frame_s_pixels():
     mask = np.zeros((30, 40), bool)
     mask[10:20, 10:20] = True
     found = points(outlines.outline(mask, 480, 360))
@@ -88,13 +88,13 @@ def test_outline_of_noise_is_bounded_and_keeps_the_largest_region():
     assert (largest.min(0) <= 100).all() and (largest.max(0) >= 299).all()
 
 
-def test_both_outlines_lie_over_one_bare_picture():
-    image, true_mask, predicted_mask = load_picture("any")
+def test_both_outlines_lie_over_one_bare_image():
+    image, true_mask, predicted_mask = load_image("any")
     masks = [("true", true_mask), ("predicted", predicted_mask)]
-    svg = frame("p7", 'a "picture"', image, masks, 480, NO_LIMIT)
+    svg = frame("p7", 'a "image"', image, masks, 480, NO_LIMIT)
     assert frame_size(image) == (480, 360) and 'viewBox="0 0 480 360"' in svg
     assert svg.index('class="outline true"') < svg.index('class="outline predicted"')
-    assert svg.count("data:image/jpeg") == 1 and 'aria-label="a &#34;picture&#34;"' in svg
+    assert svg.count("data:image/jpeg") == 1 and 'aria-label="a &#34;image&#34;"' in svg
     assert svg.count("non-scaling-stroke") == 2
     assert "outline" not in frame("p8", "a", image, [("true", true_mask & False)], 480, NO_LIMIT)
     again = same_frame("p9", "p7", "a", image, masks[:1])
@@ -104,7 +104,7 @@ def test_both_outlines_lie_over_one_bare_picture():
 # Size of the page
 
 
-def test_telling_pictures_get_more_bytes_and_nobody_s_rest_is_lost():
+def test_telling_images_get_more_bytes_and_nobody_s_rest_is_lost():
     limits = {}
 
     def show(index, side, limit):
@@ -125,16 +125,16 @@ def test_telling_pictures_get_more_bytes_and_nobody_s_rest_is_lost():
 
 
 def noisy_page(count):
-    """Pictures and masks of noise, half of them defective, at random scores."""
+    """Images and masks of noise, half of them defective, at random scores."""
     rng = np.random.default_rng(0)
     noise = rng.integers(0, 256, (160, 160, 3), np.uint8)
     mask = rng.random((160, 160)) < 0.02
     scores = zip(*rng.random((2, count)).tolist(), strict=True)
-    pictures = [picture(f"line/p{i}", i % 2, *both) for i, both in enumerate(scores)]
-    return render(report(pictures, load_picture=lambda name: (noise, mask, ~mask)))
+    images = [image(f"line/p{i}", i % 2, *both) for i, both in enumerate(scores)]
+    return render(report(images, load_image=lambda name: (noise, mask, ~mask)))
 
 
-def test_page_of_1000_noisy_pictures_stays_below_15_mb(monkeypatch):
+def test_page_of_1000_noisy_images_stays_below_15_mb(monkeypatch):
     monkeypatch.setattr(figures, "figures", lambda *args: "")
     html = noisy_page(1000)
     assert 9e6 < len(html.encode()) < 14.7e6  # plots take less than the rest
@@ -142,20 +142,20 @@ def test_page_of_1000_noisy_pictures_stays_below_15_mb(monkeypatch):
     assert "not shown" not in html
 
 
-def test_of_too_many_pictures_only_the_telling_ones_are_shown(monkeypatch):
+def test_of_too_many_images_only_the_telling_ones_are_shown(monkeypatch):
     monkeypatch.setattr(figures, "figures", lambda *args: "")
     monkeypatch.setattr(thumbnails, "PAGE_BYTES", 1_000_000)
     html = noisy_page(300)
     shown = html.count("data:image/jpeg")
-    assert 80 < shown < 100 and f"{300 - shown} pictures are not shown" in html
+    assert 80 < shown < 100 and f"{300 - shown} images are not shown" in html
     assert len(html.encode()) < 1_100_000
     assert "<dd>good</dd>" not in html  # misses fill it
 
 
-def test_pictures_that_are_left_out_are_counted_all_the_same(monkeypatch):
+def test_images_that_are_left_out_are_counted_all_the_same(monkeypatch):
     monkeypatch.setattr(figures, "figures", lambda *args: "")
-    monkeypatch.setattr(thumbnails, "most_pictures", lambda row_bytes: 3)
+    monkeypatch.setattr(thumbnails, "most_images", lambda row_bytes: 3)
     html = render(report())
-    assert html.count("data:image/jpeg") == 3 and f"{len(PICTURES) - 3} pictures are not" in html
-    assert "<span data-total>2</span> of 4 defective pictures" in html
+    assert html.count("data:image/jpeg") == 3 and f"{len(IMAGES) - 3} images are not" in html
+    assert "<span data-total>2</span> of 4 defective images" in html
     assert ">None.<" not in html and ">0 of 1, highest score first.<" in html

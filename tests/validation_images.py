@@ -1,4 +1,4 @@
-"""Validation pictures for the tests of decisions, and the options that decide on them."""
+"""Validation images for the tests of decisions, and the options that decide on them."""
 
 import numpy as np
 
@@ -10,8 +10,8 @@ def options(**changes):
     return base().decision.to_dict() | changes
 
 
-def pictures(label, score, mask_score=None, group=None, area_px=None):
-    """One group a picture where no groups are given; masks of a thousand pixels."""
+def images(label, score, mask_score=None, group=None, area_px=None):
+    """One group an image where no groups are given; masks of a thousand pixels."""
     names = np.array([f"p{index:04}" for index in range(len(label))])
     score = np.asarray(score, np.float32)
     return Validation(
