@@ -40,7 +40,7 @@ Gradients = Callable[..., tuple[dict[str, Any], Any, Any]]
 
 
 def main(argv: list[str]) -> None:
-    """Compiles, runs and prints the table."""
+    """Compile, run and print the table."""
     del argv
     problem = make_problem()
     programs = {}
@@ -130,7 +130,7 @@ def all_steps(problem: Any) -> Iterator[tuple[str, Callable[..., Any], tuple[Any
 
 
 def plain_sum(loss_fn: Callable[..., Any], params: Any, image: Any) -> Any:
-    """What everything is compared with."""
+    """Return what everything is compared with."""
 
     def total(params: Any) -> Any:
         losses, aux = loss_fn(params, image)
@@ -141,7 +141,7 @@ def plain_sum(loss_fn: Callable[..., Any], params: Any, image: Any) -> Any:
 
 
 def gradient_each(loss_fn: Callable[..., Any], params: Any, image: Any) -> Any:
-    """Forward and backward once a task."""
+    """Return forward and backward once a task."""
     gradients, losses, aux = {}, {}, None
     for task in TASKS:
 
@@ -154,14 +154,14 @@ def gradient_each(loss_fn: Callable[..., Any], params: Any, image: Any) -> Any:
 
 
 def with_zeros(loss_fn: Callable[..., Any], params: Any, image: Any) -> Any:
-    """One forward pass, and the whole backward pass once a task, zeros included."""
+    """Return one forward pass, and the whole backward pass once a task, zeros included."""
     losses, pull, aux = jax.vjp(lambda params: loss_fn(params, image), params, has_aux=True)
     zeros = {task: jnp.zeros(()) for task in TASKS}
     return losses, {task: pull(zeros | {task: jnp.ones(())})[0] for task in TASKS}, aux
 
 
 def jacobian(loss_fn: Callable[..., Any], params: Any, image: Any) -> Any:
-    """All rows of the Jacobian at once."""
+    """Return all rows of the Jacobian at once."""
 
     def both(params: Any) -> Any:
         losses, aux = loss_fn(params, image)
@@ -196,7 +196,8 @@ def print_table(programs: dict[str, Any], seconds: dict[str, list[float]]) -> No
 
 
 def _memory_mb(program: Any) -> float:
-    """What the program needs besides its arguments, which all have in common but for scalars."""
+    """Return what the program needs besides its arguments, which all have in common but for
+    scalars."""
     analysis = program.memory_analysis()
     return (analysis.temp_size_in_bytes + analysis.output_size_in_bytes) / 1e6
 

@@ -28,12 +28,12 @@ def gradient(image: Any, kernel: Any) -> Any:
 
 
 def in_a_branch(image: Any, kernel: Any, taken: Any) -> Any:
-    """The same, where `taken`."""
+    """Return the same, where `taken`."""
     return jax.lax.cond(taken, lambda: gradient(image, kernel), lambda: (image, kernel))
 
 
 def seconds(function: Callable[..., Any], *arguments: Any) -> float:
-    """Median of a few runs after the first."""
+    """Return median of a few runs after the first."""
     jitted, times = jax.jit(function), []
     jax.block_until_ready(jitted(*arguments))
     for _ in range(ROUNDS):
@@ -44,7 +44,7 @@ def seconds(function: Callable[..., Any], *arguments: Any) -> float:
 
 
 def main() -> None:
-    """Prints both times and their ratio."""
+    """Print both times and their ratio."""
     image, kernel = jnp.ones((4, 256, 256, 32)), jnp.ones((3, 3, 32, 32))
     outside = seconds(gradient, image, kernel)
     inside = seconds(in_a_branch, image, kernel, jnp.array(True))

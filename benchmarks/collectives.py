@@ -33,7 +33,7 @@ class Collective(NamedTuple):
 
 
 def read(text: str) -> list[Collective]:
-    """All of a program, in its order; what a loop repeats counts once.
+    """Return all of a program, in its order; what a loop repeats counts once.
 
     A reduce-scatter for TPUs is an all-reduce in a fusion `all-reduce-scatter`, of whose result
     each device keeps a part.
@@ -70,7 +70,7 @@ def size_bytes(letters: str, bits: str, shape: str) -> int:
 
 
 def group_of(line: str) -> int:
-    """How many devices a group has, in each of the ways that XLA writes groups."""
+    """Return how many devices a group has, in each of the ways that XLA writes groups."""
     if found := re.search(r"replica_groups=mesh\[(.*?)\][^{]*\{(.*?)\}", line):
         sizes = dict(re.findall(r"'(\w+)'=(\d+)", found[1]))
         axes = re.findall(r"'(\w+)'(?::\(\d+\)(\d+))?", found[2])  # an axis, or a part of one
@@ -85,7 +85,7 @@ def group_of(line: str) -> int:
 
 
 def counted(collectives: Sequence[Collective]) -> dict[str, dict[str, float]]:
-    """Number and bytes by kind and group, the small ones apart."""
+    """Return number and bytes by kind and group, the small ones apart."""
     numbers, sizes = Counter(), Counter()
     for each in collectives:
         small = ", small" if each.size_bytes < SMALL_BYTES else ""

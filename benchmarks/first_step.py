@@ -32,7 +32,7 @@ PARTS = {  # of a run, and what happens meanwhile
 
 
 def timed(command: list[str], folder: Path, number: int, root: Path) -> dict[str, float]:
-    """Part -> seconds, of one run up to its first step.
+    """Return part -> seconds, of one run up to its first step.
 
     Raises:
         SystemExit: it ended before.
@@ -58,7 +58,7 @@ def timed(command: list[str], folder: Path, number: int, root: Path) -> dict[str
 
 
 def command_of(given: argparse.Namespace, folder: Path, programs: Path) -> list[str]:
-    """The command that a user gives."""
+    """Return the command that a user gives."""
     return [
         *(sys.executable, "-m", "defect_jax.main", f"--config={given.config}"),
         f"--config.data.data_dir={folder / 'data'}",
@@ -68,7 +68,7 @@ def command_of(given: argparse.Namespace, folder: Path, programs: Path) -> list[
 
 
 def measure(given: argparse.Namespace, folder: Path) -> dict[str, list[dict[str, float]]]:
-    """The runs of each kind; one before prepares the data and is not counted."""
+    """Return the runs of each kind; one before prepares the data and is not counted."""
     found: dict[str, list[dict[str, float]]] = {"cold": [], "warm": []}
     for number in range(given.rounds + 1):
         programs = folder / f"programs_{number}"

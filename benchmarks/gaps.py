@@ -56,7 +56,7 @@ class Found(NamedTuple):
 
 
 def main(_: Sequence[str]) -> None:
-    """Prints a table: mean and spread over the seeds, one line a variant."""
+    """Print a table: mean and spread over the seeds, one line a variant."""
     rows: dict[str, list[tuple[float, ...]]] = {}
     for seed in SEEDS.value:
         for name, numbers in of_seed(pathlib.Path(WORKDIR.value), int(seed)):
@@ -81,7 +81,8 @@ def of_seed(folder: pathlib.Path, seed: int) -> Iterator[tuple[str, tuple[float,
 def predictor(
     cell: pathlib.Path, config: Any, variant: Variant
 ) -> Callable[[Split], Iterator[NativeMaps]]:
-    """Predictions of the cell's best checkpoint, with the variant's pixel confidence or none."""
+    """Return predictions of the cell's best checkpoint, with the variant's pixel confidence or
+    none."""
     mesh = make_mesh(config.mesh.data, config.mesh.fsdp)
     trained = SegmentationNetwork(**config.model)
     scores = selection_scores(read_history(cell))
@@ -98,7 +99,8 @@ def judged(
     options: Options,
     variant: Variant,
 ) -> list[float]:
-    """The numbers of COLUMNS on the test split, at the threshold that is best on validation."""
+    """Return the numbers of COLUMNS on the test split, at the threshold that is best on
+    validation."""
     bins_of = jax.jit(bin_index)
     kept = [
         Binned(np.asarray(bins_of(smoothed(image, variant))).astype(np.uint16), image.truth > 0)
@@ -115,7 +117,7 @@ def judged(
 
 
 def smoothed(image: NativeMaps, variant: Variant) -> np.ndarray:
-    """Probability of any defect, [h w]."""
+    """Return probability of any defect, [h w]."""
     return variant.smooth(image.maps).sum(axis=0)
 
 
@@ -125,13 +127,13 @@ def counted(
     truth: Bool[np.ndarray, "h w"],
     gaps: Bool[np.ndarray, "h w"],
 ) -> Found:
-    """Counts of one image."""
+    """Count of one image."""
     pixels = (gaps, decided & gaps, truth, decided & truth, decided)
     return Found(class_name, *(int(np.count_nonzero(p)) for p in pixels), truth.size)
 
 
 def numbers_of(images: Sequence[Found]) -> list[float]:
-    """The numbers of COLUMNS, each pooled over its images."""
+    """Return the numbers of COLUMNS, each pooled over its images."""
 
     def share(part: str, whole: str, *classes: str) -> float:
         chosen = [p for p in images if not classes or p.class_name in classes]
@@ -152,7 +154,7 @@ def numbers_of(images: Sequence[Found]) -> list[float]:
 
 
 def shown(values: Sequence[float]) -> str:
-    """Mean and standard deviation."""
+    """Return mean and standard deviation."""
     spread = f" ± {statistics.stdev(values):.3f}" if len(values) > 1 else ""
     return f"{statistics.fmean(values):.3f}{spread}"
 

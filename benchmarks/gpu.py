@@ -50,7 +50,7 @@ def peak_flops(device_kind: str) -> float | None:
 
 
 def start(folder: Path, given: argparse.Namespace) -> dict[str, Program]:
-    """Contenders that have taken their first step; none where one has no room."""
+    """Return contenders that have taken their first step; none where one has no room."""
     programs: dict[str, Program] = {}
     for name in CONTENDERS:
         if name not in OURS and not given.rival_python:
@@ -69,13 +69,13 @@ def start(folder: Path, given: argparse.Namespace) -> dict[str, Program]:
 
 
 def end(programs: dict[str, Program]) -> None:
-    """Frees their memory."""
+    """Free their memory."""
     for program in programs.values():
         program.close()
 
 
 def measure(batch: int, given: argparse.Namespace) -> dict[str, dict[str, Any]]:
-    """Contender -> seconds of a step, round by round, and its memory; empty: no room."""
+    """Return contender -> seconds of a step, round by round, and its memory; empty: no room."""
     given.batch = batch
     config = step.config_of(given)
     config.model.dtype = given.dtype
@@ -103,14 +103,14 @@ def measure(batch: int, given: argparse.Namespace) -> dict[str, dict[str, Any]]:
 
 
 def check_alike(losses: dict[str, float]) -> None:
-    """Raises SystemExit where they differ by more than rounding."""
+    """Raise SystemExit where they differ by more than rounding."""
     first, *others = losses.values()
     if any(abs(other / first - 1) > MOST_DIFFERENCE for other in others):
         sys.exit(f"the contenders do not compute the same: {losses}")
 
 
 def search(given: argparse.Namespace) -> dict[int, dict[str, dict[str, Any]]]:
-    """Batch -> what was measured, up to the first one that does not fit."""
+    """Return batch -> what was measured, up to the first one that does not fit."""
     found = {}
     for batch in map(int, given.batches.split(",")):
         print(f"batch {batch}", flush=True)
@@ -123,7 +123,7 @@ def search(given: argparse.Namespace) -> dict[int, dict[str, dict[str, Any]]]:
 
 
 def best_of(found: dict[int, dict[str, dict[str, Any]]], name: str) -> tuple[int, dict[str, Any]]:
-    """The batch with the most images a second, and its figures."""
+    """Return the batch with the most images a second, and its figures."""
     batch = max(found, key=lambda batch: found[batch][name]["images_per_second"])
     return batch, found[batch][name]
 

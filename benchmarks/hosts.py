@@ -25,7 +25,7 @@ APART = "apart"  # with --namespaces
 
 
 def cases(home: Path) -> dict[str, list[partial[Row]]]:
-    """All cases, by group."""
+    """Return all cases, by group."""
     one, other, both = ((signal.SIGTERM, victims) for victims in ([0], [1], [0, 1]))
     stops = [(*stop, "step") for stop in (one, other, both, (signal.SIGINT, [1]))]
     stops += [(*stop, "save") for stop in (one, both)]
@@ -44,7 +44,7 @@ def cases(home: Path) -> dict[str, list[partial[Row]]]:
 
 
 def rows_of(home: Path, groups: list[str]) -> list[Row]:
-    """Runs the cases that have not been run before."""
+    """Run the cases that have not been run before."""
     chosen = [(f"{g}-{n}", case) for g in groups for n, case in enumerate(cases(home)[g])]
     if chosen:
         unbroken(home, 1)

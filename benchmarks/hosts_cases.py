@@ -25,7 +25,8 @@ class Row(NamedTuple):
 
 
 def unbroken(home: Path, count: int) -> tuple[Path, list[str]]:
-    """Workdir of a run that nothing happens to, run where it has not been yet, and its faults."""
+    """Return workdir of a run that nothing happens to, run where it has not been yet, and its
+    faults."""
     workdir = home / f"unbroken-{count}" / "workdir"
     if (workdir / "eval/report.html").exists():
         return workdir, []
@@ -35,12 +36,12 @@ def unbroken(home: Path, count: int) -> tuple[Path, list[str]]:
 
 
 def losses(home: Path, count: int) -> Row:
-    """An unbroken run of several processes beside that of one."""
+    """Return an unbroken run of several processes beside that of one."""
     return Row(f"{count} processes, losses of 24 steps", *compared(home, *unbroken(home, count)))
 
 
 def compared(home: Path, workdir: Path, faults: list[str]) -> tuple[str, list[str]]:
-    """The largest relative difference of any training loss to the run of one process."""
+    """Return the largest relative difference of any training loss to the run of one process."""
     try:
         worst = largest_difference(unbroken(home, 1)[0], workdir)
     except (OSError, ValueError) as error:
@@ -65,7 +66,7 @@ def _training_lines(workdir: Path) -> list[dict]:
 
 
 def signalled(home: Path, number: int, victims: list[int], phase: str) -> Row:
-    """A signal to some of two processes: all save the same step, end, and go on."""
+    """Return a signal to some of two processes: all save the same step, end, and go on."""
     name = f"{signal.Signals(number).name} to process {' and '.join(map(str, victims))} of 2"
     with Hosts(home, f"{name} in {phase}".replace(" ", "-")) as hosts:
         hosts.start(2)
@@ -84,12 +85,12 @@ def signalled(home: Path, number: int, victims: list[int], phase: str) -> Row:
 
 
 def _code(number: int, index: int, victims: list[int]) -> int:
-    """Those that got no signal themselves end as after SIGTERM."""
+    """Return those that got no signal themselves end as after SIGTERM."""
     return 128 + (number if index in victims else signal.SIGTERM)
 
 
 def goes_on(hosts: Hosts, count: int, saved: list[int]) -> None:
-    """Lets all end, and compares them with as many that were never broken."""
+    """Let all end, and compare them with as many that were never broken."""
     hosts.faults += same.torn(hosts.workdir)
     hosts.to_the_end(count)
     if saved and f"going on from step {saved[-1]}\n" not in hosts.runs[0].said:
@@ -121,7 +122,8 @@ def lost(home: Path, count: int, victim: int, parent: bool, phase: str) -> Row:
 
 
 def frozen(home: Path, victim: int) -> Row:
-    """One of two does not answer for a while: the other ends, and so does it when it wakes up."""
+    """Return one of two does not answer for a while: the other ends, and so does it when it wakes
+    up."""
     other = 1 - victim
     with Hosts(home, f"frozen-{victim}") as hosts:
         hosts.start(2)
@@ -137,7 +139,7 @@ def frozen(home: Path, victim: int) -> Row:
 
 
 def ends_with_the_line(hosts: Hosts, index: int, lost: int, began: float) -> float:
-    """Checks the end of a process that lost another; returns the seconds that it took."""
+    """Check the end of a process that lost another; return the seconds that it took."""
     run = hosts.runs[index]
     code = run.code(TIMEOUT_S + MORE_S + 60)
     took_s = time.time() - began
@@ -151,7 +153,7 @@ def ends_with_the_line(hosts: Hosts, index: int, lost: int, began: float) -> flo
 
 
 def resized(home: Path, counts: list[int]) -> Row:
-    """A run stopped and started again with another number of processes."""
+    """Return a run stopped and started again with another number of processes."""
     name = " → ".join(map(str, counts))
     with Hosts(home, "resized-" + "-".join(map(str, counts))) as hosts:
         for count in counts[:-1]:

@@ -31,7 +31,7 @@ class Hosts:
         prefixes: Sequence[Sequence[str]] | None = None,
         address: str = "127.0.0.1",
     ):
-        """Takes words before the command of each host, and the first one's address."""
+        """Take words before the command of each host, and the first one's address."""
         self.home, self.folder, self.prefixes = home, home / name, prefixes
         self.workdir, self.mark = self.folder / "workdir", f"{os.getpid()}/{name}/"
         self.coordinator = f"{address}:{_free_port()}"
@@ -48,7 +48,7 @@ class Hosts:
         kill_all(self.mark)
 
     def start(self, count: int) -> None:
-        """Starts `count` processes; with one, no host is spoken of."""
+        """Start `count` processes; with one, no host is spoken of."""
         self._starts += 1
         self.runs = [self._start(index, count) for index in range(count)]
 
@@ -70,7 +70,7 @@ class Hosts:
         return Run(self.home, self.mark, log, arguments, prefix)
 
     def wait_for(self, phase: str, times: int = 1) -> None:
-        """Waits until the first host has come to a phase, and a bit longer: up to 0.2 s."""
+        """Wait until the first host has come to a phase, and a bit longer: up to 0.2 s."""
         watch = Watch(self.runs[0].log, self.workdir, self.home / "data")
         with contextlib.closing(watch):
             while watch.times(phase) < times:
@@ -82,7 +82,7 @@ class Hosts:
         time.sleep(random.random() * 0.2)
 
     def workers(self, index: int) -> list[int]:
-        """Processes of a host other than its parent."""
+        """Return processes of a host other than its parent."""
         wanted = f"--process_id={index}".encode()
         pids = [pid for pid in alive(self.mark) if pid != self.runs[index].process.pid]
         return [pid for pid in pids if wanted in _words(pid)]
@@ -95,17 +95,17 @@ class Hosts:
                 os.kill(pid, number)
 
     def codes(self, within_s: float = END_WITHIN_S) -> list[int | None]:
-        """Exit codes of all processes; None where one had to be killed after `within_s`."""
+        """Return exit codes of all processes; None where one had to be killed after `within_s`."""
         until = time.time() + within_s
         return [run.code(max(0.1, until - time.time())) for run in self.runs]
 
     def to_the_end(self, count: int) -> None:
-        """Starts the command again and lets it end."""
+        """Start the command again and let it end."""
         self.start(count)
         self.expect_codes([0] * count)
 
     def expect_codes(self, wanted: list[int], within_s: float = END_WITHIN_S) -> None:
-        """Waits for the end of all and notes a fault where an exit code is another."""
+        """Wait for the end of all and notes a fault where an exit code is another."""
         codes = self.codes(within_s)
         if codes != wanted:
             last = [run.last_words for run in self.runs]

@@ -96,12 +96,12 @@ class Contender:
         self.epoch: Epoch | None = None
 
     def ready(self) -> bool:
-        """Imports, opens the files, and loads no image."""
+        """Import, open the files, and load no image."""
         self.epoch = self.make()
         return True
 
     def run(self) -> dict[str, float]:
-        """Images a second of the next epoch: all of it with its start, and once it flows."""
+        """Return images a second of the next epoch: all of it with its start, and once it flows."""
         began, times = time.perf_counter(), []
         for _ in self.epoch(self.epochs):
             times.append(time.perf_counter())

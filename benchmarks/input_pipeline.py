@@ -62,7 +62,7 @@ def write_images(folder: Path, count: int, size: tuple[int, int]) -> None:
 def _surface(
     size: tuple[int, int], defective: bool, random: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Image and mask [h w], uint8."""
+    """Return image and mask [h w], uint8."""
     clouds = random.normal(0.0, 12.0, (9, 9)).astype(np.float32)
     surface = 128.0 + cv2.resize(clouds, size[::-1], interpolation=cv2.INTER_CUBIC)
     surface += 40.0 * cv2.GaussianBlur(random.standard_normal(size, np.float32), (0, 0), 3.0)
@@ -77,7 +77,7 @@ def _surface(
 
 
 def measure(folder: Path, given: argparse.Namespace) -> dict[str, Any]:
-    """Turns of all contenders, their figures and their versions."""
+    """Turn of all contenders, their figures and their versions."""
     wanted = given.only.split(";") if given.only else CONTENDERS
     names = [name for name in wanted if name in OURS or given.rival_python]
     rounds: list[dict[str, list[dict[str, float]]]] = []
@@ -105,7 +105,7 @@ def _started(name: str, folder: Path, given: argparse.Namespace) -> Program:
 
 
 def check_alike(found: Mapping[str, Mapping[str, float]]) -> None:
-    """Prints the figures of the changed images.
+    """Print the figures of the changed images.
 
     Raises:
         SystemExit: they are not changed alike.

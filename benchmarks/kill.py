@@ -37,7 +37,7 @@ one_with_workers = threading.Lock()  # or it would not be known whose shared mem
 
 
 def unbroken(home: Path, name: str, workers: int) -> dict[str, Usual]:
-    """Runs once from start to end; returns what its phases were like."""
+    """Run once from start to end; return what its phases were like."""
     place = Place(home, name, workers, "shared", own_data=False)
     kept = place.folder / "phases.json"
     if not kept.exists():
@@ -55,7 +55,8 @@ def unbroken(home: Path, name: str, workers: int) -> dict[str, Usual]:
 
 
 def all_unbroken(home: Path) -> list[dict[str, Usual]]:
-    """The runs that are not killed, all the same; the usual phases with 0 and with 1 workers."""
+    """Return the runs that are not killed, all the same; the usual phases with 0 and with 1
+    workers."""
     first = unbroken(home, REFERENCE, 0)  # prepares the data and compiles
     again = [unbroken(home, f"unbroken-{workers}", workers) for workers in (0, 1)]
     for workers in (0, 1):
@@ -69,7 +70,7 @@ def all_unbroken(home: Path) -> list[dict[str, Usual]]:
 
 
 def play(home: Path, trial: Trial, usual: dict[str, Usual]) -> dict[str, Any]:
-    """Kills a run as planned, lets it end, compares it; what is found is kept as JSON."""
+    """Kill a run as planned, let it end, compare it; what is found is kept as JSON."""
     kept = home / f"trial-{trial.number}.json"
     if kept.exists() and (found := json.loads(kept.read_text()))["plan"] == _plain(trial):
         return found
@@ -99,7 +100,7 @@ def _plain(trial: Trial) -> Any:
 
 
 def play_all(home: Path, trials: list[Trial], jobs: int) -> list[dict[str, Any]]:
-    """All trials, several at a time, but one with workers."""
+    """Return all trials, several at a time, but one with workers."""
     usual = all_unbroken(home)
 
     def one(trial: Trial) -> dict[str, Any]:

@@ -29,7 +29,7 @@ class Trial(NamedTuple):
 
 
 def plan(trials: int, seed: int) -> list[Trial]:
-    """All trials of a benchmark: every phase with every signal, in turn."""
+    """Return all trials of a benchmark: every phase with every signal, in turn."""
     return [_trial(number, random.Random(f"{seed} {number}")) for number in range(trials)]
 
 

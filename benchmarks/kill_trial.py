@@ -40,7 +40,7 @@ class Place:
             self.arguments.append(f"--config.compilation_cache={folder}")
 
     def start(self) -> tuple[Run, Watch]:
-        """Starts the command; it is the same each time."""
+        """Start the command; it is the same each time."""
         self.starts += 1
         log = self.folder / f"start-{self.starts}.txt"
         run = Run(self.home, self.mark, log, self.arguments)
@@ -48,7 +48,7 @@ class Place:
 
 
 def strike(place: Place, kill: Kill, usual: dict[str, Usual]) -> tuple[dict[str, Any], list[str]]:
-    """Starts the run and kills it once; returns what that did, and its faults."""
+    """Start the run and kill it once; return what that did, and its faults."""
     memory = set(os.listdir(SHARED_MEMORY))
     run, watch = place.start()
     hit = _wait_for(run, watch, kill, usual)
@@ -81,7 +81,7 @@ def strike(place: Place, kill: Kill, usual: dict[str, Usual]) -> tuple[dict[str,
 
 
 def _wait_for(run: Run, watch: Watch, kill: Kill, usual: dict[str, Usual]) -> str:
-    """Waits for the moment of the kill; returns the phase that it hits."""
+    """Wait for the moment of the kill; return the phase that it hits."""
     at, there = None, usual.get(kill.phase, Usual(1, 0.0))
     while run.process.poll() is None:
         phase = watch.look()
@@ -94,7 +94,8 @@ def _wait_for(run: Run, watch: Watch, kill: Kill, usual: dict[str, Usual]) -> st
 
 
 def _last_logged(workdir: Path) -> int:
-    """The last step of metrics.jsonl; up to log_every_steps more may have been done since."""
+    """Return the last step of metrics.jsonl; up to log_every_steps more may have been done
+    since."""
     path = workdir / "metrics.jsonl"
     steps = [0]
     for line in path.read_text().splitlines() if path.exists() else []:
@@ -106,7 +107,7 @@ def _last_logged(workdir: Path) -> int:
 
 
 def _whole_at(workdir: Path, steps: list[int], began: float) -> float:
-    """When the newest checkpoint became whole; the start of the run, where there is none."""
+    """Return when the newest checkpoint became whole; the start of the run, where there is none."""
     if not steps:
         return began
     return max(began, (workdir / "checkpoints" / str(steps[-1])).stat().st_mtime)
@@ -127,7 +128,7 @@ def _faults_of_end(
 
 
 def finish(place: Place) -> tuple[list[str], list[str]]:
-    """Lets the run end; returns its differences from the unbroken one, and other faults."""
+    """Let the run end; return its differences from the unbroken one, and other faults."""
     before = same.steps(place.workdir)
     run, watch = place.start()
     watch.close()

@@ -57,7 +57,7 @@ class File(NamedTuple):
 
 
 def main(_: Sequence[str]) -> None:
-    """Prints the table."""
+    """Print the table."""
     logging.set_verbosity(logging.WARNING)  # the quantiser tells of every bias
     files, timed = [], {}
     for name in WORKDIRS.value:
@@ -76,7 +76,8 @@ def main(_: Sequence[str]) -> None:
 
 
 def files_of(workdir: AnyPath, trained: Trained, splits: dict[str, Split]) -> Iterator[File]:
-    """The float32 file of a workdir and, where the network allows it, the one in eight bits."""
+    """Yield the float32 file of a workdir and, where the network allows it, the one in eight
+    bits."""
     path = workdir / "eval" / "test" / "metrics.json"
     if not path.exists():
         raise UserError(f"{path}: not there; run --mode=evaluate first")
@@ -99,7 +100,7 @@ def files_of(workdir: AnyPath, trained: Trained, splits: dict[str, Split]) -> It
 
 
 def read_parameters(trained: Trained) -> int:
-    """Number of parameters that a decision reads; running statistics are none."""
+    """Return number of parameters that a decision reads; running statistics are none."""
     config = trained.config
     image = jax.ShapeDtypeStruct((1, *config.data.size, config.data_info.channels), np.float32)
     step = jax.jit(frames_program(trained.network, config))
@@ -115,7 +116,7 @@ def read_parameters(trained: Trained) -> int:
 def examples(
     split: Split, trained: Trained
 ) -> Iterator[tuple[UInt[np.ndarray, "1 h w c"], UInt8[np.ndarray, "h w"]]]:
-    """Every image of a split as an exported file takes it, and the class of its pixels."""
+    """Yield every image of a split as an exported file takes it, and the class of its pixels."""
     spec = InputSpec.of(trained.config)
     for row in range(len(split.rows)):
         image, mask = decoded(split, row, spec)
@@ -123,19 +124,19 @@ def examples(
 
 
 def images(split: Split, trained: Trained) -> Iterator[UInt[np.ndarray, "1 h w c"]]:
-    """The images alone."""
+    """Return the images alone."""
     return (image for image, _ in examples(split, trained))
 
 
 def spread(split: Split, trained: Trained) -> Iterator[UInt[np.ndarray, "1 h w c"]]:
-    """Every so many-th image, so that `MOST_IMAGES` go through the whole split."""
+    """Return every so many-th image, so that `MOST_IMAGES` go through the whole split."""
     return itertools.islice(images(split, trained), 0, None, -(-len(split.rows) // MOST_IMAGES))
 
 
 def latencies(
     files: Sequence[File], timed: dict[str, list[UInt[np.ndarray, "1 h w c"]]]
 ) -> dict[str, list[float]]:
-    """Seconds of each decision of each file; the first one of all is not counted."""
+    """Return seconds of each decision of each file; the first one of all is not counted."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     sessions = {
@@ -155,7 +156,7 @@ def latencies(
 
 
 def line(file: File, seconds: float) -> str:
-    """The line of a file."""
+    """Return the line of a file."""
     values = [file.metrics[name] for name in METRICS]
     numbers = ["–" if value is None else f"{value:.3f}" for value in values]
     kilobytes = f"{len(file.data) / 1e3:.0f}"

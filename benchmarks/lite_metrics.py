@@ -48,7 +48,7 @@ def of_file(
 
 
 def show_map(model: onnx.ModelProto) -> str:
-    """Makes the map of probabilities an output, too, and returns its name."""
+    """Make the map of probabilities an output, too, and return its name."""
     makers = {name: node for node in model.graph.node for name in node.output}
     maker = makers[HIGHEST]
     while maker.op_type != "ReduceMax":
@@ -59,7 +59,7 @@ def show_map(model: onnx.ModelProto) -> str:
 
 
 def judged(row: Row, outputs: dict[str, np.ndarray], truth: Bool[np.ndarray, "h w"]) -> ImageRow:
-    """A row of predictions.csv, from what the file says of an image."""
+    """Return a row of predictions.csv, from what the file says of an image."""
     decided = outputs["mask"][0] > 0
     counts = [int(np.count_nonzero(each)) for each in (decided & truth, truth, decided)]
     return ImageRow(
@@ -82,7 +82,7 @@ def on_canvas(
     probability: Float32[np.ndarray, "h w"],
     truth: Bool[np.ndarray, "h w"],
 ) -> tuple[np.ndarray, ...]:
-    """The arguments of `PixelHistogram.update`, of one shape; regions are not looked at."""
+    """Return the arguments of `PixelHistogram.update`, of one shape; regions are not looked at."""
     rest = [(0, side - own) for side, own in zip(canvas_px, truth.shape, strict=True)]
     planes = probability, truth, np.ones(truth.shape, bool), np.zeros(truth.shape, np.float32)
     return *(np.pad(plane, rest)[None] for plane in planes), np.zeros(1, np.int32)

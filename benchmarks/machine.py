@@ -8,7 +8,7 @@ from typing import Any
 
 
 def machine(threads: int) -> dict[str, Any]:
-    """The processor, how many threads may use it, and how busy it is already."""
+    """Return the processor, how many threads may use it, and how busy it is already."""
     cpu = platform.processor() or platform.machine()
     if (info := Path("/proc/cpuinfo")).exists():
         names = [line for line in info.read_text().splitlines() if line.startswith("model name")]
@@ -24,7 +24,7 @@ def machine(threads: int) -> dict[str, Any]:
 
 
 def joined(versions: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
-    """Versions of packages, with both where two contenders differ."""
+    """Return versions of packages, with both where two contenders differ."""
     packages = sorted({package for each in versions.values() for package in each})
     found = {p: {each[p] for each in versions.values() if p in each} for p in packages}
     return {package: ", ".join(sorted(values)) for package, values in found.items()}

@@ -24,7 +24,8 @@ Run = Callable[[Iterable[Batch]], dict[str, Any]]
 
 
 def make_image(number: int) -> tuple[Any, Any, float]:
-    """Smooth noise, whose peaks are the defects, each image's found as well as chance wants."""
+    """Return smooth noise, whose peaks are the defects, each image's found as well as chance
+    wants."""
     import numpy as np
 
     rng = np.random.default_rng([0, number])
@@ -50,7 +51,7 @@ def make_batches(images: int) -> Iterator[Batch]:
 
 
 def ours() -> Run:
-    """Every metric of metrics.json."""
+    """Return every metric of metrics.json."""
     import jax
     import numpy as np
 
@@ -94,7 +95,7 @@ def ours() -> Run:
 
 
 def scikit_learn() -> Run:
-    """All pixels kept; AUPRO with a step at every distinct probability."""
+    """Return all pixels kept; AUPRO with a step at every distinct probability."""
     import numpy as np
     from scipy import ndimage
     from sklearn import metrics as sk
@@ -148,7 +149,7 @@ def image_values(label: Any, score: Any) -> dict[str, Any]:
 
 
 def torchmetrics(thresholds: int | None) -> Run:
-    """Pixels by torchmetrics, images by scikit-learn; arguments unchecked, in its favour."""
+    """Return pixels by torchmetrics, images by scikit-learn; arguments unchecked, in its favour."""
     import numpy as np
     import torch
     from torchmetrics import MetricCollection

@@ -67,7 +67,7 @@ def versions() -> str:
 
 
 def run_cell(python: str, name: str, images: int) -> dict[str, Any] | None:
-    """A contender in a process of its own; None, and its last words, where that fails."""
+    """Return a contender in a process of its own; None, and its last words, where that fails."""
     command = [python, "-m", "benchmarks.metrics", f"--cell={name}", f"--images={images}"]
     root = Path(__file__).resolve().parents[1]
     alike = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"} | os.environ  # as launch/module.sh does

@@ -22,7 +22,7 @@ LOOPBACK = "127.0.0.1 localhost\n127.0.1.1 {name}\n"
 
 
 def refusal() -> str | None:
-    """Why there can be no such hosts here, in one line; None if there can."""
+    """Return why there can be no such hosts here, in one line; None if there can."""
     if any(shutil.which(tool) is None for tool in ("ip", "unshare", "mount", "hostname")):
         return "ip, unshare, mount and hostname are needed"
     try:
@@ -64,7 +64,7 @@ def _remove() -> None:
 
 
 def cut(index: int, silently: bool) -> None:
-    """Takes a host off the network: its own end goes down, or the switch only drops its packets."""
+    """Take a host off the network: its own end goes down, or the switch only drops its packets."""
     if silently:
         _ip("-n", SWITCH, "link", "set", f"port{index}", "nomaster")
     else:
@@ -72,13 +72,13 @@ def cut(index: int, silently: bool) -> None:
 
 
 def mend(index: int) -> None:
-    """Undoes `cut`."""
+    """Undo `cut`."""
     _ip("-n", NAMES[index], "link", "set", "eth0", "up")
     _ip("-n", SWITCH, "link", "set", f"port{index}", "master", "bridge")
 
 
 def prefix(index: int, folder: Path, names: str = RESOLVING) -> list[str]:
-    """Words before a command that has it run on a host.
+    """Return words before a command that has it run on a host.
 
     Args:
         folder: for a file that stands for the host's /etc/hosts.

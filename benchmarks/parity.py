@@ -65,7 +65,7 @@ call = lambda images: session.run(None, {"image": images})
 
 
 def main(_: Sequence[str]) -> None:
-    """Prints one line for each exported file of each network."""
+    """Print one line for each exported file of each network."""
     print("| network | file | decisions that differ | probability, at most | mask pixels |")
     print("| --- | --- | --- | --- | --- |")
     if WORKDIR.value:
@@ -88,7 +88,7 @@ def compare(
     exported: pathlib.Path,
     images: Sequence[UInt[np.ndarray, "h w c"]],
 ) -> None:
-    """Runs both files of a network in Pythons of their own, and prints what differs."""
+    """Run both files of a network in Pythons of their own, and print what differs."""
     decisions = predictor.predict(list(images))
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
@@ -107,13 +107,13 @@ def compare(
 
 
 def examples(config: ConfigDict) -> list[UInt[np.ndarray, "h w c"]]:
-    """Those of --input that a network takes, and made-up ones."""
+    """Return those of --input that a network takes, and made-up ones."""
     images = list(real(config)) if INPUT.value else []
     return [*images, *made_up(config, IMAGES.value - len(images))]
 
 
 def real(config: ConfigDict) -> Iterator[UInt[np.ndarray, "h w c"]]:
-    """Images of --input, evenly over it, without those of too many channels or bits."""
+    """Yield images of --input, evenly over it, without those of too many channels or bits."""
     raw, inputs = open_input(INPUT.value)
     wanted = min(IMAGES.value // 2, len(inputs))
     for place in np.linspace(0, len(inputs) - 1, wanted).astype(int):
@@ -124,7 +124,7 @@ def real(config: ConfigDict) -> Iterator[UInt[np.ndarray, "h w c"]]:
 
 
 def made_up(config: ConfigDict, count: int) -> Iterator[UInt[np.ndarray, "h w c"]]:
-    """Noise with a patch at odd sizes, black, white, and one pixel wide."""
+    """Yield noise with a patch at odd sizes, black, white, and one pixel wide."""
     rng = np.random.default_rng(0)
     info = config.data_info
     dtype = np.uint8 if info.bit_depth == 8 else np.uint16
@@ -138,14 +138,15 @@ def made_up(config: ConfigDict, count: int) -> Iterator[UInt[np.ndarray, "h w c"
 
 
 def widened(image: UInt[np.ndarray, "h w c"], config: ConfigDict) -> UInt[np.ndarray, "h w c"]:
-    """Channels and depth that an exported file takes; `Predictor.predict` widens by itself."""
+    """Return channels and depth that an exported file takes; `Predictor.predict` widens by
+    itself."""
     info = config.data_info
     image = np.repeat(image, info.channels // image.shape[2], axis=2)
     return image.astype(np.uint16) * 257 if image.itemsize * 8 < info.bit_depth else image
 
 
 def compared(name: str, folder: pathlib.Path, decisions: Sequence[Decision]) -> str:
-    """The line of a file, but for its network."""
+    """Return the line of a file, but for its network."""
     different, largest, pixels, of = 0, 0.0, 0, 0
     for number, decision in enumerate(decisions):
         with np.load(folder / f"{number:04}.{name}.npz") as arrays:

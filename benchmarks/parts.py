@@ -48,7 +48,7 @@ NAMES = {
 
 
 def main(_: Sequence[str]) -> None:
-    """Compiles, runs and prints the table."""
+    """Compile, run and print the table."""
     programs: dict[str, list[tuple[Any, tuple[Any, ...]]]] = {}
     for name, changes in NAMES.items():
         config = changed(changes)
@@ -67,7 +67,7 @@ def main(_: Sequence[str]) -> None:
 
 
 def changed(changes: list[dict[str, Any]] | None) -> ConfigDict:
-    """The config with all parts (None), or with no part and these changes."""
+    """Return the config with all parts (None), or with no part and these changes."""
     config = lpcnet_magnetic_tile.get_config(VARIANT.value).copy_and_resolve_references()
     config.unlock()
     config.data_info = {"mean": 0.4, "std": 0.1, "channels": 1}
@@ -78,7 +78,7 @@ def changed(changes: list[dict[str, Any]] | None) -> ConfigDict:
 
 
 def compiled(config: ConfigDict) -> Any:
-    """Yields the training step and the prediction of a batch, each with its arguments."""
+    """Yield the training step and the prediction of a batch, each with its arguments."""
     network = SegmentationNetwork(**config.model, localisation_frozen=is_frozen(config))
     tx = make_tx(config)
     variables = initial_variables(network, (1, *config.data.size, 1), 0)

@@ -44,7 +44,7 @@ class Watch:
         self.entered: list[tuple[float, str]] = [(time.time(), "start")]
 
     def look(self) -> str:
-        """Returns the phase of now."""
+        """Return the phase of now."""
         saves = _names(self._checkpoints, SAVING)
         self._validating |= bool(saves - self._saves)
         self._saves = saves
@@ -60,11 +60,11 @@ class Watch:
         return phase
 
     def times(self, phase: str) -> int:
-        """How often the phase has begun."""
+        """Return how often the phase has begun."""
         return sum(phase == name for _, name in self.entered)
 
     def close(self) -> None:
-        """Lets go of the log."""
+        """Let go of the log."""
         self._log.close()
 
     def _phase(self) -> str:
@@ -101,7 +101,7 @@ class Usual(NamedTuple):
 
 
 def usual(entered: list[tuple[float, str]]) -> dict[str, Usual]:
-    """What the phases were like in a run that has ended.
+    """Return what the phases were like in a run that has ended.
 
     >>> usual([(0.0, "start"), (2.0, "step"), (3.0, "save"), (5.0, "step"), (8.0, "end")])["step"]
     Usual(times=2, seconds=2.0)

@@ -55,11 +55,11 @@ class Bench:
         self.names = [name for name in CONTENDERS if given.rival_python or self.is_ours(name)]
 
     def is_ours(self, name: str) -> bool:
-        """Whether it needs nothing from the rivals' environment."""
+        """Return whether it needs nothing from the rivals' environment."""
         return name not in IN_RIVALS_PYTHON and "PyTorch" not in name
 
     def start(self, name: str, batch: int) -> Program:
-        """Starts a contender, compiled for this batch."""
+        """Start a contender, compiled for this batch."""
         python = self.given.rival_python if name in IN_RIVALS_PYTHON else sys.executable
         arguments = [name, str(self.folder), str(self.given.threads)]
         program = Program(python, "benchmarks.predict_contenders", arguments)
@@ -69,7 +69,7 @@ class Bench:
         return program
 
     def measure(self, batch: int) -> Turns:
-        """Seconds of every call of this batch."""
+        """Return seconds of every call of this batch."""
         slowest = batch * max(self.image_s.values(), default=0.0)
         turns = self.one_by_one(batch) if slowest > self.given.seconds else self.in_turn(batch)
         self.check_alike()
@@ -77,7 +77,8 @@ class Bench:
         return turns
 
     def one_by_one(self, batch: int) -> Turns:
-        """One call each, where there is no room for several programs nor time for several calls."""
+        """Return one call each, where there is no room for several programs nor time for several
+        calls."""
         turns: Turns = {}
         for name in self.names:
             program = self.start(name, batch)
@@ -87,7 +88,7 @@ class Bench:
         return turns
 
     def in_turn(self, batch: int) -> Turns:
-        """Rounds in which each has its turn, of as many calls as its share of the time allows."""
+        """Round in which each has its turn, of as many calls as its share of the time allows."""
         programs = {name: self.start(name, batch) for name in self.names}
         calls_s = {}
         for name, program in programs.items():
@@ -108,7 +109,7 @@ class Bench:
         return self.folder / f"{name}.npz"
 
     def check_alike(self) -> None:
-        """Prints by how much the contenders differ.
+        """Print by how much the contenders differ.
 
         Raises:
             SystemExit: by too much.
@@ -132,7 +133,7 @@ class Bench:
 
 
 def benches(given: argparse.Namespace, folder: Path) -> Iterator[tuple[str, Bench]]:
-    """Each network's name and bench."""
+    """Yield each network's name and bench."""
     made = {"trained": lambda: networks.trained(given.workdir)} if given.workdir else {}
     for widths in () if given.workdir else given.widths.split():
         made[widths] = lambda widths=widths: networks.random([int(w) for w in widths.split(",")])

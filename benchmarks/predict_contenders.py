@@ -58,7 +58,7 @@ def stablehlo(folder: Path, threads: int) -> Ready:
 
 
 def onnx(name: str) -> Callable[[Path, int], Ready]:
-    """An ONNX file under onnxruntime: of both networks under the same one."""
+    """Return an ONNX file under onnxruntime: of both networks under the same one."""
 
     def contender(folder: Path, threads: int) -> Ready:
         import onnxruntime
@@ -140,13 +140,13 @@ class Contender:
         self.outputs: Sequence[Any] = ()
 
     def ready(self, batch: int) -> float:
-        """Compiles for the first `batch` images; returns seconds."""
+        """Compile for the first `batch` images; return seconds."""
         images, began = np.load(self.folder / "images.npy")[:batch], time.perf_counter()
         self.call = self.make_ready(images)
         return time.perf_counter() - began
 
     def run(self, calls: int) -> list[float]:
-        """Seconds of each call."""
+        """Return seconds of each call."""
         seconds = []
         for _ in range(calls):
             began = time.perf_counter()
@@ -155,7 +155,7 @@ class Contender:
         return seconds
 
     def save(self, path: str) -> None:
-        """Writes what the last call returned."""
+        """Write what the last call returned."""
         np.savez(path, **dict(zip(OUTPUTS, self.outputs, strict=True)))
 
 

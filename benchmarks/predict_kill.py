@@ -27,7 +27,7 @@ SEED = flags.DEFINE_integer("seed", 0, "Of the moments.")
 
 
 def main(_: Sequence[str]) -> None:
-    """Prints one line a kill, and how many ended like the unbroken run."""
+    """Print one line a kill, and how many ended like the unbroken run."""
     moments = random.Random(SEED.value)
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
@@ -51,7 +51,7 @@ def main(_: Sequence[str]) -> None:
 
 
 def start(output: pathlib.Path) -> subprocess.Popen:
-    """The program as a user starts it."""
+    """Return the program as a user starts it."""
     arguments = (f"--workdir={WORKDIR.value}", f"--input={INPUT.value}", f"--output={output}")
     command = [sys.executable, "-m", "defect_jax.main", "--mode=predict", *arguments]
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
@@ -59,7 +59,7 @@ def start(output: pathlib.Path) -> subprocess.Popen:
 
 
 def killed(output: pathlib.Path, after_s: float) -> int:
-    """Kills a run; returns how many images it had finished, whose files must all be there."""
+    """Kill a run; return how many images it had finished, whose files must all be there."""
     process = start(output)
     time.sleep(after_s)
     process.kill()
@@ -74,7 +74,7 @@ def killed(output: pathlib.Path, after_s: float) -> int:
 
 
 def files(folder: pathlib.Path) -> dict[str, bytes]:
-    """Everything below a folder."""
+    """Return everything below a folder."""
     paths = (path for path in folder.rglob("*") if path.is_file())
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
 

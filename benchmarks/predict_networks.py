@@ -46,7 +46,8 @@ KNOWN = {
 
 
 def random(widths: Sequence[int]) -> Trained:
-    """A U-Net++ that has learnt nothing: that changes no time. Half of the pixels are marked."""
+    """Return a U-Net++ that has learnt nothing: that changes no time. Half of the pixels are
+    marked."""
     config = ConfigDict(base().to_dict())
     config.model.widths, config.data.size = tuple(widths), SIZE_PX
     config.data.min_scale = config.data.max_scale = 1.0  # no image is ever scaled
@@ -62,7 +63,7 @@ def random(widths: Sequence[int]) -> Trained:
 
 
 def moved(name: str, array: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """An initial array off the zeros and ones that a wrong program would not show."""
+    """Return an initial array off the zeros and ones that a wrong program would not show."""
     if name == "kernel":
         drawn = rng.normal(0.0, np.prod(array.shape[:-1]) ** -0.5, array.shape)
         return array if array.any() else drawn.astype(np.float32)
@@ -89,7 +90,7 @@ def trained(workdir: str) -> Trained:
 
 
 def write(found: Trained, folder: Path) -> None:
-    """Fills the folder."""
+    """Fill the folder."""
     (folder / CONFIG).write_text(json.dumps(found.config.to_dict()))
     found.rule.to_json(folder / RULE)
     np.savez(folder / WEIGHTS, **flatten_dict(found.ema, sep="/"))
@@ -100,7 +101,7 @@ def write(found: Trained, folder: Path) -> None:
 
 
 def read(folder: Path) -> Trained:
-    """What `write` was given."""
+    """Return what `write` was given."""
     config = run_config.load(folder)
     with np.load(folder / WEIGHTS) as arrays:
         average = unflatten_dict(dict(arrays), sep="/")
@@ -109,7 +110,7 @@ def read(folder: Path) -> Trained:
 
 
 def images(config: ConfigDict, count: int) -> UInt8[np.ndarray, "b h w c"]:
-    """Noise of the size that the network sees, and of the training images' intensity."""
+    """Return noise of the size that the network sees, and of the training images' intensity."""
     shape = (count, *config.data.size, config.data_info.channels)
     rng = np.random.default_rng(1)
     noise = rng.normal(config.data_info.mean, config.data_info.std, shape)

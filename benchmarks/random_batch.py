@@ -5,7 +5,7 @@ from ml_collections import ConfigDict
 
 
 def random_batch(config: ConfigDict) -> dict[str, np.ndarray]:
-    """Noise with a square of class 1 in every other image."""
+    """Return noise with a square of class 1 in every other image."""
     rng, (height, width) = np.random.default_rng(0), config.data.size
     image = rng.integers(0, 256, (config.train.batch_size, height, width, 1), np.uint8)
     mask = np.zeros(image.shape[:3], np.uint8)

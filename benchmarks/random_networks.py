@@ -23,7 +23,7 @@ OVERLAPS_PX = {"scaled": 0, "tiles": 16}
 
 
 def random_networks() -> Iterator[tuple[str, Trained]]:
-    """Yields each with its name; thresholds are for `with_thresholds`."""
+    """Yield each with its name; thresholds are for `with_thresholds`."""
     for image, (channels, bit_depth) in IMAGES.items():
         for look, overlap_px in OVERLAPS_PX.items():
             config = _config(channels, bit_depth, overlap_px)
@@ -49,12 +49,13 @@ def _config(channels: int, bit_depth: int, overlap_px: int) -> ConfigDict:
 
 
 def _spread(array: jax.Array) -> jax.Array:
-    """Kernels of a network that has learnt are not as small; else all its answers are alike."""
+    """Return kernels of a network that has learnt are not as small; else all its answers are
+    alike."""
     return array * 2.0 if array.ndim == 4 else array
 
 
 def with_thresholds(trained: Trained, images: Sequence[UInt[np.ndarray, "h w c"]]) -> Trained:
-    """The network with thresholds that half of the images reach."""
+    """Return the network with thresholds that half of the images reach."""
     decisions = Predictor(*trained, one_device_mesh()).predict(list(images))
     scores = ([getattr(each, name) for each in decisions] for name in ("score", "mask_score"))
     return trained._replace(rule=_rule(*(float(np.median(each)) for each in scores)))

@@ -55,7 +55,7 @@ class Regions(NamedTuple):
 
 
 def main(_: Sequence[str]) -> None:
-    """Prints a line for each workdir and number of false regions."""
+    """Print a line for each workdir and number of false regions."""
     names = [f"{low} to {high} px" for low, high in bins()]
     print("| workdir | threshold | false an image, val | test | all | " + " | ".join(names) + " |")
     print("| --- " * (len(names) + 5) + "|")
@@ -73,7 +73,7 @@ def main(_: Sequence[str]) -> None:
 
 
 def line(name: str, place: int, false: float, test: Sequence[Regions]) -> str:
-    """One row: recall of all defects and of each size, with 95 % intervals over groups."""
+    """Return one row: recall of all defects and of each size, with 95 % intervals over groups."""
     sizes = np.concatenate([image.size_px for image in test])
     found = np.concatenate([image.found[:, place] for image in test])
     groups = np.repeat([p.group for p in test], [len(p.size_px) for p in test])
@@ -85,12 +85,12 @@ def line(name: str, place: int, false: float, test: Sequence[Regions]) -> str:
 
 
 def bins() -> list[tuple[int, float]]:
-    """Smallest and next smallest size of each bin."""
+    """Return smallest and next smallest size of each bin."""
     return list(zip((1, *EDGES_PX), (*EDGES_PX, np.inf), strict=True))
 
 
 def recall(found: Bool[np.ndarray, " n"], groups: np.ndarray) -> str:
-    """Share, count and interval in a few characters."""
+    """Return share, count and interval in a few characters."""
     if not len(found):
         return "none"
     low, high = rate_interval(found, groups.tolist())
@@ -98,7 +98,7 @@ def recall(found: Bool[np.ndarray, " n"], groups: np.ndarray) -> str:
 
 
 def of_workdir(workdir: pathlib.Path) -> tuple[list[Regions], list[Regions]]:
-    """All images of the validation and of the test split."""
+    """Return all images of the validation and of the test split."""
     mesh = one_device_mesh()
     network, config, ema, _ = restore_trained(workdir, mesh)
     splits = prepare(config.data, needed={"val", "test"}).splits
@@ -117,7 +117,7 @@ def of_workdir(workdir: pathlib.Path) -> tuple[list[Regions], list[Regions]]:
 def frame_maps(
     network: SegmentationNetwork, ema, split: Split, config: ConfigDict, mesh: Mesh
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """True mask and probability of images that are scaled into one frame."""
+    """Yield True mask and probability of images that are scaled into one frame."""
     for image in native_maps(network, ema, split, config, mesh):
         yield image.truth > 0, defect_probability(image.maps, 0)
 
@@ -125,7 +125,7 @@ def frame_maps(
 def tile_maps(
     network: SegmentationNetwork, ema, split: Split, config: ConfigDict, mesh: Mesh
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """The same of images that are looked at through tiles."""
+    """Yield the same of images that are looked at through tiles."""
     step = jax.jit(
         frames_program(network, config),
         out_shardings=replicated(mesh),
@@ -146,7 +146,7 @@ def tile_maps(
 def regions(
     group: str, mask: Bool[np.ndarray, "h w"], probability: Float32[np.ndarray, "h w"]
 ) -> Regions:
-    """Looks at one image with every threshold."""
+    """Look at one image with every threshold."""
     count, labelled = cv2.connectedComponents(mask.astype(np.uint8), connectivity=8)
     highest = np.zeros(count, np.float32)
     np.maximum.at(highest, labelled[mask], probability[mask])
@@ -156,7 +156,7 @@ def regions(
 
 
 def false_regions(mask: Bool[np.ndarray, "h w"], marked: Bool[np.ndarray, "h w"]) -> int:
-    """Number of marked regions that touch no defect."""
+    """Return number of marked regions that touch no defect."""
     count, labelled = cv2.connectedComponents(marked.astype(np.uint8), connectivity=8)
     return count - 1 - len(np.setdiff1d(labelled[mask], [0]))
 

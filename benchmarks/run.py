@@ -45,7 +45,7 @@ CANNOT = 2  # exit code of a suite that this machine cannot run
 
 
 def run(suite: str, rival_python: str | None) -> dict[str, Any] | None:
-    """Runs a suite, shows its lines as they come, and returns its last one, which is JSON.
+    """Run a suite, show its lines as they come, and return its last one, which is JSON.
 
     Returns:
         None where it failed, and {} where this machine cannot run it.

@@ -33,7 +33,7 @@ ARGUMENTS = (
 
 
 def copy_code(folder: Path) -> Path:
-    """Copies the program, so that editing it meanwhile changes no run; returns a folder of its own.
+    """Copy the program, so that editing it meanwhile changes no run; return a folder of its own.
 
     The folder is named after what the code says: other code never meets the runs of this one.
     """
@@ -62,7 +62,7 @@ class Run:
         prefix: Sequence[str] = (),
         environment: Mapping[str, str] | None = None,
     ):
-        """Starts it in a session of its own, with the copied code of `home`.
+        """Start it in a session of its own, with the copied code of `home`.
 
         Args:
             log: what it says; each start begins it anew.
@@ -81,12 +81,13 @@ class Run:
             )
 
     def send(self, number: int, to_group: bool) -> None:
-        """Sends a signal to the main process, or to its group, as a Ctrl-C does."""
+        """Send a signal to the main process, or to its group, as a Ctrl-C does."""
         with contextlib.suppress(ProcessLookupError):
             (os.killpg if to_group else os.kill)(self.process.pid, number)
 
     def code(self, within_s: float) -> int | None:
-        """The exit code as a shell tells it, None if the run had to be killed after `within_s`."""
+        """Return the exit code as a shell tells it, None if the run had to be killed after
+        `within_s`."""
         try:
             code = self.process.wait(within_s)
         except subprocess.TimeoutExpired:
@@ -97,17 +98,18 @@ class Run:
 
     @property
     def said(self) -> str:
-        """All of its lines so far."""
+        """Return all of its lines so far."""
         return self.log.read_text(errors="replace")
 
     @property
     def last_words(self) -> str:
-        """The start of its last line."""
+        """Return the start of its last line."""
         return (self.said.splitlines() or ["no word"])[-1][:200]
 
 
 def alive(mark: str) -> list[int]:
-    """Processes whose mark begins like this, zombies apart: they have no environment left."""
+    """Return processes whose mark begins like this, zombies apart: they have no environment
+    left."""
     wanted = f"{MARK}={mark}".encode()
     return [
         pid
@@ -123,7 +125,8 @@ def _environments() -> Iterator[tuple[int, bytes]]:
 
 
 def survivors(mark: str) -> list[str]:
-    """Command lines of the processes that are still there after GONE_WITHIN_S; they are killed."""
+    """Return command lines of the processes that are still there after GONE_WITHIN_S; they are
+    killed."""
     until = time.monotonic() + GONE_WITHIN_S
     while alive(mark) and time.monotonic() < until:
         time.sleep(0.1)
@@ -131,7 +134,7 @@ def survivors(mark: str) -> list[str]:
 
 
 def kill_all(mark: str) -> list[str]:
-    """Kills what is left of a trial and returns the command lines."""
+    """Kill what is left of a trial and return the command lines."""
     lines = []
     for pid in alive(mark):
         with contextlib.suppress(OSError):

@@ -15,7 +15,7 @@ REMAINS = ("*.partial", "*orbax-checkpoint-tmp*", "eval/.*")
 
 
 def arrays(step: Path) -> dict[str, np.ndarray]:
-    """All arrays of a checkpoint, by dotted name, read without the program or Orbax."""
+    """Return all arrays of a checkpoint, by dotted name, read without the program or Orbax."""
     store = {"driver": "ocdbt", "base": f"file://{step.absolute() / 'state'}/"}
     keys = tensorstore.KvStore.open(store).result().list().result()
     names = sorted(key.decode().removesuffix("/zarr.json") for key in keys if b"zarr.json" in key)
@@ -27,7 +27,7 @@ def arrays(step: Path) -> dict[str, np.ndarray]:
 
 
 def unlogged(step: Path) -> list[dict[str, float]]:
-    """The numbers of steps that no line holds yet, as the checkpoint has them."""
+    """Return the numbers of steps that no line holds yet, as the checkpoint has them."""
     return json.loads((step / "_CHECKPOINT_METADATA").read_text())["custom_metadata"]["unlogged"]
 
 
@@ -39,7 +39,8 @@ def steps(workdir: Path) -> list[int]:
 
 
 def differences(reference: Path, workdir: Path) -> list[str]:
-    """Every difference between two runs that have ended: files, and checkpoints of each step."""
+    """Return every difference between two runs that have ended: files, and checkpoints of each
+    step."""
     found = []
     for name in SAME_FILES:
         want, got = reference / name, workdir / name
@@ -73,7 +74,7 @@ def _bits(array: np.ndarray) -> tuple[str, tuple[int, ...], bytes]:
 
 
 def torn(workdir: Path) -> list[str]:
-    """What a kill left half-written under a name that says it is whole."""
+    """Return what a kill left half-written under a name that says it is whole."""
     found = [f"{path.relative_to(workdir)} is torn" for path in _texts(workdir) if _is_torn(path)]
     for step in steps(workdir):
         try:
@@ -85,7 +86,7 @@ def torn(workdir: Path) -> list[str]:
 
 
 def _texts(workdir: Path) -> list[Path]:
-    """Files that a reader may open: no part of their path begins with a dot."""
+    """Return files that a reader may open: no part of their path begins with a dot."""
     files = [
         path for kind in ("json", "jsonl", "csv", "html") for path in workdir.rglob(f"*.{kind}")
     ]
@@ -111,7 +112,7 @@ def _is_torn(path: Path) -> bool:
 
 
 def remains(workdir: Path, data_dir: Path) -> list[str]:
-    """What killed starts left behind that the last one did not clear away."""
+    """Return what killed starts left behind that the last one did not clear away."""
     left = [path for kind in REMAINS for path in workdir.rglob(kind)]
     left += [path for path in data_dir.glob("synthetic/.*.partial")]
     return sorted(str(path) for path in set(left))

@@ -40,7 +40,7 @@ NO_LIBTPU = "needs libtpu, the TPU compiler: pip install -r launch/requirements-
 
 
 def programs_of(given: argparse.Namespace) -> Iterator[Program]:
-    """Those of all topologies that fit, with what the model says of them."""
+    """Yield those of all topologies that fit, with what the model says of them."""
     assumed = Assumed(given.share_of_peak, given.latency_us / 1e6, given.network_latency_us / 1e6)
     for topology in given.topologies:
         for fsdp in given.fsdp:
@@ -52,13 +52,15 @@ def programs_of(given: argparse.Namespace) -> Iterator[Program]:
 
 
 def fitting(chip: str, given: argparse.Namespace) -> Iterator[list[str]]:
-    """Rows: the largest batch at `given.size` that fits one chip, the largest square image."""
+    """Yield rows: the largest batch at `given.size` that fits one chip, the largest square
+    image."""
     yield largest(chip, [(given.size, batch) for batch in given.fit_batches], given)
     yield largest(chip, [((side, side), 1) for side in given.fit_sides], given)
 
 
 def largest(chip: str, cases: list[tuple[tuple[int, int], int]], given: argparse.Namespace):
-    """A row: the last of rising sizes and batches that fits, the first that does not, and why."""
+    """Return a row: the last of rising sizes and batches that fits, the first that does not, and
+    why."""
     fits = "none"
     for size_px, batch in cases:
         case = argparse.Namespace(**vars(given) | {"size": size_px})

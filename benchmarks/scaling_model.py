@@ -56,7 +56,7 @@ def sending_s(each: Collective, chip: Chip, assumed: Assumed) -> float:
 
 
 def predicted(program: Mapping[str, Any], assumed: Assumed) -> dict[str, float]:
-    """Seconds of a step, and the efficiency: one chip's time over this, for as much each."""
+    """Return seconds of a step, and the efficiency: one chip's time over this, for as much each."""
     chip = CHIPS[program["chip"]]
     computing_s = program["flops"] / (chip.flops_per_s * assumed.share_of_peak)
     none = assumed._replace(hop_s=0.0, network_hop_s=0.0)
@@ -79,14 +79,14 @@ def predicted(program: Mapping[str, Any], assumed: Assumed) -> dict[str, float]:
 
 
 def markdown(header: str, rows: Sequence[Sequence[str]]) -> str:
-    """A table; numbers stand on the right."""
+    """Return a table; numbers stand on the right."""
     names = header.split(" | ")
     lines = [f"| {header} |", "| --- |" + " ---: |" * (len(names) - 1)]
     return "\n".join(lines + [f"| {' | '.join(row)} |" for row in rows])
 
 
 def programs_table(programs: Sequence[Mapping[str, Any]]) -> str:
-    """Memory of a chip and its operations."""
+    """Return memory of a chip and its operations."""
     header = "program | chips | state, MB | batch, MB | scratch, MB | code, MB | of memory, %"
     header += " | loops | TFLOP a chip | compiled in, s"
     return markdown(header, [program_row(each) for each in programs])
@@ -107,7 +107,7 @@ def program_row(each: Mapping[str, Any]) -> list[str]:
 
 
 def collectives_table(programs: Sequence[Mapping[str, Any]]) -> str:
-    """What is sent, by kind and size of the group."""
+    """Return what is sent, by kind and size of the group."""
     rows = []
     for each in programs:
         found = counted([Collective(*one) for one in each["collectives"]])
@@ -117,7 +117,7 @@ def collectives_table(programs: Sequence[Mapping[str, Any]]) -> str:
 
 
 def predictions_table(programs: Sequence[Mapping[str, Any]]) -> str:
-    """What the model says.
+    """Return what the model says.
 
     The last column counts what a larger program computes more, too: images a second and chip,
     over those of the first program for the same kind of chip.

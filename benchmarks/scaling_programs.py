@@ -49,7 +49,7 @@ def kept(topology: str, fsdp: int, batch: int, given: argparse.Namespace) -> Pro
 
 
 def compiled(topology: str, fsdp: int, batch: int, given: argparse.Namespace) -> Program:
-    """What the compiler says of the step, or that it does not fit.
+    """Return what the compiler says of the step, or that it does not fit.
 
     Args:
         topology: such as `v5e:2x4`, or `v5e:16x16*2`: two slices.
@@ -80,7 +80,7 @@ def compiled(topology: str, fsdp: int, batch: int, given: argparse.Namespace) ->
 
 
 def memory(done: jax.stages.Compiled, state: Any, batch: Any) -> dict[str, int]:
-    """Bytes of one chip; the compiler's own count of arguments includes how it pads them."""
+    """Return bytes of one chip; the compiler's own count of arguments includes how it pads them."""
     found = done.memory_analysis()
     return {
         "state": bytes_of(state),
@@ -94,7 +94,7 @@ def memory(done: jax.stages.Compiled, state: Any, batch: Any) -> dict[str, int]:
 
 
 def operations(done: jax.stages.Compiled) -> dict[str, Any]:
-    """What one chip computes and sends; what stands in a loop counts once."""
+    """Return what one chip computes and sends; what stands in a loop counts once."""
     text, cost = done.as_text(), done.cost_analysis()
     counts = {"flops": cost["flops"], "accessed_bytes": cost["bytes accessed"]}
     return counts | {"loops": text.count(" while("), "collectives": read(text)}
@@ -108,7 +108,7 @@ def bytes_of(tree: Any) -> int:
 
 
 def config_of(size_px: tuple[int, int], widths: tuple[int, ...]) -> ConfigDict:
-    """The defaults of every config, for grey images of this height and width."""
+    """Return the defaults of every config, for grey images of this height and width."""
     config = ConfigDict(base().to_dict())
     config.data.size, config.model.widths = size_px, widths
     config.data_info = {"channels": 1, "bit_depth": 8, "classes": ["defect"]}
@@ -117,7 +117,7 @@ def config_of(size_px: tuple[int, int], widths: tuple[int, ...]) -> ConfigDict:
 
 
 def make_mesh(topology: str, fsdp: int) -> tuple[Mesh, int]:
-    """Chips that are not there, laid out as a run lays them out, and how many slices."""
+    """Return chips that are not there, laid out as a run lays them out, and how many slices."""
     name, _, slices = topology.partition("*")
     slices = int(slices or 1)
     options: dict[str, Any] = {"num_slices": slices} if slices > 1 else {}
@@ -128,7 +128,7 @@ def make_mesh(topology: str, fsdp: int) -> tuple[Mesh, int]:
 
 
 def abstract_batch(mesh: Mesh, images: int, size_px: tuple[int, int]) -> dict[str, Any]:
-    """Shapes and places of what the loader gives."""
+    """Return shapes and places of what the loader gives."""
     placed = {"sharding": batch_sharding(mesh)}
     frame = (images, *size_px)
     return {
@@ -140,7 +140,8 @@ def abstract_batch(mesh: Mesh, images: int, size_px: tuple[int, int]) -> dict[st
 
 
 def lowered(config: ConfigDict, mesh: Mesh, images: int) -> tuple[jax.stages.Lowered, Any, Any]:
-    """The step that does not measure, jitted as `train.make_steps` does; abstract state and batch.
+    """Return the step that does not measure, jitted as `train.make_steps` does; abstract state and
+    batch.
 
     Not by `make_steps` itself, whose compiler options are those of the processor at hand.
     """

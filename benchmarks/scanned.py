@@ -30,7 +30,7 @@ OUTLIERS = 3  # at either end
 
 
 def contenders(widths: str, size: str, batch: int) -> tuple[Callable[[], Any], Callable[[], Any]]:
-    """Functions that take `STEPS` steps: one by one, and scanned."""
+    """Return functions that take `STEPS` steps: one by one, and scanned."""
     config = step.config_of(argparse.Namespace(widths=widths, size=size, batch=batch))
     network, tx = SegmentationNetwork(**config.model), make_tx(config)
     variables = initial_variables(network, (1, *config.data.size, 1), 0)

@@ -47,7 +47,7 @@ MOST_DIFFERENCE = 1e-4  # of a loss, as a share of it
 
 
 def config_of(given: argparse.Namespace) -> ConfigDict:
-    """The network and its batch."""
+    """Return the network and its batch."""
     config = ConfigDict(base().to_dict())
     config.model.widths = tuple(map(int, given.widths.split(",")))
     config.model.update(dropout=0.0, dtype="float32")
@@ -67,7 +67,7 @@ def write(config: ConfigDict, folder: Path) -> None:
 
 
 def check_alike(histories: dict[str, list[dict[str, float]]], steps: int) -> None:
-    """Prints by how much the losses of the first steps differ.
+    """Print by how much the losses of the first steps differ.
 
     Raises:
         SystemExit: by too much.
@@ -85,7 +85,7 @@ def check_alike(histories: dict[str, list[dict[str, float]]], steps: int) -> Non
 
 
 def measure(folder: Path, given: argparse.Namespace) -> dict[str, Any]:
-    """Turns of all contenders, their memory and their versions."""
+    """Turn of all contenders, their memory and their versions."""
     usual = [name for name in CONTENDERS if name != UNTOLD]  # a step of it: three times as long
     wanted = given.only.split(";") if given.only else usual
     names = [name for name in wanted if name in OURS or given.rival_python]

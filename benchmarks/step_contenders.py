@@ -24,7 +24,7 @@ Ready = tuple[Step, Batch]  # and a batch to take it on
 
 
 def ours(measure: bool, told: bool = True) -> Callable[[Path, int], Ready]:
-    """The program's own step, jitted as `train.py` does.
+    """Return the program's own step, jitted as `train.py` does.
 
     Args:
         measure: also the gradients' norms.
@@ -114,14 +114,14 @@ class Contender:
         self.history: list[dict[str, float]] = []
 
     def ready(self) -> float:
-        """Compiles, and takes the first step; returns seconds."""
+        """Compile, and take the first step; return seconds."""
         began = time.perf_counter()
         self.step, self.batch = self.make()
         self.history.append(read(self.step(self.batch)))
         return time.perf_counter() - began
 
     def run(self, calls: int) -> list[float]:
-        """Seconds of each step."""
+        """Return seconds of each step."""
         seconds = []
         for _ in range(calls):
             began = time.perf_counter()
@@ -130,7 +130,7 @@ class Contender:
         return seconds
 
     def stream(self, calls: int) -> float:
-        """Seconds of a step where only the last one's losses are waited for, as in a run."""
+        """Return seconds of a step where only the last one's losses are waited for, as in a run."""
         began = time.perf_counter()
         for _ in range(calls):
             metrics = self.step(self.batch)
@@ -143,12 +143,12 @@ class Contender:
 
 
 def read(metrics: Mapping[str, Any]) -> dict[str, float]:
-    """Waits for them."""
+    """Wait for them."""
     return {name: float(value) for name, value in metrics.items()}
 
 
 def device_memory_mb() -> float | None:
-    """Most memory of a GPU that this process's arrays have held; None on a CPU."""
+    """Return most memory of a GPU that this process's arrays have held; None on a CPU."""
     if "torch" in sys.modules:
         import torch
 

@@ -37,7 +37,7 @@ def write(folder: Path, given: argparse.Namespace) -> None:
 
 
 def started(folder: Path, given: argparse.Namespace) -> dict[str, Program]:
-    """The contenders, compiled and with their first step taken."""
+    """Return the contenders, compiled and with their first step taken."""
     wanted = given.only.split(";") if given.only else CONTENDERS
     programs = {}
     for name in wanted:
@@ -51,7 +51,7 @@ def started(folder: Path, given: argparse.Namespace) -> dict[str, Program]:
 
 
 def measure(programs: dict[str, Program], given: argparse.Namespace) -> dict[str, Any]:
-    """Turns of all contenders, with their images and on one batch; the first round is dropped."""
+    """Turn of all contenders, with their images and on one batch; the first round is dropped."""
     turns: dict[str, list[list[float]]] = {}
     waited: dict[str, list[float]] = {}
     for number in range(given.rounds + 1):

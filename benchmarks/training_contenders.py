@@ -41,7 +41,7 @@ class Contender:
         self.batches: Batches = iter(())
 
     def ready(self) -> float:
-        """Compiles, opens the files, and takes the first step on images; returns seconds."""
+        """Compile, open the files, and take the first step on images; return seconds."""
         began = time.perf_counter()
         self.step, self.batch = self.make_step()
         epoch = self.make_epoch()
@@ -50,7 +50,7 @@ class Contender:
         return time.perf_counter() - began
 
     def whole(self, steps: int) -> dict[str, list[float]]:
-        """Seconds of each step with its images, and how many of them it waited for those."""
+        """Return seconds of each step with its images, and how many of them it waited for those."""
         found: dict[str, list[float]] = {"seconds": [], "waited": []}
         for _ in range(steps):
             began = time.perf_counter()
@@ -61,7 +61,7 @@ class Contender:
         return found
 
     def one_batch(self, steps: int) -> list[float]:
-        """Seconds of each step on one batch that is there."""
+        """Return seconds of each step on one batch that is there."""
         seconds = []
         for _ in range(steps):
             began = time.perf_counter()

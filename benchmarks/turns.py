@@ -24,7 +24,7 @@ class Program:
     """The parent's end: starts a Python module and asks it."""
 
     def __init__(self, python: str, module: str, arguments: Sequence[str] = ()):
-        """The module must call `serve`."""
+        """Return the module must call `serve`."""
         self._log = tempfile.TemporaryFile("w+")
         self._process = subprocess.Popen(
             [python, "-m", module, *arguments],
@@ -36,7 +36,7 @@ class Program:
         )
 
     def ask(self, request: str, **fields: Any) -> Any:
-        """What the program's function `request` returns.
+        """Return what the program's function `request` returns.
 
         Raises:
             Failed: it has ended.
@@ -52,7 +52,7 @@ class Program:
         raise Failed((self._log.read().splitlines() or ["no word"])[-1])
 
     def close(self) -> None:
-        """Ends the program, and returns when its memory is free."""
+        """End the program, and return when its memory is free."""
         self._process.stdin.close()
         self._process.wait()
         self._process.stdout.close()
@@ -60,7 +60,7 @@ class Program:
 
 
 def use_processors(count: int) -> None:
-    """Leaves this process that many processors, where the system can: XLA takes all it may use."""
+    """Leave this process that many processors, where the system can: XLA takes all it may use."""
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:count])
 

@@ -60,14 +60,14 @@ def table(cell: Cell) -> str:
 
 
 def ratio(row: Mapping[str, Any]) -> str:
-    """The ratio with its lowest and highest of all rounds."""
+    """Return the ratio with its lowest and highest of all rounds."""
     if row["rounds"] == 1:
         return f"{row['ratio']:.2f} (one round)"
     return f"{row['ratio']:.2f} ({row['ratio_lowest']:.2f} to {row['ratio_highest']:.2f})"
 
 
 def verdict(cell: Cell, ours: Collection[str]) -> str:
-    """Our fastest over the fastest rival."""
+    """Return our fastest over the fastest rival."""
     best = min((name for name in cell if name in ours), key=lambda name: cell[name]["ratio"])
     row = cell[best]
     return f"Ours at best ({best}) takes {ratio(row)} of the time of {row['over']}."

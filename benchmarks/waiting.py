@@ -31,12 +31,13 @@ from defect_jax.distributed.sharding import make_mesh, to_global
 from defect_jax.runtime.compilation import compile_all_ahead
 from defect_jax.training import train
 from defect_jax.training.loop import MEASURING_STEP, STEP
+from defect_jax.workdir import run_config
 
 WHOLE, NO_DATA, NO_MODEL = "whole", "no data", "no model"
 
 
 def config_of(given: argparse.Namespace) -> ConfigDict:
-    """The config file's, with the fields that were given as path=value."""
+    """Return the config file's, with the fields that were given as path=value."""
     path, _, variant = given.config.partition(":")
     module = importlib.import_module(path.removesuffix(".py").replace("/", "."))
     config = module.get_config(variant).copy_and_resolve_references()
@@ -62,7 +63,7 @@ class Run:
 
     def __init__(self, config: ConfigDict):
         prepared = with_kept(prepare(config.data), config.data, ("train",))
-        self.config = config.resolve(config, data_info(prepared, config.model.num_classes))
+        self.config = run_config.resolve(config, data_info(prepared, config.model.num_classes))
         mesh = make_mesh(self.config.mesh.data, self.config.mesh.fsdp)
         network, tx = train.make_network(self.config), train.make_tx(self.config)
         self._state, shardings = train.initial_state(network, tx, self.config, mesh, {})
@@ -76,7 +77,7 @@ class Run:
         self._step = compiled.get(STEP, compiled[MEASURING_STEP])
 
     def whole(self, steps: int) -> tuple[float, float]:
-        """Seconds of some steps, and how many of these went into waiting for batches."""
+        """Return seconds of some steps, and how many of these went into waiting for batches."""
         began, waited = time.perf_counter(), 0.0
         for _ in range(steps):
             asked = time.perf_counter()
@@ -87,7 +88,7 @@ class Run:
         return time.perf_counter() - began, waited
 
     def no_data(self, steps: int) -> tuple[float, float]:
-        """The same, always on one batch."""
+        """Return the same, always on one batch."""
         began = time.perf_counter()
         for _ in range(steps):
             self._state, metrics = self._step(self._state, self._kept)
@@ -95,7 +96,7 @@ class Run:
         return time.perf_counter() - began, 0.0
 
     def no_model(self, steps: int) -> tuple[float, float]:
-        """Batches alone; those that are ready already are taken before."""
+        """Return batches alone; those that are ready already are taken before."""
         for _ in range(8):
             jax.block_until_ready(next(self.batches))
         began = time.perf_counter()
@@ -106,7 +107,8 @@ class Run:
 
 
 def measure(given: argparse.Namespace, run: Run) -> dict[str, list[tuple[float, float]]]:
-    """Kind -> seconds and waiting of a step, round by round; the first round is not counted."""
+    """Return kind -> seconds and waiting of a step, round by round; the first round is not
+    counted."""
     kinds: dict[str, Callable[[int], tuple[float, float]]] = {
         WHOLE: run.whole,
         NO_DATA: run.no_data,

@@ -8,7 +8,7 @@ from ml_collections import config_dict
 
 
 def base() -> ml_collections.ConfigDict:
-    """Every field that all data sets share."""
+    """Return every field that all data sets share."""
     config = ml_collections.ConfigDict()
     config.seed = 0  # of initial weights, order of images, augmentation and dropout
 
@@ -129,7 +129,7 @@ def _group(**fields) -> ml_collections.ConfigDict:
 
 
 def debug(config: ml_collections.ConfigDict) -> None:
-    """Shrinks a config to a run of seconds that goes through everything and learns nothing."""
+    """Shrink a config to a run of seconds that goes through everything and learn nothing."""
     config.model.widths = (4, 8, 8)
     config.model.dtype = "float32"
     config.train.steps = 8
@@ -141,7 +141,7 @@ def debug(config: ml_collections.ConfigDict) -> None:
 
 
 def cpu(config: ml_collections.ConfigDict) -> None:
-    """Shrinks the network to what two laptop cores train in minutes."""
+    """Shrink the network to what two laptop cores train in minutes."""
     config.model.widths = (8, 16, 32, 64, 128)
     config.model.dtype = "float32"  # bfloat16 is slower than float32 on a CPU
     config.optimizer.learning_rate = 4e-3  # few steps, so larger ones
@@ -153,7 +153,7 @@ def cpu(config: ml_collections.ConfigDict) -> None:
 
 
 def lpcnet(config: ml_collections.ConfigDict, variant: str) -> None:
-    """Adds the two modules of LPC-Net (Wang et al. 2025, Sensors 25(15), 4548) to a config.
+    """Add the two modules of LPC-Net (Wang et al. 2025, Sensors 25(15), 4548) to a config.
 
     First localisation learns alone, then its grid is embedded in the encoder of the whole network
     and weighs the pixels of its loss; pixel confidence refines the mask.
@@ -184,7 +184,7 @@ def lite_small(config: ml_collections.ConfigDict) -> None:
 def choose(
     config: ml_collections.ConfigDict, variant: str, **variants
 ) -> ml_collections.ConfigDict:
-    """Applies the function of the chosen variant; the empty one leaves the config at full size.
+    """Apply the function of the chosen variant; the empty one leaves the config at full size.
 
     Every config has the variants `lite` and `lite_small`.
     """

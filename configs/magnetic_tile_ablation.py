@@ -19,7 +19,7 @@ HALF = {"segmentation": 0.5, "classification": 0.5}
 def _balanced(
     name: str, title: str, method: str, total: int = 1, shared: str = "encoder", **options
 ) -> Row:
-    """A row that changes the balance alone.
+    """Return a row that changes the balance alone.
 
     Where the weights sum to two, not one, gradients are twice as long and are clipped at twice the
     norm; AdamW takes no notice of their length otherwise.

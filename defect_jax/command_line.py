@@ -25,7 +25,7 @@ DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)  # t
 
 
 def start(run: Callable[[], None]) -> None:
-    """Parses the flags and calls `run`; a UserError is one line on stderr and exit code 2.
+    """Parse the flags and call `run`; a UserError is one line on stderr and exit code 2.
 
     After SIGTERM or SIGINT the exit code is 143 or 130.
     """
@@ -53,7 +53,7 @@ def start(run: Callable[[], None]) -> None:
 
 
 def given_config(example: str = "configs/synthetic.py:cpu") -> ConfigDict:
-    """The config of --config, for a command that needs one."""
+    """Return the config of --config, for a command that needs one."""
     if CONFIG.value is None:
         raise UserError(f"--config is missing: name a file, such as --config={example}")
     return CONFIG.value
@@ -70,7 +70,7 @@ def chosen_workdir() -> AnyPath:
 
 
 def parse_flags(argv: list[str]) -> list[str]:
-    """Parses flags and loads the config; what is wrong with either is one line and exit code 2."""
+    """Parse flags and load the config; what is wrong with either is one line and exit code 2."""
     try:
         rest = flags.FLAGS(argv)
         if CONFIG.value is not None:
@@ -94,7 +94,7 @@ def _refuse(message: str) -> NoReturn:
 
 
 def _end(code: int) -> NoReturn:
-    """Ends at once where a compiler's thread, or another host, would hold this process up."""
+    """End at once where a compiler's thread, or another host, would hold this process up."""
     if not compilation.under_way() and not supervisor.is_worker():
         sys.exit(code)
     scratch.clear()

@@ -41,7 +41,7 @@ def join_hosts() -> None:
 
 
 def train() -> None:
-    """Trains, evaluates the best checkpoint and writes the report."""
+    """Train, evaluate the best checkpoint and write the report."""
     workdir, config = chosen_workdir(), given_config()
     join_hosts()
     from defect_jax.runtime import compilation
@@ -52,7 +52,7 @@ def train() -> None:
 
 
 def evaluate() -> None:
-    """Evaluates the best checkpoint of a workdir, with the config that lies there."""
+    """Evaluate the best checkpoint of a workdir, with the config that lies there."""
     workdir = chosen_workdir()
     join_hosts()
     from defect_jax.evaluation.evaluate import evaluate
@@ -66,7 +66,7 @@ def evaluate() -> None:
 
 
 def predict() -> None:
-    """Decides on every image of a folder."""
+    """Decide on every image of a folder."""
     workdir = chosen_workdir()
     require("input", INPUT.value)
     require("output", OUTPUT.value)
@@ -80,7 +80,7 @@ def predict() -> None:
 
 
 def export() -> None:
-    """Writes the best checkpoint of a workdir as files that need no defect_jax.
+    """Write the best checkpoint of a workdir as files that need no defect_jax.
 
     With --input, in eight bits too.
     """
@@ -92,7 +92,7 @@ def export() -> None:
 
 
 def require(flag: str, value: str | None) -> None:
-    """Refuses a mode that lacks a flag.
+    """Refuse a mode that lacks a flag.
 
     Raises:
         UserError: it is not given.
@@ -102,7 +102,7 @@ def require(flag: str, value: str | None) -> None:
 
 
 def check() -> None:
-    """Lists every fault of a data set."""
+    """List every fault of a data set."""
     from defect_jax.data.prepare.check import report_faults
     from defect_jax.runtime import compilation
 
@@ -112,7 +112,7 @@ def check() -> None:
 
 
 def compare() -> None:
-    """Compares the evaluations of several workdirs."""
+    """Compare the evaluations of several workdirs."""
     from defect_jax.evaluation.compare import compare
 
     output = reached(WORKDIR.value or "runs/compare")

@@ -50,7 +50,7 @@ class Run(NamedTuple):
 
 
 def losses_at(point: Any) -> dict[str, Any]:
-    """Two bowls, the second a hundred times as steep; the noise of batches is left out."""
+    """Return two bowls, the second a hundred times as steep; the noise of batches is left out."""
     stretch = {"small": jnp.array([1.0, 1.8]), "large": jnp.array([1.6, 0.8])}
     return {
         task: SCALE[task] * (0.02 + jnp.sum((stretch[task] * (point - MINIMUM[task])) ** 2))
@@ -59,7 +59,8 @@ def losses_at(point: Any) -> dict[str, Any]:
 
 
 def run(transform: Any) -> Run:
-    """Steps of equal, shrinking length, as Adam takes them: the balance decides the direction."""
+    """Return steps of equal, shrinking length, as Adam takes them: the balance decides the
+    direction."""
     length = optax.cosine_decay_schedule(0.02, STEPS)
     tx = optax.chain(
         transform, optax.normalize_by_update_norm(), optax.scale_by_learning_rate(length)
@@ -82,7 +83,8 @@ def run(transform: Any) -> Run:
 
 
 def draw_paths(runs: Mapping[str, Run]) -> Figure:
-    """One small map a method: both bowls, where nothing is left to trade, and the way taken."""
+    """Return one small map a method: both bowls, where nothing is left to trade, and the way
+    taken."""
     figure = Figure(figsize=(10.0, 4.6), layout="constrained")
     for axes, (name, one) in zip(figure.subplots(2, 5).flat, runs.items(), strict=True):
         draw_map(axes)
@@ -109,7 +111,7 @@ def draw_map(axes: Axes) -> None:
 
 
 def pareto_point(share: float) -> np.ndarray:
-    """Minimum of a weighted sum of the two bowls, `share` on the first."""
+    """Return minimum of a weighted sum of the two bowls, `share` on the first."""
     stretch = {"small": np.array([1.0, 1.8]), "large": np.array([1.6, 0.8])}
     weight = {"small": share, "large": 1.0 - share}
     pull = {task: weight[task] * stretch[task] ** 2 for task in TASKS}
@@ -118,7 +120,7 @@ def pareto_point(share: float) -> np.ndarray:
 
 
 def draw_numbers(runs: Mapping[str, Run]) -> Figure:
-    """Fixed weights beside GradNorm: weights, weighted gradient norms, and what is left."""
+    """Return fixed weights beside GradNorm: weights, weighted gradient norms, and what is left."""
     chosen = ["fixed 1/1", "GradNorm, α = 0", "GradNorm, α = 1.5"]
     figure = Figure(figsize=(10.0, 6.0), layout="constrained")
     all_axes = figure.subplots(3, 3, sharex=True, sharey="row")
@@ -141,7 +143,7 @@ def draw_numbers(runs: Mapping[str, Run]) -> Figure:
 
 
 def main() -> None:
-    """Runs every method and writes the images."""
+    """Run every method and write the images."""
     runs = {name: run(transform) for name, transform in METHODS.items()}
     with rc_context(STYLE):
         for name, figure in (("paths", draw_paths(runs)), ("numbers", draw_numbers(runs))):

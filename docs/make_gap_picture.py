@@ -23,7 +23,7 @@ GAPPY = ("fray", "weave")
 
 
 def main(folder: pathlib.Path) -> None:
-    """Writes the sheet: images above, the plain network's masks, those after confidence below."""
+    """Write the sheet: images above, the plain network's masks, those after confidence below."""
     cells = [folder / "cells" / name for name in CELLS]
     test = prepare(run_config.load(cells[0]).data, needed=("test",)).splits["test"]
     rows: list[list[np.ndarray]] = [[], [], []]
@@ -41,7 +41,7 @@ def main(folder: pathlib.Path) -> None:
 
 
 def chosen_rows(rows: list) -> list[int]:
-    """The first images by name, kinds of defect in turn, each on a surface of its own."""
+    """Return the first images by name, kinds of defect in turn, each on a surface of its own."""
     chosen: list[int] = []
     surfaces: set[str] = set()
     while len(chosen) < COLUMNS:

@@ -23,7 +23,7 @@ CLEAR_PX = 4  # between a defect and its outline, which would otherwise hide it
 
 
 def main(workdir: pathlib.Path) -> None:
-    """Writes the contact sheet of one finished run."""
+    """Write the contact sheet of one finished run."""
     config = run_config.load(workdir)
     test = prepare(config.data, needed=("test",)).splits["test"]
     plain, marked = [], []
@@ -42,7 +42,7 @@ def main(workdir: pathlib.Path) -> None:
 
 
 def chosen_rows(rows: list, count: int = COLUMNS) -> list[int]:
-    """One defective image of every surface, then a second with another defect, and so on."""
+    """Return one defective image of every surface, then a second with another defect, and so on."""
     first = {}
     for index, row in enumerate(rows):
         surface = row.id.partition("/")[0]
@@ -57,7 +57,7 @@ def chosen_rows(rows: list, count: int = COLUMNS) -> list[int]:
 
 
 def enlarged(image: np.ndarray) -> np.ndarray:
-    """Grey image [h w] at ZOOM times its size, as BGR."""
+    """Return grey image [h w] at ZOOM times its size, as BGR."""
     big = cv2.resize(image, None, fx=ZOOM, fy=ZOOM, interpolation=cv2.INTER_CUBIC)
     return cv2.cvtColor(big, cv2.COLOR_GRAY2BGR)
 
@@ -78,7 +78,7 @@ def outlined(image: np.ndarray, truth: np.ndarray, decided: np.ndarray) -> np.nd
 
 
 def sheet(tiles: list[np.ndarray]) -> np.ndarray:
-    """Tiles in rows of `COLUMNS` on white."""
+    """Return tiles in rows of `COLUMNS` on white."""
     height, width = tiles[0].shape[:2]
     rows = -(-len(tiles) // COLUMNS)
     canvas = np.full(

@@ -31,7 +31,8 @@ class Refused(Exception):
 
 
 def parser() -> argparse.ArgumentParser:
-    """The options; those that are missing are refused by `values`, which can say what they mean."""
+    """Return the options; those that are missing are refused by `values`, which can say what they
+    mean."""
     parser = argparse.ArgumentParser(
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -52,7 +53,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def machines(options: argparse.Namespace) -> tuple[int, int]:
-    """Number of machines, and of devices of each.
+    """Return number of machines, and of devices of each.
 
     Raises:
         Refused: the chips of a slice do not make whole machines.
@@ -68,7 +69,7 @@ def machines(options: argparse.Namespace) -> tuple[int, int]:
 
 
 def values(options: argparse.Namespace, arguments: Sequence[str]) -> dict[str, str]:
-    """What the template's names stand for.
+    """Return what the template's names stand for.
 
     Raises:
         Refused: an option is missing or would not be what it is meant to be in YAML.
@@ -98,7 +99,7 @@ def values(options: argparse.Namespace, arguments: Sequence[str]) -> dict[str, s
 
 
 def manifest(template: str, kinds: Collection[str], values: Mapping[str, str]) -> str:
-    """Fills in the template, without the lines marked for what the run is not.
+    """Fill in the template, without the lines marked for what the run is not.
 
     >>> print(manifest("a: ${A}\\nb: 1 #: spot\\nc: 2 #: gpu several", {"gpu", "spot"}, {"A": "x"}))
     a: x

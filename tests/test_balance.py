@@ -24,7 +24,7 @@ from jax.sharding import PartitionSpec as P
 
 from defect_jax import balance
 from defect_jax.balance.state import ordered_losses
-from defect_jax.training.steps import TrainState
+from defect_jax.training.steps import TrainState, from_checkpointables, to_checkpointables
 from defect_jax.workdir.checkpoints import open_checkpoints, restore, save
 
 every_method = pytest.mark.parametrize("method", METHODS)
@@ -142,12 +142,13 @@ def test_restored_in_mid_run_it_goes_on_bit_for_bit(method, tmp_path):
     batches = images(24)
     whole = run(tx, batches)
     params, opt_state = run(tx, batches[:11])
-    state = TrainState(jnp.array(11), params, {}, opt_state, {})
-    here = jax.tree.map(lambda leaf: leaf.sharding, state)
-    with open_checkpoints(tmp_path, {}) as checkpointer:
-        save(checkpointer, state, [])
-    with open_checkpoints(tmp_path, {}) as checkpointer:
-        back = restore(checkpointer, 11, state, here).state
+    state = TrainState(jnp.array(11), params, {}, opt_state, {"params": params})
+    trees = to_checkpointables(state)
+    here = jax.tree.map(lambda leaf: leaf.sharding, trees)
+    with open_checkpoints(tmp_path) as checkpointer:
+        save(checkpointer, 11, trees, [], {})
+    with open_checkpoints(tmp_path) as checkpointer:
+        back = from_checkpointables(restore(checkpointer, 11, trees, here).trees)
     assert type(back.opt_state[0]) is balance.BalanceState
     resumed = run(tx, batches[11:], back.params, back.opt_state)
     jax.tree.map(np.testing.assert_array_equal, resumed, whole)

@@ -9,12 +9,14 @@ import raw_data
 from tiny_predictor import tiny_network
 
 from defect_jax.data.files.images import decode_image
-from defect_jax.data.prepare.builder import DATA_SETS
+from defect_jax.data.sources.data_sets import DATA_SETS
+from defect_jax.data.prepare.data_info import data_info
 from defect_jax.data.prepare.prepare import prepare
 from defect_jax.decision import DecisionRule
 from defect_jax.deploy.card import card
 from defect_jax.deploy.predictor import Predictor
 from defect_jax.distributed.sharding import one_device_mesh
+from defect_jax.workdir import run_config
 
 # Name -> writes raw files below a folder. A new data set needs a line here.
 RAW = {
@@ -34,7 +36,7 @@ def small_config(name, tmp_path):
     config.model.update(decoder="unet", widths=(4, 8), attention="none")
     config.data.update(root=str(RAW[name](tmp_path / "raw")), data_dir=str(tmp_path / "prepared"))
     config.data.size = (32, 32)
-    config.check(config)
+    run_config.check(config)
     return config
 
 
@@ -42,10 +44,10 @@ def small_config(name, tmp_path):
 def test_raw_files_become_a_decision_and_a_card_with_their_licence(name, tmp_path):
     config = small_config(name, tmp_path)
     prepared = prepare(config.data)
-    config = config.resolve(config, prepared)
+    config = run_config.resolve(config, data_info(prepared, config.model.num_classes))
     rule = DecisionRule(0.5, 0.5, 0.5, checkpoint_step=8, pictures=10, defective=5)
-    network, average = tiny_network(config)
-    predictor = Predictor(network, config, average, rule, one_device_mesh(), batch_size=1)
+    network, ema = tiny_network(config)
+    predictor = Predictor(network, config, ema, rule, one_device_mesh(), batch_size=1)
     test = prepared.splits["test"]
     image = decode_image(test.source[0]["image"])
     decision = predictor.predict(image)

@@ -132,7 +132,7 @@ def test_a_dead_host_is_named_and_ends_the_others(pair, home, victim):
 
 
 def test_hosts_that_do_not_come_together_are_told_in_one_line():
-    lone = "from defect_jax import cluster; cluster.CONNECT_WITHIN_S = 1; "
+    lone = "from defect_jax.distributed import cluster; cluster.CONNECT_WITHIN_S = 1; "
     lone += f"cluster.join(cluster.Given('127.0.0.1:{free_port()}', 2, 0), 10)"
     result = subprocess.run([sys.executable, "-c", lone], cwd=ROOT, capture_output=True, text=True)
     assert result.returncode == supervisor.LOST

@@ -57,7 +57,7 @@ def test_a_repeated_sigterm_changes_nothing(watched):
 def test_a_second_control_c_ends_at_once():
     code = """
 import signal
-from defect_jax import interrupts
+from defect_jax.runtime import signals
 signals.watch()
 with signals.deferred():
     signal.raise_signal(signal.SIGINT)

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="prctl is Linux'
 ROOT = pathlib.Path(__file__).parent.parent
 CHILD = """
 import os, sys, time
-from defect_jax import parent
+from defect_jax.runtime import signals
 signals.end_with_parent(int(sys.argv[1]))
 print(os.getpid(), flush=True)
 time.sleep(600)

@@ -13,6 +13,7 @@ from defect_jax.data.prepare.prepare import prepare
 from defect_jax.runtime import atomic_files, paths
 from defect_jax.runtime.errors import UserError
 from defect_jax.runtime.paths import as_path, is_remote, reached
+from defect_jax.workdir import run_config
 
 
 @pytest.fixture
@@ -108,19 +109,19 @@ def test_config_lives_in_a_bucket(buckets):
     workdir = as_path("s3://bucket/run")
     config = {"seed": 1, "decision": {"rule": "best_f1"}, "model": {"prune": 0}}
     config = ConfigDict(config)
-    config.claim(workdir, config)
+    run_config.claim(workdir, config)
     assert json.loads(paths.read_text(workdir / "config.json")) == config.to_dict()
-    config.claim(workdir, config)
+    run_config.claim(workdir, config)
     config.decision.rule = "recall"
-    config.keep_decision(workdir, config)
-    assert config.load(workdir).decision.rule == "recall"
+    run_config.keep_decision(workdir, config)
+    assert run_config.load(workdir).decision.rule == "recall"
     with pytest.raises(UserError, match="s3://bucket/run/config.json: this workdir belongs to"):
-        config.claim(workdir, ConfigDict({"seed": 2, "decision": {}}))
+        run_config.claim(workdir, ConfigDict({"seed": 2, "decision": {}}))
     with pytest.raises(UserError, match="s3://bucket/other/config.json: not there; train first"):
-        config.load(as_path("s3://bucket/other"))
+        run_config.load(as_path("s3://bucket/other"))
     buckets.fails.append(RuntimeError("gone"))
     with pytest.raises(UserError, match="cannot be read: .*RuntimeError: gone"):
-        config.load(workdir)
+        run_config.load(workdir)
 
 
 def test_prepared_data_stay_on_a_disk(buckets):

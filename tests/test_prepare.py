@@ -342,7 +342,7 @@ def start(data: ConfigDict, before: str = "") -> subprocess.Popen:
     code = f"""
 import sys, time
 from ml_collections import ConfigDict
-from defect_jax.data import prepare as preparing
+from defect_jax.data.prepare import prepare as preparing
 {before}
 preparing.prepare(ConfigDict({data.to_dict()!r}))
 assert "tensorflow" not in sys.modules

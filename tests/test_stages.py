@@ -15,6 +15,7 @@ from defect_jax.training.stages import first_stage, has_first_stage, is_frozen, 
 from defect_jax.training.steps import create_state, make_train_step
 from defect_jax.training.tasks import CLASSIFICATION, LOCALISATION, SEGMENTATION, task_names
 from defect_jax.training.train import initial_state
+from defect_jax.workdir import run_config
 
 SHAPE = (1, 16, 16, 1)
 STEPS = 5
@@ -32,7 +33,7 @@ def test_stage_one_is_localisation_alone_and_else_the_same_run(source):
     before = config.to_dict()
     stage = first_stage(config)
     assert config.to_dict() == before
-    whole, first = config.decisive(config), config.decisive(stage)
+    whole, first = run_config.decisive(config), run_config.decisive(stage)
     changed = {field: first[field] for field in first if first[field] != whole[field]}
     expected = {
         "model.decoder": "grid",
@@ -50,7 +51,7 @@ def test_stage_one_is_localisation_alone_and_else_the_same_run(source):
         expected["balance.shared"] = "localiser"
     assert changed == expected and first.keys() == whole.keys()
     assert not has_first_stage(stage)
-    config.check(stage)
+    run_config.check(stage)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,8 @@ import pytest
 from configs import synthetic
 from defect_jax.runtime.errors import UserError
 from defect_jax.training.step_log import TrainingLog, check_finite
-from defect_jax.workdir.metrics_writer import MetricsWriter, read_history
+from defect_jax.workdir.best_weights import read_history
+from defect_jax.workdir.metrics_writer import MetricsWriter
 
 
 def test_lines_hold_the_mean_of_their_window(tmp_path):

@@ -41,7 +41,7 @@ class NativeMaps(NamedTuple):
 def native_maps(
     network: SegmentationNetwork, ema: Variables, split: Split, config: ConfigDict, mesh: Mesh
 ) -> Iterator[NativeMaps]:
-    """Yields every image of the split once, in the order of its rows; holds one batch at a time.
+    """Yield every image of the split once, in the order of its rows; hold one batch at a time.
 
     Args:
         ema: averaged weights, on the devices.
@@ -88,7 +88,7 @@ def _cropped(
     maps: Float32[np.ndarray, "classes height width"],
     label: float | None,
 ) -> NativeMaps:
-    """The k-th image without the canvas around it, in memory of its own."""
+    """Return the k-th image without the canvas around it, in memory of its own."""
     height, width = batch["native_size"][k]
     planes = [batch[name][k][:height, :width].copy() for name in ("native_mask", "region_weight")]
     return NativeMaps(maps[:, :height, :width].copy(), label, *planes, int(batch["regions"][k]))

@@ -19,7 +19,7 @@ OUTSIDE = 2  # not a mask's value: what the flood from the corner has reached
 
 
 def unchanged(array: np.ndarray) -> np.ndarray:
-    """Neither smooths nor mends."""
+    """Return neither smooths nor mends."""
     return array
 
 
@@ -71,7 +71,7 @@ class _OfSide:
 
 
 def closing(side_px: int) -> Callable[[np.ndarray], np.ndarray]:
-    """A `mend`: closes gaps narrower than a square window.
+    """Return a `mend`: closes gaps narrower than a square window.
 
     Raises:
         UserError: the side is not odd.
@@ -80,7 +80,7 @@ def closing(side_px: int) -> Callable[[np.ndarray], np.ndarray]:
 
 
 def blur(side_px: int) -> Callable[[np.ndarray], np.ndarray]:
-    """A `smooth`: each probability becomes the mean over a square window.
+    """Return a `smooth`: each probability becomes the mean over a square window.
 
     Raises:
         UserError: the side is not odd.
@@ -89,7 +89,7 @@ def blur(side_px: int) -> Callable[[np.ndarray], np.ndarray]:
 
 
 def closed(mask: Mask, side_px: int) -> Mask:
-    """Morphological closing; it takes nothing away, at the border of the image neither.
+    """Return morphological closing; it takes nothing away, at the border of the image neither.
 
     >>> closed(np.array([[True, False, True, False]]), 3).tolist()
     [[True, True, True, False]]
@@ -103,7 +103,7 @@ def closed(mask: Mask, side_px: int) -> Mask:
 
 
 def fill_holes(mask: Mask) -> Mask:
-    """A `mend`: marks background that has no 4-connected way to the border of the image.
+    """Return a `mend`: marks background that has no 4-connected way to the border of the image.
 
     As `scipy.ndimage.binary_fill_holes`, in a tenth of the time: choosing a threshold calls it once
     for each image and candidate.
@@ -117,7 +117,7 @@ def fill_holes(mask: Mask) -> Mask:
 
 
 def blurred(maps: Maps, side_px: int) -> Maps:
-    """Mean over a window of each map, mirrored at the border of the image.
+    """Return mean over a window of each map, mirrored at the border of the image.
 
     >>> blurred(np.array([[[0.0, 0.0, 0.9]]], np.float32), 3).round(1).tolist()
     [[[0.0, 0.3, 0.6]]]

@@ -25,7 +25,7 @@ def scored(
     canvas_px: tuple[int, int],
     on_mask: OnMask = lambda row, decided: None,
 ) -> Scores:
-    """Post-processes and counts images, each once.
+    """Post-process and counts images, each once.
 
     Args:
         images: in the order of the split's rows.
@@ -58,7 +58,8 @@ def decided_classes(
     pixel: float,
     made: DecisionRule,
 ) -> UInt8[np.ndarray, "h w"]:
-    """Class of each pixel of the mended mask, 0 = background everywhere if nothing is rejected.
+    """Return class of each pixel of the mended mask, 0 = background everywhere if nothing is
+    rejected.
 
     An image is rejected as before: a control changes the shape of masks, not which there are
     (save that one of which nothing reaches `pixel` is empty).
@@ -81,7 +82,7 @@ def _on_canvas(
     decided: UInt8[np.ndarray, "h w"],
     image: NativeMaps,
 ) -> dict[str, np.ndarray]:
-    """Everything of one shape, as a batch of one image."""
+    """Return everything of one shape, as a batch of one image."""
     height, width = decided.shape
     planes = {
         "probability": probability,

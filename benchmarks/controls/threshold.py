@@ -26,7 +26,7 @@ class Binned(NamedTuple):
 def best_threshold(
     images: Sequence[Binned], mend: Callable[[np.ndarray], np.ndarray], own: float
 ) -> float:
-    """The candidate with the best F1 of mended pixels, pooled over all images.
+    """Return the candidate with the best F1 of mended pixels, pooled over all images.
 
     Equal F1 goes to the higher recall, and equal recall to the lower threshold. As for a trained
     network, all images count, those too that will not be rejected.
@@ -47,7 +47,7 @@ def best_threshold(
 
 
 def candidates(images: Sequence[Binned], own: float) -> Int[np.ndarray, " n"]:
-    """Rising bins: those at which another 64th of the defect pixels is found, and `own`'s.
+    """Return rising bins: those at which another 64th of the defect pixels is found, and `own`'s.
 
     F1 is best at the probability of some defect pixel, and between two candidates the recall
     changes by a 64th, or by one bin, however the network spreads its probabilities.
@@ -68,7 +68,8 @@ def candidates(images: Sequence[Binned], own: float) -> Int[np.ndarray, " n"]:
 def mended_counts(
     image: Binned, mend: Callable[[np.ndarray], np.ndarray], levels: Int[np.ndarray, " n"]
 ) -> Int64[np.ndarray, "2 n"]:
-    """Pixels that are rightly marked, and all that are, in the mended mask of each rising bin."""
+    """Return pixels that are rightly marked, and all that are, in the mended mask of each rising
+    bin."""
     counts = np.zeros((2, levels.size), np.int64)
     before = -1
     for k, level in enumerate(levels):

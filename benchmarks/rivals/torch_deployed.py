@@ -32,7 +32,7 @@ class Deployed(nn.Module):
         self.mean, self.std = mean, std
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-        """Decides on images, uint8 [b h w c]; returns what `defect_jax.deploy.program` does."""
+        """Decide on images, uint8 [b h w c]; return what `defect_jax.deploy.program` does."""
         rule = self.rule
         # The same bytes seen channels first: they lie as PyTorch's channels_last has them.
         pixels = image.permute(0, 3, 1, 2).float() / 255

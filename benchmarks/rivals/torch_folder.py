@@ -20,7 +20,7 @@ OUTPUTS = ("probability", "rejected", "mask", "score", "mask_score", "mask_rejec
 
 
 def network_of(folder: Path) -> SegmentationNetwork:
-    """The network of its config, with our weights."""
+    """Return the network of its config, with our weights."""
     config = json.loads((folder / "config.json").read_text())
     fields = {name: config["model"][name] for name in FIELDS}
     network = SegmentationNetwork(**fields, channels=config["data_info"]["channels"])
@@ -37,7 +37,7 @@ def deployed(folder: Path) -> Deployed:
 
 
 def export(folder: Path) -> None:
-    """Writes torch.onnx beside our file, for any number of images of that size."""
+    """Write torch.onnx beside our file, for any number of images of that size."""
     config = json.loads((folder / "config.json").read_text())
     shape = (2, *config["data"]["size"], config["data_info"]["channels"])
     torch.onnx.export(

@@ -43,7 +43,7 @@ class Surfaces(Dataset):
 
 
 def loader(folder: Path, data: Mapping[str, Any], batch_size: int, workers: int) -> DataLoader:
-    """All images once an epoch, in a new order each time."""
+    """Return all images once an epoch, in a new order each time."""
     beside = {"persistent_workers": True, "prefetch_factor": 4} if workers else {}
     return DataLoader(
         Surfaces(folder, data),
@@ -74,7 +74,7 @@ def _placed(
     augment: Mapping[str, Any],
     random: np.random.Generator,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """A little smaller, a little stretched, anywhere in the frame."""
+    """Return a little smaller, a little stretched, anywhere in the frame."""
     scale = 1 - random.uniform(0, augment["shrink"])
     factor = np.exp(random.uniform(-augment["stretch"], augment["stretch"]) / 2)
     height = int(np.clip(round(image.shape[0] * scale * factor), 1, size[0]))
@@ -133,7 +133,7 @@ def _shifted(
 def _toned(
     image: np.ndarray, changes: Mapping[str, Any], random: np.random.Generator
 ) -> np.ndarray:
-    """Brightness, contrast and gamma, in one table."""
+    """Return brightness, contrast and gamma, in one table."""
     offset = random.uniform(-changes["brightness"], changes["brightness"])
     gain = 1 + random.uniform(-changes["contrast"], changes["contrast"])
     exponent = np.exp(random.uniform(-changes["gamma"], changes["gamma"]))

@@ -168,7 +168,7 @@ class SegmentationNetwork(nn.Module):
         dropout: float = 0.2,
         channels: int = 1,
     ):
-        """Takes attention "none" or "scse", and the number of channels of the images."""
+        """Take attention "none" or "scse", and the number of channels of the images."""
         super().__init__()
         if attention not in ("none", "scse"):
             raise ValueError(f"attention {attention!r}: must be none or scse")
@@ -180,7 +180,7 @@ class SegmentationNetwork(nn.Module):
         self.label_head = ClassificationHead(widths[-1], dropout) if classification_head else None
 
     def forward(self, image: Tensor) -> Outputs:
-        """Logits of normalised images [b c h w] whose sides can be halved at each row."""
+        """Return logits of normalised images [b c h w] whose sides can be halved at each row."""
         features = self.encoder(image)
         label_logits = None if self.label_head is None else self.label_head(features[-1])
         return Outputs(self.mask_heads(self.nodes(features)[-self.heads :]), label_logits)

@@ -45,7 +45,7 @@ class Losses(nn.Module):
 
 
 def _dice(logits: Tensor, mask: Tensor, valid: Tensor) -> Tensor:
-    """Mean over the heads of the mean over the defective images."""
+    """Return mean over the heads of the mean over the defective images."""
     score, mask = torch.sigmoid(logits) * valid, mask * valid
     pixels = (2, 3, 4)
     overlap, area = (score * mask).sum(pixels), mask.sum(pixels)
@@ -75,7 +75,7 @@ class Training:
         self.step = 0
 
     def __call__(self, batch: Batch) -> dict[str, Tensor]:
-        """Takes a step; returns the losses before it, and the norm of the gradient."""
+        """Take a step; return the losses before it, and the norm of the gradient."""
         optimizer, weights = self.config["optimizer"], self.config["balance"]["fixed"]["weights"]
         segmentation, label = self.losses(batch)
         total = weights["segmentation"] * segmentation + weights["classification"] * label
@@ -95,7 +95,7 @@ class Training:
 
 
 def learning_rate(step: int, optimizer: Mapping[str, Any], steps: int) -> float:
-    """Linear warm-up from a hundredth of the peak, then a cosine back to it."""
+    """Return linear warm-up from a hundredth of the peak, then a cosine back to it."""
     peak, warmup = optimizer["learning_rate"], min(optimizer["warmup_steps"], steps - 1)
     low = peak / 100
     if step < warmup:

@@ -18,7 +18,7 @@ OUTPUTS_FIRST = {2: (1, 0), 4: (3, 2, 0, 1)}
 
 
 def copy_weights(network: nn.Module, variables: Mapping[str, np.ndarray]) -> None:
-    """Overwrites every parameter and running statistic of `network`.
+    """Overwrite every parameter and running statistic of `network`.
 
     Args:
         variables: path such as "params/encoder/x_0_0/conv_1/kernel" -> array, as

@@ -25,7 +25,7 @@ TABLE = flags.DEFINE_bool("table", False, "Writes the table of what is finished;
 
 
 def run() -> None:
-    """Runs cells, or one, or none, and writes the table of all that are finished."""
+    """Run cells, or one, or none, and write the table of all that are finished."""
     ablation, folder = given_config(EXAMPLE), local_workdir()
     if LIST.value:
         for number, cell in enumerate(all_cells(ablation)):

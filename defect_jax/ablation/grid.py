@@ -45,8 +45,8 @@ class Cell:
 
 
 def all_cells(ablation: ConfigDict) -> list[Cell]:
-    """Cells in the order in which they run: first seeds of all rows first, so that a table cut
-    short compares all of them.
+    """Return cells in the order in which they run: first seeds of all rows first, so that a table
+    cut short compares all of them.
 
     Raises:
         UserError: two rows of one name, or a name that is no folder's.
@@ -60,7 +60,7 @@ def all_cells(ablation: ConfigDict) -> list[Cell]:
 
 
 def _pairs(row: Row, ablation: ConfigDict) -> Iterator[tuple[int | None, int]]:
-    """Fold and seed of each cell: all with all, or those in `pairs`, where time is short."""
+    """Return fold and seed of each cell: all with all, or those in `pairs`, where time is short."""
     seeds = _seeds(row, ablation)
     every = ablation.get("pairs") or itertools.product(ablation.folds or (None,), seeds)
     return ((fold, seed) for fold, seed in every if seed in seeds)
@@ -71,7 +71,7 @@ def _seeds(row: Row, ablation: ConfigDict) -> tuple[int, ...]:
 
 
 def cell_config(ablation: ConfigDict, cell: Cell) -> ConfigDict:
-    """The base config with the row's changes, the fold and the seed.
+    """Return the base config with the row's changes, the fold and the seed.
 
     Raises:
         UserError: a change names a field that the base config does not have.
@@ -99,5 +99,5 @@ def _change(config: ConfigDict, changes: Mapping[str, Any], path: str) -> None:
 
 
 def workdir_of(folder: pathlib.Path, cell: Cell) -> pathlib.Path:
-    """Where the cell's run lives."""
+    """Return where the cell's run lives."""
     return folder / "cells" / cell.name

@@ -19,7 +19,7 @@ LAST_FILE = "eval/report.html"  # written last by a run
 
 
 def run_all(ablation: ConfigDict, folder: pathlib.Path, arguments: Sequence[str]) -> None:
-    """Runs every cell that is not finished and that no other process is running.
+    """Run every cell that is not finished and that no other process is running.
 
     Start it as often as there are devices: each process takes the next free cell.
 
@@ -49,7 +49,7 @@ def run_all(ablation: ConfigDict, folder: pathlib.Path, arguments: Sequence[str]
 
 
 def refuse_if_not_begun(folder: pathlib.Path, cell: Cell) -> None:
-    """Stops at a cell that failed before its first step: its data or config are at fault.
+    """Stop at a cell that failed before its first step: its data or config are at fault.
 
     Others would fail at the same. One that failed later, at a loss that is not finite for example,
     is a result, and the rest goes on.
@@ -59,7 +59,7 @@ def refuse_if_not_begun(folder: pathlib.Path, cell: Cell) -> None:
 
 
 def run_cell(ablation: ConfigDict, folder: pathlib.Path, wanted: str) -> None:
-    """Runs one cell in this process, from where it was cut off.
+    """Run one cell in this process, from where it was cut off.
 
     Args:
         wanted: its name, or its number in the order of `all_cells`, from 0: an array task's index.
@@ -92,7 +92,7 @@ def cell_named(cells: Sequence[Cell], wanted: str) -> Cell:
 
 
 def is_finished(ablation: ConfigDict, folder: pathlib.Path, cell: Cell) -> bool:
-    """Whether the cell's run is over.
+    """Return whether the cell's run is over.
 
     Raises:
         UserError: its workdir belongs to another config, so the table would mix two.
@@ -107,7 +107,7 @@ def is_finished(ablation: ConfigDict, folder: pathlib.Path, cell: Cell) -> bool:
 
 @contextlib.contextmanager
 def claimed(folder: pathlib.Path, cell: Cell) -> Iterator[int | None]:
-    """Holds the cell's lock and yields its file number, None when another process has it.
+    """Hold the cell's lock and yield its file number, None when another process has it.
 
     The process that runs the cell inherits the number: the lock outlives this process if it is
     killed alone, and never outlives the run.
@@ -128,7 +128,7 @@ def claimed(folder: pathlib.Path, cell: Cell) -> Iterator[int | None]:
 
 
 def _run(command: Sequence[str], lock: int) -> int:
-    """Exit code of the command; a signal that comes meanwhile is passed on, and then obeyed.
+    """Return exit code of the command; a signal that comes meanwhile is passed on, and then obeyed.
 
     In a session of its own, or a Ctrl-C would reach it twice, and a second one ends a run at once.
     """

@@ -62,7 +62,7 @@ class Difference:
 
     @property
     def is_clear(self) -> bool:
-        """Three pairs or more, and a mean beyond twice its standard error."""
+        """Return three pairs or more, and a mean beyond twice its standard error."""
         error = self.spread.standard_error
         return self.spread.count > 2 and abs(self.spread.mean) > 2.0 * error
 
@@ -75,7 +75,7 @@ class Difference:
 
 
 def write_table(ablation: ConfigDict, folder: pathlib.Path) -> pathlib.Path:
-    """Writes table.md, table.csv and cells.csv of the finished cells, and returns the first."""
+    """Write table.md, table.csv and cells.csv of the finished cells, and return the first."""
     cells = [cell for cell in all_cells(ablation) if is_finished(ablation, folder, cell)]
     figures = figures_of(cells, folder)
     atomic_files.write_text(folder / "cells.csv", cells_csv(figures, ablation.metrics))
@@ -107,7 +107,7 @@ def difference(figures: Figures, row: Row, first: Row, metric: str) -> Differenc
 
 
 def markdown(figures: Figures, ablation: ConfigDict) -> str:
-    """Two tables: the rows, and their differences to the first of them."""
+    """Return two tables: the rows, and their differences to the first of them."""
     first, metrics = ablation.rows[0], ablation.metrics
     planned = {row: 0 for row in ablation.rows}
     for cell in all_cells(ablation):
@@ -138,7 +138,7 @@ def markdown(figures: Figures, ablation: ConfigDict) -> str:
 
 
 def table_csv(figures: Figures, ablation: ConfigDict) -> str:
-    """One line a row and metric."""
+    """Return one line a row and metric."""
     lines: list[list[object]] = []
     for row in ablation.rows:
         for metric in ablation.metrics:
@@ -154,7 +154,7 @@ def table_csv(figures: Figures, ablation: ConfigDict) -> str:
 
 
 def cells_csv(figures: Figures, metrics: Sequence[str]) -> str:
-    """One line a finished cell."""
+    """Return one line a finished cell."""
     lines = [
         [cell.row.name, cell.fold, cell.seed, *(numbers.get(metric) for metric in metrics)]
         for cell, numbers in figures.items()

@@ -20,7 +20,8 @@ def cagrad(
     initial_steps: int = INITIAL_STEPS,
     shared: Shared = in_encoder,
 ) -> optax.GradientTransformationExtraArgs:
-    """Within a ball around the mean gradient, takes the direction best for the worst-off task.
+    """Return within a ball around the mean gradient, takes the direction best for the worst-off
+    task.
 
     The ball has radius c times the mean gradient's norm; the direction is g_0 + c |g_0| g_w / |g_w|
     with w from the dual problem (equation 4). Not rescaled by 1 + c, as some code is. Converges to
@@ -42,7 +43,7 @@ def cagrad(
 
 
 def conflict_averse(gram: Gram, present: Bool[Array, " tasks"], c: float) -> Weights:
-    """Weights of CAGrad's direction.
+    """Return weights of CAGrad's direction.
 
     Args:
         gram: inner products of the gradients.

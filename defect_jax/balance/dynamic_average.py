@@ -29,7 +29,7 @@ def dynamic_weight_average(
     initial_steps: int = INITIAL_STEPS,
     shared: Shared = in_encoder,
 ) -> optax.GradientTransformationExtraArgs:
-    """Gives more weight to the task whose loss fell less lately (section 3.2, equation 7).
+    """Give more weight to the task whose loss fell less lately (section 3.2, equation 7).
 
     w = T softmax(rate / temperature), rate the ratio of a loss's mean over the last window of steps
     to that over the one before; all weights are 1 until two windows are over. The paper's window is

@@ -31,7 +31,7 @@ def famo(
     initial_steps: int = INITIAL_STEPS,
     shared: Shared = in_encoder,
 ) -> optax.GradientTransformationExtraArgs:
-    """Lets the logarithms of all losses fall at the same speed (algorithm 1), without gradients.
+    """Let the logarithms of all losses fall at the same speed (algorithm 1), without gradients.
 
     Weights are softmax(logits) / L, scaled to sum to 1; the logits of the task whose log loss fell
     least grow, by Adam. The paper measures the fall by evaluating the same batch a second time

@@ -31,7 +31,7 @@ class TaskGradients(Mapping):
         return len(self._tasks)
 
     def weighted(self, weights: Mapping[str, Any]) -> Any:
-        """Gradient of the sum of weight x loss: one pull-back for all tasks together."""
+        """Return gradient of the sum of weight x loss: one pull-back for all tasks together."""
         return self._pull({task: weights[task] for task in self._tasks})
 
 
@@ -55,7 +55,8 @@ class Evaluated(NamedTuple):
 def task_gradients(
     loss_fn: Callable[..., Any], params: Any, *args: Any, has_aux: bool = False
 ) -> Evaluated:
-    """Losses of all tasks, and their gradients with respect to `params`, one pull-back a task.
+    """Return losses of all tasks, and their gradients with respect to `params`, one pull-back a
+    task.
 
     The forward pass is linearised once. A pull-back transposes only what leads to its own loss: the
     backward pass of a decoder is not run, on zeros, for a task whose head hangs off the encoder, as

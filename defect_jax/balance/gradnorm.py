@@ -21,7 +21,7 @@ def gradnorm(
     initial_steps: int = INITIAL_STEPS,
     shared: Shared = in_encoder,
 ) -> optax.GradientTransformationExtraArgs:
-    """Learns weights that let all tasks train at similar rates (Chen et al. 2018, algorithm 1).
+    """Learn weights that let all tasks train at similar rates (Chen et al. 2018, algorithm 1).
 
     With g_i the norm of task i's gradient over the shared parameters and r_i its relative inverse
     training rate, the weights descend the L1 loss of equation 2,
@@ -74,7 +74,7 @@ def weight_gradient(
     moving: Bool[Array, " tasks"],
     alpha: float,
 ) -> Weights:
-    """Derivative of GradNorm's L1 loss with respect to the weights: sign(G - target) g.
+    """Return derivative of GradNorm's L1 loss with respect to the weights: sign(G - target) g.
 
     Args:
         norms: g of the unweighted gradients, so that G = w g.
@@ -94,7 +94,7 @@ def weight_gradient(
 def normalised(
     proposed: Weights, moving: Bool[Array, " tasks"], before: Weights, floor: float
 ) -> Weights:
-    """Weights scaled back to their sum, T, none below `floor`; those that do not move stay.
+    """Return weights scaled back to their sum, T, none below `floor`; those that do not move stay.
 
     >>> both = jnp.array([True, True])
     >>> normalised(jnp.array([3.0, 1.0]), both, jnp.ones(2), 0.05).tolist()

@@ -16,7 +16,7 @@ Weights = Float[Array, " tasks"]
 def imtl_g(
     tasks: Sequence[str], initial_steps: int = INITIAL_STEPS, shared: Shared = in_encoder
 ) -> optax.GradientTransformationExtraArgs:
-    """Takes the vector with equal projections onto every task's gradient (section 3.1).
+    """Take the vector with equal projections onto every task's gradient (section 3.1).
 
     Weights sum to 1. With two tasks they are inverse to the gradient norms, whatever their angle:
     what GradNorm with alpha = 0 tends to. Assumes nothing of the losses' scales.
@@ -34,7 +34,8 @@ def imtl_g(
 
 
 def impartial(gram: Gram, present: Bool[Array, " tasks"]) -> Weights:
-    """Weights, summing to 1, of the vector that all unit gradients have the same product with.
+    """Return weights, summing to 1, of the vector that all unit gradients have the same product
+    with.
 
     >>> gram = jnp.array([[1.0, 0.5], [0.5, 9.0]])
     >>> impartial(gram, jnp.array([True, True])).tolist()

@@ -13,7 +13,7 @@ from defect_jax.balance.transform import INITIAL_STEPS, weigh_gradients
 def mgda(
     tasks: Sequence[str], initial_steps: int = INITIAL_STEPS, shared: Shared = in_encoder
 ) -> optax.GradientTransformationExtraArgs:
-    """Takes the shortest vector among all weighted means of the gradients (equation 3).
+    """Take the shortest vector among all weighted means of the gradients (equation 3).
 
     It never points against a task, and is 0 only where no direction helps all of them. Exact for
     two tasks (algorithm 1 of the paper), by repeated exact line searches for more. Assumes nothing
@@ -37,7 +37,7 @@ def mgda(
 def shortest(
     gram: Float[Array, "tasks tasks"], present: Bool[Array, " tasks"]
 ) -> Float[Array, " tasks"]:
-    """Weights of the shortest weighted mean of the present gradients.
+    """Return weights of the shortest weighted mean of the present gradients.
 
     >>> import jax.numpy as jnp
     >>> gram = jnp.array([[1.0, 0.0], [0.0, 4.0]])

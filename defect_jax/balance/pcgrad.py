@@ -20,7 +20,7 @@ def pcgrad(
     initial_steps: int = INITIAL_STEPS,
     shared: Shared = in_encoder,
 ) -> optax.GradientTransformationExtraArgs:
-    """Takes out of each gradient what points against another one, and sums (algorithm 1).
+    """Take out of each gradient what points against another one, and sum (algorithm 1).
 
     Gradients that agree are summed as they are. All shared parameters count as one vector: done
     layer by layer it is another method. Assumes that the scales of the losses are right; it settles

@@ -11,7 +11,7 @@ Shared = Callable[[tuple[str, ...]], bool]
 
 
 def in_encoder(path: tuple[str, ...]) -> bool:
-    """True for every parameter below a module called "encoder": the default of all methods.
+    """Return True for every parameter below a module called "encoder": the default of all methods.
 
     Not its last layer alone, the paper's choice: in a small probe on a UNet++ the masks hardly used
     the bottleneck, their gradient there was a hundredth of the label's, and GradNorm on it would
@@ -24,7 +24,7 @@ def in_encoder(path: tuple[str, ...]) -> bool:
 
 
 def is_shared(params: Any, shared: Shared) -> Any:
-    """Tree of bools, one a leaf of `params`.
+    """Return tree of bools, one a leaf of `params`.
 
     Raises:
         ValueError: no parameter is shared.
@@ -44,7 +44,8 @@ def is_shared(params: Any, shared: Shared) -> Any:
 
 
 def gram_matrix(trees: Sequence[Any], marks: Any) -> Float32[Array, "tasks tasks"]:
-    """Inner products of the tasks' gradients over the shared parameters; norms on the diagonal.
+    """Return inner products of the tasks' gradients over the shared parameters; norms on the
+    diagonal.
 
     Leaf by leaf, without flattening: a sharded leaf stays where it is.
 

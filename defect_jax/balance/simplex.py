@@ -31,7 +31,7 @@ def minimise_over_simplex(
     present: Bool[Array, " tasks"],
     line_minimum: Callable[[Line], Any],
 ) -> Weights:
-    """Weights of the present tasks that minimise a convex function of them.
+    """Return weights of the present tasks that minimise a convex function of them.
 
     Each pair is brought to its own minimum in turn. With two tasks one turn is exact; with more the
     turns are repeated, which converges because the function is convex and smooth.

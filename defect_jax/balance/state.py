@@ -49,12 +49,12 @@ class Seen(NamedTuple):
 
     @property
     def norms(self) -> Float[Array, " tasks"]:
-        """Norms of the unweighted gradients over the shared parameters."""
+        """Return norms of the unweighted gradients over the shared parameters."""
         return jnp.sqrt(jnp.diagonal(self.gram))
 
 
 def initial_state(tasks: int, memory: Any) -> BalanceState:
-    """State before the first batch."""
+    """Return state before the first batch."""
     return BalanceState(
         count=jnp.zeros((), jnp.int32),
         batches=jnp.zeros(tasks, jnp.int32),
@@ -69,7 +69,7 @@ def initial_state(tasks: int, memory: Any) -> BalanceState:
 def ordered_losses(
     task_losses: Mapping[str, Any], tasks: Sequence[str]
 ) -> Float32[Array, " tasks"]:
-    """Losses in the order of `tasks`; 0 for one that is not there.
+    """Return losses in the order of `tasks`; 0 for one that is not there.
 
     Raises:
         ValueError: a task that the method was not made for.
@@ -86,7 +86,8 @@ def observed(
     gram: Float[Array, "tasks tasks"] | None,
     initial_steps: int,
 ) -> tuple[Seen, BalanceState]:
-    """What a batch shows, and the state that has counted it; `gram` is None if not measured."""
+    """Return what a batch shows, and the state that has counted it; `gram` is None if not
+    measured."""
     measured = gram is not None
     gram = gram if measured else state.gram
     present = losses != 0.0
@@ -108,7 +109,7 @@ def observed(
 def updated_initial_losses(
     state: BalanceState, losses: Float[Array, " tasks"], present: Bool[Array, " tasks"], steps: int
 ) -> tuple[Int32[Array, " tasks"], Float32[Array, " tasks"]]:
-    """Batches seen of each task, and the running mean of its first `steps` losses.
+    """Return batches seen of each task, and the running mean of its first `steps` losses.
 
     One batch is a poor L(0): the loss of eight images varies more than it falls in the first
     steps. Until `steps` batches are in, the mean of those that are is used.
@@ -138,7 +139,8 @@ def relative_inverse_rates(
 
 
 def measures(state: BalanceState, tasks: Iterable[str]) -> dict[str, Float[Array, ""]]:
-    """Numbers to log: of each task its weight, gradient norm and inverse rate; cosines of pairs.
+    """Return numbers to log: of each task its weight, gradient norm and inverse rate; cosines of
+    pairs.
 
     Norms are of the unweighted gradients. Norms and cosines are those last measured, over the
     shared parameters; a cosine with a zero gradient is 0.

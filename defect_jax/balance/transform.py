@@ -51,7 +51,7 @@ GradientRule = Callable[[Present, Gram, Int[Array, ""]], Weights]  # present, gr
 def weigh_losses(
     tasks: Sequence[str], rule: LossRule, initial_steps: int, shared: Shared
 ) -> optax.GradientTransformationExtraArgs:
-    """Combines all gradients with the weights that `rule` gives their losses.
+    """Combine all gradients with the weights that `rule` gives their losses.
 
     `update` takes `measure=False`, known when the step is traced, for a step that leaves norms and
     cosines as they were last measured and so makes one pull-back for all tasks. It is no branch
@@ -90,7 +90,7 @@ def weigh_losses(
 def weigh_gradients(
     tasks: Sequence[str], rule: GradientRule, initial_steps: int, shared: Shared
 ) -> optax.GradientTransformationExtraArgs:
-    """Combines the gradients of the shared parameters with the weights that `rule` gives.
+    """Combine the gradients of the shared parameters with the weights that `rule` gives.
 
     All other parameters get the plain sum: each belongs to one task, which cannot be in conflict
     with itself.
@@ -130,7 +130,7 @@ def weigh_gradients(
 
 
 def checked_tasks(tasks: Sequence[str], initial_steps: int) -> tuple[str, ...]:
-    """Names in sorted order, that of the arrays in the state.
+    """Name in sorted order, that of the arrays in the state.
 
     Raises:
         ValueError: no task, one twice, or no step to average over.
@@ -155,7 +155,7 @@ def _combined(
 
 
 def _all_trees(updates: Mapping[str, Any], tasks: Sequence[str]) -> list[Any]:
-    """Trees in the order of `tasks`; zeros for a task that is not there."""
+    """Return trees in the order of `tasks`; zeros for a task that is not there."""
     there = {task: updates[task] for task in tasks if task in updates}
     if not there:
         raise ValueError(f"updates: must be a dict of gradients with some of {', '.join(tasks)}")

@@ -26,7 +26,7 @@ def uncertainty(
     initial_steps: int = INITIAL_STEPS,
     shared: Shared = in_encoder,
 ) -> optax.GradientTransformationExtraArgs:
-    """Learns the log variance s of each task's noise; its loss is weighted by exp(-s).
+    """Learn the log variance s of each task's noise; its loss is weighted by exp(-s).
 
     Minimises sum_i exp(-s_i) L_i + s_i / 2, the form of equation 10 for classification likelihoods,
     by Adam on s from s = 0 (plain gradient descent leaps to weights of 0 for a loss in the

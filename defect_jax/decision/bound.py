@@ -13,7 +13,8 @@ from scipy import stats
 
 
 def allowed_misses(parts: int, miss_rate: float, confidence: float) -> int | None:
-    """Most defective parts that may lie below the threshold; None when there are too few parts.
+    """Return most defective parts that may lie below the threshold; None when there are too few
+    parts.
 
     >>> allowed_misses(22, 0.1, 0.9), allowed_misses(60, 0.1, 0.9), allowed_misses(21, 0.1, 0.9)
     (0, 2, None)
@@ -26,7 +27,7 @@ def allowed_misses(parts: int, miss_rate: float, confidence: float) -> int | Non
 
 
 def parts_needed(miss_rate: float, confidence: float) -> int:
-    """Fewest defective parts that allow the promise, with no miss among them.
+    """Return fewest defective parts that allow the promise, with no miss among them.
 
     >>> parts_needed(0.1, 0.9), parts_needed(0.01, 0.95)
     (22, 299)
@@ -35,7 +36,7 @@ def parts_needed(miss_rate: float, confidence: float) -> int:
 
 
 def breaking_chance(parts: int, misses: int, miss_rate: float) -> float:
-    """Chance that a threshold with so many misses among so many parts breaks the promise.
+    """Return chance that a threshold with so many misses among so many parts breaks the promise.
 
     >>> round(breaking_chance(60, 2, 0.1), 4)
     0.053

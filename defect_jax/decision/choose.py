@@ -49,7 +49,7 @@ def choose(
     checkpoint_step: int,
     compared: int = 1,
 ) -> DecisionRule:
-    """Chooses temperature, thresholds, minimum area and how the shots of a part are taken together.
+    """Choose temperature, thresholds, minimum area and how the shots of a part are taken together.
 
     Without defective or without good images no rule has a useful answer: then all thresholds are
     0.5 and `note` says so.
@@ -120,7 +120,8 @@ def _rounded(chosen: Chosen) -> Chosen:
 def _choose_mask(
     images: Validation, pixel_threshold: float | None, options: Options, compared: int
 ) -> tuple[Chosen, int]:
-    """Threshold and minimum area together: of several areas the one that the rule likes best.
+    """Return threshold and minimum area together: of several areas the one that the rule likes
+    best.
 
     An image with too small an area cannot be rejected and counts as if it scored nothing. An area
     is left out if the rule would have to reject these, too; and where a promise must hold, any but
@@ -168,7 +169,7 @@ def _mask_rejects(images: Validation, threshold: float, area_px: int) -> np.ndar
 def _choose_part(
     images: Validation, options: Options, compared: int
 ) -> tuple[PartDecision, SequentialTest, Promise | None]:
-    """How the shots of a part are taken together, its threshold, and the causal test."""
+    """Return how the shots of a part are taken together, its threshold, and the causal test."""
     parts = shots.parts_of(images.group.tolist(), images.id.tolist(), images.label)
     promises = options["rule"] == PROMISES  # which leaves nothing to choose on the same parts
     name = options["shots"] or ("max" if promises else shots.best_shots(parts, images.score))
@@ -185,7 +186,8 @@ def _choose_part(
 
 
 def _choose_logistic(images: Validation, options: Options, compared: int) -> Combination | None:
-    """None without a head, and for a promise: weights fitted on the same parts would break it."""
+    """Return None without a head, and for a promise: weights fitted on the same parts would break
+    it."""
     if options["rule"] == PROMISES or np.array_equal(images.score, images.mask_score):
         return None
     weights = combination.fit(images.label, images.score, images.mask_score)

@@ -12,7 +12,7 @@ RIDGE = 1.0  # keeps weights finite where the images can be parted without a mis
 
 
 def fit(label: Values, score: Values, mask_score: Values) -> tuple[float, float, float]:
-    """Intercept and weights of the two logits with the least penalised log loss.
+    """Return intercept and weights of the two logits with the least penalised log loss.
 
     The penalty is half the squared weights, without the intercept, on the sum of the losses:
     scikit-learn's LogisticRegression with C = 1.
@@ -36,7 +36,7 @@ def fit(label: Values, score: Values, mask_score: Values) -> tuple[float, float,
 
 
 def combined(weights: tuple[float, float, float], score: Values, mask_score: Values) -> np.ndarray:
-    """The probability that both together give.
+    """Return the probability that both together give.
 
     >>> combined((0.0, 1.0, 0.0), [0.25], [0.9]).round(6).tolist()
     [0.25]

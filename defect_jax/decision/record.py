@@ -143,13 +143,13 @@ class DecisionRule:
     note: str = ""
 
     def to_json(self, path: AnyPath | str) -> None:
-        """Writes decision.json, whole or not at all."""
+        """Write decision.json, whole or not at all."""
         text = json.dumps(dataclasses.asdict(self), indent=2, allow_nan=False)
         atomic_files.write_text(path, text + "\n")
 
     @classmethod
     def from_json(cls, path: AnyPath | str) -> "DecisionRule":
-        """Reads decision.json; a `UserError` names the field that is missing or wrong."""
+        """Read decision.json; a `UserError` names the field that is missing or wrong."""
         try:
             fields = json.loads(read_text(as_path(path)))
         except OSError as error:
@@ -160,14 +160,15 @@ class DecisionRule:
 
     @classmethod
     def from_fields(cls, path: AnyPath | str, fields: Any) -> "DecisionRule":
-        """The decision of what JSON holds; `path` is named where a field is missing or wrong."""
+        """Return the decision of what JSON holds; `path` is named where a field is missing or
+        wrong."""
         decision = _record(path, cls, fields, "")
         _check_ranges(path, decision)
         return decision
 
 
 def _record(path: AnyPath | str, kind: type, fields: Any, inside: str) -> Any:
-    """A dataclass from the object that was read, every field with its type."""
+    """Return a dataclass from the object that was read, every field with its type."""
     if not isinstance(fields, dict):
         raise UserError(f"{path}: {inside or 'the file'} must hold one JSON object")
     hints = typing.get_type_hints(kind)

@@ -47,32 +47,34 @@ Rate = np.ndarray | float
 
 
 def best_f1(calibration: Calibration, options: Options, compared: int) -> Chosen:
-    """The best F1; of equal F1 the higher recall."""
+    """Return the best F1; of equal F1 the higher recall."""
     return Chosen(ranking.best_f1_threshold(calibration.label, calibration.score))
 
 
 def target_recall(calibration: Calibration, options: Options, compared: int) -> Chosen:
-    """The fewest false alarms with at least `options.recall` of the defective images rejected."""
+    """Return the fewest false alarms with at least `options.recall` of the defective images
+    rejected."""
     curve = ranking.roc_curve(calibration.label, calibration.score)
     return _between(curve, int(np.argmax(curve.recall >= options["recall"] - CLOSE)))
 
 
 def target_false_positive_rate(calibration: Calibration, options: Options, compared: int) -> Chosen:
-    """The fewest misses with at most `options.false_positive_rate` of the good ones rejected."""
+    """Return the fewest misses with at most `options.false_positive_rate` of the good ones
+    rejected."""
     curve = ranking.roc_curve(calibration.label, calibration.score)
     within = curve.false_positive_rate <= options["false_positive_rate"] + CLOSE
     return _between(curve, int(np.flatnonzero(within)[-1]))
 
 
 def least_cost(calibration: Calibration, options: Options, compared: int) -> Chosen:
-    """The least expected cost of an image in production; of equal cost the higher recall."""
+    """Return the least expected cost of an image in production; of equal cost the higher recall."""
     curve = ranking.roc_curve(calibration.label, calibration.score)
     cost = expected_cost(options, curve.recall, curve.false_positive_rate)
     return _between(curve, int(np.flatnonzero(cost <= cost.min() + CLOSE)[-1]))
 
 
 def guaranteed_miss_rate(calibration: Calibration, options: Options, compared: int) -> Chosen:
-    """The fewest false alarms with a promised miss rate of parts (`bound`).
+    """Return the fewest false alarms with a promised miss rate of parts (`bound`).
 
     A part counts as missed when any of its defective images is accepted, so its lowest defective
     score stands for it: images of one part are no independent witnesses. What was chosen on the
@@ -140,7 +142,7 @@ def rates(label: np.ndarray, rejected: np.ndarray) -> Rates:
 
 
 def lowest_of_parts(calibration: Calibration) -> np.ndarray:
-    """The lowest score among the defective images of each defective part."""
+    """Return the lowest score among the defective images of each defective part."""
     defective = calibration.label == 1
     index = np.unique(calibration.group[defective], return_inverse=True)[1]
     lowest = np.full(index.max(initial=-1) + 1, np.inf)
@@ -149,7 +151,7 @@ def lowest_of_parts(calibration: Calibration) -> np.ndarray:
 
 
 def too_few(parts: int, miss_rate: float, confidence: float, compared: int) -> str:
-    """One line for a promise that cannot be made, and what would mend it."""
+    """Return one line for a promise that cannot be made, and what would mend it."""
     broken = (1.0 - confidence) / compared
     needed = parts_needed(miss_rate, 1.0 - broken)
     possible = math.ceil(1000 * (1.0 - broken ** (1.0 / parts))) / 1000 if parts else 1.0
@@ -162,7 +164,7 @@ def too_few(parts: int, miss_rate: float, confidence: float, compared: int) -> s
 
 
 def _between(curve: ranking.Roc, at: int) -> Chosen:
-    """The middle between the lowest score that is rejected and the next lower one."""
+    """Return the middle between the lowest score that is rejected and the next lower one."""
     if at == 0:
         top = curve.threshold[1]
         return Chosen(top + (1.0 - top) / 2.0 if top < 1.0 else REJECTS_NOTHING)

@@ -29,7 +29,7 @@ class Looked(NamedTuple):
 
 
 def look(looked: Looked, score: float, shots: str, test: SequentialTest) -> tuple[Looked, int]:
-    """Adds a shot and says REJECT, ACCEPT or LOOK_AGAIN.
+    """Add a shot and say REJECT, ACCEPT or LOOK_AGAIN.
 
     Args:
         looked: `Looked()` before the first shot of a part.
@@ -49,7 +49,7 @@ def look(looked: Looked, score: float, shots: str, test: SequentialTest) -> tupl
 
 
 def decide(running: np.ndarray, threshold: float, test: SequentialTest) -> tuple[int, int]:
-    """Decision on a part and the number of shots looked at.
+    """Return decision on a part and the number of shots looked at.
 
     Args:
         running: score after each shot, `shots.running_scores`.
@@ -69,7 +69,8 @@ def decide(running: np.ndarray, threshold: float, test: SequentialTest) -> tuple
 def choose_test(
     label: np.ndarray, running: Sequence[np.ndarray], threshold: float, may_accept: bool
 ) -> SequentialTest:
-    """The bounds with the fewest looks and no more misses or false alarms than all shots give.
+    """Return the bounds with the fewest looks and no more misses or false alarms than all shots
+    give.
 
     Args:
         label: of each part.
@@ -112,7 +113,7 @@ def _candidates(seen: np.ndarray, never: float) -> np.ndarray:
 
 
 def _padded(running: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Parts by shots, the last score repeated, and the number of shots of each part."""
+    """Return parts by shots, the last score repeated, and the number of shots of each part."""
     lengths = np.array([len(scores) for scores in running])
     padded = [np.pad(scores, (0, lengths.max() - len(scores)), "edge") for scores in running]
     return np.array(padded), lengths

@@ -25,7 +25,7 @@ class Parts(NamedTuple):
 
 
 def mean(score: np.ndarray) -> np.ndarray:
-    """Mean of the first 1, 2, … shots: a glare in one of them counts little.
+    """Return mean of the first 1, 2, … shots: a glare in one of them counts little.
 
     >>> mean(np.array([0.2, 0.8])).tolist()
     [0.2, 0.5]
@@ -51,7 +51,7 @@ SHOTS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 
 
 def parts_of(groups: Sequence[str], ids: Sequence[str], label: Values) -> Parts:
-    """Collects the images of each part, in the order of their ids, as a camera numbers them.
+    """Collect the images of each part, in the order of their ids, as a camera numbers them.
 
     >>> parts_of(["a", "b", "a"], ["a/2", "b/1", "a/1"], [0, 0, 1]).rows[0].tolist()
     [2, 0]
@@ -69,18 +69,19 @@ def parts_of(groups: Sequence[str], ids: Sequence[str], label: Values) -> Parts:
 
 
 def running_scores(parts: Parts, score: Values, shots: str) -> list[np.ndarray]:
-    """The score of each part after its first, second, … shot."""
+    """Return the score of each part after its first, second, … shot."""
     score = np.asarray(score, np.float64)
     return [SHOTS[shots](score[rows]) for rows in parts.rows]
 
 
 def part_scores(parts: Parts, score: Values, shots: str) -> np.ndarray:
-    """The score of each part after its last shot."""
+    """Return the score of each part after its last shot."""
     return np.array([running[-1] for running in running_scores(parts, score, shots)])
 
 
 def best_shots(parts: Parts, score: Values) -> str:
-    """The way to take shots together that ranks these parts best (AP); max if none can tell."""
+    """Return the way to take shots together that ranks these parts best (AP); max if none can
+    tell."""
     several = any(rows.size > 1 for rows in parts.rows)
     if not several or not parts.label.any():
         return "max"

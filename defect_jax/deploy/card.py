@@ -28,7 +28,7 @@ def card(
     largest_difference: float,
     in_eight_bits: Mapping[str, int | float] | None = None,
 ) -> str:
-    """The card as JSON.
+    """Return the card as JSON.
 
     Args:
         config: resolved, of the network.

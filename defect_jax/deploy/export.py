@@ -30,7 +30,7 @@ PLATFORMS = ("cpu", "cuda", "tpu")
 
 
 def export(workdir: AnyPath, output: str, input: str | None = None) -> None:
-    """Writes model.stablehlo, model.onnx and model.json into a new folder, or nothing at all.
+    """Write model.stablehlo, model.onnx and model.json into a new folder, or nothing at all.
 
     Both models are run, on images of several sizes, before the folder appears.
 
@@ -71,7 +71,7 @@ def export(workdir: AnyPath, output: str, input: str | None = None) -> None:
 
 
 def models(trained: Trained) -> tuple[dict[str, bytes], float]:
-    """Both files by name, and by how much a probability of theirs differs at most.
+    """Return both files by name, and by how much a probability of theirs differs at most.
 
     Raises:
         parity.Differs: they disagree.
@@ -92,7 +92,7 @@ def input_shape(spec: InputSpec) -> jax.ShapeDtypeStruct:
 
 
 def to_stablehlo(function: Callable[..., Any], shape: jax.ShapeDtypeStruct) -> bytes:
-    """The function for every platform, as `jax.export.deserialize` reads it."""
+    """Return the function for every platform, as `jax.export.deserialize` reads it."""
 
     def flat(image):  # the file shall need no class of ours
         return tuple(function(image))
@@ -103,7 +103,7 @@ def to_stablehlo(function: Callable[..., Any], shape: jax.ShapeDtypeStruct) -> b
 
 @contextmanager
 def written_whole(folder: Path, field: str) -> Iterator[Path]:
-    """Yields a folder beside `folder` to write into, which takes its place in the end.
+    """Yield a folder beside `folder` to write into, which takes its place in the end.
 
     Raises:
         UserError: `folder` holds anything, or cannot be written; `field` is named.

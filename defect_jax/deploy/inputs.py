@@ -26,7 +26,7 @@ class Input(NamedTuple):
 
 
 def open_input(path: str) -> tuple[RawFiles, list[Input]]:
-    """Lists the images below `path`, in the order of their names.
+    """List the images below `path`, in the order of their names.
 
     An image's id is its path below the input without suffix; where two differ in that alone, the
     suffix stays.
@@ -45,7 +45,7 @@ def open_input(path: str) -> tuple[RawFiles, list[Input]]:
 
 
 def absolute(path: str) -> str:
-    """The same input by a name that does not depend on where the program was started."""
+    """Return the same input by a name that does not depend on where the program was started."""
     local = as_path(path)
     return path if is_remote(local) else str(local.expanduser().absolute())
 

@@ -16,7 +16,8 @@ Images = Iterable[UInt[np.ndarray, "1 h w c"]]
 
 
 def quantised(model: bytes, images: Images) -> bytes:
-    """The model with weights, and what goes into and comes out of convolutions, in eight bits.
+    """Return the model with weights, and what goes into and comes out of convolutions, in eight
+    bits.
 
     By onnxruntime's static quantiser: a scale a channel of the weights, and for each tensor the one
     that holds all it was on the images. All else, from the size rule to the thresholds, stays
@@ -60,13 +61,13 @@ class _Reader:
         self._left = iter(images)
 
     def get_next(self) -> dict[str, np.ndarray] | None:
-        """The next one; None behind the last."""
+        """Return the next one; None behind the last."""
         image = next(self._left, None)
         return None if image is None else {"image": image}
 
 
 def nodes_of_blocks(graph: onnx.GraphProto) -> list[str]:
-    """Names of the convolutions to write in eight bits, and of the ReLUs that they then contain.
+    """Name of the convolutions to write in eight bits, and of the ReLUs that they then contain.
 
     Those of the blocks, which end in a ReLU, or have no bias because a norm or another convolution
     follows. What ends in a bias is read as it is, as logits or attention, and stays float32: in 256
@@ -107,7 +108,7 @@ def _has_convolution(graph: onnx.GraphProto) -> bool:
 
 
 def change(model: bytes, in_eight_bits: bytes, images: Images) -> dict[str, int | float]:
-    """What eight bits change on images, for the card; both decide by the same thresholds.
+    """Return what eight bits change on images, for the card; both decide by the same thresholds.
 
     Returns:
         Number of images; largest and mean difference of a probability (calibrated, of the head

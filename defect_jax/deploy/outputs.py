@@ -45,7 +45,7 @@ class Outputs:
     """The folder of one prediction; a context manager that keeps what is finished."""
 
     def __init__(self, folder: Path, settings: Mapping[str, Any], classes: int):
-        """Takes what the results follow from, and the number of classes of the masks.
+        """Take what the results follow from, and the number of classes of the masks.
 
         Raises:
             UserError: the folder holds something else, or results of other settings.
@@ -78,7 +78,7 @@ class Outputs:
     def write_files(
         self, id: str, image: UInt[np.ndarray, "h w c"], mask: UInt8[np.ndarray, "h w"]
     ) -> None:
-        """Writes masks/<id>.png, overlays/<id>.jpg and, of several classes, classes/<id>.png.
+        """Write masks/<id>.png, overlays/<id>.jpg and, of several classes, classes/<id>.png.
 
         May be called from several threads.
         """
@@ -92,12 +92,12 @@ class Outputs:
             path.write_bytes(data)
 
     def add(self, prediction: Prediction, origin: Mapping[str, str]) -> None:
-        """Adds an image's line; its files are written already."""
+        """Add an image's line; its files are written already."""
         self._add(prediction._asdict() | dict(origin))
         self._table.write(_row(prediction))
 
     def add_fault(self, id: str, fault: str, origin: Mapping[str, str]) -> None:
-        """Adds the line of an image that cannot be used."""
+        """Add the line of an image that cannot be used."""
         self._add({"id": id, "fault": fault, **origin})
 
     def _add(self, line: dict[str, Any]) -> None:
@@ -105,7 +105,7 @@ class Outputs:
         self._lines.write(json.dumps(line))
 
     def finish(self, ids: Iterable[str]) -> list[dict[str, Any]]:
-        """Puts the tables into the order of `ids`, and takes away files without a row."""
+        """Put the tables into the order of `ids`, and take away files without a row."""
         self.__exit__()
         lines = [self.lines.pop(id) for id in ids]
         for id in [*self.lines, *(line["id"] for line in lines if "fault" in line)]:
@@ -135,7 +135,7 @@ def _refuse_others(folder: Path, settings: Mapping[str, Any]) -> None:
 
 
 def _read_lines(path: Path) -> list[dict[str, Any]]:
-    """The lines of a run before; one that a kill cut short is left out."""
+    """Return the lines of a run before; one that a kill cut short is left out."""
     lines = []
     for text in path.read_text("utf-8").splitlines() if path.exists() else ():
         try:
@@ -159,7 +159,7 @@ def _row(prediction: Prediction) -> str:
 
 
 def as_prediction(id: str, decision: Decision) -> Prediction:
-    """The row of a decision."""
+    """Return the row of a decision."""
     height, width = decision.mask.shape
     return Prediction(
         id=id,

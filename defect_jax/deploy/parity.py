@@ -19,7 +19,7 @@ class Differs(RuntimeError):
 
 
 def check(stablehlo: bytes, onnx: bytes, spec: InputSpec) -> float:
-    """Runs both models on made-up images; returns the largest difference of a probability.
+    """Run both models on made-up images; return the largest difference of a probability.
 
     Raises:
         Differs: by more than `MOST_PROBABILITY`, in a decision, or in more than `MOST_PIXELS`.
@@ -42,7 +42,7 @@ def check(stablehlo: bytes, onnx: bytes, spec: InputSpec) -> float:
 
 
 def of_stablehlo(data: bytes):
-    """The model as a function of images [b h w c] to its outputs by name."""
+    """Return the model as a function of images [b h w c] to its outputs by name."""
     exported = jax_export.deserialize(bytearray(data))
     return lambda images: dict(
         zip(Decision._fields, map(np.asarray, exported.call(images)), strict=True)
@@ -50,7 +50,7 @@ def of_stablehlo(data: bytes):
 
 
 def of_onnx(data: bytes):
-    """The same, run by onnxruntime on the CPU, after onnx's own checker."""
+    """Return the same, run by onnxruntime on the CPU, after onnx's own checker."""
     import onnx
     import onnxruntime
 

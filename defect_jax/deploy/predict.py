@@ -43,7 +43,7 @@ class Done(NamedTuple):
 
 
 def predict(input: str, output: str, workdir: AnyPath, max_megapixels: float, strict: bool) -> None:
-    """Decides on the images below `input` and writes everything into the folder `output`.
+    """Decide on the images below `input` and write everything into the folder `output`.
 
     A run that was cut off goes on with the same command: images that have not changed since are
     not decided on again.
@@ -80,7 +80,7 @@ def predict(input: str, output: str, workdir: AnyPath, max_megapixels: float, st
 
 
 def settings(input: str, workdir: AnyPath, predictor: Predictor) -> dict[str, Any]:
-    """What the results follow from; those of another run are not mixed with them."""
+    """Return what the results follow from; those of another run are not mixed with them."""
     return {
         "input": absolute(input),
         "defect_jax": defect_jax.__version__,
@@ -97,7 +97,7 @@ def read(
     max_megapixels: float,
     item: Input,
 ) -> Read:
-    """Reads, checks and frames an image; what is wrong with it is said, not raised.
+    """Read, check and frames an image; what is wrong with it is said, not raised.
 
     Args:
         known: id -> fingerprint of the images that were decided on before.
@@ -121,7 +121,7 @@ def read(
 def decide(
     predictor: Predictor, images: Iterator[Read], most: int | None
 ) -> Iterator[tuple[Read, Any]]:
-    """Yields each image with its decision, in order; None where there is nothing to decide.
+    """Yield each image with its decision, in order; None where there is nothing to decide.
 
     Args:
         most: images taken at once; a batch if not given.
@@ -135,7 +135,7 @@ def decide(
 
 
 def write_files(outputs: Outputs, decided: tuple[Read, Any]) -> Done:
-    """Writes the images that belong to a decision."""
+    """Write the images that belong to a decision."""
     item, decision = decided
     if decision is None:
         return Done(item, None)
@@ -144,7 +144,7 @@ def write_files(outputs: Outputs, decided: tuple[Read, Any]) -> Done:
 
 
 def record(outputs: Outputs, done: Done, strict: bool) -> None:
-    """Adds the line of an image; says what is wrong with it.
+    """Add the line of an image; say what is wrong with it.
 
     Raises:
         UserError: it cannot be used, and `strict` is set.
@@ -160,7 +160,7 @@ def record(outputs: Outputs, done: Done, strict: bool) -> None:
 
 
 def say_how_many(lines: list[dict[str, Any]], known: Mapping[str, str], seconds: float) -> None:
-    """Says how many images were decided on, and how fast."""
+    """Say how many images were decided on, and how fast."""
     new = sum("fault" not in line and known.get(line["id"]) != line["sha256"] for line in lines)
     before = f", {len(known)} were decided on before" if known else ""
     rate = f"{new / max(seconds, 1e-9):.1f}/s, reading and writing included"
@@ -168,7 +168,7 @@ def say_how_many(lines: list[dict[str, Any]], known: Mapping[str, str], seconds:
 
 
 def refuse_faults(lines: list[dict[str, Any]]) -> None:
-    """Ends with exit code 2 where images were skipped.
+    """End with exit code 2 where images were skipped.
 
     Raises:
         UserError: with their number.

@@ -50,7 +50,7 @@ SMALLEST_CANVAS_PX = 32
 def load(
     workdir: AnyPath | str, batch_size: int = BATCH_SIZE, mesh: Mesh | None = None
 ) -> "Predictor":
-    """Restores the best checkpoint of a workdir, with the decision made for it.
+    """Restore the best checkpoint of a workdir, with the decision made for it.
 
     Args:
         batch_size: most images that the network sees at once; results do not depend on it.
@@ -236,7 +236,7 @@ def _mark(
 
 
 def checked(image: Shaped[np.ndarray, "..."], name: str) -> UInt[np.ndarray, "h w c"]:
-    """The image with its axis of channels.
+    """Return the image with its axis of channels.
 
     Raises:
         UserError: other axes, other numbers, or nothing in it.
@@ -257,7 +257,7 @@ def checked(image: Shaped[np.ndarray, "..."], name: str) -> UInt[np.ndarray, "h 
 
 
 def canvas_side_px(side: int) -> int:
-    """The next of few lengths, at most a quarter longer: four to each doubling.
+    """Return the next of few lengths, at most a quarter longer: four to each doubling.
 
     >>> [canvas_side_px(side) for side in (1, 32, 33, 600, 700, 2700)]
     [32, 32, 40, 640, 768, 3072]

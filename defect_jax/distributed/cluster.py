@@ -30,7 +30,7 @@ class Given(NamedTuple):
 
 
 def join(given: Given, host_timeout_s: int) -> None:
-    """Makes this process one of several, if it is; must come before anything else of JAX.
+    """Make this process one of several, if it is; must come before anything else of JAX.
 
     Where there are several, what returns from here is a child of this process, see `supervisor`.
 
@@ -51,7 +51,7 @@ def join(given: Given, host_timeout_s: int) -> None:
 
 
 def leave() -> None:
-    """Waits for the other hosts; one that ends before them would be taken for lost."""
+    """Wait for the other hosts; one that ends before them would be taken for lost."""
     if supervisor.is_worker():
         import jax
 
@@ -82,7 +82,7 @@ def _initialize(given: Given, host_timeout_s: int) -> None:
 
 
 def _complete(given: Given) -> Given:
-    """Takes what no flag says from the environment; all three must be there, or none.
+    """Take what no flag says from the environment; all three must be there, or none.
 
     Raises:
         UserError: see above.
@@ -123,7 +123,7 @@ def _in_a_cluster() -> bool:
 
 
 def _on_a_tpu_machine() -> bool:
-    """A TPU's own environment says how many machines its slice has; JAX asks it."""
+    """Return a TPU's own environment says how many machines its slice has; JAX asks it."""
     if "tpu" not in os.environ.get("JAX_PLATFORMS", "tpu"):
         return False
     devices = any(pathlib.Path(path).exists() for path in ("/dev/accel0", "/dev/vfio/0"))

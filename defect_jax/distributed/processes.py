@@ -13,18 +13,18 @@ from defect_jax.runtime.errors import UserError
 
 
 def is_first() -> bool:
-    """Whether this process is the one that writes files and speaks."""
+    """Return whether this process is the one that writes files and speaks."""
     return jax.process_index() == 0
 
 
 def wait_for_all(where: str) -> None:
-    """Returns when every host has come here."""
+    """Return when every host has come here."""
     if jax.process_count() > 1:
         multihost_utils.sync_global_devices(where)
 
 
 def from_first(value: Callable[[], Any]) -> Any:
-    """What `value` returns on the first host, on all of them; the others do not call it.
+    """Return what `value` returns on the first host, on all of them; the others do not call it.
 
     Hosts that share a file system may for a while see different files in it.
 
@@ -40,14 +40,14 @@ def from_first(value: Callable[[], Any]) -> Any:
 
 
 def from_all(text: str, most_bytes: int = 256) -> list[str]:
-    """The texts of all hosts, by process."""
+    """Return the texts of all hosts, by process."""
     own = np.frombuffer(text.encode()[:most_bytes].ljust(most_bytes), np.uint8)
     rows = multihost_utils.process_allgather(own).reshape(-1, most_bytes)
     return [row.tobytes().decode(errors="replace").rstrip() for row in rows]
 
 
 def refuse_disagreement(what: str, value: Any) -> None:
-    """Stops hosts that would compute different things and mix them.
+    """Stop hosts that would compute different things and mix them.
 
     Raises:
         UserError: naming the processes that have another `value` than the first.

@@ -19,7 +19,7 @@ MIN_SHARDED_SIZE = 2**14  # smaller arrays are replicated: sharding them costs m
 
 
 def make_mesh(data: int, fsdp: int) -> Mesh:
-    """Builds the mesh; `data` = -1 takes all devices that `fsdp` leaves.
+    """Build the mesh; `data` = -1 takes all devices that `fsdp` leaves.
 
     Raises:
         UserError: the axes do not multiply to the number of devices.
@@ -35,7 +35,7 @@ def make_mesh(data: int, fsdp: int) -> Mesh:
 
 
 def mesh_of(devices: Sequence[jax.Device], data: int, fsdp: int) -> Mesh:
-    """Lays devices out; of several TPU slices, whose network is slow, "data" alone goes across.
+    """Lay devices out; of several TPU slices, whose network is slow, "data" alone goes across.
 
     Raises:
         UserError: "fsdp" would have to reach from one slice into the next.
@@ -57,7 +57,7 @@ def mesh_of(devices: Sequence[jax.Device], data: int, fsdp: int) -> Mesh:
 
 
 def one_device_mesh() -> Mesh:
-    """A mesh of the first device alone, whatever else there is.
+    """Return a mesh of the first device alone, whatever else there is.
 
     Programs on one device may be started from several threads; on several, each thread would wait
     for devices that another holds, for ever.
@@ -67,17 +67,17 @@ def one_device_mesh() -> Mesh:
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
-    """The same values on every device."""
+    """Return the same values on every device."""
     return NamedSharding(mesh, P())
 
 
 def batch_sharding(mesh: Mesh) -> NamedSharding:
-    """Every device sees its own images."""
+    """Return every device sees its own images."""
     return NamedSharding(mesh, P(("data", "fsdp")))
 
 
 def rows_of_process(mesh: Mesh, batch_size: int) -> list[int]:
-    """Rows of the global batch that this process's devices hold, in order.
+    """Return rows of the global batch that this process's devices hold, in order.
 
     Which they are depends on how JAX laid the mesh over the hosts.
     """
@@ -87,7 +87,7 @@ def rows_of_process(mesh: Mesh, batch_size: int) -> list[int]:
 
 
 def state_sharding(mesh: Mesh, shapes: Any, min_size: int = MIN_SHARDED_SIZE) -> Any:
-    """Shards large arrays along their widest axis that "fsdp" divides, replicates the rest.
+    """Shard large arrays along their widest axis that "fsdp" divides, replicates the rest.
 
     Args:
         mesh: of `make_mesh`.
@@ -110,7 +110,7 @@ def state_sharding(mesh: Mesh, shapes: Any, min_size: int = MIN_SHARDED_SIZE) ->
 
 
 def to_global(mesh: Mesh) -> Callable[[Any], Any]:
-    """Returns the function that makes global arrays of this process's part of a batch."""
+    """Return the function that makes global arrays of this process's part of a batch."""
     sharding = batch_sharding(mesh)
 
     def place(batch: Any) -> Any:
@@ -122,7 +122,7 @@ def to_global(mesh: Mesh) -> Callable[[Any], Any]:
 
 
 def place_state(state: Any, shardings: Any) -> Any:
-    """Puts host arrays where `shardings` says; every process holds the same host arrays."""
+    """Put host arrays where `shardings` says; every process holds the same host arrays."""
 
     def leaf(array: Any, sharding: NamedSharding) -> jax.Array:
         host = np.asarray(array)

@@ -32,17 +32,17 @@ LEADER_GONE = ("Failed to send RPC to coordination service", "CoordinationServic
 
 
 def is_worker() -> bool:
-    """Whether this process is the child."""
+    """Return whether this process is the child."""
     return WORKER in os.environ
 
 
 def end_with_parent() -> None:
-    """Has the child die with its parent."""
+    """Have the child die with its parent."""
     signals.end_with_parent(int(_given()[0]))
 
 
 def note_names(names: list[str]) -> None:
-    """Tells the parent which process runs on which host."""
+    """Tell the parent which process runs on which host."""
     pathlib.Path(_given()[2]).write_text(json.dumps(names))
 
 
@@ -60,7 +60,7 @@ def _given() -> list[str]:
 
 
 def run_worker(host_timeout_s: int) -> int:
-    """Starts this program again as a child, waits for its end, and returns the exit code."""
+    """Start this program again as a child, wait for its end, and return the exit code."""
     with tempfile.TemporaryDirectory() as folder:
         names = pathlib.Path(folder) / "hosts.json"
         environment = os.environ | {WORKER: f"{os.getpid()}:{host_timeout_s}:{names}"}
@@ -82,7 +82,7 @@ def run_worker(host_timeout_s: int) -> int:
 
 
 def _show(child: subprocess.Popen, held: list[str]) -> None:
-    """Passes the child's lines on; the runtime's last words are held back."""
+    """Pass the child's lines on; the runtime's last words are held back."""
     for line in child.stderr:
         text = line.decode(errors="replace")
         if NOISE.search(text):
@@ -124,7 +124,7 @@ def _verdict(code: int, held: str, names: list[str], host_timeout_s: int) -> int
 
 
 def lost_processes(held: str) -> list[int]:
-    """Numbers of the processes that the runtime's last words blame.
+    """Return numbers of the processes that the runtime's last words blame.
 
     >>> lost_processes("The following tasks are unhealthy (stopped sending heartbeats):\\n"
     ...                "1\\n/job:jax_worker/replica:0/task:3\\nThe tasks have crashed.")
@@ -143,7 +143,7 @@ def lost_processes(held: str) -> list[int]:
 
 
 def described(index: int, names: list[str]) -> str:
-    """Process and host in words.
+    """Return process and host in words.
 
     >>> described(1, ["node-a", "node-b"])
     'process 1 of 2 (host node-b)'

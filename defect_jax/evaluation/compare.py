@@ -27,7 +27,7 @@ SAME = ("label", "group", "true_px")  # of an image, whatever the network
 
 
 def compare(workdirs: Sequence[AnyPath], output: AnyPath, split: str) -> None:
-    """Writes compare.html and differences.csv: every model against the first, paired by part.
+    """Write compare.html and differences.csv: every model against the first, paired by part.
 
     Args:
         workdirs: evaluated on `split`, the first is the one that others are compared with.
@@ -68,7 +68,7 @@ def _evaluated(workdir: AnyPath, split: str) -> AnyPath:
 
 
 def _names(workdirs: Sequence[AnyPath]) -> list[str]:
-    """Last parts of the paths, as many of them as make all names differ."""
+    """Return last parts of the paths, as many of them as make all names differ."""
     paths = [(path if is_remote(path) else path.absolute()).parts for path in workdirs]
     if len(set(paths)) < len(paths):
         raise UserError("--workdirs: the same workdir twice")
@@ -98,7 +98,7 @@ def _refuse_other_images(
 
 
 def _metrics_of(images: list[ImageRow]) -> dict[str, bootstrap.Metric]:
-    """All that can be computed from weights of the images: rankings, overlap and rates."""
+    """Return all that can be computed from weights of the images: rankings, overlap and rates."""
     rates = {}
     for key, (counted, hit) in RATES.items():
         values = [float(hit(p)) if counted(p) else np.nan for p in images]
@@ -137,7 +137,7 @@ def _compared(row: tuple[ImageRow, ...]) -> ComparedImage:
 
 
 def _loader(split: Split, folders: Sequence[AnyPath]):
-    """Returns `load(id) -> (image, true mask, decided masks of all models)`."""
+    """Return `load(id) -> (image, true mask, decided masks of all models)`."""
     where = {row.id: index for index, row in enumerate(split.rows)}
 
     def load(image_id: str) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
@@ -155,7 +155,8 @@ def _loader(split: Split, folders: Sequence[AnyPath]):
 
 
 def _csv(names: Sequence[str], rows: Sequence[DifferenceRow]) -> str:
-    """One line a metric and model; the difference is to the first model, with its 95 % interval."""
+    """Return one line a metric and model; the difference is to the first model, with its 95 %
+    interval."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(("metric", "model", "value", "difference", "low", "high"))

@@ -19,6 +19,7 @@ from defect_jax.models.network import SegmentationNetwork
 from defect_jax.report.page import Report, write_report
 from defect_jax.runtime.console import say
 from defect_jax.runtime.paths import AnyPath
+from defect_jax.workdir import run_config
 from defect_jax.workdir.best_weights import (
     decision_for,
     image_shape,
@@ -29,7 +30,7 @@ from defect_jax.workdir.best_weights import (
 
 
 def evaluate(config: ConfigDict, workdir: AnyPath, split: str = "test") -> Metrics | None:
-    """Restores the best checkpoint, decides on every image of a split, writes metrics and report.
+    """Restore the best checkpoint, decide on every image of a split, write metrics and report.
 
     The decision comes from `decision.json`; where that is missing, or belongs to another checkpoint
     or another `config.decision`, it is made first, from the validation split alone. Training
@@ -56,7 +57,7 @@ def evaluate(config: ConfigDict, workdir: AnyPath, split: str = "test") -> Metri
         made = decide(network, ema, prepared.splits["val"], config, mesh, step, compared)
         if processes.is_first():
             made.to_json(workdir / "decision.json")
-            config.keep_decision(workdir, config)
+            run_config.keep_decision(workdir, config)
     judged = prepared.splits[split]
     evaluate_split, thresholds = make_evaluator(network, judged, config, mesh), Thresholds.of(made)
     say(f"{split}: step {step}, thresholds from {made.chosen_on}: {shown(made)}")
@@ -87,19 +88,19 @@ def evaluate(config: ConfigDict, workdir: AnyPath, split: str = "test") -> Metri
 
 
 def class_pixels(scores: Scores, classes: Sequence[str]) -> ClassPixels | None:
-    """The confusion matrix of the classes; None for a network with one class of defect."""
+    """Return the confusion matrix of the classes; None for a network with one class of defect."""
     if scores.classes is None:
         return None
     return ClassPixels([BACKGROUND, *classes], scores.classes.confusion())
 
 
 def pruned(config: ConfigDict) -> str:
-    """What a pruned network is called behind its step; nothing for a whole one."""
+    """Return what a pruned network is called behind its step; nothing for a whole one."""
     return f", pruned to X(0,{config.model.prune})" if config.model.prune else ""
 
 
 def shown(made: DecisionRule) -> str:
-    """The thresholds in a few words."""
+    """Return the thresholds in a few words."""
     return (
         f"head {made.threshold:.4f}, mask {made.mask_threshold:.4f}, "
         f"pixel {made.pixel_threshold:.4f}, at least {made.min_area_px} px"

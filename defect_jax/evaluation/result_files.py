@@ -73,13 +73,13 @@ class Results:
             raise UserError(f"{self.final}: cannot be written: {error.strerror}") from error
 
     def write_tables(self, judgement: Judgement) -> None:
-        """Writes predictions.csv, parts.csv and metrics.json."""
+        """Write predictions.csv, parts.csv and metrics.json."""
         write_predictions(self.folder / "predictions.csv", judgement.images)
         write_parts(self.folder / "parts.csv", judgement.parts)
         write_metrics(self.folder / LAST, judgement.metrics)
 
     def mask_of(self, split: Split, classes: Sequence[str] = ("defect",)) -> OnMask:
-        """Returns the function that writes the decided mask of a row.
+        """Return the function that writes the decided mask of a row.
 
         It takes the row and the decided class of every pixel (uint8 [h w], 0 = background), and
         writes masks/<id>.png of 0 and 255 and, where there are several classes, classes/<id>.png.
@@ -100,7 +100,7 @@ class Results:
 
 
 def image_loader(split: Split, folder: AnyPath, classes: Sequence[str] = ("defect",)) -> LoadImage:
-    """Returns `load(id) -> (image, true mask, decided mask)` for the report's gallery.
+    """Return `load(id) -> (image, true mask, decided mask)` for the report's gallery.
 
     The masks are bool; where there are several classes they hold the class of every pixel.
 

@@ -42,7 +42,7 @@ class Judgement(NamedTuple):
 def judge(
     split: Split, scores: Scores, decision: DecisionRule, config: ConfigDict, leaking: bool
 ) -> Judgement:
-    """Judges every image and part of a split.
+    """Judge every image and part of a split.
 
     Args:
         config: resolved, of the network.
@@ -57,7 +57,7 @@ def judge(
 
 
 def to_images(split: Split, scores: Scores, decision: DecisionRule) -> list[ImageRow]:
-    """One row of predictions.csv an image."""
+    """Return one row of predictions.csv an image."""
     columns = [
         scores.images[name].tolist()
         for name in ("score", "mask_score", "intersection_px", "true_px", "predicted_px")
@@ -83,7 +83,7 @@ def to_images(split: Split, scores: Scores, decision: DecisionRule) -> list[Imag
 
 
 def to_parts(images: Sequence[ImageRow], decision: DecisionRule) -> list[Part]:
-    """One row of parts.csv a part."""
+    """Return one row of parts.csv a part."""
     rule, test = decision.part or UNDECIDED_PART, decision.sequential or ALL_SHOTS
     columns = [[getattr(p, name) for p in images] for name in ("group", "id", "label", "score")]
     group, ids, label, score = columns
@@ -111,7 +111,7 @@ def to_parts(images: Sequence[ImageRow], decision: DecisionRule) -> list[Part]:
 def to_slices(
     split: Split, images: Sequence[ImageRow], edges_px: Sequence[int] | None
 ) -> list[Slice]:
-    """Defects by size, against those of the training split, and by class."""
+    """Return defects by size, against those of the training split, and by class."""
     names = [row.class_name for row in split.rows]
     return [*by_size(images, edges_px), *by_class(images, names)]
 
@@ -126,7 +126,8 @@ def to_metrics(
     leaking: bool,
     classes: Sequence[str] = ("defect",),
 ) -> Metrics:
-    """Everything in metrics.json; what is null is explained in a line, what leaks is labelled.
+    """Return everything in metrics.json; what is null is explained in a line, what leaks is
+    labelled.
 
     Args:
         classes: names of the classes of defects; several add the metrics of `class_metrics`.
@@ -148,7 +149,7 @@ def to_metrics(
 
 
 def class_metrics(scores: Scores, classes: Sequence[str]) -> dict[str, float | None]:
-    """What `ClassCounts.compute` says; nothing for a network with one class of defect.
+    """Return what `ClassCounts.compute` says; nothing for a network with one class of defect.
 
     Raises:
         ValueError: the classes taken together are not the defects of the binary metrics.
@@ -164,7 +165,8 @@ def class_metrics(scores: Scores, classes: Sequence[str]) -> dict[str, float | N
 
 
 def combined_metrics(images: Sequence[ImageRow], decision: DecisionRule) -> dict[str, float | None]:
-    """Recall and false-positive rate if either rejects, and of the logistic combination; ECE.
+    """Return recall and false-positive rate if either rejects, and of the logistic combination;
+    ECE.
 
     Head alone and mask alone are `recall`, `false_positive_rate`, `seg_recall` and `seg_fpr`.
     """

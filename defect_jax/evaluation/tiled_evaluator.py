@@ -71,7 +71,7 @@ class TiledEvaluator:
     def __call__(
         self, ema: Variables, thresholds: Thresholds, on_mask: OnMask | None = None
     ) -> Scores:
-        """Score every image exactly once; arguments as those of `Evaluator`.
+        """Return score every image exactly once; arguments as those of `Evaluator`.
 
         Raises:
             signals.Stopped: a signal came.
@@ -116,7 +116,8 @@ class TiledEvaluator:
         return accumulated, marked, label
 
     def _strip_blocks(self, maps: np.ndarray, image: WithTruth, first: int) -> tuple[Any, ...]:
-        """A strip's map, where it is valid, and the truth of it; arguments of `_add_strip`."""
+        """Return a strip's map, where it is valid, and the truth of it; arguments of
+        `_add_strip`."""
         inside = slice(first, first + len(maps))
         truth = {name: self._block(plane[inside]) for name, plane in image.truth.items()}
         truth["regions"] = np.array([0 if first else image.regions], np.int32)
@@ -133,7 +134,7 @@ class TiledEvaluator:
         return accumulated
 
     def _start(self, ema: Variables) -> Start:
-        """Each host gives the frames of its devices, and gets the answers of all."""
+        """Return each host gives the frames of its devices, and gets the answers of all."""
 
         def start(frames: np.ndarray) -> Probabilities:
             filled = filled_up(frames, self._tiles_at_once)
@@ -146,7 +147,7 @@ class TiledEvaluator:
         return start
 
     def _block(self, plane: np.ndarray) -> np.ndarray:
-        """Rows of an image in the one shape that the programs are compiled for."""
+        """Return rows of an image in the one shape that the programs are compiled for."""
         block = np.zeros((1, *self._block_px, *plane.shape[2:]), plane.dtype)
         block[0, : plane.shape[0], : plane.shape[1]] = plane
         return block
@@ -170,7 +171,7 @@ def _add_strip(
     valid: Bool[Array, "1 h w"],
     truth: dict[str, Any],
 ) -> Accumulated:
-    """Adds the probabilities of a strip; what is decided is known only after the last one.
+    """Add the probabilities of a strip; what is decided is known only after the last one.
 
     Args:
         truth: `native_mask`, `region_weight` and `regions`, the last with the first strip alone.

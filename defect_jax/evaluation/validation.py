@@ -24,7 +24,7 @@ NO_MASK = 2.0  # a mask threshold that no probability reaches: nothing is decide
 
 
 def validation_numbers(split: Split, scores: Scores, leaking: bool) -> dict[str, float | None]:
-    """Threshold-free scores of validation, and SELECTION, which picks the best checkpoint.
+    """Return threshold-free scores of validation, and SELECTION, which picks the best checkpoint.
 
     The two halves of the job count alike: ranking the parts and finding the pixels.
     """
@@ -55,7 +55,7 @@ def decide(
     step: int,
     compared: int,
 ) -> DecisionRule:
-    """Decides everything on the validation split.
+    """Decide everything on the validation split.
 
     The first pass finds the scores and the pixel threshold, the second counts what that threshold
     marks in each image.
@@ -82,7 +82,7 @@ def decide(
 
 
 def refuse_empty_promise(config: ConfigDict, val: Split) -> None:
-    """Says before training, not after, that the validation split is too small for the promise.
+    """Say before training, not after, that the validation split is too small for the promise.
 
     Raises:
         UserError: with the number of parts that it takes.

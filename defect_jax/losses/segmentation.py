@@ -16,7 +16,7 @@ def segmentation_loss(
     dice_weight: float = 1.0,
     pixel_weight: Float[Array, "b h w 1"] | None = None,
 ) -> Float32[Array, ""]:
-    """Mean over the deep-supervision heads of `bce_weight · BCE + dice_weight · Dice`.
+    """Return mean over the deep-supervision heads of `bce_weight · BCE + dice_weight · Dice`.
 
     Cross-entropy gives every pixel a gradient from the first step on, those of good images too;
     Dice counts every defective image the same, however small its defect. Both leave padding out.
@@ -48,7 +48,7 @@ def segmentation_loss(
 
 
 def one_hot(mask: UInt[Array, "b h w"], channels: int) -> Float32[Array, "b h w c"]:
-    """The true classes as the logits have them.
+    """Return the true classes as the logits have them.
 
     Args:
         mask: class of each pixel, 0 = background.

@@ -18,7 +18,7 @@ class Accumulated(NamedTuple):
 
     @classmethod
     def empty(cls, num_classes: int) -> "Accumulated":
-        """Nothing seen yet; `num_classes` counts those of defects."""
+        """Return nothing seen yet; `num_classes` counts those of defects."""
         classes = ClassCounts.empty(num_classes) if num_classes > 1 else None
         return cls(PixelHistogram.empty(), PixelCounts.empty(), classes)
 
@@ -29,7 +29,7 @@ class Accumulated(NamedTuple):
         valid: Bool[Array, "b h w"],
         truth: dict[str, Any],
     ) -> "Accumulated":
-        """Adds one batch.
+        """Add one batch.
 
         Args:
             probability: of any defect.
@@ -46,7 +46,7 @@ class Accumulated(NamedTuple):
         valid: Bool[Array, "b h w"],
         truth: dict[str, Any],
     ) -> "Accumulated":
-        """Adds the probabilities of a batch alone, as `update` does."""
+        """Add the probabilities of a batch alone, as `update` does."""
         regions = truth["region_weight"], truth["regions"]
         mask = truth["native_mask"] > 0
         return self._replace(histogram=self.histogram.update(probability, mask, valid, *regions))
@@ -57,7 +57,7 @@ class Accumulated(NamedTuple):
         valid: Bool[Array, "b h w"],
         mask: UInt8[Array, "b h w"],
     ) -> "Accumulated":
-        """Adds what was decided in a batch alone; `mask` has the true class of each pixel."""
+        """Add what was decided in a batch alone; `mask` has the true class of each pixel."""
         counts = self.counts.update(decided > 0, mask > 0, valid)
         classes = None if self.classes is None else self.classes.update(decided, mask, valid)
         return self._replace(counts=counts, classes=classes)

@@ -13,7 +13,7 @@ Values = Sequence | np.ndarray  # of numbers, one a bin
 
 
 def average_precision(positives: Values, negatives: Values) -> float | None:
-    """Step-wise AP, Σ (R_k - R_{k-1})·P_k with one step a bin.
+    """Return step-wise AP, Σ (R_k - R_{k-1})·P_k with one step a bin.
 
     >>> average_precision([0, 1, 1], [2, 1, 0])
     0.8333333333333333
@@ -43,7 +43,8 @@ def average_precision_bracket(positives: Values, negatives: Values) -> tuple[flo
 
 
 def auroc(positives: Values, negatives: Values) -> float | None:
-    """Chance that a defective pixel scores higher than a good one; the same bin counts one half.
+    """Return chance that a defective pixel scores higher than a good one; the same bin counts one
+    half.
 
     >>> auroc([0, 1, 1], [2, 1, 0])
     0.9166666666666666
@@ -52,13 +53,15 @@ def auroc(positives: Values, negatives: Values) -> float | None:
 
 
 def auroc_bracket(positives: Values, negatives: Values) -> tuple[float, float] | None:
-    """The AUROC if every pair inside a bin were in the wrong order, and if in the right one."""
+    """Return the AUROC if every pair inside a bin were in the wrong order, and if in the right
+    one."""
     bounds = [_auroc(positives, negatives, credit_of_ties=credit) for credit in (0.0, 1.0)]
     return None if bounds[0] is None else (bounds[0], bounds[1])
 
 
 def aupro(share: Values, negatives: Values, limit: float) -> float | None:
-    """Area under region overlap against false-positive rate up to `limit`, divided by `limit`.
+    """Return area under region overlap against false-positive rate up to `limit`, divided by
+    `limit`.
 
     The mean overlap over all defect regions (Bergmann et al. 2021, section 4.3) is joined linearly
     between neighbouring bins, and at the limit itself.
@@ -74,7 +77,8 @@ def aupro(share: Values, negatives: Values, limit: float) -> float | None:
 
 
 def aupro_bracket(share: Values, negatives: Values, limit: float) -> tuple[float, float] | None:
-    """The area below every rising curve that meets the curve of the bins, and the area above."""
+    """Return the area below every rising curve that meets the curve of the bins, and the area
+    above."""
     whole = _overlap_curve(share, negatives, 1.0)
     if whole is None:
         return None
@@ -84,7 +88,8 @@ def aupro_bracket(share: Values, negatives: Values, limit: float) -> tuple[float
 
 
 def best_f1_bin(positives: Values, negatives: Values) -> int | None:
-    """The bin from which on to call pixels positive for the best F1; the higher recall at a tie.
+    """Return the bin from which on to call pixels positive for the best F1; the higher recall at a
+    tie.
 
     Of the bins that decide alike, the middle one.
 
@@ -123,7 +128,7 @@ def _auroc(positives: Values, negatives: Values, credit_of_ties: float) -> float
 def _overlap_curve(
     share: Values, negatives: Values, limit: float
 ) -> tuple[np.ndarray, np.ndarray] | None:
-    """False-positive rate and overlap from the strictest threshold, ending at the limit."""
+    """Return false-positive rate and overlap from the strictest threshold, ending at the limit."""
     share, negatives = _falling(share), _falling(negatives)
     if not share.sum() or not negatives.sum():
         return None

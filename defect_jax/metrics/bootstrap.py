@@ -37,7 +37,8 @@ class CurveBands(NamedTuple):
 
 
 def interval(metric: Metric, groups: Sequence[str]) -> Interval | None:
-    """The middle 95 % of `metric` over the replicates; None if hardly any of them defines it.
+    """Return the middle 95 % of `metric` over the replicates; None if hardly any of them defines
+    it.
 
     Args:
         metric: weights of all images, a replicate a row -> one value a replicate, NaN where it is
@@ -53,14 +54,15 @@ def interval(metric: Metric, groups: Sequence[str]) -> Interval | None:
 
 
 def difference_interval(metrics: tuple[Metric, Metric], groups: Sequence[str]) -> Interval | None:
-    """The same of the second metric less the first, both on the same drawn parts (paired)."""
+    """Return the same of the second metric less the first, both on the same drawn parts
+    (paired)."""
     first, second = metrics
     values = [second(weights) - first(weights) for weights in replicates(groups)]
     return _middle(np.concatenate(values))
 
 
 def replicates(groups: Sequence[str]) -> Iterator[Weights]:
-    """Yields weights of the images, in blocks of replicates; the same for the same groups."""
+    """Yield weights of the images, in blocks of replicates; the same for the same groups."""
     names, index = np.unique(np.asarray(groups), return_inverse=True)
     generator = np.random.default_rng(SEED)
     left, block = REPLICATES, max(1, BLOCK_VALUES // max(index.size, 1))
@@ -72,7 +74,7 @@ def replicates(groups: Sequence[str]) -> Iterator[Weights]:
 
 
 def weighted_mean(values: Values) -> Metric:
-    """The mean of `values`, one an image; NaN values are left out of it."""
+    """Return the mean of `values`, one an image; NaN values are left out of it."""
     values = np.asarray(values, np.float64)
     counted = np.isfinite(values)
 
@@ -83,7 +85,7 @@ def weighted_mean(values: Values) -> Metric:
 
 
 def average_precision(label: Values, score: Values) -> Metric:
-    """Step-wise AP, as `ranking.average_precision`."""
+    """Return step-wise AP, as `ranking.average_precision`."""
     sweep = _Sweep(label, score)
 
     def metric(weights: Weights) -> np.ndarray:
@@ -96,7 +98,7 @@ def average_precision(label: Values, score: Values) -> Metric:
 
 
 def auroc(label: Values, score: Values) -> Metric:
-    """Chance that a defective image scores higher, as `ranking.auroc`."""
+    """Return chance that a defective image scores higher, as `ranking.auroc`."""
     sweep = _Sweep(label, score)
 
     def metric(weights: Weights) -> np.ndarray:
@@ -109,7 +111,7 @@ def auroc(label: Values, score: Values) -> Metric:
 
 
 def curve_bands(label: Values, score: Values, groups: Sequence[str]) -> CurveBands | None:
-    """Bands of both curves; None unless there are both kinds of image."""
+    """Return bands of both curves; None unless there are both kinds of image."""
     label = np.asarray(label)
     if not 0 < label.sum() < label.size:
         return None
@@ -144,14 +146,14 @@ class _Sweep:
 
 
 def _precision_at(true: np.ndarray, false: np.ndarray) -> np.ndarray:
-    """Precision where the recall of the grid is first reached."""
+    """Return precision where the recall of the grid is first reached."""
     at = np.searchsorted(true / true[-1], GRID - 1e-12).clip(max=true.size - 1)
     at = np.maximum(at, np.flatnonzero(true + false)[0])
     return true[at] / (true[at] + false[at])
 
 
 def _recall_at(true: np.ndarray, false: np.ndarray) -> np.ndarray:
-    """Highest recall whose false-positive rate stays within the grid's."""
+    """Return highest recall whose false-positive rate stays within the grid's."""
     at = np.searchsorted(false / false[-1], GRID + 1e-12, side="right") - 1
     return np.where(at >= 0, true[at.clip(min=0)], 0.0) / true[-1]
 
@@ -161,7 +163,7 @@ def _ratio(part: np.ndarray, whole: np.ndarray, undefined: float = np.nan) -> np
 
 
 def _middle(values: np.ndarray) -> Interval | None:
-    """Quantiles of the defined values; too few of them would only speak of lucky draws."""
+    """Return quantiles of the defined values; too few of them would only speak of lucky draws."""
     defined = values[np.isfinite(values)]
     if defined.size < 0.9 * REPLICATES:
         return None

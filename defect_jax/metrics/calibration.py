@@ -58,7 +58,7 @@ def temperature_scale_jax(score: Float32[Array, "*b"], temperature: float) -> Fl
 
 
 def best_temperature(label: Values, score: Values) -> float | None:
-    """The temperature of the least mean log loss; None unless there are both kinds of image.
+    """Return the temperature of the least mean log loss; None unless there are both kinds of image.
 
     The log loss is convex in one over the temperature, so there is one minimum. Scores that part
     the two kinds perfectly would ask for a temperature of 0 and get `COLDEST`.
@@ -79,7 +79,7 @@ def best_temperature(label: Values, score: Values) -> float | None:
 
 
 def reliability(label: Values, probability: Values, bins: int = BINS) -> list[ReliabilityBin]:
-    """The bins that hold an image, in rising order.
+    """Return the bins that hold an image, in rising order.
 
     >>> reliability([0, 1, 1], [0.05, 0.9, 1.0], bins=2)[1]
     ReliabilityBin(low=0.5, high=1.0, count=2, mean_probability=0.95, defective_share=1.0)
@@ -104,7 +104,7 @@ def reliability(label: Values, probability: Values, bins: int = BINS) -> list[Re
 def expected_calibration_error(
     label: Values, probability: Values, bins: int = BINS
 ) -> float | None:
-    """Mean distance of probability and share of defectives over the images, bin by bin.
+    """Return mean distance of probability and share of defectives over the images, bin by bin.
 
     Guo et al. 2017, equation 3. None without images.
 

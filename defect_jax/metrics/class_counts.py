@@ -55,7 +55,7 @@ class ClassCounts:
 
     @classmethod
     def empty(cls, classes: int) -> "ClassCounts":
-        """Nothing seen yet; `classes` counts those of defects, without the background."""
+        """Return nothing seen yet; `classes` counts those of defects, without the background."""
         return cls(pixels=Uint64Counter.zeros((classes + 1) ** 2))
 
     def update(
@@ -64,7 +64,7 @@ class ClassCounts:
         mask: Integer[Array, "b h w"],
         valid: Bool[Array, "b h w"],
     ) -> "ClassCounts":
-        """Adds one batch.
+        """Add one batch.
 
         Args:
             decided, mask: the decided and the true class of every pixel, 0 for the background.
@@ -83,12 +83,12 @@ class ClassCounts:
         return ClassCounts(pixels=self.pixels.merge(other.pixels))
 
     def confusion(self) -> UInt64[np.ndarray, "truth decided"]:
-        """The matrix on the host: a row a true class, a column a decided one."""
+        """Return the matrix on the host: a row a true class, a column a decided one."""
         pixels = self.pixels.to_numpy()
         return pixels.reshape(math.isqrt(pixels.size), -1)
 
     def compute(self, names: Sequence[str]) -> dict[str, float | None]:
-        """Metrics of classes, on the host.
+        """Return metrics of classes, on the host.
 
         With p_ij the pixels of true class i that are decided as class j, over background and
         defects alike: `iou/<name>` is p_ii / (Σ_j p_ij + Σ_j p_ji − p_ii), `pixel_accuracy/<name>`
@@ -116,7 +116,7 @@ class ClassCounts:
 
 
 def class_reasons(metrics: Mapping[str, float | None]) -> list[str]:
-    """One line for every None among the metrics of classes that says why there is no value.
+    """Return one line for every None among the metrics of classes that says why there is no value.
 
     >>> class_reasons({"iou/pit": None, "pixel_accuracy/pit": None, "iou/crack": 0.5})
     ['iou/pit is null: no pixel is pit, and none is decided as it',

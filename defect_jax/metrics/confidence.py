@@ -31,7 +31,7 @@ PART_RATES: dict[str, tuple[int, str]] = {
 def confidence_intervals(
     images: Sequence[ImageRow], parts: Sequence[Part]
 ) -> dict[str, float | None]:
-    """Exact intervals of rates, bootstrap intervals over parts of ranking and overlap.
+    """Return exact intervals of rates, bootstrap intervals over parts of ranking and overlap.
 
     Rates of images allow for parts with several images (`intervals.rate_interval`); rates of
     parts are Clopper and Pearson's. Bootstrap: percentiles of 1,000 draws of parts, fixed seed.
@@ -54,7 +54,7 @@ def confidence_intervals(
 
 
 def bootstrapped(images: Sequence[ImageRow]) -> dict[str, bootstrap.Metric]:
-    """The metrics that are no rates, as functions of the weights of the images."""
+    """Return the metrics that are no rates, as functions of the weights of the images."""
     label = np.array([image.label for image in images])
     score = np.array([image.score for image in images])
     mask_score = np.array([image.mask_score for image in images])

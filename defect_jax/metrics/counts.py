@@ -28,7 +28,7 @@ class Uint64Counter:
         return cls(high=jnp.zeros(shape, jnp.uint32), low=jnp.zeros(shape, jnp.uint32))
 
     def add(self, amount: UInt32[Array, "..."], shift: int = 0) -> "Uint64Counter":
-        """Adds `amount · 2^shift`, 0 <= shift < 32, of the same shape as the count."""
+        """Add `amount · 2^shift`, 0 <= shift < 32, of the same shape as the count."""
         spilled = amount >> (32 - shift) if shift else jnp.zeros_like(amount)
         return self.merge(Uint64Counter(high=spilled, low=amount << shift))
 
@@ -38,7 +38,7 @@ class Uint64Counter:
         return Uint64Counter(high=self.high + other.high + carry, low=low)
 
     def to_numpy(self) -> np.ndarray:
-        """The counts on the host, as uint64."""
+        """Return the counts on the host, as uint64."""
         high, low = jax.device_get((self.high, self.low))
         return (np.asarray(high, np.uint64) << np.uint64(32)) + np.asarray(low, np.uint64)
 
@@ -67,7 +67,7 @@ class PixelCounts:
         mask: Bool[Array, "b h w"],
         valid: Bool[Array, "b h w"],
     ) -> "PixelCounts":
-        """Adds one batch; pixels outside `valid` are padding and count nowhere."""
+        """Add one batch; pixels outside `valid` are padding and count nowhere."""
         cells = (~decided & ~mask, decided & ~mask, ~decided & mask, decided & mask)
         counts = jnp.stack([jnp.sum(cell & valid, dtype=jnp.uint32) for cell in cells])
         return PixelCounts(confusion=self.confusion.add(counts))
@@ -76,7 +76,7 @@ class PixelCounts:
         return PixelCounts(confusion=self.confusion.merge(other.confusion))
 
     def compute(self) -> dict[str, float | None]:
-        """The pooled metrics, on the host.
+        """Return the pooled metrics, on the host.
 
         Returns:
           `miou_pooled`: IoU of the defect class pooled over all pixels, ΣTP / Σ(TP + FP + FN).
@@ -95,7 +95,7 @@ class PixelCounts:
 def image_counts(
     decided: Bool[Array, "b h w"], mask: Bool[Array, "b h w"], valid: Bool[Array, "b h w"]
 ) -> dict[str, Int32[Array, " b"]]:
-    """Pixels of every image: in both masks, in the true one, in the decided one.
+    """Return pixels of every image: in both masks, in the true one, in the decided one.
 
     >>> decided, mask = jnp.array([[[True, True, False]]]), jnp.array([[[True, False, True]]])
     >>> {k: int(v[0]) for k, v in image_counts(decided, mask, jnp.ones_like(mask)).items()}

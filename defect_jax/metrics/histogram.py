@@ -61,7 +61,7 @@ class PixelHistogram:
         region_weight: Float[Array, "b h w"],
         regions: Int[Array, " b"],
     ) -> "PixelHistogram":
-        """Adds one batch.
+        """Add one batch.
 
         Args:
           probability: of a defect, in [0, 1].
@@ -113,7 +113,7 @@ class PixelHistogram:
         }
 
     def best_f1_threshold(self) -> float | None:
-        """The probability from which on calling a pixel defective has the best pixel F1.
+        """Return the probability from which on calling a pixel defective has the best pixel F1.
 
         It lies in the middle, counted in bins, of the gap to the next lower probability that
         occurs. Equal F1 goes to the higher recall. None when there is no defect pixel.
@@ -122,7 +122,8 @@ class PixelHistogram:
         return None if first is None else lower_edge(first)
 
     def _region_share(self) -> np.ndarray:
-        """Per bin the mean share of a defect region that lies in it; sums to one if any region."""
+        """Return per bin the mean share of a defect region that lies in it; sums to one if any
+        region."""
         weights = self.weights.to_numpy().astype(np.float64) / 2.0**WEIGHT_BITS
         total, regions = weights.sum(), int(self.regions.to_numpy()[0])
         # Rounding to units of 2^-30 changes the weight of a 10-megapixel region by at most 0.5 %.
@@ -132,7 +133,8 @@ class PixelHistogram:
 
 
 def bin_index(probability: Float[Array, "*shape"]) -> Int32[Array, "*shape"]:
-    """The bin, 0 .. BINS - 1, of each probability; it never falls when the probability rises.
+    """Return the bin, 0 .. BINS - 1, of each probability; it never falls when the probability
+    rises.
 
     >>> bin_index(jnp.array([0.0, 0.25, 0.5, 1.0])).tolist()
     [0, 2944, 3072, 6143]
@@ -148,7 +150,7 @@ def bin_index(probability: Float[Array, "*shape"]) -> Int32[Array, "*shape"]:
 
 
 def lower_edge(index: int) -> float:
-    """The lowest float32 probability that falls into the bin or above it.
+    """Return the lowest float32 probability that falls into the bin or above it.
 
     >>> lower_edge(0), lower_edge(2944), lower_edge(6143)
     (0.0, 0.25, 1.0)
@@ -169,7 +171,7 @@ def _octave_edge(index: int) -> float:
 
 
 def _add_weights(total: Uint64Counter, cell: Array, region_weight: Array) -> Uint64Counter:
-    """Adds fixed-point weights in pieces so narrow that no 32-bit sum over the batch overflows."""
+    """Add fixed-point weights in pieces so narrow that no 32-bit sum over the batch overflows."""
     piece_bits = 32 - cell.size.bit_length()
     if piece_bits < 1:
         raise ValueError(f"a batch of {cell.size} pixels is too large, the limit is 2^31")

@@ -33,7 +33,7 @@ class ImageRow(NamedTuple):
 
 
 def image_iou(intersection_px: int, true_px: int, predicted_px: int) -> float | None:
-    """Intersection over union of the two masks; None when both are empty.
+    """Return intersection over union of the two masks; None when both are empty.
 
     >>> image_iou(1, 2, 3), image_iou(0, 0, 5), image_iou(0, 0, 0)
     (0.25, 0.0, None)
@@ -43,7 +43,7 @@ def image_iou(intersection_px: int, true_px: int, predicted_px: int) -> float | 
 
 
 def image_metrics(images: Sequence[ImageRow]) -> dict[str, int | float | None]:
-    """Every metric of metrics.json that counts images; None where it is not defined.
+    """Return every metric of metrics.json that counts images; None where it is not defined.
 
     >>> miss = ImageRow("a", "a", 1, 0.2, 0.1, 0, 0, 0.0, 0, 40, 0)
     >>> found = ImageRow("b", "b", 1, 0.9, 0.8, 1, 1, 0.5, 20, 30, 30)
@@ -59,7 +59,8 @@ def image_metrics(images: Sequence[ImageRow]) -> dict[str, int | float | None]:
 
 
 def _mask_metrics(images: Sequence[ImageRow]) -> dict[str, float | None]:
-    """The decision that follows from the mask: rejected when any pixel is predicted defective."""
+    """Return the decision that follows from the mask: rejected when any pixel is predicted
+    defective."""
     ious = [image_iou(*image[-3:]) for image in images]
     defective = [(p, iou) for p, iou in zip(images, ious, strict=True) if p.true_px > 0]
     good = [image for image in images if image.true_px == 0]
@@ -92,7 +93,7 @@ def _rankings(images: Sequence[ImageRow]) -> dict[str, float | None]:
 
 
 def _decision_metrics(images: Sequence[ImageRow]) -> dict[str, int | float | None]:
-    """The decision of the classification head at its threshold."""
+    """Return the decision of the classification head at its threshold."""
     return {
         "recall": mean([image.decision for image in images if image.label]),
         "precision": mean([image.label for image in images if image.decision]),
@@ -104,12 +105,12 @@ def _decision_metrics(images: Sequence[ImageRow]) -> dict[str, int | float | Non
 
 
 def mean(values: Sequence[int | float]) -> float | None:
-    """The mean, or None of nothing."""
+    """Return the mean, or None of nothing."""
     return sum(values) / len(values) if values else None
 
 
 def write_predictions(path: AnyPath | str, images: Sequence[ImageRow]) -> None:
-    """Writes predictions.csv, whole or not at all; its floats read back unchanged."""
+    """Write predictions.csv, whole or not at all; its floats read back unchanged."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(ImageRow._fields)
@@ -119,7 +120,7 @@ def write_predictions(path: AnyPath | str, images: Sequence[ImageRow]) -> None:
 
 
 def read_predictions(path: AnyPath | str) -> list[ImageRow]:
-    """Reads predictions.csv; a `UserError` names the row and the column that is wrong."""
+    """Read predictions.csv; a `UserError` names the row and the column that is wrong."""
     try:
         text = read_text(as_path(path))
         header, *rows = list(csv.reader(io.StringIO(text, newline=""))) or [[]]

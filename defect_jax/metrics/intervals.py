@@ -13,8 +13,8 @@ CONFIDENCE = 0.95
 def clopper_pearson(
     successes: float | int, trials: float | int, confidence: float = CONFIDENCE
 ) -> Interval:
-    """The interval of a binomial rate that holds the truth at least so often (Clopper, Pearson
-    1934).
+    """Return the interval of a binomial rate that holds the truth at least so often (Clopper,
+    Pearson 1934).
 
     Both may be fractions, as effective counts are.
 
@@ -33,7 +33,7 @@ def clopper_pearson(
 def rate_interval(
     hits: Values, groups: Sequence[str], confidence: float = CONFIDENCE
 ) -> Interval | None:
-    """Interval of the share of `hits`, one 0 or 1 an image; None without images.
+    """Return interval of the share of `hits`, one 0 or 1 an image; None without images.
 
     With one image a group it is Clopper and Pearson's. Images of one part resemble each other
     and are worth fewer than their number: then the counts are divided by the design effect before
@@ -58,7 +58,7 @@ def rate_interval(
 
 
 def _effective_size(hits: np.ndarray, index: np.ndarray, confidence: float) -> float:
-    """Number of independent images that would tell as much."""
+    """Return number of independent images that would tell as much."""
     images, groups = hits.size, int(index.max()) + 1
     rate = hits.mean()
     if groups == images:

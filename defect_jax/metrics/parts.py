@@ -24,7 +24,7 @@ class Part(NamedTuple):
 
 
 def part_metrics(parts: Sequence[Part]) -> dict[str, int | float | None]:
-    """Every metric of metrics.json that counts parts; None where it is not defined.
+    """Return every metric of metrics.json that counts parts; None where it is not defined.
 
     >>> missed = Part("a", 1, 6, 0.2, 0, 0, 6)
     >>> found, good = Part("b", 1, 6, 0.9, 1, 1, 1), Part("c", 0, 6, 0.1, 0, 0, 2)
@@ -54,7 +54,7 @@ def part_metrics(parts: Sequence[Part]) -> dict[str, int | float | None]:
 
 
 def write_parts(path: AnyPath | str, parts: Sequence[Part]) -> None:
-    """Writes parts.csv, whole or not at all; its floats read back unchanged."""
+    """Write parts.csv, whole or not at all; its floats read back unchanged."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(Part._fields)

@@ -36,7 +36,7 @@ class _Sweep(NamedTuple):
 
 
 def average_precision(label: Values, score: Values) -> float | None:
-    """Step-wise AP, Σ (R_k - R_{k-1})·P_k over the distinct scores; None without defectives.
+    """Return step-wise AP, Σ (R_k - R_{k-1})·P_k over the distinct scores; None without defectives.
 
     >>> round(average_precision([0, 0, 1, 1], [0.1, 0.4, 0.35, 0.8]), 4)
     0.8333
@@ -48,7 +48,7 @@ def average_precision(label: Values, score: Values) -> float | None:
 
 
 def average_precision_trapezoid(label: Values, score: Values) -> float | None:
-    """Area under the precision-recall points joined by lines, from precision 1 at recall 0.
+    """Return area under the precision-recall points joined by lines, from precision 1 at recall 0.
 
     Published KSDD2 figures use both; this one is usually the lower where scores are distinct.
 
@@ -63,7 +63,7 @@ def average_precision_trapezoid(label: Values, score: Values) -> float | None:
 
 
 def auroc(label: Values, score: Values) -> float | None:
-    """Chance that a defective image scores higher than a good one; a tie counts one half.
+    """Return chance that a defective image scores higher than a good one; a tie counts one half.
 
     >>> auroc([0, 0, 1, 1], [0.1, 0.4, 0.35, 0.8])
     0.75
@@ -77,7 +77,7 @@ def auroc(label: Values, score: Values) -> float | None:
 
 
 def precision_recall_curve(label: Values, score: Values) -> PrecisionRecall | None:
-    """Precision and recall at every distinct score; None without defectives.
+    """Return precision and recall at every distinct score; None without defectives.
 
     >>> precision_recall_curve([0, 1, 1], [0.2, 0.2, 0.9]).recall.tolist()
     [0.5, 1.0]
@@ -90,7 +90,7 @@ def precision_recall_curve(label: Values, score: Values) -> PrecisionRecall | No
 
 
 def roc_curve(label: Values, score: Values) -> Roc | None:
-    """Recall against false-positive rate; None unless there are both kinds of image.
+    """Return recall against false-positive rate; None unless there are both kinds of image.
 
     >>> roc_curve([0, 1, 1], [0.2, 0.2, 0.9]).false_positive_rate.tolist()
     [0.0, 0.0, 1.0]
@@ -106,7 +106,8 @@ def roc_curve(label: Values, score: Values) -> Roc | None:
 
 
 def recall_at_fpr(label: Values, score: Values, limit: float = 0.05) -> float | None:
-    """The highest recall that a threshold reaches with a false-positive rate of at most `limit`.
+    """Return the highest recall that a threshold reaches with a false-positive rate of at most
+    `limit`.
 
     >>> recall_at_fpr([0, 0, 1, 1], [0.1, 0.4, 0.35, 0.8])
     0.5
@@ -116,7 +117,8 @@ def recall_at_fpr(label: Values, score: Values, limit: float = 0.05) -> float | 
 
 
 def fpr_at_recall(label: Values, score: Values, floor: float = 0.95) -> float | None:
-    """The lowest false-positive rate that a threshold reaches with a recall of at least `floor`.
+    """Return the lowest false-positive rate that a threshold reaches with a recall of at least
+    `floor`.
 
     >>> fpr_at_recall([0, 0, 1, 1], [0.1, 0.4, 0.35, 0.8])
     0.5
@@ -126,7 +128,7 @@ def fpr_at_recall(label: Values, score: Values, floor: float = 0.95) -> float | 
 
 
 def best_f1_threshold(label: Values, score: Values) -> float | None:
-    """The threshold of the best F1, midway to the next lower score; None without defectives.
+    """Return the threshold of the best F1, midway to the next lower score; None without defectives.
 
     Scores are probabilities: below the lowest one comes 0. Equal F1 goes to the higher recall,
     because a missed defect costs more than a second look.

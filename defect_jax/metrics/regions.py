@@ -8,7 +8,7 @@ EIGHT_NEIGHBOURS = np.ones((3, 3), np.int8)
 
 
 def region_weights(mask: Bool[np.ndarray, "h w"]) -> tuple[Float32[np.ndarray, "h w"], int]:
-    """Weighs every defect pixel by one over the size of its 8-connected region.
+    """Weigh every defect pixel by one over the size of its 8-connected region.
 
     The weights of a region sum to one, so that a weighted share of found pixels is the mean region
     overlap of the PRO metric (Bergmann et al. 2021, section 4.3: each region counts alike).

@@ -26,7 +26,7 @@ class Slice(NamedTuple):
 
 
 def size_edges(defect_px: Sequence[int]) -> list[int] | None:
-    """Sizes in px that bound the smallest tenth and the quarters of the training defects.
+    """Return sizes in px that bound the smallest tenth and the quarters of the training defects.
 
     Returns:
         The 10 %, 25 %, 50 % and 75 % quantiles, each a size that occurs; None without defects.
@@ -42,7 +42,7 @@ def size_edges(defect_px: Sequence[int]) -> list[int] | None:
 
 
 def by_size(images: Sequence[ImageRow], edges: Sequence[int] | None) -> list[Slice]:
-    """The smallest tenth and the four quarters, by the sizes of the training defects.
+    """Return the smallest tenth and the four quarters, by the sizes of the training defects.
 
     Args:
         images: of one split.
@@ -62,7 +62,7 @@ def by_size(images: Sequence[ImageRow], edges: Sequence[int] | None) -> list[Sli
 
 
 def by_class(images: Sequence[ImageRow], class_names: Iterable[str]) -> list[Slice]:
-    """One slice a class of defect; none where all defects are of one class.
+    """Return one slice a class of defect; none where all defects are of one class.
 
     Args:
         images: of one split.
@@ -78,7 +78,7 @@ def by_class(images: Sequence[ImageRow], class_names: Iterable[str]) -> list[Sli
 
 
 def slice_of(kind: str, name: str, defective: Sequence[ImageRow]) -> Slice:
-    """How these defective images fared.
+    """Return how these defective images fared.
 
     >>> found = ImageRow("a", "a", 1, 0.9, 0.8, 1, 1, 0.5, 20, 30, 30)
     >>> slice_of("class", "crack", [found]).seg_miou
@@ -99,7 +99,8 @@ def slice_of(kind: str, name: str, defective: Sequence[ImageRow]) -> Slice:
 
 
 def slice_metrics(slices: Sequence[Slice]) -> dict[str, int | float | None]:
-    """Flat keys for metrics.json, such as size_smallest_tenth_recall and class_MT_Crack_recall."""
+    """Return flat keys for metrics.json, such as size_smallest_tenth_recall and
+    class_MT_Crack_recall."""
     values: dict[str, int | float | None] = {}
     for piece in slices:
         name = f"{piece.kind}_{piece.name.partition(':')[0].replace(' ', '_')}"

@@ -85,7 +85,7 @@ NEEDS_BOTH = {
 def join_metrics(
     *parts: Mapping[str, int | float | None], images: int, defective: int
 ) -> tuple[Metrics, list[str]]:
-    """Joins the metrics of images and pixels into the flat object of metrics.json.
+    """Join the metrics of images and pixels into the flat object of metrics.json.
 
     Args:
       *parts: what `image_metrics`, `part_metrics`, `combined_metrics`, `PixelCounts.compute` and
@@ -113,7 +113,7 @@ def join_metrics(
 
 
 def write_metrics(path: AnyPath | str, metrics: Metrics) -> None:
-    """Writes metrics.json, whole or not at all; a value that is not defined is null."""
+    """Write metrics.json, whole or not at all; a value that is not defined is null."""
     atomic_files.write_text(path, json.dumps(metrics, indent=2, allow_nan=False) + "\n")
 
 

@@ -18,7 +18,7 @@ MAX_GROUPS = 32
 
 
 def batch_norm(channels: int, train: bool, dtype: Any, name: str) -> nn.BatchNorm:
-    """Batch normalisation (arXiv 1502.03167); statistics in float32 whatever `dtype` is.
+    """Return batch normalisation (arXiv 1502.03167); statistics in float32 whatever `dtype` is.
 
     `axis_name` stays unset: under `jit` with a sharded batch the mean is the global one already.
     """
@@ -74,12 +74,12 @@ class ConvBlock(nn.Module):
         return nn.relu(self.norm(self.filters, train, self.dtype, "norm_2")(x))
 
     def on_joined(self, parts: Sequence[Float[Array, "b h w _"]]) -> Float[Array, "b h w f"]:
-        """The first convolution, on all parts as one map."""
+        """Return the first convolution, on all parts as one map."""
         x = parts[0] if len(parts) == 1 else jnp.concatenate(parts, axis=-1)
         return self.convolution(1)(x)
 
     def convolution(self, layer: int) -> nn.Module:
-        """The first or the second one."""
+        """Return the first or the second one."""
         return nn.Conv(
             self.filters,
             (3, 3),
@@ -97,7 +97,7 @@ class SeparableBlock(ConvBlock):
     """
 
     def convolution(self, layer: int) -> nn.Module:
-        """The first or the second one."""
+        """Return the first or the second one."""
         if layer == 1 and self.sees_image:
             return super().convolution(layer)
         return SeparableConv(self.filters, self.dtype, name=f"conv_{layer}")
@@ -109,7 +109,7 @@ BLOCKS: dict[str, type[nn.Module]] = {"plain": ConvBlock, "separable": Separable
 
 @jax.jit
 def upsample(x: Float[Array, "b h w c"]) -> Float[Array, "b 2*h 2*w c"]:
-    """Doubles height and width, bilinear with half-pixel centres and clamped edges.
+    """Double height and width, bilinear with half-pixel centres and clamped edges.
 
     Each output pixel lies a quarter of an input pixel beside an input pixel, so it is .75 of that
     and .25 of the neighbour. Written as sums of shifted copies because `jax.image.resize` is slower
@@ -180,7 +180,7 @@ def as_two(
     depthwise: Float[Array, "3 3 1 c"],
     pointwise: Float[Array, "1 1 c f"],
 ) -> Float[Array, "b h w f"]:
-    """One after the other: on accelerators, and in exported ONNX files."""
+    """Return one after the other: on accelerators, and in exported ONNX files."""
     for kernel, groups in ((depthwise, x.shape[-1]), (pointwise, 1)):
         x = lax.conv_general_dilated(
             x,

@@ -73,7 +73,7 @@ CONFIDENCES: dict[str, type[nn.Module]] = {"learnt": LearntConfidence, "fixed": 
 
 
 def confidence(log_p: Float[Array, "*shape k"]) -> Float[Array, "*shape 1"]:
-    """One minus the entropy of a distribution, as a share of the largest it can have.
+    """Return one minus the entropy of a distribution, as a share of the largest it can have.
 
     >>> half, nine = jnp.log(jnp.array([0.5, 0.5])), jnp.log(jnp.array([0.1, 0.9]))
     >>> confidence(jnp.stack([half, nine])).round(3).ravel().tolist()
@@ -96,7 +96,7 @@ class Neighbourhood(NamedTuple):
 
 
 def neighbourhood(logits: Float32[Array, "b h w c"], window_px: int) -> Neighbourhood:
-    """Statistics of the window round each pixel, from the logits."""
+    """Return statistics of the window round each pixel, from the logits."""
     log_p = log_probabilities(logits)
     defects = jnp.exp(log_p[..., 1:])
     defect = defects.sum(-1, keepdims=True)
@@ -112,7 +112,8 @@ def raised(
     around: Neighbourhood,
     gate: Float32[Array, "b h w 1"],
 ) -> Float32[Array, "b h w c"]:
-    """Logits of `d' = d + g max(e - d, 0)`, with d the probability of any defect and e enclosure.
+    """Return logits of `d' = d + g max(e - d, 0)`, with d the probability of any defect and e
+    enclosure.
 
     What d gains is shared out among the classes as the neighbourhood has them, so that none of them
     falls. Two forms with the mean μ in place of e were tried, `max(d, g μ)` and
@@ -153,7 +154,8 @@ def _log_distribution(defects: Float32[Array, "b h w classes"]) -> Float32[Array
 def window_statistics(
     maps: Float[Array, "b h w c"], window_px: int
 ) -> tuple[Float32[Array, "b h w c"], Float32[Array, "b h w 1"]]:
-    """Mean of each map, and variance of the maps' sum, over `window_px` x `window_px` pixels.
+    """Return mean of each map, and variance of the maps' sum, over `window_px` x `window_px`
+    pixels.
 
     At the border the maps are mirrored, as SciPy's `uniform_filter(mode="mirror")` does it.
     The variance is E[p²] - E[p]², never below 0.
@@ -182,7 +184,7 @@ def window_statistics(
 
 
 def enclosure(defect: Float[Array, "b h w 1"], reach_px: int) -> Float32[Array, "b h w 1"]:
-    """How sure it is that there is a defect on two opposite sides of each pixel.
+    """Return how sure it is that there is a defect on two opposite sides of each pixel.
 
     To either side along a line through the pixel, the highest probability within reach counts; of
     the two sides the lower one, and of four lines (rows, columns, diagonals) the highest. It is
@@ -210,7 +212,7 @@ def enclosure(defect: Float[Array, "b h w 1"], reach_px: int) -> Float32[Array, 
 
 
 def _highest(padded: Array, shape: tuple[int, ...], offsets: list[tuple[int, int]]) -> Array:
-    """Highest of the shifted copies of a map, from the map in its margin."""
+    """Return highest of the shifted copies of a map, from the map in its margin."""
     margin = (padded.shape[1] - shape[1]) // 2
     starts = [(0, margin + down, margin + right, 0) for down, right in offsets]
     copies = [lax.slice(padded, start, np.add(start, shape)) for start in starts]

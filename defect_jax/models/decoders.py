@@ -32,7 +32,7 @@ class UNet(nn.Module):
     def __call__(
         self, features: list[Float[Array, "b _ _ _"]], train: bool
     ) -> list[Float[Array, "b h w f"]]:
-        """Returns the one full-resolution feature, in a list as UNet++ does."""
+        """Return the one full-resolution feature, in a list as UNet++ does."""
         depth = len(self.widths) - 1
         x = features[depth]
         for row in reversed(range(depth)):
@@ -71,7 +71,7 @@ class UNetPlusPlus(nn.Module):
     def __call__(
         self, features: list[Float[Array, "b _ _ _"]], train: bool
     ) -> list[Float[Array, "b h w f"]]:
-        """Returns the full-resolution features X(0,1) … X(0,d) of the d + 1 rows given."""
+        """Return the full-resolution features X(0,1) … X(0,d) of the d + 1 rows given."""
         depth = len(features) - 1
         rows = [[feature] for feature in features]
         for column in range(1, depth + 1):

@@ -29,7 +29,7 @@ NAMES = {
 
 
 def check_fields(fields: Mapping[str, Any]) -> None:
-    """Refuses values that do not exist, and parts that lack another.
+    """Refuse values that do not exist, and parts that lack another.
 
     Raises:
         UserError: With the field and what it may be.
@@ -77,7 +77,7 @@ def _check_without_decoder(fields: Mapping[str, Any]) -> None:
 
 
 def checked_widths(field: str, widths: Sequence[Any]) -> tuple[int, ...]:
-    """The widths as a tuple: config.json has lists, and a module must be hashable.
+    """Return the widths as a tuple: config.json has lists, and a module must be hashable.
 
     Raises:
         UserError: Fewer than two, or one that is no positive whole number.
@@ -91,7 +91,7 @@ def checked_widths(field: str, widths: Sequence[Any]) -> tuple[int, ...]:
 
 
 def check_size(height_px: int, width_px: int, depth: int) -> None:
-    """Refuses an image size that cannot be halved `depth` times.
+    """Refuse an image size that cannot be halved `depth` times.
 
     Raises:
         UserError: With the size and the nearest that fit.

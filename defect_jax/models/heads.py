@@ -33,7 +33,8 @@ class MaskHeads(nn.Module):
     def __call__(
         self, features: list[Float[Array, "b h w _"]], first: int = 0
     ) -> Float32[Array, "heads b h w c"]:
-        """Logits of heads with consecutive numbers, the first of which has the number `first`."""
+        """Return logits of heads with consecutive numbers, the first of which has the number
+        `first`."""
         channels = 1 if self.num_classes == 1 else 1 + self.num_classes
         logits = [
             nn.Conv(
@@ -50,7 +51,8 @@ class MaskHeads(nn.Module):
 
 
 def prior_logits(key: Any, shape: tuple[int], dtype: Any = jnp.float32) -> Float[Array, " c"]:
-    """Biases that give "defect" the probability σ(PRIOR_LOGIT), shared equally by the classes.
+    """Return biases that give "defect" the probability σ(PRIOR_LOGIT), shared equally by the
+    classes.
 
     >>> prior_logits(None, (1,)).tolist(), prior_logits(None, (6,)).round(3).tolist()
     ([-2.0], [0.0, -3.609, -3.609, -3.609, -3.609, -3.609])

@@ -41,7 +41,7 @@ class FanInNormal:
         return init(key, shape, dtype)
 
     def draw(self, rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
-        """Draws by inverting the distribution function, which needs nothing but uniform numbers."""
+        """Draw by inverting the distribution function, which needs nothing but uniform numbers."""
         fan_in = math.prod(shape[:-1])
         normal = ndtri(rng.uniform(ndtr(-CUT), ndtr(CUT), shape))
         return (normal * math.sqrt(self.scale / fan_in) / CUT_STDDEV).astype(np.float32)
@@ -51,7 +51,7 @@ he_normal = FanInNormal(2.0)
 
 
 def initial_variables(model: nn.Module, image_shape: tuple[int, ...], seed: int) -> Variables:
-    """Initial `params` (and `batch_stats`) of a network.
+    """Return initial `params` (and `batch_stats`) of a network.
 
     Every kernel is drawn from a generator keyed by the seed and by its own path, so the numbers are
     the same on every machine, and adding or dropping a head leaves all others as they were.
@@ -79,7 +79,7 @@ def initial_variables(model: nn.Module, image_shape: tuple[int, ...], seed: int)
 
 
 def _recorder(declared: dict[Path, Callable]) -> Callable:
-    """Interceptor that notes `kernel_init`, `bias_init`, … of every layer that is called."""
+    """Return interceptor that notes `kernel_init`, `bias_init`, … of every layer that is called."""
 
     def record(call: Callable, args: tuple, kwargs: dict, context: nn.module.InterceptorContext):
         layer = context.module

@@ -44,7 +44,7 @@ class Backbone(nn.Module):
     def __call__(
         self, image: Float[Array, "b h w c"], features: list[Float[Array, "b _ _ _"]], train: bool
     ) -> Float32[Array, "b rows columns 1"]:
-        """Logits of the cells, from the image."""
+        """Return logits of the cells, from the image."""
         del features
         return self.grid(self.backbone(image, train)[-1])
 
@@ -67,7 +67,7 @@ class OnEncoder(nn.Module):
     def __call__(
         self, image: Float[Array, "b h w c"], features: list[Float[Array, "b _ _ _"]], train: bool
     ) -> Float32[Array, "b rows columns 1"]:
-        """Logits of the cells, from the encoder's features."""
+        """Return logits of the cells, from the encoder's features."""
         del image, train
         return self.grid(features[min(DEEPEST_ROW, len(features) - 1)])
 
@@ -106,7 +106,7 @@ class Embedding(nn.Module):
         cell_logits: Float32[Array, "b rows columns 1"],
         first: int,
     ) -> list[Float[Array, "b _ _ _"]]:
-        """The features, with the grid in those of row `first` and below."""
+        """Return the features, with the grid in those of row `first` and below."""
         found = jax.lax.stop_gradient(nn.sigmoid(cell_logits))
         written = []
         for row, feature in enumerate(features[first:], first):
@@ -117,7 +117,7 @@ class Embedding(nn.Module):
 
 
 def first_embedded_row(rows: int) -> int:
-    """The finest row that the grid is written into, of so many.
+    """Return the finest row that the grid is written into, of so many.
 
     >>> first_embedded_row(5), first_embedded_row(2)
     (2, 0)
@@ -147,7 +147,7 @@ class ZeroGain(nn.Module):
 
 
 def fitted(cells: Float[Array, "b rows columns 1"], height: int) -> Float[Array, "b h w 1"]:
-    """Brings the grid to a row's resolution: bilinear upwards, the highest of four downwards."""
+    """Bring the grid to a row's resolution: bilinear upwards, the highest of four downwards."""
     while cells.shape[1] < height:
         cells = upsample(cells)
     while cells.shape[1] > height:
@@ -158,5 +158,5 @@ def fitted(cells: Float[Array, "b rows columns 1"], height: int) -> Float[Array,
 def on_pixels(
     cell_logits: Float32[Array, "b rows columns 1"], height: int
 ) -> Float32[Array, "b h w 1"]:
-    """Probability that a defect is near, at each pixel; no gradient goes back."""
+    """Return probability that a defect is near, at each pixel; no gradient goes back."""
     return fitted(jax.lax.stop_gradient(nn.sigmoid(cell_logits)), height)

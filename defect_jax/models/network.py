@@ -119,7 +119,7 @@ class SegmentationNetwork(nn.Module):
             self.highest_cell = HighestCell() if self.embedding else None
 
     def __call__(self, image: Float[Array, "b h w c"], train: bool) -> Outputs:
-        """Computes logits for a batch of normalised images, grey, RGB or of any channel count.
+        """Compute logits for a batch of normalised images, grey, RGB or of any channel count.
 
         In training it needs `mutable=["batch_stats"]` and, with a classification head, a key
         named "dropout".
@@ -140,7 +140,7 @@ class SegmentationNetwork(nn.Module):
         return Outputs(mask_logits, label_logits, cells, refined)
 
     def encode(self, image: Float[Array, "b h w c"], train: bool) -> list[Float[Array, "b _ _ _"]]:
-        """Encoder features, finest first: all that the two tasks share.
+        """Return encoder features, finest first: all that the two tasks share.
 
         In a pruned network, where nothing else reads the deepest rows, without those.
         """
@@ -150,13 +150,14 @@ class SegmentationNetwork(nn.Module):
         return self.encoder(image, train, self.prune + 1 if only_masks else len(self.widths))
 
     def is_pruned(self, train: bool) -> bool:
-        """Whether this call leaves anything out: training does not, nor does initialisation."""
+        """Return whether this call leaves anything out: training does not, nor does
+        initialisation."""
         return self.prune > 0 and not train and not self.is_initializing()
 
     def cell_logits(
         self, image: Float[Array, "b h w c"], features: list[Float[Array, "b _ _ _"]], train: bool
     ) -> Float32[Array, "b rows columns 1"] | None:
-        """Logits of the localisation's grid, None without it."""
+        """Return logits of the localisation's grid, None without it."""
         if self.localisation == NONE:
             return None
         if not self.localiser.reads_encoder:
@@ -166,7 +167,7 @@ class SegmentationNetwork(nn.Module):
     def mask_logits(
         self, features: list[Float[Array, "b _ _ _"]], train: bool
     ) -> Float32[Array, "heads b h w c"]:
-        """Mask logits of every head from the encoder features; pruned, of one."""
+        """Return mask logits of every head from the encoder features; pruned, of one."""
         if self.is_pruned(train):
             finest = self.nodes(features[: self.prune + 1], train)
             return self.mask_heads(finest[-1:], first=self.prune - 1)
@@ -176,5 +177,5 @@ class SegmentationNetwork(nn.Module):
     def label_logits(
         self, features: list[Float[Array, "b _ _ _"]], train: bool
     ) -> Float32[Array, " b"] | None:
-        """Label logits from the encoder features, None without classification head."""
+        """Return label logits from the encoder features, None without classification head."""
         return self.label_head(features[-1], train) if self.classification_head else None

@@ -9,7 +9,7 @@ from jaxtyping import Array, Float, Int, Int8
 
 @jax.custom_vjp
 def halved(x: Float[Array, "b h w c"]) -> Float[Array, "b h//2 w//2 c"]:
-    """The highest of each 2x2 pixels; its gradient goes to the first of them that has it.
+    """Return the highest of each 2x2 pixels; its gradient goes to the first of them that has it.
 
     On a CPU XLA makes of its own gradient a search for the place, with a map of indices, and a
     scatter. There it is written as one comparison a pixel, with the same numbers.
@@ -32,7 +32,7 @@ def _halved(x: Array) -> tuple[Array, tuple[Array, Array]]:
 
 
 def _place(x: Float[Array, "b h w c"]) -> Int8[Array, "b h//2 w//2 c"]:
-    """Which of the four it is, row by row.
+    """Return which of the four it is, row by row.
 
     From `x` alone: a compiler may compute `x` twice, and round it otherwise beside the maximum.
     """
@@ -64,7 +64,7 @@ halved.defvjp(_halved, _to_pixels)
 
 @jax.custom_vjp
 def highest(x: Float[Array, "b h w c"]) -> Float[Array, "b c"]:
-    """The highest value of each channel; its gradient goes to the first pixel that has it.
+    """Return the highest value of each channel; its gradient goes to the first pixel that has it.
 
     That of `jnp.max` goes to the pixels that equal the maximum, divided by their number. A compiler
     may compute `x` once more for the comparison and round it otherwise, and then no pixel does: 0

@@ -8,7 +8,7 @@ from defect_jax.runtime.paths import AnyPath, as_path, is_remote, write_bytes
 
 
 def write_text(path: AnyPath | str, text: str) -> None:
-    """Writes a UTF-8 file in one move: a killed process leaves the old file or the new one.
+    """Write a UTF-8 file in one move: a killed process leaves the old file or the new one.
 
     Parent folders are made. Line ends are written as they are on every system. In a bucket the move
     is one put.
@@ -47,7 +47,7 @@ class LineFile:
     """
 
     def __init__(self, path: AnyPath, kept_lines: Iterable[str] = ()):
-        """Writes the kept lines at once, whole or not at all; lines are without their ends."""
+        """Write the kept lines at once, whole or not at all; lines are without their ends."""
         self._path = path
         self._lines = [f"{line}\n" for line in kept_lines]  # used in a bucket alone from here on
         self._synced = len(self._lines)
@@ -55,7 +55,7 @@ class LineFile:
         self._file = None if is_remote(path) else path.open("a", encoding="utf-8", newline="")
 
     def write(self, line: str) -> None:
-        """Adds one line."""
+        """Add one line."""
         if self._file is None:
             self._lines.append(f"{line}\n")
         else:
@@ -63,7 +63,7 @@ class LineFile:
             self._file.flush()
 
     def sync(self) -> None:
-        """Makes sure that all lines so far outlive this process, and this machine's power."""
+        """Make sure that all lines so far outlive this process, and this machine's power."""
         if self._file is not None:
             self._file.flush()
             os.fsync(self._file.fileno())
@@ -72,7 +72,7 @@ class LineFile:
             self._synced = len(self._lines)
 
     def close(self) -> None:
-        """Syncs and lets go of the file; a second call does nothing more."""
+        """Sync and let go of the file; a second call does nothing more."""
         if self._file is None:
             self.sync()
         elif not self._file.closed:

@@ -26,7 +26,7 @@ def files_below(folder: epath.Path) -> dict[str, Mapping[str, Any]]:
 
 
 def facts_of(path: epath.Path) -> Mapping[str, Any]:
-    """What the bucket says of an object, or of a folder (`type` is then "directory").
+    """Return what the bucket says of an object, or of a folder (`type` is then "directory").
 
     Raises:
         OSError: it is not there, or the bucket does not answer.
@@ -37,19 +37,20 @@ def facts_of(path: epath.Path) -> Mapping[str, Any]:
 
 
 def version(facts: Mapping[str, Any]) -> str:
-    """A text that changes when the object does."""
+    """Return a text that changes when the object does."""
     return f"{facts.get('size')} {next((facts[key] for key in VERSION_KEYS if key in facts), '')}"
 
 
 def read(path: epath.Path, start: int | None = None, end: int | None = None) -> bytes:
-    """An object, or its bytes from `start` to before `end`, in one request; from any thread."""
+    """Return an object, or its bytes from `start` to before `end`, in one request; from any
+    thread."""
     with os_errors(path):
         system, name = _opened(path)
         return system.cat_file(name, start=start, end=end)
 
 
 def upload(folder: pathlib.Path, names: Collection[str], target: epath.Path) -> None:
-    """Copies files of a local folder to the same names below `target`."""
+    """Copy files of a local folder to the same names below `target`."""
     if names:
         with os_errors(target):
             system, top = _opened(target)
@@ -57,7 +58,7 @@ def upload(folder: pathlib.Path, names: Collection[str], target: epath.Path) -> 
 
 
 def download(source: epath.Path, names: Collection[str], folder: pathlib.Path) -> None:
-    """Copies objects below `source` to the same names in a local folder, which is made."""
+    """Copy objects below `source` to the same names in a local folder, which is made."""
     for name in names:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
     if names:
@@ -67,14 +68,14 @@ def download(source: epath.Path, names: Collection[str], folder: pathlib.Path) -
 
 
 def download_file(source: epath.Path, file: pathlib.Path) -> None:
-    """Copies one object to a local file, which is made; its folder must be there."""
+    """Copy one object to a local file, which is made; its folder must be there."""
     with os_errors(source):
         system, name = _opened(source)
         system.get_file(name, str(file))
 
 
 def move(source: epath.Path, target: epath.Path, last: str) -> None:
-    """Moves all objects below a name to another one of the same bucket, `last` after the others."""
+    """Move all objects below a name to another one of the same bucket, `last` after the others."""
     names = sorted(files_below(source), key=lambda name: (name == last, name))
     with os_errors(source):
         system, top = _opened(source)
@@ -87,7 +88,7 @@ def move(source: epath.Path, target: epath.Path, last: str) -> None:
 
 
 def delete(folder: epath.Path, names: Collection[str]) -> None:
-    """Deletes objects below `folder`, which must be there."""
+    """Delete objects below `folder`, which must be there."""
     if names:
         with os_errors(folder):
             system, top = _opened(folder)
@@ -95,6 +96,6 @@ def delete(folder: epath.Path, names: Collection[str]) -> None:
 
 
 def _opened(path: epath.Path) -> tuple[fsspec.AbstractFileSystem, str]:
-    """The client of the bucket, made once a process, and its name for the path."""
+    """Return the client of the bucket, made once a process, and its name for the path."""
     system, name = fsspec.core.url_to_fs(str(path))
     return system, name.rstrip("/")

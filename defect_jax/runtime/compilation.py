@@ -21,7 +21,7 @@ THREAD = "defect_jax compiler"
 
 
 def compile_ahead(name: str, jitted: Any, *arguments: Any) -> Callable[..., Any]:
-    """Compiles a jitted function for these arguments and says how long that took.
+    """Compile a jitted function for these arguments and say how long that took.
 
     What comes back refuses arguments of any other shape, so it can never compile again unseen.
 
@@ -32,7 +32,7 @@ def compile_ahead(name: str, jitted: Any, *arguments: Any) -> Callable[..., Any]
 
 
 def compile_all_ahead(jitted: Mapping[str, Any], *arguments: Any) -> dict[str, Callable[..., Any]]:
-    """Compiles several functions of the same arguments side by side, as `compile_ahead` does one.
+    """Compile several functions of the same arguments side by side, as `compile_ahead` does one.
 
     The compiler uses one core for much of its time.
     """
@@ -57,7 +57,8 @@ def _compile(name: str, jitted: Any, *arguments: Any) -> Callable[..., Any]:
 
 
 def _in_background(function: Callable[..., Any], *arguments: Any) -> concurrent.futures.Future:
-    """The compiler cannot be interrupted; a pool's thread would keep a stopped program alive."""
+    """Return the compiler cannot be interrupted; a pool's thread would keep a stopped program
+    alive."""
     future: concurrent.futures.Future = concurrent.futures.Future()
 
     def run() -> None:
@@ -71,7 +72,7 @@ def _in_background(function: Callable[..., Any], *arguments: Any) -> concurrent.
 
 
 def under_way() -> bool:
-    """Whether a compiler is still at work for a program that waits for it no longer."""
+    """Return whether a compiler is still at work for a program that waits for it no longer."""
     return any(thread.name == THREAD for thread in threading.enumerate())
 
 
@@ -93,7 +94,7 @@ class Peeked:
         return self.first
 
     def close(self) -> None:
-        """Ends what produces the elements, such as a loader's processes."""
+        """End what produces the elements, such as a loader's processes."""
         self._iterator.close()
 
     def _produced(self) -> Any:
@@ -106,7 +107,7 @@ class Peeked:
 
 
 def give_back_memory() -> None:
-    """Has the C library return what was freed.
+    """Have the C library return what was freed.
 
     The compiler frees some 500 MB for a network of full width, and glibc would hold it for as long
     as the process lives, beside the memory of the training step. Other C libraries need no word.
@@ -128,7 +129,7 @@ def start_cache(folder: str) -> None:
 
 
 def cache_compilations(folder: pathlib.Path) -> None:
-    """Keeps compiled programs in `folder` for the next start.
+    """Keep compiled programs in `folder` for the next start.
 
     Whoever can write there can run code as this user, so it is closed to all others, and the cache
     is off unless asked for.

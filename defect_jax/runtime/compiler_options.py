@@ -31,7 +31,7 @@ def compiler_options() -> dict[str, str]:
 
 
 def training_options(widths: Sequence[int]) -> dict[str, str]:
-    """The same for a training step.
+    """Return the same for a training step.
 
     Args:
         widths: channels of the network's rows, finest first.

@@ -20,14 +20,14 @@ PLAIN_LINE_EVERY_S = 10.0
 
 
 def say(text: str) -> None:
-    """Prints one line for the person who watches; a bar that is running moves out of its way."""
+    """Print one line for the person who watches; a bar that is running moves out of its way."""
     _console().print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 def track(
     iterable: Iterable[T], description: str, total: int, note: Callable[[], str] = str
 ) -> Iterator[T]:
-    """Yields from `iterable` and shows how far it is, how fast, and how long it will still take.
+    """Yield from `iterable` and show how far it is, how fast, and how long it will still take.
 
     Args:
         note: what else to show beside that, asked for each time.
@@ -46,7 +46,8 @@ _consoles: dict[int, Console] = {}
 
 
 def _console() -> Console:
-    """One console for lines and bars, which must know of each other; anew when stderr changes."""
+    """Return one console for lines and bars, which must know of each other; anew when stderr
+    changes."""
     if id(sys.stderr) not in _consoles:
         _consoles.clear()
         _consoles[id(sys.stderr)] = Console(file=sys.stderr)

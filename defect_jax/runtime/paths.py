@@ -19,7 +19,7 @@ SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.*)")
 
 
 def as_path(text: str | AnyPath) -> AnyPath:
-    """Returns the path that a text names; a path is handed back. Nothing is read or contacted.
+    """Return the path that a text names; a path is handed back. Nothing is read or contacted.
 
     Never make a `pathlib.Path` of what may lie in a bucket: it would be a folder named `gs:`.
 
@@ -46,7 +46,7 @@ def as_path(text: str | AnyPath) -> AnyPath:
 
 
 def _set_up_client(scheme: str) -> None:
-    """Has fsspec ask the bucket each time: it would not see what others, as Orbax, wrote since.
+    """Have fsspec ask the bucket each time: it would not see what others, as Orbax, wrote since.
 
     Its log is silent: it shows tracebacks of what is raised, and said, all the same.
     """
@@ -71,29 +71,29 @@ def reached(text: str | AnyPath) -> AnyPath:
 
 
 def is_remote(path: AnyPath) -> bool:
-    """Whether it lies in a bucket; Orbax gives an `epath.Path` for a disk too."""
+    """Return whether it lies in a bucket; Orbax gives an `epath.Path` for a disk too."""
     return not isinstance(path, pathlib.Path) and SCHEME.match(str(path)) is not None
 
 
 def exists(path: AnyPath) -> bool:
-    """Whether there is a file or folder; what a bucket answers amiss is an OSError."""
+    """Return whether there is a file or folder; what a bucket answers amiss is an OSError."""
     with os_errors(path):
         return path.exists()
 
 
 def read_bytes(path: AnyPath) -> bytes:
-    """The whole file; an OSError has a `strerror` wherever it lies."""
+    """Return the whole file; an OSError has a `strerror` wherever it lies."""
     with os_errors(path):
         return path.read_bytes()
 
 
 def read_text(path: AnyPath) -> str:
-    """The whole file as UTF-8, with line ends as they are."""
+    """Return the whole file as UTF-8, with line ends as they are."""
     return read_bytes(path).decode("utf-8")
 
 
 def write_bytes(path: AnyPath, data: bytes) -> None:
-    """Writes the whole file; in a bucket that is one put, so the old one is there until then."""
+    """Write the whole file; in a bucket that is one put, so the old one is there until then."""
     try:
         with os_errors(path):
             path.write_bytes(data)
@@ -105,7 +105,7 @@ def write_bytes(path: AnyPath, data: bytes) -> None:
 
 @contextlib.contextmanager
 def os_errors(path: AnyPath) -> Iterator[None]:
-    """Turns what the clients of buckets raise into an OSError with a `strerror` of one line.
+    """Turn what the clients of buckets raise into an OSError with a `strerror` of one line.
 
     Each has exceptions of its own, many without being an OSError, most without an errno.
     """

@@ -12,7 +12,7 @@ class Profile:
     """Records the steps START to STOP, both included, into `workdir/profile`."""
 
     def __init__(self, steps: str, workdir: AnyPath):
-        """Reads `config.profile`, "START:STOP" or empty for none.
+        """Read `config.profile`, "START:STOP" or empty for none.
 
         Raises:
             UserError: it is something else, or the workdir lies in a bucket.
@@ -36,14 +36,14 @@ class Profile:
             self.close()
 
     def close(self) -> None:
-        """Writes what was recorded."""
+        """Write what was recorded."""
         if self._recording:
             jax.profiler.stop_trace()
             self._recording = False
 
 
 def span(steps: str) -> tuple[int, int]:
-    """First and last step of "START:STOP".
+    """Return first and last step of "START:STOP".
 
     >>> span("10:12")
     (10, 12)

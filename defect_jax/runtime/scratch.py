@@ -8,14 +8,14 @@ import tempfile
 
 
 def new_folder(purpose: str) -> pathlib.Path:
-    """Makes an empty folder of this process below $TMPDIR; after a SIGKILL it stays there."""
+    """Make an empty folder of this process below $TMPDIR; after a SIGKILL it stays there."""
     folder = pathlib.Path(tempfile.mkdtemp(prefix=f"defect_jax-{purpose}-"))
     _folders().append(folder)
     return folder
 
 
 def clear() -> None:
-    """Removes all of them; to be called where a program ends without its exit handlers."""
+    """Remove all of them; to be called where a program ends without its exit handlers."""
     while _folders():
         shutil.rmtree(_folders().pop(), ignore_errors=True)
 

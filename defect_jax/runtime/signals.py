@@ -35,7 +35,7 @@ class _Process:
 
 
 def watch() -> None:
-    """Has the first signal end the program in good order, and a second Ctrl-C at once."""
+    """Have the first signal end the program in good order, and a second Ctrl-C at once."""
     for number in SIGNALS:
         signal.signal(number, _note)
 
@@ -65,7 +65,7 @@ def deferred() -> Iterator[None]:
 
 
 def came() -> int | None:
-    """The signal that came to this process, if one did."""
+    """Return the signal that came to this process, if one did."""
     return _Process.came
 
 

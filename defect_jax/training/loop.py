@@ -49,7 +49,7 @@ class Loop:
         history: list[dict[str, Any]],
         scores: dict[int, float],
     ):
-        """Takes the lines of metrics.jsonl and the validation scores in them, by step."""
+        """Take the lines of metrics.jsonl and the validation scores in them, by step."""
         self.config, self.workdir, self.mesh = config, workdir, mesh
         self.train_split, self.val_split = prepared.splits["train"], prepared.splits["val"]
         self.checkpointer, self.history, self.scores = checkpointer, history, scores
@@ -110,12 +110,12 @@ class Loop:
         return "no checkpoint yet" if self.saved_step is None else f"checkpoint {self.saved_step}"
 
     def _is_due(self, step: int) -> bool:
-        """Whether the step is one to save and to validate."""
+        """Return whether the step is one to save and to validate."""
         every_steps = self.config.train.eval_every_steps
         return step > 0 and (step % every_steps == 0 or step == self.config.train.steps)
 
     def _validate_if_due(self, step: int) -> None:
-        """Saves, and validates meanwhile: a kill during validation loses the validation alone."""
+        """Save, and validates meanwhile: a kill during validation loses the validation alone."""
         if not self._is_due(step) or step in self.scores:
             return
         self.writer.sync()

@@ -16,7 +16,8 @@ from defect_jax.training.tasks import task_names
 
 
 def learning_rate(config: ConfigDict) -> optax.Schedule:
-    """Linear warm-up over `optimizer.warmup_steps`, then a cosine to nearly 0 at `train.steps`."""
+    """Return linear warm-up over `optimizer.warmup_steps`, then a cosine to nearly 0 at
+    `train.steps`."""
     peak = config.optimizer.learning_rate
     return optax.warmup_cosine_decay_schedule(
         init_value=peak / 100,
@@ -28,7 +29,7 @@ def learning_rate(config: ConfigDict) -> optax.Schedule:
 
 
 def make_tx(config: ConfigDict) -> optax.GradientTransformationExtraArgs:
-    """Balances the tasks, clips the global norm, then AdamW; kernels decay, not biases and scales.
+    """Balance the tasks, clip the global norm, then AdamW; kernels decay, not biases and scales.
 
     Its `update` takes the gradients and the losses of `balance.task_gradients`. A localisation that
     has learnt before stays as it is.
@@ -89,12 +90,13 @@ METHODS = LOSS_WEIGHTINGS | GRADIENT_WEIGHTINGS
 
 
 def measured_every_steps(config: ConfigDict) -> int:
-    """How often a training step measures the tasks' gradients; gradient weightings always do."""
+    """Return how often a training step measures the tasks' gradients; gradient weightings always
+    do."""
     return config.balance.measure_every_steps if config.balance.method in LOSS_WEIGHTINGS else 1
 
 
 def make_balance(config: ConfigDict) -> optax.GradientTransformationExtraArgs:
-    """The method that `config.balance.method` names, with its options.
+    """Return the method that `config.balance.method` names, with its options.
 
     Raises:
         UserError: there is no such method, or an option has a value that it cannot have.

@@ -18,12 +18,12 @@ LOCALISER = "localiser"  # the module's name among the parameters
 
 
 def has_first_stage(config: ConfigDict) -> bool:
-    """Whether localisation learns before the rest."""
+    """Return whether localisation learns before the rest."""
     return config.train.localisation_steps > 0
 
 
 def is_frozen(config: ConfigDict) -> bool:
-    """Whether localisation has learnt in a stage of its own and stays as it is.
+    """Return whether localisation has learnt in a stage of its own and stays as it is.
 
     On the shared encoder it cannot: what it reads goes on changing, and it goes on learning.
     """
@@ -31,7 +31,7 @@ def is_frozen(config: ConfigDict) -> bool:
 
 
 def first_stage(config: ConfigDict) -> ConfigDict:
-    """The config of stage one: localisation alone, on the same images in the same order."""
+    """Return the config of stage one: localisation alone, on the same images in the same order."""
     stage = ConfigDict(config.to_dict())
     stage.model.update(
         decoder=NO_DECODER,
@@ -52,7 +52,7 @@ def first_stage(config: ConfigDict) -> ConfigDict:
 
 
 def with_learnt(initial: Mapping[str, Any], learnt: Mapping[str, Any]) -> dict[str, Any]:
-    """Initial variables of stage two with those that stage one has learnt in their places.
+    """Return initial variables of stage two with those that stage one has learnt in their places.
 
     >>> with_learnt({"params": {"a": 0, "b": 0}}, {"params": {"b": 5}})
     {'params': {'a': 0, 'b': 5}}

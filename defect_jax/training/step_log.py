@@ -26,7 +26,7 @@ class TrainingLog:
         first_step: int,
         unlogged: Sequence[Mapping[str, float]] = (),
     ):
-        """Goes on after `first_step`, with the numbers of the steps that no line holds yet."""
+        """Go on after `first_step`, with the numbers of the steps that no line holds yet."""
         self._writer, self._config = writer, config
         self._schedule = learning_rate(config)
         self._pending: tuple[int, dict[str, jax.Array]] | None = None
@@ -34,17 +34,17 @@ class TrainingLog:
         self._since = (time.monotonic(), first_step)
 
     def note(self, step: int, metrics: dict[str, jax.Array]) -> None:
-        """Takes the numbers of a step just started and looks at those of the step before."""
+        """Take the numbers of a step just started and looks at those of the step before."""
         self.flush()
         self._pending = (step, metrics)
 
     @property
     def unlogged(self) -> list[dict[str, float]]:
-        """The numbers of the steps since the last line, which a checkpoint has to hold."""
+        """Return the numbers of the steps since the last line, which a checkpoint has to hold."""
         return [{name: float(number) for name, number in n.items()} for n in self._window]
 
     def flush(self) -> None:
-        """Waits for the pending step, checks it, and writes a line when one is due.
+        """Wait for the pending step, check it, and write a line when one is due.
 
         Raises:
             UserError: a number is not finite, see `check_finite`.
@@ -70,7 +70,7 @@ class TrainingLog:
 
 
 def check_finite(step: int, numbers: Mapping[str, Any]) -> None:
-    """Stops the run at the first loss or gradient norm that is not finite.
+    """Stop the run at the first loss or gradient norm that is not finite.
 
     Raises:
         UserError: naming step and task; the newest checkpoint is from before.

@@ -60,7 +60,7 @@ def make_train_step(
     config: ConfigDict,
     measure: bool = True,
 ) -> Callable[[TrainState, Batch], tuple[TrainState, dict[str, Float[Array, ""]]]]:
-    """Returns `train_step(state, batch) -> (state, metrics)`, to be jitted by the caller.
+    """Return `train_step(state, batch) -> (state, metrics)`, to be jitted by the caller.
 
     Args:
         measure: whether the step measures the norms of the tasks' gradients (`balance`).

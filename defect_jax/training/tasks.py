@@ -20,7 +20,7 @@ SEGMENTATION, CLASSIFICATION, LOCALISATION = "segmentation", "classification", "
 
 
 def task_names(config: ConfigDict) -> tuple[str, ...]:
-    """The tasks that the network of this config learns."""
+    """Return the tasks that the network of this config learns."""
     model = config.model
     learns = {
         SEGMENTATION: model.decoder != NO_DECODER,
@@ -31,7 +31,7 @@ def task_names(config: ConfigDict) -> tuple[str, ...]:
 
 
 def task_losses(outputs: Outputs, batch: Batch, config: ConfigDict) -> dict[str, Float[Array, ""]]:
-    """The loss of each task that the network learns."""
+    """Return the loss of each task that the network learns."""
     valid = batch["valid"].astype(jnp.float32)[..., None]
     defect = (batch["mask"] > 0).astype(jnp.float32)[..., None]
     image = batch["valid"].any(axis=(1, 2)).astype(jnp.float32)
@@ -50,7 +50,7 @@ def mask_loss(
     valid: Float[Array, "b h w 1"],
     config: ConfigDict,
 ) -> Float[Array, ""]:
-    """The segmentation loss of the heads; with pixel confidence, also of the refined map.
+    """Return the segmentation loss of the heads; with pixel confidence, also of the refined map.
 
     Args:
         mask: class of each pixel, 0 = background.

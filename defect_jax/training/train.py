@@ -37,7 +37,7 @@ from defect_jax.training.steps import (
     make_train_step,
     to_checkpointables,
 )
-from defect_jax.workdir import checkpoints
+from defect_jax.workdir import checkpoints, run_config
 from defect_jax.workdir.best_weights import (
     image_shape,
     read_history,
@@ -47,7 +47,7 @@ from defect_jax.workdir.best_weights import (
 
 
 def train(config: ConfigDict, workdir: AnyPath, must_resume: bool = False) -> None:
-    """Trains from the newest whole checkpoint, or from the start, and evaluates the best one.
+    """Train from the newest whole checkpoint, or from the start, and evaluate the best one.
 
     Where localisation learns first, its stage is a run of its own before.
 
@@ -58,7 +58,7 @@ def train(config: ConfigDict, workdir: AnyPath, must_resume: bool = False) -> No
         UserError: something the user can mend, see the message.
         SystemExit: 128 + signal, after SIGTERM or SIGINT, with a checkpoint saved.
     """
-    config.check(config)
+    run_config.check(config)
     begun = processes.from_first(lambda: checkpoints.exist(workdir))
     first = workdir / FIRST_STAGE
     if must_resume and not (begun or processes.from_first(lambda: checkpoints.exist(first))):
@@ -68,10 +68,10 @@ def train(config: ConfigDict, workdir: AnyPath, must_resume: bool = False) -> No
     make_network(config), make_tx(config)  # what cannot be built is refused before data are read
     prepared = with_kept(prepare(config.data), config.data, ("train", "val"))
     refuse_empty_promise(config, prepared.splits["val"])
-    config = config.resolve(config, data_info(prepared, config.model.num_classes))
-    processes.refuse_disagreement("the config or the data", config.decisive(config))
+    config = run_config.resolve(config, data_info(prepared, config.model.num_classes))
+    processes.refuse_disagreement("the config or the data", run_config.decisive(config))
     if processes.is_first():
-        config.claim(workdir, config)
+        run_config.claim(workdir, config)
     learnt = {}
     if has_first_stage(config) and not begun:
         learnt = learn_first_stage(config, first, prepared, mesh)
@@ -82,11 +82,11 @@ def train(config: ConfigDict, workdir: AnyPath, must_resume: bool = False) -> No
 def learn_first_stage(
     config: ConfigDict, workdir: AnyPath, prepared: Prepared, mesh: Mesh
 ) -> dict[str, Any]:
-    """Trains localisation alone and returns the variables of its best checkpoint, on the host."""
+    """Train localisation alone and return the variables of its best checkpoint, on the host."""
     stage = first_stage(config)
     say(f"stage one: localisation, {stage.train.steps} steps, in {workdir}")
     if processes.is_first():
-        config.claim(workdir, stage)
+        run_config.claim(workdir, stage)
     fit(stage, workdir, prepared, mesh, {})
     scores = selection_scores(processes.from_first(lambda: read_history(workdir)))
     step, ema = restore_best(make_network(stage), image_shape(stage), workdir, scores, mesh)
@@ -97,7 +97,7 @@ def learn_first_stage(
 def fit(
     config: ConfigDict, workdir: AnyPath, prepared: Prepared, mesh: Mesh, learnt: Mapping[str, Any]
 ) -> None:
-    """Trains to the last step, from the newest whole checkpoint of the workdir or from the start.
+    """Train to the last step, from the newest whole checkpoint of the workdir or from the start.
 
     Args:
         learnt: variables to start with instead of the initial ones of the same names.
@@ -113,7 +113,7 @@ def fit(
 
 
 def check_batch_size(config: ConfigDict, mesh: Mesh) -> None:
-    """Refuses a batch that the devices cannot share equally."""
+    """Refuse a batch that the devices cannot share equally."""
     devices = mesh.size
     if config.train.batch_size % devices:
         raise UserError(
@@ -123,7 +123,8 @@ def check_batch_size(config: ConfigDict, mesh: Mesh) -> None:
 
 
 def make_network(config: ConfigDict) -> SegmentationNetwork:
-    """The network of this config, as its training needs it: whole, whatever is pruned later."""
+    """Return the network of this config, as its training needs it: whole, whatever is pruned
+    later."""
     network = SegmentationNetwork(**config.model, localisation_frozen=is_frozen(config))
     return network.clone(prune=0)
 
@@ -135,7 +136,7 @@ def initial_state(
     mesh: Mesh,
     learnt: Mapping[str, Any],
 ) -> tuple[TrainState, TrainState]:
-    """Makes the state of step 0 on the devices, each array born where it will stay."""
+    """Make the state of step 0 on the devices, each array born where it will stay."""
     variables = with_learnt(initial_variables(network, image_shape(config), config.seed), learnt)
     try:
         shapes = jax.eval_shape(lambda tree: create_state(tree, tx), variables)
@@ -169,7 +170,7 @@ def make_steps(
     mesh: Mesh,
     shardings: TrainState,
 ) -> dict[str, Step]:
-    """Jits the training step that measures gradient norms, and where needed the one that does not.
+    """Jit the training step that measures gradient norms, and where needed the one that does not.
 
     The state stays where it is, its buffers are used again.
     """

@@ -20,7 +20,7 @@ MARKER = "commit_success.txt"  # Orbax's own, at the top of each step
 
 
 def local(folder: AnyPath) -> AnyPath:
-    """What Orbax is to be given for a folder of checkpoints, brought up to date.
+    """Return what Orbax is to be given for a folder of checkpoints, brought up to date.
 
     Returns:
         The folder itself, absolute, on a disk and at gs://; at s3:// a copy of it, the same one
@@ -47,7 +47,7 @@ def local(folder: AnyPath) -> AnyPath:
 
 
 def publish(directory: AnyPath) -> None:
-    """Copies to the bucket what is new in a folder that `local` gave, and deletes what is gone.
+    """Copy to the bucket what is new in a folder that `local` gave, and delete what is gone.
 
     To be called when a save has ended, or a step was deleted or moved. Nothing to do but at s3://.
 
@@ -69,7 +69,7 @@ def publish(directory: AnyPath) -> None:
 
 
 def put_aside(directory: AnyPath, step: int) -> None:
-    """Moves a damaged step from a folder that `local` gave into `damaged_checkpoints` beside it.
+    """Move a damaged step from a folder that `local` gave into `damaged_checkpoints` beside it.
 
     Raises:
         OSError: it could not be moved.
@@ -88,7 +88,7 @@ def put_aside(directory: AnyPath, step: int) -> None:
 
 
 def shown(directory: AnyPath) -> AnyPath:
-    """The folder to name in a message: that of the user, not the copy."""
+    """Return the folder to name in a message: that of the user, not the copy."""
     return _originals().get(str(directory), directory)
 
 
@@ -98,7 +98,7 @@ def _needs_copy(folder: epath.Path) -> bool:
 
 @functools.cache
 def _originals() -> dict[str, epath.Path]:
-    """Local copy -> folder in the bucket."""
+    """Return local copy -> folder in the bucket."""
     return {}
 
 
@@ -111,7 +111,7 @@ def _copy_of(folder: epath.Path) -> pathlib.Path:
 
 
 def _steps(names: dict) -> dict[str, list[str]]:
-    """Step -> names of the files below it, of names below the folder of checkpoints."""
+    """Return step -> names of the files below it, of names below the folder of checkpoints."""
     steps: dict[str, list[str]] = {}
     for name in names:
         step, slash, rest = name.partition("/")

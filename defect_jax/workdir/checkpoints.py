@@ -108,7 +108,7 @@ def open_checkpoints(
 
 
 def exist(workdir: AnyPath) -> bool:
-    """Whether a run saved something here."""
+    """Return whether a run saved something here."""
     folder = workdir / "checkpoints"
     return folder.is_dir() and any(path.name.isdecimal() for path in folder.iterdir())
 
@@ -163,18 +163,18 @@ def save(
 
 
 def steps(checkpointer: Checkpointer) -> list[int]:
-    """Steps of all checkpoints, the newest last."""
+    """Return steps of all checkpoints, the newest last."""
     return sorted(checkpoint.step for checkpoint in checkpointer.orbax.checkpoints)
 
 
 def best_first(checkpointer: Checkpointer, scores: Mapping[int, float]) -> list[int]:
-    """Steps of the validated checkpoints, the best first and the newest of equals."""
+    """Return steps of the validated checkpoints, the best first and the newest of equals."""
     known = [step for step in steps(checkpointer) if step in scores]
     return sorted(known, key=lambda step: (scores[step], step), reverse=True)
 
 
 def restore_newest(checkpointer: Checkpointer, like: Trees, shardings: Trees) -> Restored | None:
-    """Restores the newest checkpoint that is what was saved; None where there never was one.
+    """Restore the newest checkpoint that is what was saved; None where there never was one.
 
     Damaged ones are put aside, since the run will save these steps again.
 
@@ -250,7 +250,8 @@ def _without_asides() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _tasks_thrown_away() -> Iterator[None]:
-    """One damaged array leaves the tasks of the others undone, and Python would tell of each."""
+    """Return one damaged array leaves the tasks of the others undone, and Python would tell of
+    each."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="coroutine .* was never awaited")
         try:
@@ -303,7 +304,7 @@ def _put_aside(checkpointer: Checkpointer, step: int) -> None:
 
 @contextlib.contextmanager
 def _writing(checkpointer: Checkpointer) -> Iterator[None]:
-    """Turns a full or read-only disk into one line, and leaves no half-written folder there."""
+    """Turn a full or read-only disk into one line, and leave no half-written folder there."""
     try:
         yield
     except Exception as error:

@@ -13,7 +13,7 @@ Rules = dict[str, tuple[Callable[[Any], bool], str]]  # field -> test, and what 
 
 
 def rules_of(config: ConfigDict) -> Rules:
-    """The rules of every field that has one."""
+    """Return the rules of every field that has one."""
     return _training_rules(config) | _data_rules(config) | _loss_rules(config) | _decision_rules()
 
 

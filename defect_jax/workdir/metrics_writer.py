@@ -20,7 +20,7 @@ class MetricsWriter:
     """
 
     def __init__(self, workdir: AnyPath, history: Sequence[Mapping[str, Any]], first_step: int):
-        """Opens both; lines after `first_step`, left by a run cut off later, are dropped.
+        """Open both; lines after `first_step`, left by a run cut off later, are dropped.
 
         Args:
             history: the lines that are there, see `best_checkpoint.read_history`.
@@ -37,7 +37,7 @@ class MetricsWriter:
         self._board.close()
 
     def write(self, step: int, split: str, numbers: Mapping[str, Any]) -> None:
-        """Adds one line for `split` ("train" or "val"); an undefined number is null."""
+        """Add one line for `split` ("train" or "val"); an undefined number is null."""
         plain = {name: _plain(number) for name, number in sorted(numbers.items())}
         self._lines.write(json.dumps({"step": step, "split": split} | plain))
         for name, number in plain.items():
@@ -45,12 +45,12 @@ class MetricsWriter:
                 self._board.add_scalar(f"{split}/{name}", number, step)
 
     def sync(self) -> None:
-        """Returns when the lines are on disk: a checkpoint must not outlive those before it."""
+        """Return when the lines are on disk: a checkpoint must not outlive those before it."""
         self._lines.sync()
         self._board.flush()
 
     def rate(self, step: int, images_per_second: float) -> None:
-        """Shows the speed on the board only: it is not the same twice."""
+        """Show the speed on the board only: it is not the same twice."""
         self._board.add_scalar("train/images_per_second", images_per_second, step)
 
 
@@ -72,7 +72,7 @@ class _Nothing:
 def open_writer(
     workdir: AnyPath, history: Sequence[Mapping[str, Any]], first_step: int
 ) -> MetricsWriter | _Nothing:
-    """The writer of this host: the first one of a run writes, the others do not."""
+    """Return the writer of this host: the first one of a run writes, the others do not."""
     return MetricsWriter(workdir, history, first_step) if processes.is_first() else _Nothing()
 
 

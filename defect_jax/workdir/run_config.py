@@ -31,7 +31,7 @@ CHOSEN_AFTER = ("decision.", "model.prune")
 
 
 def check(config: ConfigDict) -> None:
-    """Refuses values that could only fail later.
+    """Refuse values that could only fail later.
 
     Raises:
         UserError: naming the field and what it may be.
@@ -53,7 +53,7 @@ def resolve(config: ConfigDict, data_info: Mapping[str, Any]) -> ConfigDict:
 
 
 def claim(workdir: AnyPath, config: ConfigDict) -> None:
-    """Writes config.json into a new workdir, or checks that the one there agrees.
+    """Write config.json into a new workdir, or check that the one there agrees.
 
     Raises:
         UserError: a field that changes results differs.
@@ -71,7 +71,7 @@ def claim(workdir: AnyPath, config: ConfigDict) -> None:
 
 
 def load(workdir: AnyPath) -> ConfigDict:
-    """Reads config.json of a workdir.
+    """Read config.json of a workdir.
 
     Raises:
         UserError: it is missing or damaged.
@@ -88,12 +88,12 @@ def load(workdir: AnyPath) -> ConfigDict:
 
 
 def decisive(config: ConfigDict) -> dict[str, Any]:
-    """All fields that change results, by dotted name."""
+    """Return all fields that change results, by dotted name."""
     return {field: value for field, value in _flat(config).items() if field not in FREE_FIELDS}
 
 
 def refuse_differences(kept: ConfigDict, asked: ConfigDict, path: AnyPath) -> None:
-    """Compares all fields that change results; `asked` may lack what only the data resolve."""
+    """Compare all fields that change results; `asked` may lack what only the data resolve."""
     before, now = _flat(kept), _flat(asked)
     if not any(field.startswith("data_info.") for field in now):
         before = {f: value for f, value in before.items() if not f.startswith("data_info.")}
@@ -111,7 +111,7 @@ def refuse_differences(kept: ConfigDict, asked: ConfigDict, path: AnyPath) -> No
 
 
 def _flat(config: ConfigDict) -> dict[str, Any]:
-    """Dotted field -> value, as JSON has it (tuples are lists)."""
+    """Return dotted field -> value, as JSON has it (tuples are lists)."""
 
     def walk(node: Any, prefix: str) -> dict[str, Any]:
         if not isinstance(node, dict):
@@ -125,7 +125,7 @@ def _flat(config: ConfigDict) -> dict[str, Any]:
 
 
 def of_workdir(workdir: AnyPath, asked: ConfigDict | None) -> ConfigDict:
-    """The workdir's own config, with the free fields (data, devices) of `asked`.
+    """Return the workdir's own config, with the free fields (data, devices) of `asked`.
 
     Raises:
         UserError: `asked` differs in a field that changes results.
@@ -141,7 +141,7 @@ def of_workdir(workdir: AnyPath, asked: ConfigDict | None) -> ConfigDict:
 
 
 def keep_decision(workdir: AnyPath, config: ConfigDict) -> None:
-    """Writes what was chosen after training into config.json: the wish that decision.json fulfils.
+    """Write what was chosen after training into config.json: the wish that decision.json fulfils.
 
     That is `config.decision` and `config.model.prune`.
     """

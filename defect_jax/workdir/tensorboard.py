@@ -16,7 +16,7 @@ from defect_jax.runtime.paths import AnyPath, as_path, is_remote, write_bytes
 
 
 def open_board(folder: AnyPath, purge_step: int) -> SummaryWriter:
-    """Opens a board; in a bucket its file is put anew every two minutes, on `flush` and at the end.
+    """Open a board; in a bucket its file is put anew every two minutes, on `flush` and at the end.
 
     Args:
         purge_step: what an earlier run wrote from this step on is not shown.
@@ -47,7 +47,7 @@ class _EventFile:
         return self._data.write(data)
 
     def flush(self) -> None:
-        """Puts the file; a failure is said once, not raised: the next flush may succeed."""
+        """Put the file; a failure is said once, not raised: the next flush may succeed."""
         try:
             write_bytes(self._path, self._data.getvalue())
             self._failed = False

@@ -42,7 +42,7 @@ class BucketArchive:
     """
 
     def __init__(self, path: epath.Path, facts: Any, opened: Callable[[Any, str], Any]):
-        """Takes what the bucket says of it, and what opens its local copy under a given name."""
+        """Take what the bucket says of it, and what opens its local copy under a given name."""
         self._path, self._facts, self._open = path, facts, opened
         self._lock, self._copy = threading.Lock(), None
 

@@ -15,7 +15,7 @@ PNG_DEPTH_BYTE = 24
 
 
 def checked_names(names: Sequence[Any]) -> tuple[str, ...]:
-    """Returns the names of the classes 1 … N as `config.data.classes` gives them.
+    """Return the names of the classes 1 … N as `config.data.classes` gives them.
 
     Raises:
         UserError: a name is empty, given twice or kept for good parts, or there are too many.
@@ -36,7 +36,7 @@ def checked_names(names: Sequence[Any]) -> tuple[str, ...]:
 
 
 def inspect_classes(data: bytes, max_megapixels: float, classes: int) -> UInt8[np.ndarray, "h w"]:
-    """Checks and decodes a mask whose values are class ids, 0 for background.
+    """Check and decode a mask whose values are class ids, 0 for background.
 
     Args:
         data: bytes of a PNG, BMP or TIFF file: grey values or the indices of a palette.
@@ -67,7 +67,8 @@ def inspect_classes(data: bytes, max_megapixels: float, classes: int) -> UInt8[n
 
 
 def _grey_step(data: bytes, header: Header) -> int:
-    """Both readers spread grey of 1, 2 and 4 bits over 0 … 255; this is from one id to the next."""
+    """Return both readers spread grey of 1, 2 and 4 bits over 0 … 255; this is from one id to the
+    next."""
     if header.mode == "1":
         return 255
     if header.format == "PNG" and header.mode == "L":
@@ -76,7 +77,7 @@ def _grey_step(data: bytes, header: Header) -> int:
 
 
 def main_class(ids: UInt8[np.ndarray, "h w"]) -> int:
-    """Returns the class with the most pixels, the lowest among equals, and 0 where there is none.
+    """Return the class with the most pixels, the lowest among equals, and 0 where there is none.
 
     >>> main_class(np.array([[0, 0, 0], [3, 2, 3]], np.uint8))
     3

@@ -63,7 +63,7 @@ class Header(NamedTuple):
 
 
 def check_image(data: bytes, max_megapixels: float) -> Header:
-    """Looks for everything that can be wrong with an image or a mask, and decodes it to be sure.
+    """Look for everything that can be wrong with an image or a mask, and decode it to be sure.
 
     Args:
         data: the file's bytes.
@@ -94,7 +94,7 @@ def check_image(data: bytes, max_megapixels: float) -> Header:
 
 
 def _open(data: bytes, max_megapixels: float | None) -> Image.Image:
-    """Reads the header alone, with Pillow's own guard set to our limit and made an error."""
+    """Read the header alone, with Pillow's own guard set to our limit and made an error."""
     with _PILLOW_SETTINGS, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         warnings.simplefilter("error", Image.DecompressionBombWarning)
@@ -128,7 +128,7 @@ def _first_line(error: Exception) -> str:
 
 
 def inspect_image(data: bytes, max_megapixels: float) -> tuple[Header, np.ndarray]:
-    """Checks and decodes an image; see `check_image` and `decode_image`."""
+    """Check and decode an image; see `check_image` and `decode_image`."""
     header = check_image(data, max_megapixels)
     if header.mode not in GREY_OR_RGB_MODES:
         raise BadImage(f"is a {header.mode} image: save it as grey or RGB with 8 or 16 bits")
@@ -141,7 +141,7 @@ def inspect_image(data: bytes, max_megapixels: float) -> tuple[Header, np.ndarra
 def inspect_mask(
     data: bytes, max_megapixels: float, threshold: int
 ) -> tuple[Header, Bool[np.ndarray, "h w"]]:
-    """Checks and decodes a mask; see `check_image` and `decode_mask`."""
+    """Check and decode a mask; see `check_image` and `decode_mask`."""
     header = check_image(data, max_megapixels)
     if header.format == "JPEG" and threshold == 0:
         text = (
@@ -153,7 +153,7 @@ def inspect_mask(
 
 
 def decode_image(data: bytes) -> UInt8[np.ndarray, "h w c"] | UInt16[np.ndarray, "h w c"]:
-    """Decodes an image: grey stays grey, RGB order, 16 bits stay 16 bits, transparency is dropped.
+    """Decode an image: grey stays grey, RGB order, 16 bits stay 16 bits, transparency is dropped.
 
     Args:
         data: bytes of a PNG, JPEG, BMP or TIFF file, or what `stored.unpacked` made of one.
@@ -178,7 +178,7 @@ def decode_image(data: bytes) -> UInt8[np.ndarray, "h w c"] | UInt16[np.ndarray,
 
 
 def decode(data: bytes) -> Shaped[np.ndarray, "h w c"]:
-    """Decodes what the bytes hold, channels in OpenCV's order.
+    """Decode what the bytes hold, channels in OpenCV's order.
 
     Raises:
         BadImage: they cannot be decoded.
@@ -197,7 +197,7 @@ def _png_colour_type(data: bytes) -> int | None:
 
 
 def decode_mask(data: bytes, threshold: int) -> Bool[np.ndarray, "h w"]:
-    """Decodes a mask of any depth: a pixel is defect when any channel lies above the threshold.
+    """Decode a mask of any depth: a pixel is defect when any channel lies above the threshold.
 
     In a palette mask the indices count, not the colours they stand for; in a mask of one bit, set
     pixels count as 255; transparency does not count.
@@ -213,7 +213,7 @@ def decode_mask(data: bytes, threshold: int) -> Bool[np.ndarray, "h w"]:
 
 
 def mask_values(data: bytes) -> Shaped[np.ndarray, "h w c"]:
-    """Decodes the values of a mask: indices of a palette, else its channels, without transparency.
+    """Decode the values of a mask: indices of a palette, else its channels, without transparency.
 
     Raises:
         BadImage: the bytes cannot be decoded.

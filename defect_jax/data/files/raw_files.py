@@ -30,24 +30,24 @@ class RawFiles(Protocol):
     """The files of a raw data set, by name: a path below the root with forward slashes."""
 
     def names(self) -> list[str]:
-        """Returns the names of all files, sorted, without hidden ones."""
+        """Return the names of all files, sorted, without hidden ones."""
 
     def read(self, name: str) -> bytes:
-        """Returns a file's bytes; safe to call from several threads.
+        """Return a file's bytes; safe to call from several threads.
 
         Raises:
             OSError: the file is gone, may not be read, or is damaged inside its archive.
         """
 
     def stamp(self) -> str:
-        """Returns a text that changes when the raw files change."""
+        """Return a text that changes when the raw files change."""
 
     def where(self, name: str) -> str:
-        """Returns how to call this file in a message, so that the user finds it."""
+        """Return how to call this file in a message, so that the user finds it."""
 
 
 def open_root(root: str | None, field: str = "config.data.root") -> RawFiles:
-    """Opens the raw data under `config.data.root`, or what else a field or flag names.
+    """Open the raw data under `config.data.root`, or what else a field or flag names.
 
     Raises:
         UserError: the root is not set, is not there, or is no folder, .tar or .zip; an archive is
@@ -90,7 +90,7 @@ def _in_bucket(path: epath.Path, field: str) -> RawFiles:
 def _archive_kind(
     path: Path | epath.Path, start: bytes, field: str
 ) -> "type[TarArchive] | type[ZipArchive]":
-    """Tells by the first bytes, not by the name."""
+    """Tell by the first bytes, not by the name."""
     if start.startswith((b"PK\x03\x04", b"PK\x05\x06")):
         return ZipArchive
     if start[257:262] == b"ustar":
@@ -141,7 +141,7 @@ def _walk(path: Path) -> list[str]:
 
 
 def _leads_back(folder: Path) -> bool:
-    """True for a link to a folder above it, which would be walked for ever."""
+    """Return True for a link to a folder above it, which would be walked for ever."""
     return folder.is_symlink() and folder.parent.resolve().is_relative_to(folder.resolve())
 
 
@@ -149,7 +149,7 @@ class TarArchive:
     """An uncompressed tar file, indexed once and read by position."""
 
     def __init__(self, path: Path, called: str = ""):
-        """Indexes it; `called` is its name in messages, where that is not `path`."""
+        """Indexe it; `called` is its name in messages, where that is not `path`."""
         self._path, self._called = path, called or str(path)
         try:
             with tarfile.open(path, "r:") as archive:
@@ -187,7 +187,7 @@ class ZipArchive:
     """A zip file, kept open; Python's reader shares it safely between threads."""
 
     def __init__(self, path: Path, called: str = ""):
-        """Opens it; `called` is its name in messages, where that is not `path`."""
+        """Open it; `called` is its name in messages, where that is not `path`."""
         self._path, self._called = path, called or str(path)
         try:
             self._archive = zipfile.ZipFile(path)
@@ -238,7 +238,7 @@ def _archive_stamp(path: Path) -> str:
 
 
 def top_folder(names: Iterable[str], wanted: Iterable[str], root: str) -> str:
-    """Finds the leading folder that a download or an archive may put around a data set.
+    """Find the leading folder that a download or an archive may put around a data set.
 
     >>> top_folder(["README.md", "release/train/1.png"], ["train", "test"], "root")
     'release/'

@@ -9,7 +9,7 @@ JUNK = ("__MACOSX", "Thumbs.db", "desktop.ini")
 
 
 def usable(names: Iterable[str], root: object) -> list[str]:
-    """Sorts names, drops hidden and system files, and refuses those that point outside the root.
+    """Sort names, drop hidden and system files, and refuse those that point outside the root.
 
     Raises:
         UserError: a name that is no plain path; `root` is named with it.

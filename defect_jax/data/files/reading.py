@@ -28,7 +28,7 @@ def in_threads(function: Callable[[T], R], items: Sequence[T], description: str)
 def threaded(
     function: Callable[[T], R], items: Iterable[T], waiting_most: int | None = None
 ) -> Iterator[R]:
-    """Applies `function` to every item, several at a time, and yields the results in order.
+    """Apply `function` to every item, several at a time, and yield the results in order.
 
     Threads are enough, since both decoders release Python's lock. No more than a few results wait
     to be taken: Executor.map would hold all of them, and with them a whole data set.
@@ -50,7 +50,7 @@ def threaded(
 
 
 def empty_masks(raw: RawFiles, names: Sequence[str], data: ConfigDict) -> set[str]:
-    """Finds the masks without a single defect pixel.
+    """Find the masks without a single defect pixel.
 
     A mask that cannot be read counts as not empty: its fault is reported with its image's.
     """
@@ -65,7 +65,7 @@ def empty_masks(raw: RawFiles, names: Sequence[str], data: ConfigDict) -> set[st
 def main_classes(
     raw: RawFiles, names: Sequence[str], data: ConfigDict, classes: Sequence[str]
 ) -> dict[str, str]:
-    """Finds the class with the most pixels in each mask of class ids, ``"good"`` if there is none.
+    """Find the class with the most pixels in each mask of class ids, ``"good"`` if there is none.
 
     A mask that cannot be read counts as the first class: its fault is reported with its image's.
     """
@@ -80,7 +80,7 @@ def main_classes(
 def _of_masks(
     raw: RawFiles, names: Sequence[str], look: Callable[[bytes], R], unreadable: R
 ) -> dict[str, R]:
-    """Looks at every mask; `unreadable` stands for those that cannot be read."""
+    """Look at every mask; `unreadable` stands for those that cannot be read."""
 
     def attempt(name: str) -> R:
         try:

@@ -10,7 +10,8 @@ MOST_GROWTH = 4  # grey photographs grow by 2 to 4, as PNG or JPEG; smooth JPEGs
 
 
 def unpacked(encoded: bytes, pixels: Shaped[np.ndarray, "h w c"]) -> bytes:
-    """The image as a Netpbm file, or as it is where its pixels take `MOST_GROWTH` times the room.
+    """Return the image as a Netpbm file, or as it is where its pixels take `MOST_GROWTH` times the
+    room.
 
     Its pixels lie there as they are: it is decoded in a fiftieth of the time of a PNG.
 
@@ -26,12 +27,12 @@ def unpacked(encoded: bytes, pixels: Shaped[np.ndarray, "h w c"]) -> bytes:
 
 
 def encode_mask(mask: Bool[np.ndarray, "h w"]) -> bytes:
-    """Encodes a mask as a grey PNG of 0 and 255, without loss."""
+    """Encode a mask as a grey PNG of 0 and 255, without loss."""
     return encode_classes(mask.astype(np.uint8) * 255)
 
 
 def decode_classes(data: bytes) -> UInt8[np.ndarray, "h w"]:
-    """Decodes the class ids of a stored mask, 0 for background; see `prepared.Split`.
+    """Decode the class ids of a stored mask, 0 for background; see `prepared.Split`.
 
     Raises:
         BadImage: the bytes are no 8-bit image of one channel.
@@ -43,7 +44,7 @@ def decode_classes(data: bytes) -> UInt8[np.ndarray, "h w"]:
 
 
 def encode_classes(ids: UInt8[np.ndarray, "h w"]) -> bytes:
-    """Encodes class ids as a grey PNG, without loss.
+    """Encode class ids as a grey PNG, without loss.
 
     Plain areas need no filter of PNG: without one they are smaller, and decoded in 0.6 of the time.
     """

@@ -24,7 +24,8 @@ class Window(NamedTuple):
 def window_px(
     size_px: tuple[int, int], shrink: float, stretch: float, rng: np.random.Generator
 ) -> tuple[int, int]:
-    """Height and width of what fills the frame: larger, to be shrunk, and stretched at random.
+    """Return height and width of what fills the frame: larger, to be shrunk, and stretched at
+    random.
 
     Args:
         shrink, stretch: as those of `letterbox.jitter`.
@@ -66,7 +67,7 @@ def choose(
 
 
 def _defect_pixel(mask: UInt8[np.ndarray, "h w"], rng: np.random.Generator) -> tuple[int, int]:
-    """A pixel of one of the connected defects."""
+    """Return a pixel of one of the connected defects."""
     count, labelled = cv2.connectedComponents((mask > 0).astype(np.uint8), connectivity=8)
     pixels = np.flatnonzero(labelled == rng.integers(1, count))
     row, column = divmod(int(rng.choice(pixels)), mask.shape[1])
@@ -90,7 +91,7 @@ def _drawn(
 
 
 def _range(length: int, side: int, overlap_px: int) -> tuple[int, int]:
-    """First and last place where a window may begin.
+    """Return first and last place where a window may begin.
 
     An image smaller than the window lies anywhere in it.
     """
@@ -101,13 +102,13 @@ def _range(length: int, side: int, overlap_px: int) -> tuple[int, int]:
 
 
 def part(plane: np.ndarray, window: Window) -> np.ndarray:
-    """What of an image or mask lies in the window."""
+    """Return what of an image or mask lies in the window."""
     top, left, height, width = window
     return plane[max(0, top) : top + height, max(0, left) : left + width]
 
 
 def place_window(window: Window, image_px: tuple[int, int], size_px: tuple[int, int]) -> Placement:
-    """Where the part of the image that lies in the window is in the frame.
+    """Return where the part of the image that lies in the window is in the frame.
 
     >>> place_window(Window(-10, 5, 100, 100), (300, 300), (50, 50))
     Placement(top=5, left=0, height=45, width=50)

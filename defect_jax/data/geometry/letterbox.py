@@ -30,7 +30,7 @@ def place(
     max_stretch: float,
     name: str,
 ) -> Placement:
-    """Fits an image into the frame, centred.
+    """Fit an image into the frame, centred.
 
     Both axes are scaled by the largest factor that fits, but never above `max_scale`; both limits
     at 1.0 mean that no image is ever scaled. The axis that leaves room may then be scaled up to
@@ -66,7 +66,7 @@ def jitter(
     stretch: float,
     rng: np.random.Generator,
 ) -> Placement:
-    """Places an image a little smaller, a little stretched, and anywhere in the frame.
+    """Place an image a little smaller, a little stretched, and anywhere in the frame.
 
     Nothing is ever cropped, so no defect is lost. A long run that always sees an image at one
     place and size learns it by heart; a short one does not get that far, and only learns slower.
@@ -86,7 +86,7 @@ def jitter(
 def letterbox_image(
     image: np.ndarray, placement: Placement, size_px: tuple[int, int]
 ) -> np.ndarray:
-    """Scales `image` [h w c] into a frame whose padding mirrors it.
+    """Scale `image` [h w c] into a frame whose padding mirrors it.
 
     A border of one value, even of the image's mean, is an edge as strong as a chipped rim, and in
     every image: a network learns it before it learns the defects.
@@ -107,7 +107,7 @@ def letterbox_mask(
     placement: Placement,
     size_px: tuple[int, int],
 ) -> UInt8[np.ndarray, "height width"]:
-    """Scales the class ids of `mask` so that no defect vanishes, and pads them with 0.
+    """Scale the class ids of `mask` so that no defect vanishes, and pad them with 0.
 
     A crack one pixel wide covers a third of each pixel at a third of the size: a plain threshold of
     a half would erase it, and the image would be labelled defective with nothing to see. A pixel
@@ -134,7 +134,8 @@ def letterbox_mask(
 
 
 def _defective_part(mask: np.ndarray, placement: Placement) -> Box:
-    """Where in the scaled mask there may be shares of defect, with an edge where there is none."""
+    """Return where in the scaled mask there may be shares of defect, with an edge where there is
+    none."""
     left, top, columns, rows = cv2.boundingRect(mask.view(np.uint8))
     ends = ((top, top + rows), (left, left + columns))
     scales = np.array(placement[2:]) / mask.shape
@@ -147,7 +148,8 @@ def _defective_part(mask: np.ndarray, placement: Placement) -> Box:
 def _largest_classes(
     mask: np.ndarray, placement: Placement, box: Box, shape: tuple[int, int]
 ) -> UInt8[np.ndarray, "h w"]:
-    """The class with the largest share of each pixel, the lowest among equals; 0 is no class."""
+    """Return the class with the largest share of each pixel, the lowest among equals; 0 is no
+    class."""
     first, *others = np.unique(mask[mask > 0])
     largest = np.full(shape, first, np.uint8)
     if others:
@@ -164,7 +166,7 @@ def _share(chosen: Bool[np.ndarray, "h w"], placement: Placement, box: Box) -> n
 
 
 def valid_area(placement: Placement, size_px: tuple[int, int]) -> np.ndarray:
-    """True where the frame shows the image, False in the padding: bool [h w]."""
+    """Return True where the frame shows the image, False in the padding: bool [h w]."""
     valid = np.zeros(size_px, bool)
     valid[_inside(placement)] = True
     return valid

@@ -15,7 +15,7 @@ from defect_jax.data.geometry.unletterbox import Px
 def place(
     native_px: tuple[Px, Px], size_px: tuple[int, int], max_scale: float, max_stretch: float
 ) -> Float[Array, "4"]:
-    """Top, left, height and width of an image in the frame, as `letterbox.place` has them.
+    """Return top, left, height and width of an image in the frame, as `letterbox.place` has them.
 
     In the same order of float32 operations, so that both round alike.
 
@@ -35,7 +35,7 @@ def letterbox_image(
     placement: Float[Array, "4"],
     size_px: tuple[int, int],
 ) -> Float[Array, "b height width c"]:
-    """Scales images of one size into the frame, in the unit of their pixels.
+    """Scale images of one size into the frame, in the unit of their pixels.
 
     >>> image = jnp.array([1, 2, 3], jnp.uint8).reshape(1, 1, 3, 1)
     >>> letterbox_image(image, jnp.array([0.0, 2.0, 1.0, 3.0]), (1, 8)).ravel().tolist()
@@ -52,7 +52,7 @@ def letterbox_image(
 def _weights(
     native: Px, start: Float[Array, ""], extent: Float[Array, ""], frame: int
 ) -> Float[Array, "frame native"]:
-    """Row n: shares of the image's pixels in pixel n of the frame.
+    """Return row n: shares of the image's pixels in pixel n of the frame.
 
     Area averages when shrinking, bilinear with half-pixel centres when enlarging.
     """
@@ -67,7 +67,7 @@ def _weights(
 
 
 def _mirrored(position: Float[Array, " frame"], extent: Float[Array, ""]) -> Float[Array, " frame"]:
-    """Positions in the padding as those inside that they mirror: -1 is 0, -2 is 1."""
+    """Return positions in the padding as those inside that they mirror: -1 is 0, -2 is 1."""
     period = 2.0 * extent
     turned = position - jnp.floor(position / period) * period
     return jnp.minimum(turned, period - 1.0 - turned)

@@ -22,7 +22,7 @@ def resampled(
     rows: slice = WHOLE,
     columns: slice = WHOLE,
 ) -> Shaped[np.ndarray, "height width c"]:
-    """Scales an image: areas are averaged where it shrinks, so that no fine texture aliases.
+    """Scale an image: areas are averaged where it shrinks, so that no fine texture aliases.
 
     Args:
         size_px: height and width of the result, if it were whole.
@@ -55,7 +55,7 @@ def _turned(image: np.ndarray) -> np.ndarray:
 
 
 def _along_rows(image: np.ndarray, length_px: int, part: slice) -> np.ndarray:
-    """The wanted rows of an image that is `length_px` high, float32 [height w c]."""
+    """Return the wanted rows of an image that is `length_px` high, float32 [height w c]."""
     height, *others = image.shape
     weights = _weights(height, length_px)
     flat = image.reshape(height, -1).astype(np.float32, copy=False)
@@ -64,7 +64,7 @@ def _along_rows(image: np.ndarray, length_px: int, part: slice) -> np.ndarray:
 
 @lru_cache(maxsize=1024)
 def _weights(old_px: int, new_px: int) -> sparse.csr_array:
-    """What each pixel of the new axis takes of the old axis' pixels, float32 [new old]."""
+    """Return what each pixel of the new axis takes of the old axis' pixels, float32 [new old]."""
     places, weights = (_shares if new_px < old_px else _neighbours)(old_px, new_px)
     each = places.shape[1]
     places = places.clip(0, old_px - 1).astype(np.int32)

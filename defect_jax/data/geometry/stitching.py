@@ -69,7 +69,7 @@ def _fetched(predicted: Probabilities, count: int) -> Probabilities:
 def strips(
     tiles: Iterable[Float32[np.ndarray, "th tw classes"]], grid: Grid
 ) -> Iterator[Float32[np.ndarray, "rows w classes"]]:
-    """Yields the map of an image from top to bottom, as soon as no tile can change it.
+    """Yield the map of an image from top to bottom, as soon as no tile can change it.
 
     Args:
         tiles: maps of the grid's tiles, row after row.
@@ -91,7 +91,7 @@ def strips(
 def stitched_row(
     tiles: list[Float32[np.ndarray, "th tw classes"]], grid: Grid
 ) -> Float32[np.ndarray, "th w classes"]:
-    """One row of tiles, without what lies beside the image."""
+    """Return one row of tiles, without what lies beside the image."""
     columns = grid.columns
     overlap, share = columns.overlap_px, later_share(columns.overlap_px)[None, :, None]
     height, width, classes = tiles[0].shape

@@ -37,23 +37,23 @@ class TileAxis:
 
     @property
     def tiles(self) -> int:
-        """How many it takes."""
+        """Return how many it takes."""
         return max(1, -(-(self.image_px - self.overlap_px) // self.stride_px))
 
     @property
     def before_px(self) -> int:
-        """Padding in front of the image; the rest lies behind it."""
+        """Return padding in front of the image; the rest lies behind it."""
         covered_px = (self.tiles - 1) * self.stride_px + self.tile_px
         return (covered_px - self.image_px) // 2
 
     def image_positions(self, tile: int) -> Int[np.ndarray, " tile_px"]:
-        """Which pixel of the image each pixel of a tile shows."""
+        """Return which pixel of the image each pixel of a tile shows."""
         first = tile * self.stride_px - self.before_px
         return mirrored(first + np.arange(self.tile_px), self.image_px)
 
 
 def mirrored(position: Int[np.ndarray, " n"], length: int) -> Int[np.ndarray, " n"]:
-    """Positions beyond the ends as those inside that they mirror: -1 is 0, -2 is 1.
+    """Return positions beyond the ends as those inside that they mirror: -1 is 0, -2 is 1.
 
     >>> mirrored(np.arange(-3, 5), 2).tolist()
     [1, 1, 0, 0, 1, 1, 0, 0]
@@ -63,7 +63,7 @@ def mirrored(position: Int[np.ndarray, " n"], length: int) -> Int[np.ndarray, " 
 
 
 def later_share(overlap_px: int) -> Float32[np.ndarray, " overlap_px"]:
-    """How far the later of two tiles counts in their overlap; the earlier one has the rest.
+    """Return how far the later of two tiles counts in their overlap; the earlier one has the rest.
 
     The quarters at the tiles' edges count for nothing: the network sees least round them.
 
@@ -89,7 +89,7 @@ class Grid:
         return cls(*(TileAxis(native, tile, overlap_px) for native, tile in sides))
 
     def cut(self, image: Shaped[np.ndarray, "h w c"]) -> Iterator[Shaped[np.ndarray, "th tw c"]]:
-        """Yields the tiles of an image; no more than a row of them is held."""
+        """Yield the tiles of an image; no more than a row of them is held."""
         columns = [self.columns.image_positions(tile) for tile in range(self.columns.tiles)]
         for row in range(self.rows.tiles):
             band = image[self.rows.image_positions(row)]

@@ -36,7 +36,7 @@ class TileAxis(NamedTuple):
 
     @property
     def tiles(self) -> Px:
-        """How many it takes."""
+        """Return how many it takes."""
         return core.max_dim(1, -(-(self.image_px - self.overlap_px) // self.stride_px))
 
     @property
@@ -46,11 +46,11 @@ class TileAxis(NamedTuple):
 
     @property
     def before_px(self) -> Px:
-        """Padding in front of the image."""
+        """Return padding in front of the image."""
         return (self.covered_px - self.image_px) // 2
 
     def image_positions(self, tile: int | Int[Array, ""]) -> Int[Array, " tile_px"]:
-        """Which pixel of the image each pixel of a tile shows."""
+        """Return which pixel of the image each pixel of a tile shows."""
         first = tile * self.stride_px - self.before_px
         turned = (first + jnp.arange(self.tile_px)) % (2 * self.image_px)
         return jnp.minimum(turned, 2 * self.image_px - 1 - turned)
@@ -63,7 +63,7 @@ def through_tiles(
     overlap_px: int,
     classes: int,
 ) -> Probabilities:
-    """What a network says of images of one size that it looks at tile by tile.
+    """Return what a network says of images of one size that it looks at tile by tile.
 
     Args:
         predict: what it says of tiles, one of each image.
@@ -96,7 +96,7 @@ def stitched(
     shared_shape: tuple[Px, ...],
     axis: int,
 ) -> Probabilities:
-    """Pieces in a row as one, without what lies beside the image.
+    """Return pieces in a row as one, without what lies beside the image.
 
     Args:
         piece: what is said of the piece of each number.
@@ -124,7 +124,7 @@ def stitched(
 def inside(
     covered: Float32[Array, "b h w classes"], side: TileAxis, axis: int
 ) -> Float32[Array, "..."]:
-    """The part of the tiles that is the image's.
+    """Return the part of the tiles that is the image's.
 
     By less than no padding: a slice would have to be known to lie inside.
     """

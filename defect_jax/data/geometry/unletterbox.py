@@ -15,7 +15,8 @@ def unletterbox(
     native_size: Int[Array, "b 2"],
     canvas_px: tuple[Px, Px],
 ) -> Float[Array, "b height width"]:
-    """Bilinear resampling of each image's part of the frame onto a canvas of its native pixels.
+    """Return bilinear resampling of each image's part of the frame onto a canvas of its native
+    pixels.
 
     Images differ in size, and a compiled program has one shape: the canvas holds the largest, and
     what lies outside an image repeats its border (the caller masks it). Bilinear resampling is
@@ -49,7 +50,8 @@ def _weights(
     canvas: Px,
     frame: int,
 ) -> Float[Array, "b canvas frame"]:
-    """Row n: shares of the frame's pixels in native pixel n (half-pixel centres, edges held)."""
+    """Return row n: shares of the frame's pixels in native pixel n (half-pixel centres, edges
+    held)."""
     scale = length / jnp.maximum(native, 1)
     centre = (jnp.arange(canvas) + 0.5)[None, :] * scale[:, None] - 0.5
     centre = jnp.clip(centre, 0.0, length[:, None] - 1.0) + start[:, None]

@@ -53,7 +53,7 @@ class Augment(grain.transforms.RandomMap):
 
 
 def _flip(planes: dict[str, np.ndarray], axis: int) -> dict[str, np.ndarray]:
-    """Whole rows at a time, which NumPy does not do where it reads backwards."""
+    """Return whole rows at a time, which NumPy does not do where it reads backwards."""
     return {name: _flipped(plane, axis) for name, plane in planes.items()}
 
 
@@ -66,7 +66,7 @@ def _flipped(plane: np.ndarray, axis: int) -> np.ndarray:
 def _shift(
     planes: dict[str, np.ndarray], shift_px: int, rng: np.random.Generator
 ) -> dict[str, np.ndarray]:
-    """Moves every plane by the same whole number of px, border repeated, padding not valid."""
+    """Move every plane by the same whole number of px, border repeated, padding not valid."""
     height, width = planes["valid"].shape
     left, top, columns, rows = cv2.boundingRect(planes["mask"]) if "mask" in planes else (0,) * 4
     down = _limited(int(rng.integers(-shift_px, shift_px + 1)), top, rows, height)
@@ -79,7 +79,7 @@ def _shift(
 
 
 def _moved(plane: np.ndarray, down: int, right: int, border: int) -> np.ndarray:
-    """The part of a plane that stays in the frame, and a border where it came from."""
+    """Return the part of a plane that stays in the frame, and a border where it came from."""
     height, width = plane.shape[:2]
     above, before = max(down, 0), max(right, 0)
     below, behind = max(-down, 0), max(-right, 0)
@@ -88,7 +88,7 @@ def _moved(plane: np.ndarray, down: int, right: int, border: int) -> np.ndarray:
 
 
 def _limited(shift_px: int, first: int, occupied: int, length: int) -> int:
-    """Cuts a shift so that the defect, `occupied` px from `first` on, stays in 0 … length - 1."""
+    """Cut a shift so that the defect, `occupied` px from `first` on, stays in 0 … length - 1."""
     if occupied == 0:  # something of the image stays
         return min(max(shift_px, 1 - length), length - 1)
     return min(max(shift_px, -first), length - first - occupied)
@@ -97,7 +97,8 @@ def _limited(shift_px: int, first: int, occupied: int, length: int) -> int:
 def _tones(
     image: np.ndarray, brightness: float, contrast: float, gamma: float, rng: np.random.Generator
 ) -> np.ndarray:
-    """Brightness, contrast and gamma in one look-up table over all values the pixels can have."""
+    """Return brightness, contrast and gamma in one look-up table over all values the pixels can
+    have."""
     top = np.iinfo(image.dtype).max
     offset = rng.uniform(-brightness, brightness)
     gain = 1.0 + rng.uniform(-contrast, contrast)
@@ -109,7 +110,7 @@ def _tones(
 
 
 def _blur(image: np.ndarray, blur_px: float, rng: np.random.Generator) -> np.ndarray:
-    """Blurs every other image; the others keep the sharpness they came with."""
+    """Blur every other image; the others keep the sharpness they came with."""
     sigma = rng.uniform(0.0, 2.0 * blur_px) - blur_px
     if sigma <= 0.1:  # a narrower kernel is one pixel: nothing would change
         return image
@@ -117,7 +118,7 @@ def _blur(image: np.ndarray, blur_px: float, rng: np.random.Generator) -> np.nda
 
 
 def _noise(image: np.ndarray, noise: float, rng: np.random.Generator) -> np.ndarray:
-    """Adds Gaussian noise of a random strength, equal in all channels."""
+    """Add Gaussian noise of a random strength, equal in all channels."""
     if noise == 0.0:
         return image
     top = np.iinfo(image.dtype).max
@@ -131,7 +132,7 @@ def _noise(image: np.ndarray, noise: float, rng: np.random.Generator) -> np.ndar
 
 
 def _normal_values(rng: np.random.Generator) -> np.ndarray:
-    """One value of each of 256 equally likely intervals, float64; their mean is 0.
+    """Return one value of each of 256 equally likely intervals, float64; their mean is 0.
 
     One of them a pixel, chosen by a random byte, is Gaussian noise for a sixth of the work of
     `Generator.standard_normal`. That the values differ from image to image gives all images
@@ -142,7 +143,7 @@ def _normal_values(rng: np.random.Generator) -> np.ndarray:
 
 
 def _bytes(shape: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
-    """Independent random values, uint8 [h w], by the quickest generator that NumPy has."""
+    """Return independent random values, uint8 [h w], by the quickest generator that NumPy has."""
     quick = np.random.Generator(np.random.SFC64(int(rng.integers(2**63))))
     pixels = shape[0] * shape[1]
     draws = quick.integers(2**64 - 1, size=-(-pixels // 8), dtype=np.uint64, endpoint=True)

@@ -55,7 +55,7 @@ def training_batches(
     to_device: Callable[[Batch], Batch],
     first_step: int,
 ) -> Iterator[Batch]:
-    """Endless-looking batches of a run, from `first_step` to `config.train.steps`.
+    """Return endless-looking batches of a run, from `first_step` to `config.train.steps`.
 
     The order, and the random changes of each image, depend on the position in the run alone:
     resuming is a slice, and the numbers of hosts, workers and threads change nothing.
@@ -75,7 +75,7 @@ def training_batches(
 
 
 def _elements(split: Split, config: ConfigDict) -> grain.MapDataset:
-    """Every training element of a run, in order; each is computed where it is asked for."""
+    """Return every training element of a run, in order; each is computed where it is asked for."""
     data, length = config.data, config.train.steps * config.train.batch_size
     spec, change = InputSpec.of(config), Change(data.augment.shrink, data.augment.stretch)
     needs_good = spec.framing.needs_good_images
@@ -126,7 +126,7 @@ def evaluation_steps(split: Split, batch_size: int) -> int:
 
 
 def canvas_px(split: Split, multiple: int = 8) -> tuple[int, int]:
-    """Smallest canvas, in steps of `multiple`, that holds every image at native size."""
+    """Return smallest canvas, in steps of `multiple`, that holds every image at native size."""
     sides = ((row.height, row.width) for row in split.rows)
     return tuple(-(-max(side) // multiple) * multiple for side in zip(*sides, strict=True))
 
@@ -152,7 +152,7 @@ class _PaddedRows:
 def _stream(
     dataset: grain.MapDataset, data: ConfigDict, to_device: Callable[[Batch], Batch]
 ) -> grain.IterDataset:
-    """Reads ahead: in threads (OpenCV frees the interpreter) or processes, then onto the device."""
+    """Read ahead: in threads (OpenCV frees the interpreter) or processes, then onto the device."""
     options = grain.ReadOptions(num_threads=data.threads, prefetch_buffer_size=HOST_BATCHES)
     stream = dataset.to_iter_dataset(options)
     if data.workers:
@@ -180,7 +180,7 @@ ALIGNMENT_BYTES = 64  # XLA copies arrays that begin elsewhere
 
 
 def stacked(elements: Sequence[PyTree]) -> PyTree[np.ndarray]:
-    """Stacks each array of the elements along a new first axis.
+    """Stack each array of the elements along a new first axis.
 
     >>> stacked([{"label": np.float32(0)}, {"label": np.float32(1)}])
     {'label': array([0., 1.], dtype=float32)}
@@ -195,7 +195,7 @@ def _stacked(arrays: Sequence[np.ndarray | np.generic]) -> np.ndarray:
 
 
 def _aligned(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
-    """Uninitialised memory whose address is a multiple of `ALIGNMENT_BYTES`."""
+    """Return uninitialised memory whose address is a multiple of `ALIGNMENT_BYTES`."""
     needed = int(np.prod(shape)) * dtype.itemsize
     memory = np.empty(needed + ALIGNMENT_BYTES, np.uint8)
     start = -memory.ctypes.data % ALIGNMENT_BYTES

@@ -29,7 +29,7 @@ class Kept:
         return Kept, (self.most_bytes,)
 
     def get(self, row: int, decode: Callable[[], Decoded]) -> Decoded:
-        """The image of a row: what `decode` returned when it was first asked for."""
+        """Return the image of a row: what `decode` returned when it was first asked for."""
         found = self._images.get(row)
         if found is None:
             image, mask = decode()
@@ -50,7 +50,8 @@ class Kept:
 
 
 def with_kept(prepared: Prepared, data: ConfigDict, splits: Collection[str]) -> Prepared:
-    """The set with room for decoded images: `data.cache_mb` over the splits, by what they need.
+    """Return the set with room for decoded images: `data.cache_mb` over the splits, by what they
+    need.
 
     Each loader process has a share of its own.
     """

@@ -74,7 +74,8 @@ class LoadNative(grain.transforms.Map):
 
 
 def decoded(split: Split, row: int, spec: InputSpec) -> Decoded:
-    """Image [h w c] and class ids [h w] of a row, in the network's channels, depth and classes.
+    """Return image [h w c] and class ids [h w] of a row, in the network's channels, depth and
+    classes.
 
     Where the split keeps them they are not to be written into, and of one frame.
     """

@@ -57,7 +57,7 @@ class SamplingPlan:
         return ImageRequest(self.row(kind, turn), None if wanted is None else bool(wanted))
 
     def turn(self, position: int) -> tuple[int | None, int]:
-        """Which kind comes at a position, and how many of that kind came before.
+        """Return which kind comes at a position, and how many of that kind came before.
 
         The kind is a label, or None where there is no `positive_fraction`.
         """
@@ -71,14 +71,14 @@ class SamplingPlan:
         return wanted, before if wanted else position - before
 
     def row(self, kind: int | None, turn: int) -> int:
-        """The image of a kind, or of all, that comes after `turn` of them."""
+        """Return the image of a kind, or of all, that comes after `turn` of them."""
         if kind is None:
             return self._take(self._rows[2], turn, stream=0)
         return self._take(self._rows[kind], turn, stream=1 + kind)
 
     @cached_property
     def _rows(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Rows of the good images, of the defective ones, and all."""
+        """Return rows of the good images, of the defective ones, and all."""
         labels = np.asarray(self.labels)
         return np.flatnonzero(labels == 0), np.flatnonzero(labels == 1), np.arange(len(labels))
 
@@ -89,6 +89,6 @@ class SamplingPlan:
 
 @lru_cache(maxsize=16)
 def _order(seed: int, stream: int, cycle: int, length: int) -> np.ndarray:
-    """The `cycle`-th shuffle of one stream; Philox gives the same one on every machine."""
+    """Return the `cycle`-th shuffle of one stream; Philox gives the same one on every machine."""
     key = np.random.SeedSequence([seed, stream, cycle])
     return np.random.Generator(np.random.Philox(key)).permutation(length)

@@ -33,7 +33,7 @@ class StoredImages(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     def __init__(
         self, *, data_dir: str, counts: Mapping[str, int], examples: Iterator[dict[str, Any]]
     ):
-        """Takes the number of examples of each split, and all examples, split after split."""
+        """Take the number of examples of each split, and all examples, split after split."""
         self._counts, self._examples = counts, examples
         super().__init__(data_dir=data_dir, file_format="array_record")
 
@@ -65,7 +65,7 @@ class StoredImages(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         yield from enumerate(islice(self._examples, count))
 
     def store(self) -> Path:
-        """Writes everything and returns the folder; prints nothing of TFDS's own."""
+        """Write everything and return the folder; print nothing of TFDS's own."""
         verbosity = logging.get_verbosity()
         logging.set_verbosity(logging.WARNING)
         config = tfds.download.DownloadConfig(try_download_gcs=False)

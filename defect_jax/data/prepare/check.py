@@ -14,7 +14,7 @@ from defect_jax.runtime.errors import UserError
 
 
 def check(data: ConfigDict) -> list[Fault]:
-    """Reads the whole data set and returns every fault found; changes nothing.
+    """Read the whole data set and return every fault found; changes nothing.
 
     Args:
         data: `config.data`.
@@ -30,7 +30,7 @@ def check(data: ConfigDict) -> list[Fault]:
 
 
 def report_faults(data: ConfigDict) -> None:
-    """Prints every fault of a data set, one a line.
+    """Print every fault of a data set, one a line.
 
     Raises:
         UserError: there is at least one.
@@ -46,7 +46,7 @@ def report_faults(data: ConfigDict) -> None:
 def all_faults(
     raw: RawFiles, data: ConfigDict, found: Catalogue, needed: Collection[str]
 ) -> list[Fault]:
-    """Returns the faults of the file names, of the splits, and of every image and mask."""
+    """Return the faults of the file names, of the splits, and of every image and mask."""
     faults = listing_faults(found, needed)
     look = partial(examine, raw, data, len(found.classes))
     for examined in in_threads(look, found.records, "Checking images"):
@@ -55,7 +55,7 @@ def all_faults(
 
 
 def listing_faults(found: Catalogue, needed: Collection[str]) -> list[Fault]:
-    """Returns the faults that are known before any image is opened."""
+    """Return the faults that are known before any image is opened."""
     classes = {
         split: [record.class_name for record in found.records if record.split == split]
         for split in SPLITS
@@ -65,7 +65,7 @@ def listing_faults(found: Catalogue, needed: Collection[str]) -> list[Fault]:
 
 
 def refuse(faults: list[Fault]) -> None:
-    """Stops with the first fault and the number of the others, if there is any.
+    """Stop with the first fault and the number of the others, if there is any.
 
     Raises:
         UserError: there is at least one fault.

@@ -41,7 +41,7 @@ class Examined(NamedTuple):
 
 
 def examine(raw: RawFiles, data: ConfigDict, classes: int, record: Record) -> Examined:
-    """Reads, checks and decodes one image and its mask.
+    """Read, check and decode one image and its mask.
 
     Args:
         classes: how many there are, and so the highest id that a mask may hold.
@@ -115,7 +115,7 @@ def _facts(
 
 
 def example(examined: Examined) -> dict[str, Any]:
-    """Returns the stored form of an image without faults; see `prepared.Split`."""
+    """Return the stored form of an image without faults; see `prepared.Split`."""
     record, facts = examined.record, examined.facts
     return {
         "id": record.id,

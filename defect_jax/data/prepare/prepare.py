@@ -43,7 +43,7 @@ NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQU
 
 
 def prepare(data: ConfigDict, needed: Collection[str] = SPLITS) -> Prepared:
-    """Returns the prepared data set, and prepares it first if that has not been done.
+    """Return the prepared data set, and prepare it first if that has not been done.
 
     Args:
         data: `config.data`.
@@ -92,7 +92,7 @@ def _cache_folder(data: ConfigDict) -> Path:
 
 
 def _options(data: ConfigDict, chosen: DataSet) -> dict[str, Any]:
-    """Returns what was asked for, in a form that survives JSON.
+    """Return what was asked for, in a form that survives JSON.
 
     What is empty is left out, since the config.json of an older run lacks the newer fields.
     """
@@ -111,7 +111,7 @@ def _digest(origin: dict[str, Any]) -> str:
 def _without_raw_files(
     data: ConfigDict, home: Path, options: dict[str, Any], needed: Collection[str], error: UserError
 ) -> Prepared:
-    """Falls back to what was prepared before, if the raw data are gone rather than damaged."""
+    """Fall back to what was prepared before, if the raw data are gone rather than damaged."""
     if not data.root or _is_there(data.root):
         raise error
     candidates = []
@@ -128,7 +128,8 @@ def _without_raw_files(
 
 
 def _is_there(root: str) -> bool:
-    """Whether there is something at the root; a bucket that does not answer is as good as gone."""
+    """Return whether there is something at the root; a bucket that does not answer is as good as
+    gone."""
     path = as_path(root)
     if not is_remote(path):
         return path.expanduser().exists()
@@ -140,7 +141,7 @@ def _is_there(root: str) -> bool:
 
 @contextlib.contextmanager
 def _writing(home: Path) -> Iterator[None]:
-    """Makes the folder, and turns a full or read-only disk into a clear message."""
+    """Make the folder, and turn a full or read-only disk into a clear message."""
     try:
         home.mkdir(parents=True, exist_ok=True)
         yield
@@ -163,7 +164,7 @@ def _lock(directory: Path, waiting: str) -> Iterator[None]:
 
 
 def _clear_remains(home: Path) -> None:
-    """Removes the folders of preparations that were killed: those whose lock nobody holds."""
+    """Remove the folders of preparations that were killed: those whose lock nobody holds."""
     for remains in home.glob(f".*{PARTIAL}"):
         with open(remains.with_suffix(".lock"), "w") as file:
             # Our own lock is held through another file object, so ours counts as held as well.
@@ -201,7 +202,7 @@ def _build(
 def _store(
     folder: Path, raw: RawFiles, data: ConfigDict, found: Catalogue
 ) -> list[tuple[Record, Facts]]:
-    """Examines every image and stores it at once; the first fault ends the storing."""
+    """Examine every image and store it at once; the first fault ends the storing."""
     stored = []
     look = partial(examine, raw, data, len(found.classes))
     looks = in_threads(look, found.records, f"Preparing {data.name}")

@@ -92,7 +92,7 @@ class Prepared:
 def write(
     directory: Path, table: Sequence[tuple[str, Row, str]], info: DataInfo, origin: dict[str, Any]
 ) -> None:
-    """Writes the tables of a prepared set.
+    """Write the tables of a prepared set.
 
     Args:
         directory: where the images already are.
@@ -109,7 +109,7 @@ def write(
 
 
 def read_origin(directory: Path) -> dict[str, Any] | None:
-    """Returns what a set was prepared from, or None where nothing readable lies."""
+    """Return what a set was prepared from, or None where nothing readable lies."""
     try:
         return json.loads((directory / INFO_FILE).read_text(encoding="utf-8"))["origin"]
     except (OSError, ValueError, KeyError):
@@ -117,7 +117,7 @@ def read_origin(directory: Path) -> dict[str, Any] | None:
 
 
 def load(directory: Path, needed: Collection[str]) -> Prepared:
-    """Opens a prepared set.
+    """Open a prepared set.
 
     Raises:
         UserError: files of it are gone or damaged.

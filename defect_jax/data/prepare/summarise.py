@@ -10,7 +10,7 @@ from defect_jax.data.sources.records import Catalogue, Record, listed
 
 
 def summarise(name: str, stored: Sequence[tuple[Record, Facts]], found: Catalogue) -> DataInfo:
-    """Sums up the images that were stored."""
+    """Sum up the images that were stored."""
     return DataInfo(
         name=name,
         channels=max(facts.channels for _, facts in stored),
@@ -23,7 +23,7 @@ def summarise(name: str, stored: Sequence[tuple[Record, Facts]], found: Catalogu
 
 
 def _fingerprint(stored: Sequence[tuple[Record, Facts]], classes: Sequence[str]) -> str:
-    """Covers the files; where there are several classes, their names and ids as well.
+    """Cover the files; where there are several classes, their names and ids as well.
 
     With one class the ids say nothing more than the files, and runs of before have no ids.
     """

@@ -52,7 +52,7 @@ class Release:
         return self._raw.names()
 
     def read(self, name: str) -> bytes:
-        """Returns the bytes of an image, or PNG of class ids for a label.
+        """Return the bytes of an image, or PNG of class ids for a label.
 
         Raises:
             OSError: see `RawFiles.read`.
@@ -69,12 +69,12 @@ class Release:
 
 
 def open_release(data: ConfigDict) -> Release:
-    """Opens the release under `config.data.root`; see `open_root`."""
+    """Open the release under `config.data.root`; see `open_root`."""
     return Release(open_root(data.root), data.max_megapixels)
 
 
 def catalogue(raw: RawFiles, data: ConfigDict, needed: Collection[str]) -> Catalogue:
-    """Lists the annotated images of the wanted splits and all that is wrong with their names."""
+    """List the annotated images of the wanted splits and all that is wrong with their names."""
     top, images, labels = _files(raw, data.root)
     found = Catalogue(classes=(PITTING,), has_good=False)
     bare = sorted(images - labels)
@@ -96,7 +96,7 @@ def catalogue(raw: RawFiles, data: ConfigDict, needed: Collection[str]) -> Catal
 
 
 def group_of(stem: str) -> str | None:
-    """Returns the screw and the stretch of it that an image shows; None for another name.
+    """Return the screw and the stretch of it that an image shows; None for another name.
 
     >>> group_of("01_200909085315_395000_270_crop_1")
     '01 turn 19'
@@ -111,7 +111,7 @@ def group_of(stem: str) -> str | None:
 
 
 def _files(raw: RawFiles, root: str) -> tuple[str, set[str], set[str]]:
-    """Returns the leading folder, and the stems of the images and of the labels below it."""
+    """Return the leading folder, and the stems of the images and of the labels below it."""
     top = top_folder([name for name in raw.names() if FILE.search(name)], FOLDERS, root)
     below = [name.removeprefix(top) for name in raw.names() if name.startswith(top)]
     matches = [match for match in map(FILE.fullmatch, below) if match]
@@ -127,7 +127,7 @@ def _files(raw: RawFiles, root: str) -> tuple[str, set[str], set[str]]:
 
 
 def _records(raw: RawFiles, data: ConfigDict, top: str, groups: dict[str, str]) -> list[Record]:
-    """Returns one record an image, without its split."""
+    """Return one record an image, without its split."""
     label = {stem: f"{top}label/{stem}.json" for stem in groups}
     class_of = main_classes(raw, list(label.values()), data, (PITTING,))
     return [
@@ -145,7 +145,7 @@ def _records(raw: RawFiles, data: ConfigDict, top: str, groups: dict[str, str]) 
 
 
 def _with_splits(records: list[Record], seed: int) -> list[Record]:
-    """Deals the groups out screw by screw, since there is one kind of defect but several screws."""
+    """Deal the groups out screw by screw, since there is one kind of defect but several screws."""
     members = [
         Member(r.id, r.group, GOOD if r.class_name == GOOD else r.group.split()[0]) for r in records
     ]
@@ -154,7 +154,7 @@ def _with_splits(records: list[Record], seed: int) -> list[Record]:
 
 
 def _drawn(label: bytes, max_megapixels: float) -> bytes:
-    """Draws the polygons of a label and returns PNG of class ids.
+    """Draw the polygons of a label and return PNG of class ids.
 
     Pillow draws them, as in labelme, at their fractions of a pixel: all 394 masks are then those
     of the data's keepers, to the pixel, where OpenCV's fillPoly gives at most three of them.
@@ -176,7 +176,7 @@ def _drawn(label: bytes, max_megapixels: float) -> bytes:
 
 
 def _size(fields: Any, max_megapixels: float) -> tuple[int, int]:
-    """Returns width and height, before memory is spent on them."""
+    """Return width and height, before memory is spent on them."""
     width, height = int(fields["imageWidth"]), int(fields["imageHeight"])
     if min(width, height) < 1:
         raise BadImage(f"speaks of an image of {width}x{height} px: copy it again")
@@ -189,7 +189,7 @@ def _size(fields: Any, max_megapixels: float) -> tuple[int, int]:
 
 
 def _polygon(shape: Any, width: int, height: int) -> Float64[np.ndarray, "n 2"]:
-    """Returns the corners, x before y."""
+    """Return the corners, x before y."""
     corners = np.array(shape["points"], np.float64)
     is_polygon = shape.get("shape_type", "polygon") == "polygon"
     if not is_polygon or corners.ndim != 2 or corners.shape[1] != 2 or len(corners) < 3:

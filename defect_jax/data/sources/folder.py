@@ -52,12 +52,12 @@ class Layout:
 
     @property
     def folders(self) -> set[str]:
-        """Folders that hold images: `{""}` or names of splits."""
+        """Return folders that hold images: `{""}` or names of splits."""
         return {folder for folder, _ in self.images}
 
 
 def catalogue(raw: RawFiles, data: ConfigDict, needed: Collection[str]) -> Catalogue:
-    """Lists the images of the wanted splits and everything that is wrong with their files."""
+    """List the images of the wanted splits and everything that is wrong with their files."""
     names = checked_names(data.get("classes", ()))
     layout = _layout(raw, data.root)
     folders = _folders_for(needed, layout.folders)
@@ -102,7 +102,7 @@ def _layout(raw: RawFiles, root: str) -> Layout:
 
 
 def _folders_for(needed: Collection[str], folders: set[str]) -> list[str]:
-    """Returns the folders that have to be read to fill the wanted splits."""
+    """Return the folders that have to be read to fill the wanted splits."""
     if "" in folders:
         return [""]
     wanted = set(needed)
@@ -137,7 +137,7 @@ def _id(folder: str, stem: str) -> str:
 def _records(
     raw: RawFiles, data: ConfigDict, layout: Layout, folders: list[str], names: tuple[str, ...]
 ) -> list[Record]:
-    """Returns one record an image; the split is still its folder, the group its id."""
+    """Return one record an image; the split is still its folder, the group its id."""
     keys = sorted(key for key in layout.images if key[0] in folders)
     masks = {key: layout.masks[key][0] for key in keys if key in layout.masks}
     class_of = _classes_of(raw, list(masks.values()), data, names)
@@ -162,7 +162,7 @@ def _records(
 def _classes_of(
     raw: RawFiles, masks: list[str], data: ConfigDict, names: tuple[str, ...]
 ) -> dict[str, str]:
-    """Returns the class of the image of each mask."""
+    """Return the class of the image of each mask."""
     if names:
         return main_classes(raw, masks, data, names)
     empty = empty_masks(raw, masks, data)
@@ -172,7 +172,7 @@ def _classes_of(
 def _with_groups(
     raw: RawFiles, layout: Layout, folders: list[str], records: list[Record], faults: list[Fault]
 ) -> list[Record]:
-    """Gives each image its group from groups.csv, if there is one."""
+    """Give each image its group from groups.csv, if there is one."""
     name = layout.top + GROUPS_FILE
     if name not in raw.names():
         return records
@@ -236,7 +236,7 @@ HEADER = ["id", "group"]
 
 
 def read_groups(raw: RawFiles, name: str, faults: list[Fault]) -> dict[str, str]:
-    """Reads the group of each image id, and adds a fault for each line that is no such pair.
+    """Read the group of each image id, and add a fault for each line that is no such pair.
 
     An id is the image's path below the data root without its suffix, as in split.csv.
     """

@@ -25,7 +25,7 @@ FILE = re.compile(r"(train|test)/([0-9]+)(_GT)?\.png")
 
 
 def catalogue(raw: RawFiles, data: ConfigDict, needed: Collection[str]) -> Catalogue:
-    """Lists the images of the wanted splits; only the folders they need have to be there."""
+    """List the images of the wanted splits; only the folders they need have to be there."""
     top = top_folder([n for n in raw.names() if n.endswith(".png")], FOLDERS, data.root)
     names = [name.removeprefix(top) for name in raw.names() if name.startswith(top)]
     if not any(FILE.fullmatch(name) for name in names):
@@ -51,7 +51,7 @@ def catalogue(raw: RawFiles, data: ConfigDict, needed: Collection[str]) -> Catal
 def _folder(
     raw: RawFiles, data: ConfigDict, top: str, folder: str, faults: list[Fault]
 ) -> list[Record]:
-    """Returns the images of one folder that have their mask, and adds faults for the others."""
+    """Return the images of one folder that have their mask, and add faults for the others."""
     stems = {"": set(), "_GT": set()}
     for name in raw.names():
         match = FILE.fullmatch(name.removeprefix(top)) if name.startswith(top) else None
@@ -79,7 +79,7 @@ def _folder(
 
 
 def _with_validation(records: list[Record], seed: int) -> list[Record]:
-    """Moves a stratified fifth of the training images to validation."""
+    """Move a stratified fifth of the training images to validation."""
     train = [Member(r.id, r.group, r.class_name) for r in records if r.split == "train"]
     splits = grouped_split(train, HOLD_OUT_SHARES, seed)
     return [replace(record, split=splits.get(record.id, record.split)) for record in records]

@@ -38,12 +38,12 @@ class Entry(NamedTuple):
 
     @property
     def id(self) -> str:
-        """Path of the image below the root, without its suffix."""
+        """Return path of the image below the root, without its suffix."""
         return f"{self.class_name}/Imgs/{self.name}"
 
 
 def protocol() -> list[Entry]:
-    """Reads the protocol that comes with the package: 1344 images, 202 groups, five folds."""
+    """Read the protocol that comes with the package: 1344 images, 202 groups, five folds."""
     table = resources.files("defect_jax.data.sources") / "magnetic_tile_protocol.csv"
     with table.open(encoding="utf-8", newline="") as file:
         rows = csv.DictReader(file)
@@ -51,7 +51,7 @@ def protocol() -> list[Entry]:
 
 
 def catalogue(raw: RawFiles, data: ConfigDict, needed: Collection[str]) -> Catalogue:
-    """Lists the images of the wanted splits and everything that is wrong with the release.
+    """List the images of the wanted splits and everything that is wrong with the release.
 
     `data.split` is `"grouped"`: test = fold `data.fold`, val = the next, train = the rest; or
     `"random"`: 60/20/20 over single images, for comparison with the literature. Defective
@@ -95,7 +95,7 @@ def _check_options(data: ConfigDict) -> None:
 
 
 def _images(raw: RawFiles, root: str) -> tuple[str, set[str]]:
-    """Returns the leading folder to cut off, and the names of all images and masks without it."""
+    """Return the leading folder to cut off, and the names of all images and masks without it."""
     names = [name for name in raw.names() if IMAGE.search(name)]
     top = top_folder(names, (FREE, *DEFECTS), root)
     present = {name.removeprefix(top) for name in names if name.startswith(top)}

@@ -75,7 +75,7 @@ class Catalogue:
 
 
 def listed(names: list[str], most: int = 10) -> str:
-    """Joins names for a sentence and says how many were not named.
+    """Join names for a sentence and say how many were not named.
 
     >>> listed(["a", "b", "c"], most=2)
     'a, b and 1 more'
@@ -85,7 +85,7 @@ def listed(names: list[str], most: int = 10) -> str:
 
 
 def split_faults(classes: Mapping[str, list[str]], has_good: bool = True) -> list[Fault]:
-    """Finds splits that are empty or one-sided: no metric is defined on those.
+    """Find splits that are empty or one-sided: no metric is defined on those.
 
     Args:
         classes: for every wanted split, the class names of its images.

@@ -27,7 +27,7 @@ class Member(NamedTuple):
 def grouped_split(
     members: Iterable[Member], shares: Mapping[str, float], seed: int
 ) -> dict[str, str]:
-    """Puts every image into a split: whole groups, the same mix of classes in each split.
+    """Put every image into a split: whole groups, the same mix of classes in each split.
 
     The groups of one class are dealt out in an order that depends on the seed alone, each to the
     split that is furthest below its share. What one kind of defect leaves uneven, the next makes
@@ -55,7 +55,7 @@ def grouped_split(
 
 
 def _group_class(class_names: list[str]) -> str:
-    """A group with any defective image counts as its commonest defect; ties by name."""
+    """Return a group with any defective image counts as its commonest defect; ties by name."""
     counts = Counter(name for name in class_names if name != GOOD)
     return min(counts, key=lambda name: (-counts[name], name)) if counts else GOOD
 
@@ -63,7 +63,7 @@ def _group_class(class_names: list[str]) -> str:
 def _deal(
     strata: Mapping[str, Mapping[str, int]], shares: Mapping[str, float], seed: int
 ) -> dict[str, str]:
-    """Returns the split of each group; `strata` holds the sizes of the groups of each class."""
+    """Return the split of each group; `strata` holds the sizes of the groups of each class."""
     missing = dict.fromkeys(shares, 0.0)
     dealt = {split: [] for split in shares}
     for class_name, sizes in sorted(strata.items()):
@@ -99,7 +99,7 @@ def _deal_class(
 
 
 def _reach_every_split(dealt: dict[str, list[str]], sizes: Mapping[str, int]) -> None:
-    """Hands the smallest group of the richest split to a split that got none, where it can."""
+    """Hand the smallest group of the richest split to a split that got none, where it can."""
     for inside in dealt.values():
         richest = max(dealt.values(), key=len)
         if not inside and len(richest) > 1:

@@ -32,7 +32,7 @@ class Encoder(nn.Module):
     def __call__(
         self, image: Float[Array, "b h w c"], train: bool, rows: int | None = None
     ) -> list[Float[Array, "b _ _ _"]]:
-        """Features of the finest `rows` rows; of all if not given."""
+        """Return features of the finest `rows` rows; of all if not given."""
         features = []
         x = image
         for row, filters in enumerate(self.widths[:rows]):

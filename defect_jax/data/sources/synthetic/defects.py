@@ -46,7 +46,7 @@ class Place(NamedTuple):
 
 
 def pit(random: np.random.Philox, place: Place, scale: float) -> Defect:
-    """One round, uneven hole, or a few close together."""
+    """Return one round, uneven hole, or a few close together."""
     coverage = np.zeros(place.shape)
     radius_px = long_tailed(random, 3.6, 9.0, 1.6, 18.0) * scale
     neighbours = (0, 0, 0, 1 + below(random, 3))[below(random, 4)]
@@ -61,7 +61,7 @@ def pit(random: np.random.Philox, place: Place, scale: float) -> Defect:
 
 
 def scratch(random: np.random.Philox, place: Place, scale: float) -> Defect:
-    """One slightly bent groove that thins out at its ends, or two side by side."""
+    """Return one slightly bent groove that thins out at its ends, or two side by side."""
     coverage = np.zeros(place.shape)
     length_px = long_tailed(random, 34.0, 90.0, 10.0, 140.0) * scale
     width_px = long_tailed(random, 2.1, 3.4, 1.5, 4.5) * scale
@@ -79,7 +79,7 @@ def scratch(random: np.random.Philox, place: Place, scale: float) -> Defect:
 
 
 def stain(random: np.random.Philox, place: Place, scale: float) -> Defect:
-    """A patch of another tone with an uneven outline; the texture shows through."""
+    """Return a patch of another tone with an uneven outline; the texture shows through."""
     radius_px = long_tailed(random, 11.0, 26.0, 4.0, 40.0) * scale
     stretch = uniform(random, 0.6, 1.0)
     angle = uniform(random, 0, np.pi)
@@ -101,7 +101,7 @@ def stain(random: np.random.Philox, place: Place, scale: float) -> Defect:
 
 
 def hair_crack(random: np.random.Philox, place: Place, scale: float) -> Defect:
-    """A thin dark line that wanders, with a branch now and then."""
+    """Return a thin dark line that wanders, with a branch now and then."""
     coverage = np.zeros(place.shape)
     length_px = long_tailed(random, 36.0, 95.0, 12.0, 150.0) * scale
     width_px = long_tailed(random, 1.7, 2.6, 1.3, 3.2) * scale
@@ -123,12 +123,12 @@ KINDS = {"hair_crack": hair_crack, "pit": pit, "scratch": scratch, "stain": stai
 
 
 def mask_of(defect: Defect) -> np.ndarray:
-    """Returns the bool [h, w] mask: the area, else where the coverage shows."""
+    """Return the bool [h, w] mask: the area, else where the coverage shows."""
     return _shows(defect) if defect.area is None else defect.area
 
 
 def gaps_of(defect: Defect) -> np.ndarray:
-    """Returns the bool [h, w] pixels of the mask that look like good surface.
+    """Return the bool [h, w] pixels of the mask that look like good surface.
 
     Their coverage stays below `MASK_SHARE` of its peak. Without an `area` there are none.
     """
@@ -136,7 +136,7 @@ def gaps_of(defect: Defect) -> np.ndarray:
 
 
 def damage(surface: Surface, defect: Defect) -> Surface:
-    """Returns the surface with the defect in it."""
+    """Return the surface with the defect in it."""
     kept = 1 - defect.erased * defect.coverage
     level, height = surface.albedo.mean(), surface.relief.mean()
     albedo = level + (surface.albedo - level) * kept
@@ -147,12 +147,13 @@ def damage(surface: Surface, defect: Defect) -> Surface:
 
 
 def path(turns: np.ndarray, step_px: float) -> np.ndarray:
-    """Points [n, 2] (y, x) reached by steps into the directions `turns`, from the origin."""
+    """Return points [n, 2] (y, x) reached by steps into the directions `turns`, from the origin."""
     return np.cumsum(step_px * np.stack([np.sin(turns), np.cos(turns)], axis=1), axis=0)
 
 
 def wander(random: np.random.Philox, heading: float, steps: int) -> np.ndarray:
-    """Directions in radians of `steps` steps: a turn is forgotten soon, so the heading is kept."""
+    """Return directions in radians of `steps` steps: a turn is forgotten soon, so the heading is
+    kept."""
     turns = np.empty(steps)
     drift = 0.0
     for step, kick in enumerate(normals(random, steps)):
@@ -164,7 +165,7 @@ def wander(random: np.random.Philox, heading: float, steps: int) -> np.ndarray:
 def draw_stroke(
     coverage: np.ndarray, points: np.ndarray, widths_px: np.ndarray, order: int = 2
 ) -> None:
-    """Draws a line into the [h, w] coverage, in place.
+    """Draw a line into the [h, w] coverage, in place.
 
     Args:
         coverage: what is drawn already; it is lowered nowhere.
@@ -193,7 +194,7 @@ def _shows(defect: Defect) -> np.ndarray:
 
 
 def _walk(place: Place, turns: np.ndarray, step_px: float) -> np.ndarray:
-    """The same path as n + 1 points whose middle one lies at `place`."""
+    """Return the same path as n + 1 points whose middle one lies at `place`."""
     points = np.concatenate([np.zeros((1, 2)), path(turns, step_px)])
     return points - points[len(points) // 2] + np.array([place.y, place.x])
 
@@ -205,7 +206,7 @@ def _draw_hole(
     radius_px: float,
     edge_px: float,
 ) -> None:
-    """Draws an uneven disc, in place, whose edge is `edge_px` wide to either side."""
+    """Draw an uneven disc, in place, whose edge is `edge_px` wide to either side."""
     waves = normals(random, (3, 2)) * np.array([[0.12], [0.07], [0.04]])
     window, y, x = _window(coverage.shape, np.array([centre]), 1.7 * radius_px + edge_px + 1)
     if y.size == 0 or x.size == 0:
@@ -226,7 +227,8 @@ def _draw_hole(
 def _window(
     shape: tuple[int, int], points: np.ndarray, reach_px: float
 ) -> tuple[tuple[slice, slice], np.ndarray, np.ndarray]:
-    """Slices around `points` within `shape`, with their row [h, 1] and column [1, w] numbers."""
+    """Return slices around `points` within `shape`, with their row [h, 1] and column [1, w]
+    numbers."""
     low = np.floor(points.min(axis=0) - reach_px).astype(int)
     high = np.ceil(points.max(axis=0) + reach_px).astype(int) + 1
     (top, left), (bottom, right) = np.clip(low, 0, shape), np.clip(high, 0, shape)

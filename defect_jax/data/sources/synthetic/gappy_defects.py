@@ -53,7 +53,7 @@ class Bundle(NamedTuple):
 
 
 def weave(random: np.random.Philox, place: Place, scale: float) -> Defect:
-    """A patch in which a grid of strands is damaged; the cells between them are clean."""
+    """Return a patch in which a grid of strands is damaged; the cells between them are clean."""
     radius_px = long_tailed(random, 16.0, 26.0, 10.0, 30.0) * scale
     # A small patch has small cells, so that it still shows a grid.
     gap_px = min(long_tailed(random, 5.0, 6.8, 3.2, 7.4) * scale, 0.38 * radius_px)
@@ -107,7 +107,7 @@ def _defect(
 
 
 def _reach(random: np.random.Philox, place: Place, radius_px: float) -> np.ndarray:
-    """How many px [h, w] a pixel lies inside an uneven disc; negative: outside."""
+    """Return how many px [h, w] a pixel lies inside an uneven disc; negative: outside."""
     waves = normals(random, (3, 2)) * np.array([[0.1], [0.06], [0.04]])
     y, x = np.indices(place.shape, dtype=np.float64)
     y, x = y - place.y, x - place.x
@@ -133,7 +133,8 @@ def _grid(random: np.random.Philox, place: Place, pitch_px: float) -> tuple[np.n
 def _strands(
     across: np.ndarray, along: np.ndarray, broken: np.ndarray, width: float, flank: float
 ) -> np.ndarray:
-    """Coverage [h, w] of parallel strands, lengths in pitches; `broken` pieces are missing."""
+    """Return coverage [h, w] of parallel strands, lengths in pitches; `broken` pieces are
+    missing."""
     number = np.rint(across)
     inside = width / 2 - np.abs(across - number)
     strand = smoothstep(inside / (2 * flank) + REACHES_MASK_SHARE)
@@ -144,7 +145,7 @@ def _strands(
 def _bundle(
     random: np.random.Philox, place: Place, length_px: float, sides: int, scale: float
 ) -> Bundle:
-    """Fibres as long as their edge, if they lie to one side of it, else half as long."""
+    """Return fibres as long as their edge, if they lie to one side of it, else half as long."""
     heading = uniform(random, 0, 2 * np.pi)
     ahead = np.array([np.sin(heading), np.cos(heading)])
     across = np.array([np.cos(heading), -np.sin(heading)])
@@ -166,7 +167,7 @@ def _bundle(
 def _draw_fibre(
     coverage: np.ndarray, random: np.random.Philox, bundle: Bundle, share: float
 ) -> None:
-    """Draws one fibre, in place, that leaves the edge at `share` of its length."""
+    """Draw one fibre, in place, that leaves the edge at `share` of its length."""
     share = min(max(share, 0.0), 1.0)
     place = share * (len(bundle.edge) - 1)
     start = np.array(
@@ -182,7 +183,8 @@ def _draw_fibre(
 
 
 def _outline(coverage: np.ndarray, scale: float) -> np.ndarray:
-    """The bool [h, w] area as it would be marked: closed over the gaps between the fibres."""
+    """Return the bool [h, w] area as it would be marked: closed over the gaps between the
+    fibres."""
     strands = (coverage >= MASK_SHARE).astype(np.uint8)
     size = 2 * max(1, round(CLOSING_PX * scale)) + 1
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))

@@ -49,12 +49,12 @@ class Part(NamedTuple):
 
     @property
     def group(self) -> str:
-        """The name that all shots of the part share."""
+        """Return the name that all shots of the part share."""
         return f"{self.kind}/part_{self.number:05d}"
 
 
 def records(data: Any) -> list[Record]:
-    """Lists all images in order of part and shot, split 60/20/20 by part.
+    """List all images in order of part and shot, split 60/20/20 by part.
 
     Args:
         data: `config.data`, of which the fields of `Options` are read.
@@ -89,7 +89,7 @@ def _record(options: Options, part: Part, id: str, split: str) -> Record:
 
 
 def part_of(options: Options, id: str) -> tuple[Part, int]:
-    """Returns the part and the shot, counted from 1, of a record's id.
+    """Return the part and the shot, counted from 1, of a record's id.
 
     Raises:
         FileNotFoundError: this data set has no such record.
@@ -108,11 +108,11 @@ class SyntheticFiles:
     """The generated images as if they were raw files; each is made when it is read."""
 
     def __init__(self, data: Any):
-        """Takes `config.data`; raises UserError where a field is out of its range."""
+        """Take `config.data`; raise UserError where a field is out of its range."""
         self._options = checked(data)
 
     def names(self) -> list[str]:
-        """Returns the names of all images and of the masks of defective parts, sorted."""
+        """Return the names of all images and of the masks of defective parts, sorted."""
         parts = [describe(self._options, number) for number in range(self._options.parts)]
         return sorted(
             f"{folder}/{part.group}/shot_{shot}.png"
@@ -122,7 +122,7 @@ class SyntheticFiles:
         )
 
     def read(self, name: str) -> bytes:
-        """Returns the PNG of an 8-bit grey image, or of its mask with 0 and 255.
+        """Return the PNG of an 8-bit grey image, or of its mask with 0 and 255.
 
         Raises:
             FileNotFoundError: this data set has no such image.
@@ -138,18 +138,18 @@ class SyntheticFiles:
         return cv2.imencode(".png", draw(self._options, part, shot))[1].tobytes()
 
     def stamp(self) -> str:
-        """Returns the generator's version and its options: equal stamps, equal images."""
+        """Return the generator's version and its options: equal stamps, equal images."""
         shown = OPTIONS if self._options.defect_kinds == DEFAULT_KINDS else Options._fields
         fields = ", ".join(f"{field}={getattr(self._options, field)!r}" for field in shown)
         return f"synthetic {VERSION} Options({fields})"
 
     def where(self, name: str) -> str:
-        """Returns how to call an image in a message."""
+        """Return how to call an image in a message."""
         return f"synthetic (seed {self._options.seed}): {name}"
 
 
 def describe(options: Options, number: int) -> Part:
-    """Returns the kind of surface and the class of a part.
+    """Return the kind of surface and the class of a part.
 
     Of the first n parts, exactly `defective_fraction * n` are defective, rounded half up, for
     every n: so a part stays what it is when the set grows. As many defective parts in a row as
@@ -169,7 +169,7 @@ def describe(options: Options, number: int) -> Part:
 
 
 def draw_image(options: Options, part: Part, shot: int) -> np.ndarray:
-    """Returns the uint8 [h, w] image of one shot of a part."""
+    """Return the uint8 [h, w] image of one shot of a part."""
     random = stream(options.seed, part.number, SURFACE)
     shape, _ = _canvas(options)
     surface = surfaces.KINDS[part.kind](random, shape, _scale(options))
@@ -180,12 +180,12 @@ def draw_image(options: Options, part: Part, shot: int) -> np.ndarray:
 
 
 def draw_mask(options: Options, part: Part, shot: int) -> np.ndarray:
-    """Returns the uint8 [h, w] mask, 0 or 255, of one shot of a part."""
+    """Return the uint8 [h, w] mask, 0 or 255, of one shot of a part."""
     return _draw_pixels(options, part, shot, defects.mask_of)
 
 
 def draw_gaps(options: Options, part: Part, shot: int) -> np.ndarray:
-    """Returns the uint8 [h, w] pixels, 0 or 255, of a shot's mask that look like good surface."""
+    """Return the uint8 [h, w] pixels, 0 or 255, of a shot's mask that look like good surface."""
     return _draw_pixels(options, part, shot, defects.gaps_of)
 
 
@@ -200,7 +200,7 @@ def _draw_pixels(
 
 
 def _start_shot(options: Options, part: Part, shot: int) -> tuple[np.random.Philox, Frame]:
-    """The stream of a shot, after its first draw, which is the framing."""
+    """Return the stream of a shot, after its first draw, which is the framing."""
     _, margin_px = _canvas(options)
     random = stream(options.seed, part.number, SHOT + shot)
     return random, draw_frame(random, options.picture_size, margin_px)
@@ -219,7 +219,8 @@ def _draw_defect(options: Options, part: Part) -> defects.Defect:
 
 
 def _canvas(options: Options) -> tuple[tuple[int, int], int]:
-    """Height and width of what is drawn of a part, and by how much a frame may move in it."""
+    """Return height and width of what is drawn of a part, and by how much a frame may move in
+    it."""
     margin_px = max(2, round(MARGIN_SHARE * min(options.picture_size)))
     height_px, width_px = options.picture_size
     return (height_px + 2 * margin_px, width_px + 2 * margin_px), margin_px

@@ -20,19 +20,19 @@ class Frame(NamedTuple):
     width_px: int
 
     def crop(self, canvas: np.ndarray) -> np.ndarray:
-        """Returns the part [h, w] of `canvas` inside the frame."""
+        """Return the part [h, w] of `canvas` inside the frame."""
         rows = slice(self.top_px, self.top_px + self.height_px)
         return canvas[rows, self.left_px : self.left_px + self.width_px]
 
 
 def draw_frame(random: np.random.Philox, picture_size: tuple[int, int], margin_px: int) -> Frame:
-    """Draws a framing of a canvas that is `margin_px` larger than an image on every side."""
+    """Draw a framing of a canvas that is `margin_px` larger than an image on every side."""
     top_px, left_px = below(random, 2 * margin_px + 1), below(random, 2 * margin_px + 1)
     return Frame(top_px, left_px, *picture_size)
 
 
 def photograph(random: np.random.Philox, surface: Surface, frame: Frame) -> np.ndarray:
-    """Returns the uint8 [h, w] image of a surface in one framing and one draw of light."""
+    """Return the uint8 [h, w] image of a surface in one framing and one draw of light."""
     direction = uniform(random, 0, 2 * np.pi)
     slope_y, slope_x = (frame.crop(slope) for slope in np.gradient(surface.relief))
     shading = 1 + np.cos(direction) * slope_x + np.sin(direction) * slope_y
@@ -43,7 +43,8 @@ def photograph(random: np.random.Philox, surface: Surface, frame: Frame) -> np.n
 
 
 def _light(random: np.random.Philox, direction: float, picture_size: tuple[int, int]) -> np.ndarray:
-    """Light [h, w] that falls on the part times what the lens lets through, about 1 on average."""
+    """Return light [h, w] that falls on the part times what the lens lets through, about 1 on
+    average."""
     height_px, width_px = picture_size
     y = np.linspace(-1, 1, height_px)[:, None]
     x = np.linspace(-1, 1, width_px)[None, :]

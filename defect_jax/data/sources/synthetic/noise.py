@@ -23,44 +23,44 @@ class Grain(NamedTuple):
 
 
 def stream(seed: int, part: int, purpose: int) -> np.random.Philox:
-    """Returns the random stream of one purpose of one part, independent of all other streams."""
+    """Return the random stream of one purpose of one part, independent of all other streams."""
     key = (seed % 2**64) | ((part << 16 | purpose) << 64)
     return np.random.Philox(key=key)
 
 
 def uniforms(random: np.random.Philox, shape: int | tuple[int, ...]) -> np.ndarray:
-    """Draws float64 values strictly inside (0, 1)."""
+    """Draw float64 values strictly inside (0, 1)."""
     bits = random.random_raw(int(np.prod(shape))) >> np.uint64(12)
     # 52 bits and a half step: neither 0 nor 1 can appear, whose normal quantiles are infinite.
     return ((bits + 0.5) * 2.0**-52).reshape(shape)
 
 
 def uniform(random: np.random.Philox, low: float | int, high: float | int) -> float:
-    """Draws one value between `low` and `high`."""
+    """Draw one value between `low` and `high`."""
     return low + (high - low) * float(uniforms(random, 1)[0])
 
 
 def below(random: np.random.Philox, count: int) -> int:
-    """Draws one of 0 … count - 1."""
+    """Draw one of 0 … count - 1."""
     return min(int(uniform(random, 0, count)), count - 1)
 
 
 def normals(random: np.random.Philox, shape: int | tuple[int, ...]) -> np.ndarray:
-    """Draws standard normal float64 values by inverting the distribution function."""
+    """Draw standard normal float64 values by inverting the distribution function."""
     return special.ndtri(uniforms(random, shape))
 
 
 def long_tailed(
     random: np.random.Philox, median: float, percentile_95: float, low: float, high: float
 ) -> float:
-    """Draws one log-normal value given its median and 95th percentile, cut off at both ends."""
+    """Draw one log-normal value given its median and 95th percentile, cut off at both ends."""
     spread = np.log(percentile_95 / median) / MEDIAN_TO_95_PERCENT
     value = median * np.exp(spread * normals(random, 1)[0])
     return float(np.clip(value, low, high))
 
 
 def texture(random: np.random.Philox, shape: tuple[int, int], grain: Grain) -> np.ndarray:
-    """Draws noise blurred by `grain`, with mean 0 and variance 1, periodic at the borders.
+    """Draw noise blurred by `grain`, with mean 0 and variance 1, periodic at the borders.
 
     Args:
         random: the stream to draw from.

@@ -28,7 +28,7 @@ OPTIONS = tuple(field for field in Options._fields if field != "defect_kinds")
 
 
 def checked(data: Any) -> Options:
-    """Reads the options from `config.data`.
+    """Read the options from `config.data`.
 
     Raises:
         UserError: a field is out of its range.
@@ -50,7 +50,7 @@ def checked(data: Any) -> Options:
 
 
 def class_names(data: Any) -> tuple[str, ...]:
-    """Returns the kinds of defect that are drawn, sorted: class 1, 2, ….
+    """Return the kinds of defect that are drawn, sorted: class 1, 2, ….
 
     Args:
         data: `config.data`, of which `defect_kinds` is read; without it, the default kinds.

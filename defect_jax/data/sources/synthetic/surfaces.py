@@ -134,12 +134,12 @@ KINDS = {
 
 
 def _lay(random: np.random.Philox) -> float:
-    """Draws a direction of machining, horizontal or vertical and a little off."""
+    """Draw a direction of machining, horizontal or vertical and a little off."""
     return below(random, 2) * np.pi / 2 + uniform(random, -0.06, 0.06)
 
 
 def _thread(across: np.ndarray, along: np.ndarray, parity: int) -> np.ndarray:
-    """Height 0..1 of parallel threads that dive below every second crossing thread."""
+    """Return height 0..1 of parallel threads that dive below every second crossing thread."""
     number = np.floor(across)
     bulge = np.sin(np.pi * (across - number))
     dive = np.sin(np.pi * along) * np.where(number % 2 == parity, 1.0, -1.0)
