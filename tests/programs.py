@@ -56,6 +56,8 @@ class Forks:
 
     def run(self, *arguments, module=MAIN, **options):
         """Does what `run` above does, in less time."""
+        if sys.platform != "linux":  # elsewhere a fork may not use what was loaded before it
+            return run(*arguments, module=module, **options)
         self._stdout.write_text("")
         self._stderr.write_text("")
         asked = {
