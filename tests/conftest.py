@@ -14,9 +14,10 @@ import pytest
 PROGRAMS = "JAX_COMPILATION_CACHE_DIR"
 MADE = None if PROGRAMS in os.environ else tempfile.mkdtemp(prefix="programs_")
 os.environ.setdefault(PROGRAMS, str(MADE))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
 
 # Tests spend their time on compiling: a training step takes a fifth of it without optimisation, and
-# less with XLA's older code generator for CPUs. test_end_to_end.py runs one program as users do.
+# less with XLA's older code generator for CPUs. test_releases.py runs one program as users do.
 AS_USERS_DO = os.environ.get("XLA_FLAGS", "")
 QUICKLY = "--xla_cpu_use_fusion_emitters=false --xla_backend_optimization_level=0"
 os.environ["XLA_FLAGS"] = f"{AS_USERS_DO} {QUICKLY}"

@@ -5,7 +5,7 @@ import json
 import pytest
 import raw_data
 from conftest import AS_USERS_DO
-from programs import SMALL, lines
+from programs import ROWS, SMALL, lines
 
 
 @pytest.fixture(scope="module")
@@ -17,7 +17,7 @@ def test_the_ksdd2_release_trains_and_evaluates(forked, home):
     root = raw_data.ksdd2_release(home / "ksdd2", train=(30, 15), test=(6, 4))
     workdir = home / "ksdd2-run"
     where = [f"--config.data.root={root}", f"--config.data.data_dir={home / 'data'}"]
-    command = ["--config=configs/ksdd2.py:debug", *where, f"--workdir={workdir}"]
+    command = ["--config=configs/ksdd2.py:debug", ROWS, *where, f"--workdir={workdir}"]
     result = forked.run(*command, compiler=AS_USERS_DO)
     assert result.returncode == 0, result.stderr
     assert "10301 (copy).png" in result.stderr and "10301_GT (copy).png" in result.stderr

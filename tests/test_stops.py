@@ -6,7 +6,7 @@ import signal
 import time
 
 import pytest
-from programs import CONFIG, GRADNORM, SMALL, lines, start
+from programs import CONFIG, GRADNORM, ROWS, SMALL, lines, start
 
 
 @pytest.fixture(scope="module")
@@ -42,9 +42,10 @@ def lines_so_far(workdir):
 # Four kinds of defect, and localisation that learns before in a stage of forty steps.
 STAGED = (
     "--config.model.decoder=unet",
+    ROWS,
     "--config.model.num_classes=4",
     "--config.model.localisation=backbone",
-    "--config.model.localisation_widths=(4, 8, 8)",
+    "--config.model.localisation_widths=(4, 8)",
     "--config.model.embedding=True",
     "--config.model.pixel_confidence=learnt",
     "--config.loss.defect_weight=4.0",
