@@ -9,9 +9,9 @@ import raw_data
 from tiny_predictor import tiny_network
 
 from defect_jax.data.files.images import decode_image
-from defect_jax.data.sources.data_sets import DATA_SETS
 from defect_jax.data.prepare.data_info import data_info
 from defect_jax.data.prepare.prepare import prepare
+from defect_jax.data.sources.data_sets import DATA_SETS
 from defect_jax.decision import DecisionRule
 from defect_jax.deploy.card import card
 from defect_jax.deploy.predictor import Predictor
