@@ -63,7 +63,8 @@ def main(argv: list[str]) -> None:
 
 
 def make_problem() -> tuple[Callable[..., Any], Any, Any]:
-    """`loss_fn(params, image)` -> losses and batch statistics, the params, and a random image."""
+    """Return `loss_fn(params, image)` -> losses and batch statistics, the params, and a random
+    image."""
     size, batch_size = FLAGS.size_px, FLAGS.batch_size
     widths = tuple(FLAGS.first_width * 2**row for row in range(5))
     network = SegmentationNetwork(FLAGS.decoder, widths, "scse", dtype=FLAGS.dtype)
@@ -173,7 +174,7 @@ def jacobian(loss_fn: Callable[..., Any], params: Any, image: Any) -> Any:
 
 
 def print_table(programs: dict[str, Any], seconds: dict[str, list[float]]) -> None:
-    """Markdown: medians, ratios to the plain sum round by round, memory and operations."""
+    """Print medians, ratios to the plain sum round by round, memory and operations."""
     device = jax.devices()[0]
     print(f"\n{device.device_kind}, jax {jax.__version__}, {FLAGS.decoder}, {FLAGS.dtype}\n")
     print("| | step, s | over the sum | memory, MB | over the sum | GFLOP |")

@@ -17,7 +17,7 @@ ROUNDS = 3
 
 
 def gradient(image: Any, kernel: Any) -> Any:
-    """Of the sum of a 3x3 convolution's outputs, with respect to image and kernel."""
+    """Return the gradient of the sum of a 3x3 convolution's outputs, for image and kernel."""
 
     def total(image: Any, kernel: Any) -> Any:
         layout = ("NHWC", "HWIO", "NHWC")

@@ -52,7 +52,7 @@ def read(text: str) -> list[Collective]:
 
 
 def one(line: str, found: re.Match) -> Collective:
-    """Of a line of the program.
+    """Return the collective of a line of the program.
 
     Raises:
         ValueError: the line says nothing of its groups.
@@ -65,7 +65,7 @@ def one(line: str, found: re.Match) -> Collective:
 
 
 def size_bytes(letters: str, bits: str, shape: str) -> int:
-    """Of an array such as `bf16[3,8]`; truth values and the rest without a width take a byte."""
+    """Return the size of an array such as `bf16[3,8]`; what has no width takes a byte."""
     return math.prod(map(int, filter(None, shape.split(",")))) * int(bits or 8) // 8
 
 

@@ -86,7 +86,7 @@ def measure(given: argparse.Namespace, folder: Path) -> dict[str, list[dict[str,
 
 
 def table(found: dict[str, list[dict[str, float]]]) -> str:
-    """Markdown: medians, and the range of the whole."""
+    """Return Markdown: medians, and the range of the whole."""
     lines = ["| | cold, s | warm, s |", "| --- | ---: | ---: |"]
     for part, words in PARTS.items():
         medians = [statistics.median(run.get(part, 0.0) for run in found[kind]) for kind in found]

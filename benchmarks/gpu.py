@@ -41,7 +41,7 @@ MOST_DIFFERENCE = 0.02  # of the first loss: bfloat16 has eight bits
 
 
 def peak_flops(device_kind: str) -> float | None:
-    """Of the first name in the table that the device's has in it; None of another one.
+    """Return the figure of the first name in the table that the device's name contains, or None.
 
     >>> peak_flops("NVIDIA H100 80GB HBM3"), peak_flops("NVIDIA L40S"), peak_flops("cpu")
     (989000000000000.0, 362000000000000.0, None)
@@ -129,7 +129,7 @@ def best_of(found: dict[int, dict[str, dict[str, Any]]], name: str) -> tuple[int
 
 
 def table(found: dict[int, dict[str, dict[str, Any]]], peak: float | None, share: float) -> str:
-    """Markdown, each contender at its best batch."""
+    """Return Markdown, each contender at its best batch."""
     lines = [
         "| | batch | images/s | share of peak | memory, MB | time over PyTorch's |",
         "| --- | ---: | ---: | ---: | ---: | ---: |",

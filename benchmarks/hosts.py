@@ -61,7 +61,7 @@ def rows_of(home: Path, groups: list[str]) -> list[Row]:
 
 
 def show(rows: list[Row]) -> None:
-    """Markdown."""
+    """Print Markdown."""
     print("\n| case | measured | |\n| --- | --- | --- |")
     for row in rows:
         print(f"| {row.case} | {row.measured} | {'FAULT' if row.faults else 'ok'} |")
@@ -71,7 +71,7 @@ def show(rows: list[Row]) -> None:
 
 
 def main() -> None:
-    """Exit code 1: a case has a fault."""
+    """Run the cases; exit code 1 where one has a fault."""
     raw = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
     parser.add_argument("--only", default=",".join(GROUPS), help="groups of cases, by comma")

@@ -51,7 +51,7 @@ def compared(home: Path, workdir: Path, faults: list[str]) -> tuple[str, list[st
 
 
 def largest_difference(reference: Path, workdir: Path) -> float:
-    """Of the training losses, relative, line by line."""
+    """Return the largest relative difference of the training losses, line by line."""
     want, got = (_training_lines(folder) for folder in (reference, workdir))
     if [line["step"] for line in want] != [line["step"] for line in got]:
         raise ValueError("other steps are logged")
@@ -106,7 +106,7 @@ def note_stacks(hosts: Hosts) -> None:
 
 
 def lost(home: Path, count: int, victim: int, parent: bool, phase: str) -> Row:
-    """SIGKILL to one: the others say so and end in time, and all go on together."""
+    """Send SIGKILL to one: the others say so and end in time, and all go on together."""
     name = f"SIGKILL to process {victim} of {count}" + ("" if parent else ", worker alone")
     with Hosts(home, f"{name} in {phase}".replace(" ", "-").replace(",", "")) as hosts:
         hosts.start(count)

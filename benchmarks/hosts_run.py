@@ -88,7 +88,7 @@ class Hosts:
         return [pid for pid in pids if wanted in _words(pid)]
 
     def hit(self, index: int, number: int, parent: bool = True) -> None:
-        """A signal to a host's worker, and to its parent too as if it were the whole host."""
+        """Send a signal to a host's worker, and to its parent too as if it were the whole host."""
         pids = [self.runs[index].process.pid] * parent + self.workers(index)
         for pid in pids:
             with contextlib.suppress(ProcessLookupError):

@@ -23,7 +23,7 @@ Epoch = Callable[[int], Batches]  # from its number, counted from 0
 
 
 def config_of(folder: Path) -> Any:
-    """Ours: as a run of `configs/folder.py` has it, each image once an epoch."""
+    """Return our config: as a run of `configs/folder.py` has it, each image once an epoch."""
     from configs.folder import get_config
 
     config = get_config().copy_and_resolve_references().unlock()
@@ -35,7 +35,7 @@ def config_of(folder: Path) -> Any:
 
 
 def ours(cache_mb: int | None = None) -> Callable[[Path], Epoch]:
-    """`defect_jax.data.pipeline.batches` as a run uses it, up to arrays on the device."""
+    """Return `data.pipeline.batches` as a run uses it, up to arrays on the device."""
 
     def contender(folder: Path) -> Epoch:
         import jax
@@ -68,7 +68,7 @@ def ours(cache_mb: int | None = None) -> Callable[[Path], Epoch]:
 
 
 def torch(workers: int) -> Callable[[Path], Epoch]:
-    """PyTorch's DataLoader."""
+    """Return PyTorch's DataLoader."""
 
     def contender(folder: Path) -> Epoch:
         from benchmarks.rivals.torch_loader import loader
@@ -110,7 +110,8 @@ class Contender:
         return {"whole": BATCH * len(times) / (times[-1] - began), "flowing": flowing}
 
     def statistics(self) -> dict[str, float]:
-        """Of the images of the next epoch: the same for all that change them alike."""
+        """Return figures of the images of the next epoch: the same for all that change them
+        alike."""
         found = [_statistics(batch) for batch in self.epoch(self.epochs)]
         self.epochs += 1
         return {name: float(np.mean([each[name] for each in found])) for name in found[0]}
@@ -130,7 +131,7 @@ def _statistics(batch: Mapping[str, Any]) -> dict[str, float]:
 
 
 def versions() -> dict[str, str]:
-    """Of the packages that this process can have used."""
+    """Return those of the packages that this process can have used."""
     found = {"python": sys.version.split()[0]}
     for name in PACKAGES:
         try:

@@ -39,7 +39,7 @@ Turn = Mapping[str, Sequence[Mapping[str, float]]]  # of a round: name -> its ep
 
 
 def write(folder: Path, count: int, size: tuple[int, int]) -> None:
-    """What all contenders read: images, how they are changed, and ours prepared."""
+    """Write what all contenders read: images, how they are changed, and ours prepared."""
     write_images(folder / RAW, count // BATCH * BATCH, size)
     data = {"size": size, "augment": base().data.augment.to_dict()}
     (folder / DATA).write_text(json.dumps(data))
@@ -47,7 +47,8 @@ def write(folder: Path, count: int, size: tuple[int, int]) -> None:
 
 
 def write_images(folder: Path, count: int, size: tuple[int, int]) -> None:
-    """Cloudy surfaces with grain, every fourth with a bright stroke; a few to validate and test."""
+    """Write cloudy surfaces with grain, every fourth with a bright stroke; a few to validate and
+    test."""
     random = np.random.default_rng(0)
     counts = {"train": count, "val": 8, "test": 8}
     for split, images in counts.items():
@@ -119,7 +120,7 @@ def check_alike(found: Mapping[str, Mapping[str, float]]) -> None:
 
 
 def summary(rounds: Sequence[Turn]) -> dict[str, Any]:
-    """Of each contender and figure: images a second, and over those of the best rival."""
+    """Return for each contender images a second, and over those of the best rival."""
     rates = {name: [_rates(turn[name]) for turn in rounds] for name in rounds[0]}
     rivals = [name for name in rates if name not in OURS] or list(rates)
     found: dict[str, Any] = {name: {} for name in rates}
@@ -143,7 +144,7 @@ def _spread(values: Sequence[float]) -> list[float]:
 
 
 def table(found: Mapping[str, Any]) -> str:
-    """Markdown: images a second, and the ratio."""
+    """Return Markdown: images a second, and the ratio."""
     lines = ["| | " + " | ".join(FIGURES) + " |", "| --- " + "| ---: " * len(FIGURES) + "|"]
     for name, figures in found.items():
         cells = []
@@ -155,7 +156,7 @@ def table(found: Mapping[str, Any]) -> str:
 
 
 def verdict(found: Mapping[str, Any]) -> str:
-    """Ours over the best rival."""
+    """Return ours over the best rival."""
     lines = []
     for figure in FIGURES:
         ratio, lowest, highest = found["ours"][figure]["ratio"]

@@ -114,7 +114,8 @@ def play_all(home: Path, trials: list[Trial], jobs: int) -> list[dict[str, Any]]
 
 
 def main() -> None:
-    """Exit code 1: a run did not end as the unbroken one, or left something behind."""
+    """Run all; exit code 1 where a run did not end as the unbroken one, or left something
+    behind."""
     raw = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
     parser.add_argument("--kills", type=int, default=60, help="runs; some are killed several times")

@@ -21,7 +21,8 @@ HEAD = (
 
 
 def print_results(results: Sequence[dict[str, Any]]) -> None:
-    """A row for each phase and signal, what missed its phase, and every difference and fault."""
+    """Print a row for each phase and signal, what missed its phase, and every difference and
+    fault."""
     kills = [
         kill | {"exact": not trial["differences"]} for trial in results for kill in trial["kills"]
     ]

@@ -22,7 +22,7 @@ def of_file(
     split: Split,
     images: Iterable[tuple[UInt[np.ndarray, "1 h w c"], UInt8[np.ndarray, "h w"]]],
 ) -> dict[str, float | None]:
-    """`image_metrics` and the `pixel_ap` of a file, as `metrics.json` has them of a network.
+    """Return `image_metrics` and the `pixel_ap` of a file, as `metrics.json` has them of a network.
 
     Args:
         images: every image of the split, in the order of its rows, and the class of its pixels.

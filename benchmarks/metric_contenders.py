@@ -181,7 +181,7 @@ def torchmetrics(thresholds: int | None) -> Run:
 
 
 def anomalib() -> Run:
-    """AUPRO and nothing else."""
+    """Return AUPRO and nothing else."""
     import torch
     from anomalib.metrics import AUPRO
 

@@ -34,7 +34,8 @@ AT_HOME = ("ours", "scikit-learn and NumPy")  # run by this Python, the others b
 
 
 def measure(name: str, images: int) -> dict[str, Any]:
-    """In the child: seconds of the metrics, peak of memory above imports and one batch, values."""
+    """Measure in the child: seconds of the metrics, peak of memory above imports and one batch,
+    values."""
     run, making_s = CONTENDERS[name](), 0.0
     next(make_batches(BATCH_SIZE))
 
@@ -82,7 +83,7 @@ def run_cell(python: str, name: str, images: int) -> dict[str, Any] | None:
 
 
 def print_costs(cells: dict[tuple[int, str], Any]) -> None:
-    """Markdown: seconds and peak memory, each over ours with as many images."""
+    """Print seconds and peak memory, each over ours with as many images."""
     print("\n| | images | seconds | over ours | memory, MB | over ours |")
     print("| --- | --- | --- | --- | --- | --- |")
     for (images, name), cell in cells.items():
@@ -98,7 +99,7 @@ def print_costs(cells: dict[tuple[int, str], Any]) -> None:
 
 
 def print_values(cells: dict[str, Any], images: int) -> None:
-    """Markdown: what each computed, and the bounds that ours proves for the unbinned value."""
+    """Print what each computed, and the bounds that ours proves for the unbinned value."""
     print(f"\n| {images} images | " + " | ".join(cells) + " | bounds |")
     print("| --- " * (len(cells) + 2) + "|")
     for metric in METRICS:

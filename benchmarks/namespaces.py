@@ -34,7 +34,7 @@ def refusal() -> str | None:
 
 @contextlib.contextmanager
 def two_hosts() -> Iterator[None]:
-    """Inside, the two hosts are there and reach each other."""
+    """Make two hosts that reach each other, for the block."""
     _remove()
     try:
         for namespace in (*NAMES, SWITCH):

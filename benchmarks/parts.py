@@ -98,7 +98,7 @@ def compiled(config: ConfigDict) -> Any:
 
 
 def print_table(seconds: dict[str, list[list[float]]], batch_size: int) -> None:
-    """Median seconds of a step and milliseconds of an image, with ratios to the first row."""
+    """Print median seconds of a step and milliseconds of an image, with ratios to the first row."""
     print(f"{jax.devices()[0].device_kind}, {jax.device_count()} device(s), jax {jax.__version__}")
     print("| | training step, s | ratio | an image at use, ms | ratio |")
     print("| --- | ---: | ---: | ---: | ---: |")

@@ -20,7 +20,7 @@ Ready = Callable[[np.ndarray], Call]  # compiles for images [b h w c]
 
 
 def predictor(folder: Path, threads: int) -> Ready:
-    """`defect_jax.deploy.predictor.Predictor`, as `load` makes it."""
+    """Return `defect_jax.predictor.Predictor`, as `load` makes it."""
     from benchmarks.predict_networks import read
     from defect_jax.deploy.predictor import Predictor
     from defect_jax.distributed.sharding import one_device_mesh
@@ -40,7 +40,7 @@ def predictor(folder: Path, threads: int) -> Ready:
 
 
 def stablehlo(folder: Path, threads: int) -> Ready:
-    """model.stablehlo, jitted once for each shape."""
+    """Return model.stablehlo, jitted once for each shape."""
     import jax
     from jax import export
 
@@ -74,7 +74,7 @@ def onnx(name: str) -> Callable[[Path, int], Ready]:
 
 
 def torch_eager(folder: Path, threads: int) -> Ready:
-    """PyTorch as it is, channels last."""
+    """Return PyTorch as it is, channels last."""
     import torch
 
     from benchmarks.rivals.torch_folder import deployed
@@ -95,7 +95,8 @@ def torch_eager(folder: Path, threads: int) -> Ready:
 
 
 def torch_compiled(folder: Path, threads: int) -> Ready:
-    """torch.compile, channels last, parameters frozen: batch norm goes into the convolutions."""
+    """Return torch.compile, channels last, parameters frozen: batch norm goes into the
+    convolutions."""
     import torch
     import torch._inductor.config as inductor
 
@@ -160,7 +161,7 @@ class Contender:
 
 
 def versions() -> dict[str, str]:
-    """Of the packages that this process has imported."""
+    """Return those of the packages that this process has imported."""
     used = [name for name in PACKAGES if name in sys.modules]
     return {"python": sys.version.split()[0]} | {n: importlib.metadata.version(n) for n in used}
 

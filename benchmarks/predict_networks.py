@@ -73,7 +73,7 @@ def moved(name: str, array: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def trained(workdir: str) -> Trained:
-    """That of a workdir.
+    """Return the network of a workdir.
 
     Raises:
         UserError: it has a part that the rivals lack.

@@ -32,7 +32,7 @@ def unlogged(step: Path) -> list[dict[str, float]]:
 
 
 def steps(workdir: Path) -> list[int]:
-    """Of all checkpoints that pass for whole."""
+    """Return the steps of all checkpoints that pass for whole."""
     folder = workdir / "checkpoints"
     names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
     return sorted(int(name) for name in names if WHOLE_STEP.fullmatch(name))

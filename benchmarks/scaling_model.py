@@ -45,7 +45,8 @@ class Assumed(NamedTuple):
 
 
 def sending_s(each: Collective, chip: Chip, assumed: Assumed) -> float:
-    """Of one collective that has the links to itself; all chips of a host share its network."""
+    """Return the time of one collective that has the links to itself; chips of a host share its
+    network."""
     twice = each.kind in ("all-reduce", BETWEEN_SLICES)
     others = 1.0 if each.kind == "collective-permute" else (each.group - 1) / each.group
     sent_bytes = (1 + twice) * others * each.size_bytes

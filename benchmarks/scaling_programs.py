@@ -35,7 +35,7 @@ Program = dict[str, Any]
 
 
 def kept(topology: str, fsdp: int, batch: int, given: argparse.Namespace) -> Program:
-    """`compiled`, or what it gave in an earlier run, from a file in `given.keep`."""
+    """Return `compiled`, or what it gave in an earlier run, from a file in `given.keep`."""
     shape = "x".join(map(str, (*given.size, *given.widths)))
     told = "".join(f"_{name}={value}" for name, value in given.options.items())
     text = f"{topology}_fsdp{fsdp}_batch{batch}_{shape}_effort{given.effort:g}{told}"
@@ -101,7 +101,7 @@ def operations(done: jax.stages.Compiled) -> dict[str, Any]:
 
 
 def bytes_of(tree: Any) -> int:
-    """Of one device."""
+    """Return the bytes of one device."""
     leaves = jax.tree.leaves(tree)
     shards = [(leaf.sharding.shard_shape(leaf.shape), leaf.dtype) for leaf in leaves]
     return sum(int(np.prod(shape)) * dtype.itemsize for shape, dtype in shards)

@@ -59,7 +59,7 @@ def config_of(given: argparse.Namespace) -> ConfigDict:
 
 
 def write(config: ConfigDict, folder: Path) -> None:
-    """What all contenders read."""
+    """Write what all contenders read."""
     (folder / CONFIG).write_text(json.dumps(config.to_dict()))
     variables = initial_variables(SegmentationNetwork(**config.model), (1, *config.data.size, 1), 0)
     np.savez(folder / WEIGHTS, **flatten_dict(variables, sep="/"))
@@ -118,7 +118,7 @@ def measure(folder: Path, given: argparse.Namespace) -> dict[str, Any]:
 
 
 def memory_table(found: dict[str, Any]) -> str:
-    """Markdown."""
+    """Return Markdown."""
     lines = [
         "| | memory now, MB | at most, MB | first step after, s |",
         "| --- | ---: | ---: | ---: |",

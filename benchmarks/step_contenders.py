@@ -66,7 +66,7 @@ def ours(measure: bool, told: bool = True) -> Callable[[Path, int], Ready]:
 
 
 def torch(compiled: bool, package: str = "torch_folder") -> Callable[[Path, int], Ready]:
-    """PyTorch, channels last, on a GPU where there is one.
+    """Return PyTorch, channels last, on a GPU where there is one.
 
     Args:
         compiled: by torch.compile.
@@ -138,7 +138,7 @@ class Contender:
         return (time.perf_counter() - began) / calls
 
     def losses(self) -> list[dict[str, float]]:
-        """Of all steps so far."""
+        """Return the losses of all steps so far."""
         return self.history
 
 
@@ -161,7 +161,7 @@ def device_memory_mb() -> float | None:
 
 
 def memory_mb() -> dict[str, float]:
-    """Of this process, now and at most so far, in units of 10^6 bytes."""
+    """Return the memory of this process, now and at most so far, in units of 10^6 bytes."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     highest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     return {"now": pages * resource.getpagesize() / 1e6, "highest": highest / 1e6}

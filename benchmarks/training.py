@@ -31,7 +31,7 @@ ONE_BATCH = ", one batch"
 
 
 def write(folder: Path, given: argparse.Namespace) -> None:
-    """What all contenders read: images, the network and its weights."""
+    """Write what all contenders read: images, the network and its weights."""
     input_pipeline.write(folder, given.images, tuple(map(int, given.size.split("x"))))
     step.write(step.config_of(given), folder)
 
@@ -71,7 +71,7 @@ def measure(programs: dict[str, Program], given: argparse.Namespace) -> dict[str
 
 
 def waiting_table(found: dict[str, Any]) -> str:
-    """Markdown."""
+    """Return Markdown."""
     lines = [
         "| | waiting for images, % of a step | memory at most, MB |",
         "| --- | ---: | ---: |",

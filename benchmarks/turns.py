@@ -66,7 +66,7 @@ def use_processors(count: int) -> None:
 
 
 def serve(functions: Mapping[str, Callable[..., Any]]) -> None:
-    """The program's end: answers until the parent closes."""
+    """Answer until the parent closes: the program's end."""
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # libraries print
     for line in sys.stdin:

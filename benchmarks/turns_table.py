@@ -13,7 +13,7 @@ Cell = Mapping[str, Mapping[str, Any]]
 def summary(
     turns: Mapping[str, Sequence[Sequence[float]]], batch: int, ours: Collection[str]
 ) -> dict[str, Any]:
-    """Of each contender: its figures, and its time over that of the fastest one that is not ours.
+    """Return each contender's figures, and its time over that of the fastest one that is not ours.
 
     The ratio is that of the medians of the same round's turns, of all rounds the median.
     """
@@ -43,7 +43,7 @@ def summary(
 
 
 def table(cell: Cell) -> str:
-    """Markdown."""
+    """Return Markdown."""
     over = next(iter(cell.values()))["over"]
     lines = [
         f"| | images/s | p50, ms | p99, ms | calls | time over that of {over} |",

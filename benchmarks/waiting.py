@@ -124,7 +124,7 @@ def measure(given: argparse.Namespace, run: Run) -> dict[str, list[tuple[float, 
 
 
 def table(found: dict[str, list[tuple[float, float]]], batch: int) -> str:
-    """Markdown."""
+    """Return Markdown."""
     lines = ["| | ms a step | images/s | time over no data |", "| --- | ---: | ---: | ---: |"]
     for kind, rounds in found.items():
         seconds = [each for each, _ in rounds]

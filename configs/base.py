@@ -170,13 +170,14 @@ def lpcnet(config: ml_collections.ConfigDict, variant: str) -> None:
 
 
 def lite(config: ml_collections.ConfigDict) -> None:
-    """A network for edge devices, trained as the whole one: separable, a row less, half as wide."""
+    """Make it a network for edge devices, trained as the whole one: separable, a row less, half
+    as wide."""
     config.model.block = "separable"
     config.model.widths = (16, 32, 64, 128)
 
 
 def lite_small(config: ml_collections.ConfigDict) -> None:
-    """The same, half as wide again."""
+    """Make it the same, half as wide again."""
     lite(config)
     config.model.widths = (8, 16, 32, 64)
 

@@ -26,7 +26,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
 
 
 def cpu(config: ml_collections.ConfigDict) -> None:
-    """Smaller tiles, a quarter of them round a defect, as most of an image has none."""
+    """Take smaller tiles, a quarter of them round a defect, as most of an image has none."""
     base.cpu(config)
     config.data.size = (256, 256)
     config.data.tile_overlap_px = 64
@@ -41,7 +41,7 @@ def cpu(config: ml_collections.ConfigDict) -> None:
 
 
 def cpu_scaled(config: ml_collections.ConfigDict) -> None:
-    """As `cpu`, but each image is scaled into one frame of as many pixels: to compare with."""
+    """Do as `cpu`, but scale each image into one frame of as many pixels: to compare with."""
     cpu(config)
     config.data.size = (160, 416)
     config.data.tile_overlap_px = 0
@@ -49,7 +49,7 @@ def cpu_scaled(config: ml_collections.ConfigDict) -> None:
 
 
 def debug(config: ml_collections.ConfigDict) -> None:
-    """The least network there is: the images stay as large as they are."""
+    """Take the least network there is: the images stay as large as they are."""
     base.debug(config)
     config.data.size = (128, 128)
     config.data.tile_overlap_px = 16

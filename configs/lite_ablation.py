@@ -41,7 +41,8 @@ def _separable(name: str, title: str, widths: tuple[int, ...]) -> Row:
 
 
 def _shorten(config: ml_collections.ConfigDict) -> None:
-    """About four minutes a network on two CPU cores, as a step of UNet++ takes; small images."""
+    """Take about four minutes a network on two CPU cores, as a step of UNet++ takes; small
+    images."""
     config.pairs = ((0, 0), (1, 1), (2, 2))
     base = config.base
     base.model.widths = (8, 16, 32, 64)

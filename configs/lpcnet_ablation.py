@@ -62,7 +62,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
 
 
 def _shorten(config: ml_collections.ConfigDict) -> None:
-    """18 networks in about two hours on two CPU cores: small images, but enough steps.
+    """Train 18 networks in about two hours on two CPU cores: small images, but enough steps.
 
     Five classes from a few dozen pieces take longer than defect or not: after 450 steps little but
     blowholes was found (class_miou 0.22, fold 0, seed 0), after 900 large defects too (0.37).

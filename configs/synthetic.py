@@ -26,7 +26,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
 
 
 def cpu(config: ml_collections.ConfigDict) -> None:
-    """Few, small images, and a network of four rows."""
+    """Draw few, small images, and take a network of four rows."""
     base.cpu(config)
     config.data.parts = 1200
     config.data.picture_size = (160, 160)
@@ -42,7 +42,7 @@ def cpu(config: ml_collections.ConfigDict) -> None:
 
 
 def debug(config: ml_collections.ConfigDict) -> None:
-    """Images of the least size there is."""
+    """Draw images of the least size there is."""
     base.debug(config)
     config.data.parts = 60
     config.data.shots = 1

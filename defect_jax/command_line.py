@@ -60,7 +60,7 @@ def given_config(example: str = "configs/synthetic.py:cpu") -> ConfigDict:
 
 
 def chosen_workdir() -> AnyPath:
-    """--workdir, or runs/NAME[-variant] after --config=…/NAME.py[:variant]."""
+    """Return --workdir, or runs/NAME[-variant] after --config=…/NAME.py[:variant]."""
     if WORKDIR.value is not None:
         return reached(WORKDIR.value)
     given_config()

@@ -31,7 +31,8 @@ WORKDIRS = flags.DEFINE_list("workdirs", [], "Of --mode=compare: the first is th
 
 
 def join_hosts() -> None:
-    """Several hosts run the same command; on most clusters the environment says so."""
+    """Join the other hosts that run the same command; on most clusters the environment names
+    them."""
     given = cluster.Given(COORDINATOR.value, PROCESSES.value, PROCESS.value)
     cluster.join(given, HOST_TIMEOUT_S.value)
 

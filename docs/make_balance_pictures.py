@@ -96,7 +96,7 @@ def draw_paths(runs: Mapping[str, Run]) -> Figure:
 
 
 def draw_map(axes: Axes) -> None:
-    """Contours of both losses, their minima, the start and the line between the minima."""
+    """Draw contours of both losses, their minima, the start and the line between the minima."""
     x, y = np.meshgrid(np.linspace(-1.7, 1.7, 80), np.linspace(-1.9, 1.3, 80))
     values = jax.vmap(losses_at)(jnp.stack([x.ravel(), y.ravel()], axis=1))
     for task in TASKS:

@@ -32,5 +32,5 @@ class SmpNetwork(nn.Module):
 
 
 def network_of(folder: Path) -> SmpNetwork:
-    """For the images of the folder's config."""
+    """Return the network for the images of the folder's config."""
     return SmpNetwork(json.loads((folder / "config.json").read_text())["data_info"]["channels"])

@@ -30,7 +30,8 @@ def network_of(folder: Path) -> SegmentationNetwork:
 
 
 def deployed(folder: Path) -> Deployed:
-    """From images of the network's own size to decisions, with our weights and our rule."""
+    """Return the way from images of the network's own size to decisions, with our weights and
+    our rule."""
     image = json.loads((folder / "config.json").read_text())["data_info"]
     rule = json.loads((folder / "decision.json").read_text())
     return Deployed(network_of(folder), rule, image["mean"], image["std"]).eval()

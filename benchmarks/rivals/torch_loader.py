@@ -57,7 +57,7 @@ def loader(folder: Path, data: Mapping[str, Any], batch_size: int, workers: int)
 
 
 def _begin_worker(number: int) -> None:
-    """One thread a worker, and draws of its own."""
+    """Give a worker one thread, and draws of its own."""
     cv2.setNumThreads(1)
     cv2.setRNGSeed(number)
     get_worker_info().dataset.random = np.random.default_rng(get_worker_info().seed)
@@ -94,7 +94,7 @@ def _placed(
 
 
 def _resized(plane: np.ndarray, height: int, width: int) -> np.ndarray:
-    """By area where it shrinks, bilinear where it grows."""
+    """Resize by area where it shrinks, bilinear where it grows."""
     smaller = min(plane.shape[0], height), min(plane.shape[1], width)
     if smaller != plane.shape:
         plane = cv2.resize(plane, smaller[::-1], interpolation=cv2.INTER_AREA)
@@ -115,7 +115,7 @@ def _flipped(
 def _shifted(
     image: np.ndarray, mask: np.ndarray, valid: np.ndarray, most: int, random: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """By whole px, never a defect out of the frame."""
+    """Shift by whole px, never a defect out of the frame."""
     down, right = map(int, random.integers(-most, most + 1, 2))
     height, width = mask.shape
     left, top, columns, rows = cv2.boundingRect(mask)

@@ -26,7 +26,7 @@ class Losses(nn.Module):
         self.rounds = config["model"]["dtype"] == "bfloat16"
 
     def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Of segmentation and of classification, each shape=()."""
+        """Return the losses of segmentation and of classification, each shape=()."""
         # The same bytes seen channels first: they lie as PyTorch's channels_last has them.
         image = batch["image"].permute(0, 3, 1, 2).float() / 255
         image = (image - self.image["mean"]) / self.image["std"]

@@ -39,7 +39,7 @@ class Cell:
 
     @property
     def name(self) -> str:
-        """Of its folder."""
+        """Return the name of its folder."""
         fold = "" if self.fold is None else f"-fold_{self.fold}"
         return f"{self.row.name}{fold}-seed_{self.seed}"
 

@@ -33,7 +33,7 @@ class Spread:
 
     @classmethod
     def of(cls, values: Sequence[float | None]) -> "Spread":
-        """Of the values that are not None.
+        """Return the spread of the values that are not None.
 
         >>> Spread.of([1.0, 3.0, None])
         Spread(mean=2.0, deviation=1.4142135623730951, count=2)
@@ -44,7 +44,7 @@ class Spread:
 
     @property
     def standard_error(self) -> float:
-        """Of the mean."""
+        """Return the standard error of the mean."""
         return self.deviation / math.sqrt(self.count) if self.count else math.nan
 
     def __str__(self) -> str:
@@ -91,13 +91,13 @@ def figures_of(cells: Sequence[Cell], folder: pathlib.Path) -> Figures:
 
 
 def spread(figures: Figures, row: Row, metric: str) -> Spread:
-    """Of all finished cells of the row that have the metric: one class of defect has no
-    `class_miou`."""
+    """Return the spread over all finished cells of the row that have the metric: one class of
+    defect has no `class_miou`."""
     return Spread.of([numbers.get(metric) for cell, numbers in figures.items() if cell.row == row])
 
 
 def difference(figures: Figures, row: Row, first: Row, metric: str) -> Difference:
-    """Over the folds and seeds that both rows have finished and that define the metric."""
+    """Compare over the folds and seeds that both rows have finished and that define the metric."""
     base = {(c.fold, c.seed): n.get(metric) for c, n in figures.items() if c.row == first}
     own = {(c.fold, c.seed): n.get(metric) for c, n in figures.items() if c.row == row}
     pairs = [key for key in own if own[key] is not None and base.get(key) is not None]

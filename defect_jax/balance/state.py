@@ -125,7 +125,7 @@ def relative_inverse_rates(
     initial_losses: Float[Array, " tasks"],
     present: Bool[Array, " tasks"],
 ) -> Float32[Array, " tasks"]:
-    """r = L(t)/L(0) of each task over the mean of those present; 1 for one that is absent.
+    """Return r = L(t)/L(0) of each task over the mean of those present; 1 for one that is absent.
 
     Chen et al. 2018 (arXiv 1711.02257), section 3.1.
 

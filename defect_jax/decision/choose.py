@@ -110,7 +110,7 @@ def _choose(images: Validation, score: np.ndarray, options: Options, compared: i
 
 
 def _rounded(chosen: Chosen) -> Chosen:
-    """As a float32 that parts float32 scores alike: devices compare in it."""
+    """Round so that float32 scores are parted alike: devices compare in float32."""
     rounded = np.float32(chosen.threshold)
     if float(rounded) < chosen.threshold:
         rounded = np.nextafter(rounded, np.float32(np.inf))

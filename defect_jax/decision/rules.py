@@ -122,7 +122,7 @@ RULES = {
 
 
 def expected_cost(options: Options, recall: Rate, alarms: Rate) -> Rate:
-    """Of one image in production, where a share `options.defect_rate` is defective.
+    """Return the cost of one image in production, where a share `options.defect_rate` is defective.
 
     >>> options = {"defect_rate": 0.01, "miss_cost": 100.0, "false_alarm_cost": 1.0}
     >>> round(float(expected_cost(options, 0.9, 0.05)), 4)
@@ -134,7 +134,7 @@ def expected_cost(options: Options, recall: Rate, alarms: Rate) -> Rate:
 
 
 def rates(label: np.ndarray, rejected: np.ndarray) -> Rates:
-    """F1, recall and false-positive rate of a decision on both kinds of image."""
+    """Return F1, recall and false-positive rate of a decision on both kinds of image."""
     found = int((rejected & (label == 1)).sum())
     alarms, defective = int(rejected.sum()) - found, int(label.sum())
     f1 = 2.0 * found / (found + alarms + defective)

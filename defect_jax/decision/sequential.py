@@ -105,7 +105,7 @@ def _verdict(score: float, test: SequentialTest) -> int:
 
 
 def _candidates(seen: np.ndarray, never: float) -> np.ndarray:
-    """Scores that occurred, thinned out, and the bound that is never reached."""
+    """Return scores that occurred, thinned out, and the bound that is never reached."""
     values = np.unique(seen)
     if values.size > CANDIDATES:
         values = np.unique(np.quantile(values, np.linspace(0, 1, CANDIDATES), method="nearest"))
@@ -122,7 +122,7 @@ def _padded(running: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
 def _decide_all(
     padded: np.ndarray, lengths: np.ndarray, threshold: float, upper: float, lower: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """`decide` for all parts at once."""
+    """Run `decide` for all parts at once."""
     stops = (padded >= upper) | (padded <= lower)
     stopped = stops.any(axis=1)
     first = np.where(stopped, stops.argmax(axis=1), padded.shape[1] - 1)

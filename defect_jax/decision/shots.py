@@ -34,7 +34,8 @@ def mean(score: np.ndarray) -> np.ndarray:
 
 
 def noisy_or(score: np.ndarray) -> np.ndarray:
-    """1 - Π (1 - p): the chance that any shot shows a defect, were they independent (Pearl 1988).
+    """Return 1 - Π (1 - p): the chance that any shot shows a defect, were they independent (Pearl
+    1988).
 
     >>> noisy_or(np.array([0.5, 0.5])).tolist()
     [0.5, 0.75]

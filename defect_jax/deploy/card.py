@@ -78,6 +78,6 @@ def _input(spec: InputSpec) -> dict[str, Any]:
 
 
 def _metrics(workdir: AnyPath) -> dict[str, Any] | None:
-    """Of the test split, with their intervals; None where it was not evaluated."""
+    """Return those of the test split, with their intervals; None where it was not evaluated."""
     path = workdir / "eval" / "test" / "metrics.json"
     return json.loads(read_text(path)) if path.exists() else None

@@ -47,7 +47,7 @@ def note_names(names: list[str]) -> None:
 
 
 def wait_for_verdict(error: Exception) -> None:
-    """In the child, after a connection broke: gives the runtime time to find the lost host.
+    """Give the runtime time to find the lost host, in the child, after a connection broke.
 
     It then aborts this process; when this returns, no host was lost.
     """

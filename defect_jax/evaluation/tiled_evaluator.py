@@ -180,6 +180,6 @@ def _add_strip(
 
 
 def _overlap(decided: np.ndarray, mask: np.ndarray) -> Iterator[int]:
-    """`intersection_px`, `true_px` and `predicted_px` of an image."""
+    """Yield `intersection_px`, `true_px` and `predicted_px` of an image."""
     for cell in ((decided > 0) & (mask > 0), mask > 0, decided > 0):
         yield np.count_nonzero(cell)

@@ -15,7 +15,8 @@ def pixel_weight(
     strength: float,
     dilation_px: int,
 ) -> Float32[Array, "b h w 1"]:
-    """`1 + λ max(found, blur(dilate(mask, r)))`, brought to mean one over the batch's valid pixels.
+    """Return `1 + λ max(found, blur(dilate(mask, r)))`, brought to mean one over the batch's valid
+    pixels.
 
     The mean is held because otherwise λ is a learning rate in disguise. The true mask is always in
     it: a defect that localisation misses must not weigh less for that. LPC-Net (Wang et al. 2025,

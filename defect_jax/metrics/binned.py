@@ -25,7 +25,7 @@ def average_precision(positives: Values, negatives: Values) -> float | None:
 
 
 def average_precision_bracket(positives: Values, negatives: Values) -> tuple[float, float] | None:
-    """Bounds on the AP of any scores that have these bins.
+    """Return bounds on the AP of any scores that have these bins.
 
     In a bin with p positives and n negatives, after t positives and f negatives, the j-th positive
     is worth at least (t + j) / (t + j + f + n), when every negative comes first. Ties can only move

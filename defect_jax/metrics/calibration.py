@@ -30,7 +30,7 @@ class ReliabilityBin(NamedTuple):
 
 
 def logit(score: Values | float) -> np.ndarray | np.float64:
-    """log(p / (1 - p)), with 0 and 1 moved to the nearest that a float32 can tell from 1.
+    """Return log(p / (1 - p)), with 0 and 1 moved to the nearest that a float32 can tell from 1.
 
     >>> logit([0.5, 0.75]).round(4).tolist()
     [0.0, 1.0986]

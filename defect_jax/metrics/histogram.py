@@ -91,7 +91,8 @@ class PixelHistogram:
         )
 
     def compute(self) -> dict[str, float | None]:
-        """`pixel_ap` (step-wise), `pixel_auroc` and `aupro` (to a false-positive rate of 0.3).
+        """Return `pixel_ap` (step-wise), `pixel_auroc` and `aupro` (to a false-positive rate of
+        0.3).
 
         Pixels of one bin count as tied. None where the split has no defect pixel, or (AUROC,
         AUPRO) no good one. `brackets` tells how far the exact values can be.
@@ -104,7 +105,7 @@ class PixelHistogram:
         }
 
     def brackets(self) -> dict[str, tuple[float, float] | None]:
-        """Bounds that the metric of the unbinned probabilities is proven to lie between."""
+        """Return bounds that the metric of the unbinned probabilities is proven to lie between."""
         positives, negatives = self.positives.to_numpy(), self.negatives.to_numpy()
         return {
             "pixel_ap": binned.average_precision_bracket(positives, negatives),

@@ -59,7 +59,8 @@ def probabilities_of(logits: Float[Array, "*shape c"]) -> Float32[Array, "*shape
 def mean_probabilities(
     mask_logits: Float32[Array, "heads b h w c"],
 ) -> Float32[Array, "b h w classes"]:
-    """`probabilities_of(joined(mask_logits))` without the way there and back through logarithms.
+    """Return `probabilities_of(joined(mask_logits))` without the way there and back through
+    logarithms.
 
     >>> logits = jnp.array([-2.0, 4.0]).reshape(2, 1, 1, 1, 1)
     >>> print(f"{mean_probabilities(logits).item():.4f}")  # of 0.1192 and 0.9820

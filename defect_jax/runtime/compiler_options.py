@@ -26,7 +26,8 @@ FOR_NARROW_TRAINING = {"cpu": {YNNPACK: "LIBRARY_FUSION_TYPE_REDUCE"}}
 
 
 def compiler_options() -> dict[str, str]:
-    """For `jax.jit`; empty for other devices, and for a compiler that does not know the option."""
+    """Return the options for `jax.jit`; none for other devices, and for a compiler that does not
+    know them."""
     return _where_known(FOR)
 
 

@@ -37,7 +37,7 @@ def track(
 
 
 def be_silent() -> None:
-    """Nothing is shown from now on: of several hosts one speaks for all."""
+    """Show nothing from now on: of several hosts one speaks for all."""
     _consoles.clear()
     _consoles[id(sys.stderr)] = Console(file=sys.stderr, quiet=True)
 

@@ -57,7 +57,7 @@ def _set_up_client(scheme: str) -> None:
 
 
 def reached(text: str | AnyPath) -> AnyPath:
-    """`as_path`, and a bucket is asked for it once, so that a wrong key is not found out late.
+    """Return `as_path`, and ask a bucket for it once, so that a wrong key is not found out late.
 
     Raises:
         UserError: as `as_path`, or the bucket does not answer.

@@ -24,13 +24,15 @@ class Profile:
         self._recording = False
 
     def before(self, step: int) -> None:
-        """To be called before each step; a run that goes on in the middle records the rest."""
+        """Begin the recording before its first step; a run that goes on in the middle records
+        the rest."""
         if self._start <= step <= self._stop and not self._recording:
             jax.profiler.start_trace(self._folder)
             self._recording = True
 
     def after(self, step: int, computed: Any) -> None:
-        """To be called after each step with something that it computes."""
+        """End the recording after the last step of it; to be called with something that the step
+        computes."""
         if step >= self._stop and self._recording:
             jax.block_until_ready(computed)
             self.close()

@@ -41,7 +41,8 @@ def watch() -> None:
 
 
 def agree_with_hosts() -> None:
-    """From now on this process is one of several; to be called after `jax.distributed`'s start.
+    """Stop at the same boundary as all hosts from now on; to be called after `jax.distributed`'s
+    start.
 
     Orbax asks JAX's preemption service too, at each save and with numbers of its own. The service
     cannot tell two counts apart: hosts then stopped at different steps, or waited for ever.
@@ -70,7 +71,7 @@ def came() -> int | None:
 
 
 def check_preemption() -> None:
-    """A place where the run may end; on several hosts all stop at the same one.
+    """Mark a place where the run may end; on several hosts all stop at the same one.
 
     Raises:
         Stopped: a signal came.
@@ -84,7 +85,7 @@ def check_preemption() -> None:
 
 
 def while_waiting() -> None:
-    """As `check_preemption` on one host, nothing on several: where only this host is waiting.
+    """Do as `check_preemption` on one host, nothing on several: where only this host is waiting.
 
     Raises:
         Stopped: a signal came.
@@ -111,7 +112,7 @@ PR_SET_PDEATHSIG = 1  # of Linux's prctl: the signal a child gets when its paren
 
 
 def end_with_parent(parent_pid: int) -> None:
-    """To be called by the child: from now on it is killed when its parent dies.
+    """Have this child be killed when its parent dies.
 
     Elsewhere than on Linux nothing does this.
     """

@@ -133,6 +133,6 @@ def _bring_up(step: pathlib.Path, target: epath.Path) -> None:
 
 
 def _take_away(step: epath.Path, names: list[str] | tuple[str, ...]) -> None:
-    """The marker first: half-deleted is not whole either."""
+    """Delete a step, the marker first: half-deleted is not whole either."""
     buckets.delete(step, [name for name in names if name == MARKER])
     buckets.delete(step, [name for name in names if name != MARKER])

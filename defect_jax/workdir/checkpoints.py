@@ -238,7 +238,7 @@ def _check_fingerprints(where: str, saved: Mapping[str, str], tree: Any) -> None
 
 @contextlib.contextmanager
 def _without_asides() -> Iterator[None]:
-    """Orbax logs pages of traces beside the exceptions that it raises, which say the same."""
+    """Silence Orbax, which logs pages of traces beside the exceptions that it raises."""
     verbosity = absl.logging.get_verbosity()
     absl.logging.set_verbosity(absl.logging.FATAL)
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)
@@ -274,7 +274,7 @@ def _sha256(record: dict[str, Any]) -> str:
 
 
 def _refuse_another_network(where: str, saved: Mapping[str, str], abstract: Any) -> None:
-    """Orbax returns the shape on disk without a word when it differs from the one asked for."""
+    """Refuse arrays of other shapes: Orbax returns the shape on disk without a word."""
     have = {path: described.split()[0] for path, described in saved.items()}
     want = {
         jax.tree_util.keystr(path, simple=True, separator="/"): form(leaf)

@@ -61,7 +61,7 @@ def weighted_sum(array: np.ndarray, start: tuple[int, ...], whole: tuple[int, ..
 
 
 def _local_sum(leaf: Any) -> np.uint64:
-    """Over the parts that this host is the first to hold."""
+    """Sum over the parts that this host is the first to hold."""
     if not isinstance(leaf, jax.Array):
         return weighted_sum(np.asarray(leaf), (0,) * np.ndim(leaf), np.shape(leaf))
     sums = []

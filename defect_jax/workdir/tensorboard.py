@@ -34,7 +34,7 @@ class _Factory:
         return _EventFile(as_path(path))
 
     def directory_check(self, path: str) -> None:
-        """A bucket has no folders to make."""
+        """Do nothing: a bucket has no folders to make."""
 
 
 class _EventFile:

@@ -149,7 +149,7 @@ class TarArchive:
     """An uncompressed tar file, indexed once and read by position."""
 
     def __init__(self, path: Path, called: str = ""):
-        """Indexe it; `called` is its name in messages, where that is not `path`."""
+        """Index it; `called` is its name in messages, where that is not `path`."""
         self._path, self._called = path, called or str(path)
         try:
             with tarfile.open(path, "r:") as archive:

@@ -21,7 +21,7 @@ MOST_THREADS = 8  # each holds a decoded image
 
 
 def in_threads(function: Callable[[T], R], items: Sequence[T], description: str) -> Iterator[R]:
-    """As `threaded`, and shows how far it is."""
+    """Do as `threaded`, and show how far it is."""
     return track(threaded(function, items), description, total=len(items))
 
 

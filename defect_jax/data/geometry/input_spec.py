@@ -43,7 +43,7 @@ class InputSpec:
 
     @property
     def dtype(self) -> type[np.unsignedinteger]:
-        """Of the images."""
+        """Return the type of the images' pixels."""
         return np.uint8 if self.bit_depth == 8 else np.uint16
 
     def common(self, image: np.ndarray, name: str) -> np.ndarray:

@@ -74,7 +74,8 @@ def _weights(old_px: int, new_px: int) -> sparse.csr_array:
 
 
 def _shares(old_px: int, new_px: int) -> tuple[np.ndarray, np.ndarray]:
-    """Of each new pixel: the old ones below it, and which share of it each of them covers."""
+    """Return for each new pixel the old ones below it, and which share of it each of them
+    covers."""
     ends = np.arange(new_px + 1) * (old_px / new_px)
     first, start, end = np.floor(ends[:-1, None]), ends[:-1, None], ends[1:, None]
     places = first + np.arange(int(np.ceil(old_px / new_px)) + 1)
@@ -83,7 +84,8 @@ def _shares(old_px: int, new_px: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _neighbours(old_px: int, new_px: int) -> tuple[np.ndarray, np.ndarray]:
-    """Of each new pixel: the two old ones around its middle; at the ends they are the same."""
+    """Return for each new pixel the two old ones around its middle; at the ends they are the
+    same."""
     middles = (np.arange(new_px)[:, None] + 0.5) * (old_px / new_px) - 0.5
     places = np.floor(middles) + np.arange(2)
     return places, 1 - np.abs(middles - places)

@@ -106,5 +106,5 @@ def stitched_row(
 
 
 def blended(earlier: np.ndarray, later: np.ndarray, share: np.ndarray) -> np.ndarray:
-    """From the earlier to the later, as far as `share` says."""
+    """Blend from the earlier to the later, by `share`."""
     return earlier + share * (later - earlier)

@@ -32,7 +32,7 @@ class TileAxis:
 
     @property
     def stride_px(self) -> int:
-        """From one tile to the next."""
+        """Return the distance from one tile to the next."""
         return self.tile_px - self.overlap_px
 
     @property

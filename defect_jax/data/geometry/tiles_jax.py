@@ -31,7 +31,7 @@ class TileAxis(NamedTuple):
 
     @property
     def stride_px(self) -> int:
-        """From one tile to the next."""
+        """Return the distance from one tile to the next."""
         return self.tile_px - self.overlap_px
 
     @property
@@ -41,7 +41,7 @@ class TileAxis(NamedTuple):
 
     @property
     def covered_px(self) -> Px:
-        """From the start of the first tile to the end of the last."""
+        """Return the length from the start of the first tile to the end of the last."""
         return self.tiles * self.stride_px + self.overlap_px
 
     @property

@@ -165,7 +165,7 @@ def _stream(
 
 
 def _prepare_worker(worker_index: int, worker_count: int) -> None:
-    """Loader workers end with the run, and not before it.
+    """Have a loader worker end with the run, and not before it.
 
     A Ctrl-C, or a cluster manager's SIGTERM, goes to them as well, and the run still needs images
     for the step it is at.

@@ -72,7 +72,7 @@ def weave(random: np.random.Philox, place: Place, scale: float) -> Defect:
 
 
 def fray(random: np.random.Philox, place: Place, scale: float) -> Defect:
-    """Loose fibres that fan out from a torn edge, to one side or to both."""
+    """Draw loose fibres that fan out from a torn edge, to one side or to both."""
     coverage = np.zeros(place.shape)
     length_px = long_tailed(random, 30.0, 46.0, 18.0, 56.0) * scale
     sides = 1 + below(random, 2)
@@ -99,7 +99,7 @@ KINDS = {"fray": fray, "weave": weave}
 def _defect(
     random: np.random.Philox, coverage: np.ndarray, scale: float, area: np.ndarray
 ) -> Defect:
-    """Worn or soiled strands that are darker, or bare ones that are brighter."""
+    """Draw worn or soiled strands that are darker, or bare ones that are brighter."""
     sign = (DARK, DARK, BRIGHT)[below(random, 3)]
     tone = sign * long_tailed(random, 0.42, 0.56, 0.3, 0.62)
     # Little relief: its shading would reach a pixel into the gaps.
@@ -120,7 +120,8 @@ def _reach(random: np.random.Philox, place: Place, radius_px: float) -> np.ndarr
 
 
 def _grid(random: np.random.Philox, place: Place, pitch_px: float) -> tuple[np.ndarray, np.ndarray]:
-    """Across and along the warp [h, w], in pitches: threads a little askew, and sagging."""
+    """Return positions across and along the warp [h, w], in pitches: threads a little askew, and
+    sagging."""
     askew = uniform(random, -0.3, 0.3)
     y, x = np.indices(place.shape, dtype=np.float64)
     y, x = y - place.y, x - place.x

@@ -81,6 +81,6 @@ def texture(random: np.random.Philox, shape: tuple[int, int], grain: Grain) -> n
 
 
 def smoothstep(x: np.ndarray) -> np.ndarray:
-    """Rises from 0 at x <= 0 to 1 at x >= 1 with a continuous slope."""
+    """Rise from 0 at x <= 0 to 1 at x >= 1 with a continuous slope."""
     x = np.clip(x, 0, 1)
     return x * x * (3 - 2 * x)

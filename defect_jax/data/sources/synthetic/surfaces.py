@@ -20,7 +20,7 @@ class Surface(NamedTuple):
 
 
 def brushed(random: np.random.Philox, shape: tuple[int, int], scale: float) -> Surface:
-    """Brushed metal: long fine lines in one direction, some coarser, in broad bands."""
+    """Draw brushed metal: long fine lines in one direction, some coarser, in broad bands."""
     angle = _lay(random)
     fine = texture(random, shape, Grain(25 * scale, 0.45, angle))
     coarse = texture(random, shape, Grain(45 * scale, 1.0 * scale, angle))
@@ -31,7 +31,7 @@ def brushed(random: np.random.Philox, shape: tuple[int, int], scale: float) -> S
 
 
 def cast(random: np.random.Philox, shape: tuple[int, int], scale: float) -> Surface:
-    """Sand-cast or blasted metal: even bumps without direction, faint cloudiness."""
+    """Draw sand-cast or blasted metal: even bumps without direction, faint cloudiness."""
     size_px = uniform(random, 0.8, 1.3) * scale
     bumps = texture(random, shape, Grain(size_px, size_px))
     coarse = texture(random, shape, Grain(2.5 * size_px, 2.5 * size_px))
@@ -42,7 +42,7 @@ def cast(random: np.random.Philox, shape: tuple[int, int], scale: float) -> Surf
 
 
 def woven(random: np.random.Philox, shape: tuple[int, int], scale: float) -> Surface:
-    """Plain weave: threads over and under each other, uneven in pitch, thickness and tone."""
+    """Draw plain weave: threads over and under each other, uneven in pitch, thickness and tone."""
     pitch_px = uniform(random, 4.6, 6.2) * scale
     y, x = np.indices(shape, dtype=np.float64)
     slack = Grain(30 * scale, 9 * scale)
@@ -64,7 +64,8 @@ def woven(random: np.random.Philox, shape: tuple[int, int], scale: float) -> Sur
 
 
 def rolled(random: np.random.Philox, shape: tuple[int, int], scale: float) -> Surface:
-    """Rolled steel: mill marks along the rolling direction, oxide clouds, faint roll chatter."""
+    """Draw rolled steel: mill marks along the rolling direction, oxide clouds, faint roll
+    chatter."""
     angle = _lay(random)
     marks = texture(random, shape, Grain(12 * scale, 0.8 * scale, angle))
     ridges = texture(random, shape, Grain(50 * scale, 2.2 * scale, angle))
@@ -80,7 +81,7 @@ def rolled(random: np.random.Philox, shape: tuple[int, int], scale: float) -> Su
 
 
 def concrete(random: np.random.Philox, shape: tuple[int, int], scale: float) -> Surface:
-    """Concrete or ground stone: variation on every length, coarse more than fine."""
+    """Draw concrete or ground stone: variation on every length, coarse more than fine."""
     lengths_px = (0.6, 1.4, 3.5, 9.0, 24.0)
     weights = (0.045, 0.04, 0.035, 0.035, 0.04)
     layers = [texture(random, shape, Grain(size * scale, size * scale)) for size in lengths_px]
@@ -90,7 +91,7 @@ def concrete(random: np.random.Philox, shape: tuple[int, int], scale: float) -> 
 
 
 def ceramic(random: np.random.Philox, shape: tuple[int, int], scale: float) -> Surface:
-    """Glazed ceramic: almost even, a soft orange peel, fine speckle below the glaze."""
+    """Draw glazed ceramic: almost even, a soft orange peel, fine speckle below the glaze."""
     peel_px = uniform(random, 2.4, 4.0) * scale
     peel = texture(random, shape, Grain(peel_px, peel_px))
     speckle = texture(random, shape, Grain(0.55 * scale, 0.55 * scale))
@@ -101,7 +102,7 @@ def ceramic(random: np.random.Philox, shape: tuple[int, int], scale: float) -> S
 
 
 def milled(random: np.random.Philox, shape: tuple[int, int], scale: float) -> Surface:
-    """Face-milled metal: arcs of the tool around a centre outside the image."""
+    """Draw face-milled metal: arcs of the tool around a centre outside the image."""
     side = max(shape)
     direction = uniform(random, 0, 2 * np.pi)
     reach_px = uniform(random, 0.9, 1.8) * side
