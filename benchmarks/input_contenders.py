@@ -41,14 +41,14 @@ def ours(cache_mb: int | None = None) -> Callable[[Path], Epoch]:
         import jax
 
         from defect_jax.data.pipeline.batches import training_batches
-        from defect_jax.data.pipeline.decoded_cache import with_kept
+        from defect_jax.data.pipeline.decoded_cache import with_decoded_cache
         from defect_jax.data.prepare.data_info import data_info
         from defect_jax.data.prepare.prepare import prepare
         from defect_jax.workdir.run_config import resolve
 
         config = config_of(folder)
         config.data.cache_mb = config.data.cache_mb if cache_mb is None else cache_mb
-        prepared = with_kept(prepare(config.data), config.data, ("train",))
+        prepared = with_decoded_cache(prepare(config.data), config.data, ("train",))
         config, split = (
             resolve(config, data_info(prepared, config.model.num_classes)),
             prepared.splits["train"],

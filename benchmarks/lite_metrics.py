@@ -9,7 +9,7 @@ import onnxruntime
 from jaxtyping import Bool, Float32, UInt, UInt8
 
 from defect_jax.data.pipeline.batches import canvas_px
-from defect_jax.data.prepare.prepared import Row, Split
+from defect_jax.data.prepare.prepared import Split, SplitRow
 from defect_jax.decision.apply import Decision
 from defect_jax.metrics.histogram import PixelHistogram
 from defect_jax.metrics.images import ImageRow, image_iou, image_metrics
@@ -58,7 +58,9 @@ def show_map(model: onnx.ModelProto) -> str:
     return maker.input[0]
 
 
-def judged(row: Row, outputs: dict[str, np.ndarray], truth: Bool[np.ndarray, "h w"]) -> ImageRow:
+def judged(
+    row: SplitRow, outputs: dict[str, np.ndarray], truth: Bool[np.ndarray, "h w"]
+) -> ImageRow:
     """Return a row of predictions.csv, from what the file says of an image."""
     decided = outputs["mask"][0] > 0
     counts = [int(np.count_nonzero(each)) for each in (decided & truth, truth, decided)]

@@ -41,7 +41,7 @@ from benchmarks.turns_table import summary, table, verdict
 WIDTHS = "32,64,128,256,512 8,16,32,64,128"
 ROUNDS = 4
 MOST_DIFFERENCE = 1e-4  # of a probability
-MOST_PIXELS = 1e-4  # share of the mask's, of which some lie at the very threshold
+MOST_PIXELS = 1e-4  # share of the mask's, of which some are at the very threshold
 Turns = dict[str, list[list[float]]]  # contender -> seconds of each call of each of its turns
 
 

@@ -125,7 +125,7 @@ def frame_maps(
 def tile_maps(
     network: SegmentationNetwork, ema, split: Split, config: ConfigDict, mesh: Mesh
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield the same of images that are looked at through tiles."""
+    """Yield the same of images that are cut into tiles."""
     step = jax.jit(
         frames_program(network, config),
         out_shardings=replicated(mesh),

@@ -5,7 +5,7 @@ operations take from memory or from each other, by the compiler's count, / the m
 that count is high, since part of it never leaves the chip. Sending goes around rings: an
 all-reduce of b bytes over n chips takes 2 (n - 1) / n b / bandwidth, a gather or a scatter half of
 that, and each hop an assumed time. Between slices each chip sends over the network cards of its
-host. Nothing overlaps, or all does: efficiency lies between. Small slices have no links around, so
+host. Nothing overlaps, or all does: efficiency is between. Small slices have no links around, so
 that their rings are slower than this.
 """
 

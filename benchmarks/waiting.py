@@ -24,7 +24,7 @@ from ml_collections import ConfigDict
 from benchmarks.machine import machine
 from benchmarks.turns_table import ratio
 from defect_jax.data.pipeline.batches import training_batches
-from defect_jax.data.pipeline.decoded_cache import with_kept
+from defect_jax.data.pipeline.decoded_cache import with_decoded_cache
 from defect_jax.data.prepare.data_info import data_info
 from defect_jax.data.prepare.prepare import prepare
 from defect_jax.distributed.sharding import make_mesh, to_global
@@ -62,7 +62,7 @@ class Run:
     """
 
     def __init__(self, config: ConfigDict):
-        prepared = with_kept(prepare(config.data), config.data, ("train",))
+        prepared = with_decoded_cache(prepare(config.data), config.data, ("train",))
         self.config = run_config.resolve(config, data_info(prepared, config.model.num_classes))
         mesh = make_mesh(self.config.mesh.data, self.config.mesh.fsdp)
         network, tx = train.make_network(self.config), train.make_tx(self.config)

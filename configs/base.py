@@ -23,7 +23,7 @@ def base() -> ml_collections.ConfigDict:
     data.min_scale = 0.0  # an image that would be shrunk below this is refused
     data.max_scale = 1.0  # images are never enlarged above this
     data.max_stretch = 1.0  # one side may be scaled this times as much, to fill size; 1: none
-    data.tile_overlap_px = 0  # above 0: images are not scaled, but looked at tile after tile
+    data.tile_overlap_px = 0  # above 0: images are not scaled, but cut into tiles
     data.positive_fraction = config_dict.placeholder(float)  # of each batch; None: as in the set
     data.positive_fraction = 0.5
     data.threads = 2  # that load images

@@ -3,7 +3,7 @@
     python -m defect_jax.main --config=configs/bsdata.py --config.data.root=BSData.zip
 
 394 colour images, most of 1130x460 and 1540x645 px, some 2700 wide, and not a good one among
-them. They are looked at through tiles at their own size, since a pit of 18 px would vanish in an
+them. They are cut into tiles at their own size, since a pit of 18 px would vanish in an
 image made smaller. The images of one turn of the thread, or one section, are never split.
 
 Without good images no threshold of the decision can be chosen (they are all 0.5): what can be

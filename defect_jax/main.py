@@ -53,7 +53,7 @@ def train() -> None:
 
 
 def evaluate() -> None:
-    """Evaluate the best checkpoint of a workdir, with the config that lies there."""
+    """Evaluate the best checkpoint of a workdir, with its own config."""
     workdir = chosen_workdir()
     join_hosts()
     from defect_jax.evaluation.evaluate import evaluate
@@ -61,7 +61,7 @@ def evaluate() -> None:
     from defect_jax.workdir import run_config
 
     config = run_config.of_workdir(workdir, CONFIG.value)
-    run_config.check(config)
+    run_config.check_values(config)
     compilation.start_cache(config.compilation_cache)
     evaluate(config, workdir, SPLIT.value)
 

@@ -26,7 +26,7 @@ def pixel_cases(draw):
         return np.stack([rng.random(SHAPE[1:]) < draw(kinds) for _ in range(SHAPE[0])])
 
     mask, valid, decided = planes(), ~planes(), planes()
-    # What lies in the padding is anything, as long as it is not looked at.
+    # What is in the padding is anything, as long as it is not looked at.
     weights, regions = zip(*map(region_weights, mask & valid), strict=True)
     return {
         "probability": rng.choice(np.array(palette, np.float32), SHAPE),

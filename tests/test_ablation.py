@@ -54,7 +54,7 @@ def test_every_shipped_row_of_the_two_stages_fits_its_base_config(module, varian
     cells = grid.all_cells(ablation)
     assert len({cell.name for cell in cells}) == len(cells)
     for cell in cells:
-        run_config.check(grid.cell_config(ablation, cell))
+        run_config.check_values(grid.cell_config(ablation, cell))
     changed = [row.changes for row in ablation.rows]
     assert all(changed.count(changes) == 1 for changes in changed)
 
@@ -75,7 +75,7 @@ def test_every_shipped_row_fits_its_base_config():
         assert len({cell.name for cell in cells}) == len(cells)
         for row in ablation.rows:
             config = grid.cell_config(ablation, grid.Cell(row, 3, 7))
-            run_config.check(config)
+            run_config.check_values(config)
             assert (config.seed, config.data.fold) == (7, 3)
         names = {row.name: row for row in ablation.rows}
         changed = grid.cell_config(ablation, grid.Cell(names["gradnorm-0.5"], 0, 0))

@@ -10,18 +10,18 @@ from tensorboardX.proto import event_pb2
 
 from defect_jax.ablation import __main__ as ablation
 from defect_jax.data.files.raw_files import RawFiles, open_root
-from defect_jax.data.prepare.check import check
-from defect_jax.data.prepare.prepare import Row, Split, prepare
+from defect_jax.data.prepare.check import find_faults
+from defect_jax.data.prepare.prepare import Split, SplitRow, prepare
 from defect_jax.decision import DecisionRule
 from defect_jax.evaluation import compare
-from defect_jax.evaluation.result_files import Results, image_loader
+from defect_jax.evaluation.result_files import ResultFolder, image_loader
 from defect_jax.metrics.images import read_predictions
 from defect_jax.runtime import paths, scratch
 from defect_jax.runtime.atomic_files import LineFile
 from defect_jax.runtime.errors import UserError
 from defect_jax.runtime.paths import as_path
 from defect_jax.workdir import checkpoint_mirror
-from defect_jax.workdir.tensorboard import open_board
+from defect_jax.workdir.tensorboard import open_tensorboard
 
 
 @pytest.fixture(autouse=True)
@@ -81,7 +81,7 @@ def test_a_set_is_prepared_from_a_bucket_once_and_used_when_the_bucket_is_out_of
     root, tmp_path, buckets, capsys
 ):
     data = raw_data.config("folder", root, tmp_path)
-    assert check(data) == []
+    assert find_faults(data) == []
     first = prepare(data)
     assert sum(len(split.rows) for split in first.splits.values()) == 12
     again = prepare(data)
@@ -172,7 +172,7 @@ def scalars(data):
 
 
 def test_the_board_is_put_into_the_bucket(buckets):
-    board = open_board(as_path("gs://bucket/run/tensorboard"), 1)
+    board = open_tensorboard(as_path("gs://bucket/run/tensorboard"), 1)
     for step in range(1, 4):
         board.add_scalar("loss", 1.0 / step, step)
     board.close()
@@ -183,7 +183,7 @@ def test_the_board_is_put_into_the_bucket(buckets):
 
 
 def test_a_bucket_out_of_reach_stops_no_scalar(buckets, capsys):
-    board = open_board(as_path("s3://bucket/run/tensorboard"), 1)
+    board = open_tensorboard(as_path("s3://bucket/run/tensorboard"), 1)
     buckets.fails.append(RuntimeError("no network"))
     for step in range(1, 40):
         board.add_scalar("loss", 1.0, step)
@@ -204,10 +204,10 @@ def files(folder, *names):
 
 def test_results_replace_old_ones_and_metrics_come_last(buckets):
     final = as_path("s3://bucket/run/eval/test")
-    with Results(final) as results:
+    with ResultFolder(final) as results:
         files(results.folder, "metrics.json", "old.csv", "masks/a/1.png")
     buckets.log.clear()
-    with Results(final) as results:
+    with ResultFolder(final) as results:
         files(results.folder, "metrics.json", "new.csv", "masks/a/1.png")
         assert (final / "old.csv").exists()
     assert buckets.names() == [
@@ -219,9 +219,9 @@ def test_results_replace_old_ones_and_metrics_come_last(buckets):
 
 def test_an_evaluation_that_fails_leaves_the_old_results(buckets):
     final = as_path("gs://bucket/eval/test")
-    with Results(final) as results:
+    with ResultFolder(final) as results:
         files(results.folder, "metrics.json")
-    with pytest.raises(ZeroDivisionError), Results(final) as results:
+    with pytest.raises(ZeroDivisionError), ResultFolder(final) as results:
         files(results.folder, "half.csv")
         raise ZeroDivisionError
     assert buckets.names() == ["bucket/eval/test/metrics.json"]
@@ -230,18 +230,18 @@ def test_an_evaluation_that_fails_leaves_the_old_results(buckets):
 def test_results_that_cannot_be_copied_up_are_not_whole(buckets):
     final = as_path("gs://bucket/eval/test")
     with pytest.raises(UserError, match="gs://bucket/eval/test: cannot be written: .*full"):
-        with Results(final) as results:
+        with ResultFolder(final) as results:
             files(results.folder, "metrics.json", "a.csv")
             buckets.fails.append(RuntimeError("full"))
     assert buckets.names() == []
 
 
 def test_masks_are_read_back_for_the_gallery(tmp_path):
-    row = Row("cast/part_1/shot_2", "part_1", "pit", 1, 3, 3, 3)
+    row = SplitRow("cast/part_1/shot_2", "part_1", "pit", 1, 3, 3, 3)
     encoded = raw_data.encoded(np.zeros((3, 3), np.uint8))
     split = Split([{"image": encoded, "mask": encoded}], [row])
     final = as_path("s3://bucket/test")
-    with Results(final) as results:
+    with ResultFolder(final) as results:
         results.mask_of(split)(0, np.eye(3, dtype=bool))
     decided = image_loader(split, final)(row.id)[2]
     np.testing.assert_array_equal(decided > 0, np.eye(3, dtype=bool))
@@ -352,5 +352,5 @@ def test_a_damaged_step_is_put_aside(tmp_path, workdir):
 
 def test_several_processes_cannot_share_s3(monkeypatch):
     monkeypatch.setattr(checkpoint_mirror.jax, "process_count", lambda: 2)
-    with pytest.raises(UserError, match="cannot lie at s3://: choose a --workdir at gs:// or on"):
+    with pytest.raises(UserError, match="cannot be at s3://: choose a --workdir at gs:// or on"):
         checkpoint_mirror.local(as_path(STEPS))

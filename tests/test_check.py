@@ -9,7 +9,7 @@ import raw_data
 from PIL import Image
 
 from defect_jax.data.files.raw_files import open_root
-from defect_jax.data.prepare.check import check, report_faults
+from defect_jax.data.prepare.check import find_faults, report_faults
 from defect_jax.data.prepare.examine import examine
 from defect_jax.data.prepare.prepare import prepare
 from defect_jax.data.sources import magnetic_tile
@@ -26,12 +26,12 @@ def state(root: Path) -> dict:
 
 
 def texts(data) -> set[str]:
-    return {str(fault).removeprefix(f"{data.root}/") for fault in check(data)}
+    return {str(fault).removeprefix(f"{data.root}/") for fault in find_faults(data)}
 
 
 def test_a_data_set_without_faults(tmp_path, capsys):
     data = raw_data.config("folder", raw_data.folder_data(tmp_path / "raw"), tmp_path)
-    assert check(data) == []
+    assert find_faults(data) == []
     report_faults(data)
     assert capsys.readouterr().out == "folder: no fault found\n"
 
@@ -105,7 +105,7 @@ def test_all_faults_in_one_pass(tmp_path, capsys):
 )
 def test_nothing_to_read(tmp_path, name, root, fault):
     data = raw_data.config(name, root and tmp_path / root, tmp_path)
-    (found,) = check(data)
+    (found,) = find_faults(data)
     assert str(found).startswith(fault)
 
 
@@ -148,7 +148,7 @@ def test_a_good_part_with_a_marked_mask_in_a_release_of_classes(tmp_path):
 def test_masks_that_hold_no_class_ids(tmp_path):
     root = raw_data.class_data(tmp_path / "raw")
     data = raw_data.config("folder", root, tmp_path, classes=("scratch", "dent", "stain"))
-    assert check(data) == []
+    assert find_faults(data) == []
     palette = Image.fromarray(raw_data.class_mask(1, 4))
     palette.putpalette([0, 0, 0, 255, 0, 0, 0, 255, 0, 0, 0, 255, 9, 9, 9])
     (root / "masks/3/part_001.png").unlink()
@@ -179,7 +179,7 @@ def test_masks_that_hold_no_class_ids(tmp_path):
 
 def test_class_names_that_do_not_do(tmp_path):
     root = raw_data.class_data(tmp_path / "raw")
-    (found,) = check(raw_data.config("folder", root, tmp_path, classes=("dent", "dent")))
+    (found,) = find_faults(raw_data.config("folder", root, tmp_path, classes=("dent", "dent")))
     assert found.where == "config.data.classes"
     assert found.what == "'dent' is named twice: give each class its own name"
 
@@ -201,5 +201,5 @@ def test_a_turned_image_is_named_where_sizes_differ(tmp_path):
     turned = raw_data.encoded(raw_data.noise(0), exif=exif)
     raw_data.write(root / "images/bad/part_010.png", turned)
     raw_data.write(root / "masks/bad/part_010.png", raw_data.defect_mask(16, 12))
-    (fault,) = check(raw_data.config("folder", root, tmp_path))
+    (fault,) = find_faults(raw_data.config("folder", root, tmp_path))
     assert "carries an EXIF rotation, which does not count" in fault.what

@@ -10,7 +10,7 @@ from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 from sklearn import metrics as sk
 
-from defect_jax.data.prepare.prepare import Row, Split
+from defect_jax.data.prepare.prepare import Split, SplitRow
 from defect_jax.decision import DecisionRule
 from defect_jax.evaluation.evaluator import Scores
 from defect_jax.evaluation.result_tables import class_metrics, to_images, to_metrics, to_parts
@@ -168,7 +168,7 @@ def scores_of(decided, mask):
 def test_metrics_of_classes_are_added_and_change_no_other(capsys):
     mask, decided = np.zeros((2, 2, 2, 4), np.uint8)
     mask[0, 0], decided[0, 0] = 1, (1, 1, 2, 0)
-    rows = [Row("a", "a", "crack", 1, 2, 4, 4), Row("b", "b", "good", 0, 2, 4, 0)]
+    rows = [SplitRow("a", "a", "crack", 1, 2, 4, 4), SplitRow("b", "b", "good", 0, 2, 4, 0)]
     split, scores = Split([], rows), scores_of(decided, mask)
     decision = DecisionRule(0.5, 0.5, 0.5, checkpoint_step=1, pictures=2, defective=1)
     images = to_images(split, scores, decision)

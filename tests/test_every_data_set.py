@@ -36,7 +36,7 @@ def small_config(name, tmp_path):
     config.model.update(decoder="unet", widths=(4, 8), attention="none")
     config.data.update(root=str(RAW[name](tmp_path / "raw")), data_dir=str(tmp_path / "prepared"))
     config.data.size = (32, 32)
-    run_config.check(config)
+    run_config.check_values(config)
     return config
 
 

@@ -45,7 +45,7 @@ def test_mask_is_one_outline_without_holes(kind):
         assert ndimage.label(mask, EIGHT_NEIGHBOURS)[1] == 1
         assert (ndimage.binary_fill_holes(mask) == mask).all()
         assert (gaps == clean(defect)).all() and not (gaps & ~mask).any()
-        # No strand lies far outside its own mask.
+        # No strand is far outside its own mask.
         near = ndimage.binary_dilation(mask, iterations=2)
         assert defect.coverage[~near].max() < 0.1
 
@@ -69,7 +69,7 @@ def test_gaps_are_two_to_eight_px_wide(kind):
         sizes.extend(ndimage.sum(gaps, labels, range(1, count + 1)))
     widths, sizes = np.array(widths), np.array(sizes)
     fitting = (widths >= 2) & (widths <= 8)
-    # Slivers beside the outline are narrower, and few pixels lie in them.
+    # Slivers beside the outline are narrower, and few pixels are in them.
     assert sizes[fitting].sum() > 0.8 * sizes.sum()
     assert widths.max() < 12
     order = np.argsort(widths)
@@ -87,7 +87,7 @@ def test_sizes_vary_with_a_long_tail(kind):
 @pytest.mark.parametrize("surface_kind", sorted(surfaces.KINDS))
 @pytest.mark.parametrize("kind", KINDS)
 def test_gaps_look_like_good_surface_and_strands_do_not(kind, surface_kind):
-    frame = lighting.Frame(20, 20, 160, 160)
+    frame = lighting.CropWindow(20, 20, 160, 160)
     in_gaps, in_strands = [], []
     for number, defect in enumerate(drawn(kind)[:6]):
         surface = surfaces.KINDS[surface_kind](noise.stream(1, number, 2), (200, 200), 1.0)

@@ -251,7 +251,7 @@ def test_every_parameter_learns_from_one_of_the_tasks(joint):
 
 
 def test_the_grid_marks_what_a_bright_patch_shows():
-    """The cell logits lie where the image does: no axis is swapped or mirrored."""
+    """The cell logits are where the image is: no axis is swapped or mirrored."""
     network = SegmentationNetwork(
         "unet", (4, 8), norm="group", localisation="backbone", localisation_widths=(4, 4, 4)
     )

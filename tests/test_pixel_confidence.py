@@ -164,7 +164,7 @@ def test_equals_the_formula(kind, channels, seed, scale, window_px):
     apply, params = refiner(kind, channels, window_px)
     refined = np.asarray(apply(params, logits))
     expected = by_hand(kind, logits, window_px, params)
-    # A probability is as wrong, relative to itself, as its logit is absolutely: some roundings of it.
+    # A probability is off by the share by which its logit is off in units: some roundings.
     rounding = 8 * np.finfo(np.float32).eps * np.abs(logits).max()
     np.testing.assert_allclose(distribution(refined), expected, rtol=2e-5 + rounding, atol=3e-6)
 

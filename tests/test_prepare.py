@@ -300,7 +300,7 @@ def test_all_faults_of_images_are_counted(data, root):
 
 def test_prepared_data_inside_the_raw_data(data):
     data.data_dir = f"{data.root}/cache"
-    with pytest.raises(UserError, match="config.data.data_dir: .* lies in the raw data"):
+    with pytest.raises(UserError, match="config.data.data_dir: .* is in the raw data"):
         prepare(data)
 
 

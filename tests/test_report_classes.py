@@ -9,8 +9,8 @@ from test_report_plots import cells, shown
 
 from defect_jax.data.files.images import decode_mask
 from defect_jax.data.files.record_encoding import decode_classes, encode_classes
-from defect_jax.data.prepare.prepare import Row, Split
-from defect_jax.evaluation.result_files import Results, image_loader
+from defect_jax.data.prepare.prepare import Split, SplitRow
+from defect_jax.evaluation.result_files import ResultFolder, image_loader
 from defect_jax.metrics.class_counts import CLASS_MEANINGS, ClassCounts, ClassPixels
 from defect_jax.report import figures
 from defect_jax.report.classes import class_facts, class_section
@@ -175,8 +175,8 @@ def test_validation_of_classes_has_a_panel_of_its_own():
 def test_classes_are_written_beside_the_masks_and_read_again(tmp_path):
     ids = np.array([[0, 2, 1], [0, 0, 3]], np.uint8)
     record = {"image": encode_classes(ids), "mask": encode_classes(ids[::-1])}
-    split = Split([record], [Row("cast/shot_2", "part_1", "pit", 1, 2, 3, 3)])
-    with Results(tmp_path / "test") as results:
+    split = Split([record], [SplitRow("cast/shot_2", "part_1", "pit", 1, 2, 3, 3)])
+    with ResultFolder(tmp_path / "test") as results:
         results.mask_of(split, NAMES[1:])(0, ids)
     files = [tmp_path / "test" / kind / "cast" / "shot_2.png" for kind in ("masks", "classes")]
     marked, classes = (file.read_bytes() for file in files)
@@ -190,8 +190,8 @@ def test_classes_are_written_beside_the_masks_and_read_again(tmp_path):
 
 
 def test_one_class_writes_no_folder_of_classes(tmp_path):
-    split = Split([], [Row("a", "a", "pit", 1, 2, 2, 3)])
-    with Results(tmp_path / "test") as results:
+    split = Split([], [SplitRow("a", "a", "pit", 1, 2, 2, 3)])
+    with ResultFolder(tmp_path / "test") as results:
         results.mask_of(split)(0, np.eye(2, dtype=np.uint8))
     assert [path.name for path in (tmp_path / "test").iterdir()] == ["masks"]
 

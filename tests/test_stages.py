@@ -51,7 +51,7 @@ def test_stage_one_is_localisation_alone_and_else_the_same_run(source):
         expected["balance.shared"] = "localiser"
     assert changed == expected and first.keys() == whole.keys()
     assert not has_first_stage(stage)
-    run_config.check(stage)
+    run_config.check_values(stage)
 
 
 @pytest.mark.parametrize(

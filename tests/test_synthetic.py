@@ -184,7 +184,7 @@ def test_four_defective_parts_are_one_of_each_class():
 
 @pytest.mark.parametrize("class_name", sorted(defects.KINDS))
 def test_mask_holds_what_the_defect_changes(class_name):
-    """With noise and light held still, the change lies in the mask but for its soft edge."""
+    """With noise and light held still, the change is in the mask but for its soft edge."""
     options = synthetic_options.checked(config(picture_size=(160, 160)))
     held, reached = [], []
     for number in range(20):
@@ -232,7 +232,7 @@ def test_shots_show_the_same_defect_in_another_frame_and_light():
 
 
 def test_frames_stay_on_the_canvas_and_reach_its_corners():
-    frames = [lighting.draw_frame(noise.stream(0, i, 9), (70, 90), 2) for i in range(400)]
+    frames = [lighting.draw_crop_window(noise.stream(0, i, 9), (70, 90), 2) for i in range(400)]
     assert (
         {frame.top_px for frame in frames} == {frame.left_px for frame in frames} == set(range(5))
     )

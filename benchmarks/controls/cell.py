@@ -22,8 +22,8 @@ from defect_jax.data.pipeline.batches import canvas_px
 from defect_jax.data.prepare.prepare import Prepared, Split, prepare
 from defect_jax.decision import DecisionRule
 from defect_jax.distributed.sharding import make_mesh
-from defect_jax.evaluation.result_files import Results
-from defect_jax.evaluation.result_tables import judge
+from defect_jax.evaluation.result_files import ResultFolder
+from defect_jax.evaluation.result_tables import tabulate
 from defect_jax.metrics.histogram import bin_index
 from defect_jax.metrics.summary import Metrics
 from defect_jax.models.network import SegmentationNetwork
@@ -115,20 +115,20 @@ def write_results(
     pixel: float,
     made: DecisionRule,
 ) -> Metrics:
-    """Judge the test split once and write eval/test, as `evaluate` does for a network.
+    """Tabulate the test split once and write eval/test, as `evaluate` does for a network.
 
     Args:
         pixel: threshold of the smoothed probability.
         made: the network's own decision, which stays for all else.
     """
     judged = prepared.splits["test"]
-    results = Results(workdir / "eval" / "test")
+    results = ResultFolder(workdir / "eval" / "test")
     with results:
         on_mask = results.mask_of(judged, config.data_info.classes)
         scores = scored(predict(judged), control, pixel, made, canvas_px(judged), on_mask)
-        judgement = judge(judged, scores, made, config, prepared.info.leaking)
-        results.write_tables(judgement)
-    return judgement.metrics
+        tables = tabulate(judged, scores, made, config, prepared.info.leaking)
+        results.write_tables(tables)
+    return tables.metrics
 
 
 def write_record(

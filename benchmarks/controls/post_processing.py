@@ -94,7 +94,7 @@ def closed(mask: Mask, side_px: int) -> Mask:
     >>> closed(np.array([[True, False, True, False]]), 3).tolist()
     [[True, True, True, False]]
     """
-    # OpenCV holds what lies outside for marked when it erodes: a mask near the border would be
+    # OpenCV holds what is outside for marked when it erodes: a mask near the border would be
     # drawn to it. With a frame of its own, the image ends in background.
     framed = cv2.copyMakeBorder(mask.view(np.uint8), *[side_px] * 4, cv2.BORDER_CONSTANT, value=0)
     window = np.ones((side_px, side_px), np.uint8)

@@ -34,7 +34,7 @@ class Deployed(nn.Module):
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
         """Decide on images, uint8 [b h w c]; return what `defect_jax.deploy.program` does."""
         rule = self.rule
-        # The same bytes seen channels first: they lie as PyTorch's channels_last has them.
+        # The same bytes seen channels first: they are as PyTorch's channels_last has them.
         pixels = image.permute(0, 3, 1, 2).float() / 255
         outputs = self.network((pixels - self.mean) / self.std)
         probability = torch.sigmoid(outputs.mask_logits).mean(0)[:, 0]

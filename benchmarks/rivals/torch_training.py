@@ -27,7 +27,7 @@ class Losses(nn.Module):
 
     def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return the losses of segmentation and of classification, each shape=()."""
-        # The same bytes seen channels first: they lie as PyTorch's channels_last has them.
+        # The same bytes seen channels first: they are as PyTorch's channels_last has them.
         image = batch["image"].permute(0, 3, 1, 2).float() / 255
         image = (image - self.image["mean"]) / self.image["std"]
         with torch.autocast(image.device.type, torch.bfloat16, enabled=self.rounds):

@@ -38,7 +38,7 @@ def minimise_over_simplex(
 
     Args:
         gram: inner products of the gradients.
-        line_minimum: where on a line the function is least; it may lie outside of [0, sum].
+        line_minimum: where on a line the function is least; it may be outside of [0, sum].
     """
     start = present / jnp.maximum(present.sum(), 1)
     pairs = list(itertools.combinations(range(gram.shape[0]), 2))

@@ -1,10 +1,10 @@
 """A miss rate that one can sign: an exact binomial bound over parts.
 
-If the threshold lies at the (k+1)-th lowest score of n defective parts, the chance that it misses
+If the threshold is at the (k+1)-th lowest score of n defective parts, the chance that it misses
 more than a share `miss_rate` of all defective parts is P(Bin(n, miss_rate) <= k) for scores without
 ties, and less with them (Wilks 1941, tolerance limits; the same k as Clopper and Pearson's upper
 bound). It holds for any network and any distribution of scores, as long as the parts to come are
-like the parts it was chosen on (exchangeable), and were not looked at for anything else.
+like the parts it was chosen on (exchangeable), and were not used for anything else.
 """
 
 import math
@@ -13,7 +13,7 @@ from scipy import stats
 
 
 def allowed_misses(parts: int, miss_rate: float, confidence: float) -> int | None:
-    """Return most defective parts that may lie below the threshold; None when there are too few
+    """Return most defective parts that may be below the threshold; None when there are too few
     parts.
 
     >>> allowed_misses(22, 0.1, 0.9), allowed_misses(60, 0.1, 0.9), allowed_misses(21, 0.1, 0.9)

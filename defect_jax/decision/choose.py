@@ -57,7 +57,7 @@ def choose(
     Args:
         images: of the validation split.
         pixel_threshold: that `images.area_px` was counted with; lowered to the mask's threshold
-            where it lies above. None, when no pixel is defective, becomes that too.
+            where it is above. None, when no pixel is defective, becomes that too.
         options: `config.decision`.
         checkpoint_step: of the network that made the scores.
         compared: checkpoints that were compared on the same images before.

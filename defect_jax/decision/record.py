@@ -3,7 +3,7 @@
 The head rejects an image when `score >= threshold`. The mask rejects it when
 `mask_score >= mask_threshold`, mask_score being the highest defect probability of its pixels, and
 at least `min_area_px` of them have `probability >= pixel_threshold`; these are then decided
-defective. The pixel threshold never lies above the mask's, so an image that the mask rejects
+defective. The pixel threshold is never above the mask's, so an image that the mask rejects
 always shows where.
 """
 
@@ -66,7 +66,7 @@ class SequentialTest:
 
     Attributes:
       upper, lower: of that score; a `lower` below 0 never accepts early.
-      expected_shots: looked at by it, mean over the validation parts.
+      expected_shots: used by it, mean over the validation parts.
       shots: that these parts have, mean.
     """
 
@@ -99,7 +99,7 @@ class DecisionRule:
       threshold: of the classification head's score.
       mask_threshold: of the highest probability of the mask.
       pixel_threshold: of each pixel, at most `mask_threshold`.
-      checkpoint_step: of the network that was looked at; another one needs another decision.
+      checkpoint_step: of the network that was evaluated; another one needs another decision.
       pictures: number of images that the thresholds were chosen on.
       defective: how many of them are defective.
       min_area_px: pixels that the mask must mark to reject.
@@ -107,7 +107,7 @@ class DecisionRule:
       ece_before, ece_after: expected calibration error of the score without and with it.
       rule: how the thresholds were chosen.
       prune: `config.model.prune` of that network; another one needs another decision.
-      options: of the rule, `config.decision`; another wish needs another decision.
+      options: of the rule, `config.decision`; other options need another decision.
       chosen_on: the split they were chosen on.
       f1: of the head at its threshold on that split; None where the rule could not be applied.
       mask_f1: the same of the mask.
@@ -208,8 +208,8 @@ def _check_ranges(path: AnyPath | str, decision: DecisionRule) -> None:
     for name in THRESHOLDS:
         threshold = getattr(decision, name)
         if not 0.0 <= threshold <= 1.0 and threshold != REJECTS_NOTHING:
-            raise UserError(f"{path}: {name} must lie between 0 and 1, not {threshold}")
+            raise UserError(f"{path}: {name} must be between 0 and 1, not {threshold}")
     if decision.pixel_threshold > decision.mask_threshold:
-        raise UserError(f"{path}: pixel_threshold must not lie above mask_threshold")
+        raise UserError(f"{path}: pixel_threshold must not be above mask_threshold")
     if decision.temperature <= 0:
         raise UserError(f"{path}: temperature must be above 0, not {decision.temperature}")

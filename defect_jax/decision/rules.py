@@ -1,8 +1,8 @@
 """The rules by which a threshold is chosen; each is a function of validation labels and scores.
 
 A rule returns the threshold from which on to reject. Between the score it must still reject and the
-next lower one there is room: the threshold lies in its middle, so that neither is decided by a
-rounding. The promise of a miss rate takes no such liberty and lies at the score itself.
+next lower one there is room: the threshold is in its middle, so that neither is decided by a
+rounding. The promise of a miss rate takes no such liberty and is at the score itself.
 """
 
 import math

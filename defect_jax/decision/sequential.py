@@ -48,15 +48,16 @@ def look(looked: Looked, score: float, shots: str, test: SequentialTest) -> tupl
     return looked, _verdict(float(SHOTS[shots](np.array(looked.score))[-1]), test)
 
 
-def decide(running: np.ndarray, threshold: float, test: SequentialTest) -> tuple[int, int]:
-    """Return decision on a part and the number of shots looked at.
+def decide_shots(running: np.ndarray, threshold: float, test: SequentialTest) -> tuple[int, int]:
+    """Return decision on a part and the number of shots used.
 
     Args:
         running: score after each shot, `shots.running_scores`.
         threshold: of the whole part, for those that no bound decides.
 
     >>> test = SequentialTest(upper=0.8, lower=0.3, expected_shots=2.0, shots=6.0)
-    >>> decide(np.array([0.5, 0.9, 0.2]), 0.5, test), decide(np.array([0.5, 0.6]), 0.7, test)
+    >>> one, two = np.array([0.5, 0.9, 0.2]), np.array([0.5, 0.6])
+    >>> decide_shots(one, 0.5, test), decide_shots(two, 0.7, test)
     ((1, 2), (0, 2))
     """
     for looks, score in enumerate(running, 1):
@@ -122,7 +123,7 @@ def _padded(running: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
 def _decide_all(
     padded: np.ndarray, lengths: np.ndarray, threshold: float, upper: float, lower: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Run `decide` for all parts at once."""
+    """Run `decide_shots` for all parts at once."""
     stops = (padded >= upper) | (padded <= lower)
     stopped = stops.any(axis=1)
     first = np.where(stopped, stops.argmax(axis=1), padded.shape[1] - 1)

@@ -59,7 +59,7 @@ def _versions() -> dict[str, str]:
 
 
 def outputs() -> dict[str, str]:
-    """Return what each output is, as `Decision` tells it."""
+    """Return the description of each output, from `Decision`."""
     hints = typing.get_type_hints(Decision, include_extras=True)
     return {name: hint.__metadata__[0] for name, hint in hints.items()}
 

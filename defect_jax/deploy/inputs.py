@@ -60,7 +60,7 @@ def _files(path: str) -> tuple[RawFiles, list[str]]:
 
 
 class OneFile(Folder):
-    """A single file as raw files; its neighbours are not looked at."""
+    """A single file as raw files; its neighbours are not read."""
 
     def __init__(self, path: Path):
         self._path, self._names = path.parent, [path.name]

@@ -74,7 +74,7 @@ def nodes_of_blocks(graph: onnx.GraphProto) -> list[str]:
     steps a map of logits would have steps of a tenth.
 
     Raises:
-        UserError: there are none, or some lie in a loop, which the quantiser leaves out.
+        UserError: there are none, or some are in a loop, which the quantiser leaves out.
     """
     readers: dict[str, list[onnx.NodeProto]] = {}
     for node in graph.node:
@@ -88,7 +88,7 @@ def nodes_of_blocks(graph: onnx.GraphProto) -> list[str]:
                 found += [node.name, *(relu.name for relu in relus)]
     if not found or any(_has_convolution(body) for body in _bodies(graph)):
         raise UserError(
-            f"{FIELD}: this network cannot be written in eight bits, because its convolutions lie "
+            f"{FIELD}: this network cannot be written in eight bits, because its convolutions are "
             "in a loop over the image's tiles; export it without --input"
         )
     return found

@@ -68,7 +68,7 @@ def predict(input: str, output: str, workdir: AnyPath, max_megapixels: float, st
         known = {id: line["sha256"] for id, line in outputs.lines.items() if "fault" not in line}
         look = partial(read, raw, predictor, known, max_megapixels)
         waiting_most = predictor.spec.framing.most_waiting
-        decided = decide(predictor, threaded(look, inputs, waiting_most), waiting_most)
+        decided = decide_batches(predictor, threaded(look, inputs, waiting_most), waiting_most)
         write = partial(write_files, outputs)
         for done in track(threaded(write, decided, waiting_most), "deciding", len(inputs)):
             record(outputs, done, strict)
@@ -118,7 +118,7 @@ def read(
     return Read(item.id, origin, image, ready)
 
 
-def decide(
+def decide_batches(
     predictor: Predictor, images: Iterator[Read], most: int | None
 ) -> Iterator[tuple[Read, Any]]:
     """Yield each image with its decision, in order; None where there is nothing to decide.

@@ -123,7 +123,7 @@ def _in_a_cluster() -> bool:
 
 
 def _on_a_tpu_machine() -> bool:
-    """Return a TPU's own environment says how many machines its slice has; JAX asks it."""
+    """Return whether this machine has TPUs: JAX then reads the size of the slice by itself."""
     if "tpu" not in os.environ.get("JAX_PLATFORMS", "tpu"):
         return False
     devices = any(pathlib.Path(path).exists() for path in ("/dev/accel0", "/dev/vfio/0"))

@@ -10,9 +10,9 @@ from defect_jax.decision.apply import Thresholds
 from defect_jax.distributed import processes
 from defect_jax.distributed.sharding import make_mesh
 from defect_jax.evaluation.evaluator import Scores, make_evaluator
-from defect_jax.evaluation.result_files import Results, image_loader
-from defect_jax.evaluation.result_tables import judge
-from defect_jax.evaluation.validation import decide
+from defect_jax.evaluation.result_files import ResultFolder, image_loader
+from defect_jax.evaluation.result_tables import tabulate
+from defect_jax.evaluation.validation import decide_on_validation
 from defect_jax.metrics.class_counts import BACKGROUND, ClassPixels
 from defect_jax.metrics.summary import Metrics
 from defect_jax.models.network import SegmentationNetwork
@@ -40,7 +40,7 @@ def evaluate(config: ConfigDict, workdir: AnyPath, split: str = "test") -> Metri
         config: resolved, as in the workdir's config.json.
         workdir: of a trained network.
         split: train, val or test. The report of the test split is eval/report.html, that of
-            another lies in its own folder.
+            another is in its own folder.
 
     Returns:
         The contents of eval/<split>/metrics.json; None on hosts other than the first.
@@ -54,7 +54,9 @@ def evaluate(config: ConfigDict, workdir: AnyPath, split: str = "test") -> Metri
     prepared = prepare(config.data, needed={split} if made else {"val", split})
     if not made:
         compared = max(1, len(scores))
-        made = decide(network, ema, prepared.splits["val"], config, mesh, step, compared)
+        made = decide_on_validation(
+            network, ema, prepared.splits["val"], config, mesh, step, compared
+        )
         if processes.is_first():
             made.to_json(workdir / "decision.json")
             run_config.keep_decision(workdir, config)
@@ -65,17 +67,17 @@ def evaluate(config: ConfigDict, workdir: AnyPath, split: str = "test") -> Metri
         evaluate_split(ema, thresholds)  # every host takes part, one writes
         return None
     classes = list(config.data_info.classes)
-    results = Results(workdir / "eval" / split)
+    results = ResultFolder(workdir / "eval" / split)
     path = (workdir / "eval" if split == "test" else results.final) / "report.html"
     with results:
         scores = evaluate_split(ema, thresholds, results.mask_of(judged, classes))
-        judgement = judge(judged, scores, made, config, prepared.info.leaking)
-        results.write_tables(judgement)
+        tables = tabulate(judged, scores, made, config, prepared.info.leaking)
+        results.write_tables(tables)
     report = Report(
         title=f"{config.data.name}, step {step}{pruned(config)}",
         split=split,
         decision=made,
-        **judgement._asdict(),
+        **tables._asdict(),
         notes=list(prepared.info.notes),
         history=history,
         config=config.to_dict(),
@@ -84,7 +86,7 @@ def evaluate(config: ConfigDict, workdir: AnyPath, split: str = "test") -> Metri
     )
     write_report(path, report)
     say(f"wrote {results.final} and {path}")
-    return judgement.metrics
+    return tables.metrics
 
 
 def class_pixels(scores: Scores, classes: Sequence[str]) -> ClassPixels | None:

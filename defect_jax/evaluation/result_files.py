@@ -12,7 +12,7 @@ import numpy as np
 from defect_jax.data.files.images import decode_image, decode_mask
 from defect_jax.data.files.record_encoding import decode_classes, encode_classes, encode_mask
 from defect_jax.data.prepare.prepare import Split
-from defect_jax.evaluation.result_tables import Judgement
+from defect_jax.evaluation.result_tables import ResultTables
 from defect_jax.metrics.images import write_predictions
 from defect_jax.metrics.parts import write_parts
 from defect_jax.metrics.summary import write_metrics
@@ -25,7 +25,7 @@ LoadImage = Callable[[str], tuple[np.ndarray, np.ndarray, np.ndarray]]
 LAST = "metrics.json"  # its presence says that the folder is whole
 
 
-class Results:
+class ResultFolder:
     """A folder of results that appears whole, in place of the one before it; a context manager.
 
     Attributes:
@@ -41,7 +41,7 @@ class Results:
             # One name for all: the next evaluation takes away what a killed one left.
             self.folder = final.with_name(f".{final.name}.partial")
 
-    def __enter__(self) -> "Results":
+    def __enter__(self) -> "ResultFolder":
         shutil.rmtree(self.folder, ignore_errors=True)
         try:
             (self.folder / "masks").mkdir(parents=True)
@@ -72,11 +72,11 @@ class Results:
         except OSError as error:
             raise UserError(f"{self.final}: cannot be written: {error.strerror}") from error
 
-    def write_tables(self, judgement: Judgement) -> None:
+    def write_tables(self, tables: ResultTables) -> None:
         """Write predictions.csv, parts.csv and metrics.json."""
-        write_predictions(self.folder / "predictions.csv", judgement.images)
-        write_parts(self.folder / "parts.csv", judgement.parts)
-        write_metrics(self.folder / LAST, judgement.metrics)
+        write_predictions(self.folder / "predictions.csv", tables.images)
+        write_parts(self.folder / "parts.csv", tables.parts)
+        write_metrics(self.folder / LAST, tables.metrics)
 
     def mask_of(self, split: Split, classes: Sequence[str] = ("defect",)) -> OnMask:
         """Return the function that writes the decided mask of a row.

@@ -12,7 +12,7 @@ from defect_jax.decision.apply import rejects
 from defect_jax.decision.choose import FALLBACK_THRESHOLD
 from defect_jax.decision.combination import combined
 from defect_jax.decision.record import REJECTS_NOTHING
-from defect_jax.decision.sequential import NEVER_ACCEPTS, SequentialTest, decide
+from defect_jax.decision.sequential import NEVER_ACCEPTS, SequentialTest, decide_shots
 from defect_jax.decision.shots import parts_of, running_scores
 from defect_jax.evaluation.evaluator import Scores
 from defect_jax.metrics import ranking
@@ -30,7 +30,7 @@ UNDECIDED_PART = PartDecision("max", FALLBACK_THRESHOLD, 0, 0)
 ALL_SHOTS = SequentialTest(REJECTS_NOTHING, NEVER_ACCEPTS, 0.0, 0.0)
 
 
-class Judgement(NamedTuple):
+class ResultTables(NamedTuple):
     """All that follows from the scores of a split and a decision."""
 
     images: list[ImageRow]
@@ -39,10 +39,10 @@ class Judgement(NamedTuple):
     metrics: Metrics
 
 
-def judge(
+def tabulate(
     split: Split, scores: Scores, decision: DecisionRule, config: ConfigDict, leaking: bool
-) -> Judgement:
-    """Judge every image and part of a split.
+) -> ResultTables:
+    """Tabulate every image and part of a split.
 
     Args:
         config: resolved, of the network.
@@ -53,7 +53,7 @@ def judge(
     slices = to_slices(split, images, config.data_info.get("defect_edges_px"))
     classes = list(config.data_info.classes)
     metrics = to_metrics(split, images, parts, slices, scores, decision, leaking, classes)
-    return Judgement(images, parts, slices, metrics)
+    return ResultTables(images, parts, slices, metrics)
 
 
 def to_images(split: Split, scores: Scores, decision: DecisionRule) -> list[ImageRow]:
@@ -92,7 +92,7 @@ def to_parts(images: Sequence[ImageRow], decision: DecisionRule) -> list[Part]:
     for name, truth, running in zip(
         parts.group, parts.label, running_scores(parts, score, rule.shots), strict=True
     ):
-        rejected, shots = decide(running, rule.threshold, test)
+        rejected, shots = decide_shots(running, rule.threshold, test)
         whole = float(running[-1])
         judged.append(
             Part(

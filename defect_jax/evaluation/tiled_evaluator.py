@@ -41,7 +41,7 @@ WAITING = 2  # images read ahead; each may be large
 
 
 class WithTruth(NamedTuple):
-    """An image at its own size, and what is true of it."""
+    """An image at its own size, and the truth about it."""
 
     image: np.ndarray
     truth: dict[str, np.ndarray]  # native_mask and region_weight, [h w]

@@ -46,7 +46,7 @@ def mask_thresholds(mask: float, pixel: float) -> Thresholds:
     return Thresholds(np.float32(mask), np.float32(pixel), np.int32(1))
 
 
-def decide(
+def decide_on_validation(
     network: SegmentationNetwork,
     ema: Variables,
     val: Split,

@@ -2,7 +2,7 @@
 
 All functions run on the host in float64 and take one number per bin, the bins in the order of
 rising score: defective pixels (`positives`), good ones (`negatives`), or the mean share of a defect
-region that lies in the bin (`share`, sums to one).
+region that is in the bin (`share`, sums to one).
 """
 
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""How far a score could lie elsewhere, had other parts been photographed: bootstrap over groups.
+"""How far a score could be elsewhere, had other parts been photographed: bootstrap over groups.
 
 Groups are drawn with replacement, whole, because images of one part are near copies: drawn one by
 one they would make every interval too narrow (Field and Welsh 2007). A replicate is a weight an

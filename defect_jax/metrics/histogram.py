@@ -95,7 +95,7 @@ class PixelHistogram:
         0.3).
 
         Pixels of one bin count as tied. None where the split has no defect pixel, or (AUROC,
-        AUPRO) no good one. `brackets` tells how far the exact values can be.
+        AUPRO) no good one. `brackets` gives how far the exact values can be.
         """
         positives, negatives = self.positives.to_numpy(), self.negatives.to_numpy()
         return {
@@ -105,7 +105,7 @@ class PixelHistogram:
         }
 
     def brackets(self) -> dict[str, tuple[float, float] | None]:
-        """Return bounds that the metric of the unbinned probabilities is proven to lie between."""
+        """Return bounds that the metric of the unbinned probabilities is proven to be between."""
         positives, negatives = self.positives.to_numpy(), self.negatives.to_numpy()
         return {
             "pixel_ap": binned.average_precision_bracket(positives, negatives),
@@ -116,14 +116,14 @@ class PixelHistogram:
     def best_f1_threshold(self) -> float | None:
         """Return the probability from which on calling a pixel defective has the best pixel F1.
 
-        It lies in the middle, counted in bins, of the gap to the next lower probability that
+        It is in the middle, counted in bins, of the gap to the next lower probability that
         occurs. Equal F1 goes to the higher recall. None when there is no defect pixel.
         """
         first = binned.best_f1_bin(self.positives.to_numpy(), self.negatives.to_numpy())
         return None if first is None else lower_edge(first)
 
     def _region_share(self) -> np.ndarray:
-        """Return per bin the mean share of a defect region that lies in it; sums to one if any
+        """Return per bin the mean share of a defect region that is in it; sums to one if any
         region."""
         weights = self.weights.to_numpy().astype(np.float64) / 2.0**WEIGHT_BITS
         total, regions = weights.sum(), int(self.regions.to_numpy()[0])

@@ -20,7 +20,7 @@ class Part(NamedTuple):
     score: float  # of all its shots together
     decision: int  # 1 = rejected by it
     sequential_decision: int  # 1 = rejected by the causal test
-    shots: int  # that the causal test looked at
+    shots: int  # that the causal test used
 
 
 def part_metrics(parts: Sequence[Part]) -> dict[str, int | float | None]:

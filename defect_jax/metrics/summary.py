@@ -56,7 +56,7 @@ MEANINGS = {
     "split",
     "sequential_recall": "defective parts that the causal test rejects",
     "sequential_false_positive_rate": "good parts that the causal test rejects",
-    "sequential_shots": "shots that the causal test looks at, mean of a part",
+    "sequential_shots": "shots that the causal test uses, mean of a part",
     "shots": "shots that there are, mean of a part",
     "either_recall": "defective images that the score or the mask rejects",
     "either_false_positive_rate": "good images that the score or the mask rejects",

@@ -63,7 +63,7 @@ class ScseNode(PlainNode):
 
 
 class GatedNode(PlainNode):
-    """A plain node that looks at each skip through an attention gate of its own."""
+    """A plain node that reads each skip through an attention gate of its own."""
 
     @nn.compact
     def __call__(

@@ -111,7 +111,7 @@ BLOCKS: dict[str, type[nn.Module]] = {"plain": ConvBlock, "separable": Separable
 def upsample(x: Float[Array, "b h w c"]) -> Float[Array, "b 2*h 2*w c"]:
     """Double height and width, bilinear with half-pixel centres and clamped edges.
 
-    Each output pixel lies a quarter of an input pixel beside an input pixel, so it is .75 of that
+    Each output pixel is a quarter of an input pixel beside an input pixel, so it is .75 of that
     and .25 of the neighbour. Written as sums of shifted copies because `jax.image.resize` is slower
     and cannot be exported with a dynamic batch. Jitted so that it has a name in a trace: exported
     as ONNX it is one node (`deploy.onnx.convolution`).

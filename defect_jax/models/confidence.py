@@ -1,4 +1,4 @@
-"""Pixel confidence: what lies round a pixel may raise its probability of defect, never lower it.
+"""Pixel confidence: what is round a pixel may raise its probability of defect, never lower it.
 
 The second stage of LPC-Net (Wang et al. 2025, Sensors 25(15), 4548) fills gaps inside defects with
 "pixel confidence matrices" built from the probabilities of neighbouring pixels; the formulas are
@@ -84,11 +84,11 @@ def confidence(log_p: Float[Array, "*shape k"]) -> Float[Array, "*shape 1"]:
 
 
 class Neighbourhood(NamedTuple):
-    """What lies round each pixel.
+    """What is round each pixel.
 
     Attributes:
         mean: of each defect class's probability over the window.
-        seen: d, e, μ, σ², 1 - conf and 1 - κ, what a gate may look at.
+        seen: d, e, μ, σ², 1 - conf and 1 - κ, what a gate may use.
     """
 
     mean: Float32[Array, "b h w classes"]
@@ -122,7 +122,7 @@ def raised(
 
     Args:
         logits: of the pixels.
-        around: what lies round them.
+        around: what is round them.
         gate: g, from 0 to 1.
 
     >>> logits = jnp.array([3.0, -3.0, 2.0]).reshape(1, 1, 3, 1)  # 0.953, 0.047 and 0.881
@@ -189,11 +189,11 @@ def enclosure(defect: Float[Array, "b h w 1"], reach_px: int) -> Float32[Array, 
     To either side along a line through the pixel, the highest probability within reach counts; of
     the two sides the lower one, and of four lines (rows, columns, diagonals) the highest. It is
     high in a gap between two strands and low beside a single one, which have the same mean. What
-    lies outside of the map counts as background.
+    is outside of the map counts as background.
 
     Args:
         defect: probability of any defect.
-        reach_px: pixels looked at to either side, diagonal steps counting as one.
+        reach_px: pixels compared to either side, diagonal steps counting as one.
 
     >>> row = jnp.array([0.9, 0.1, 0.0, 0.7, 0.2]).reshape(1, 1, 5, 1)
     >>> [f"{value:.1f}" for value in enclosure(row, 2).ravel().tolist()]

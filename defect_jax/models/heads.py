@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, Float32
 from defect_jax.models.initialise import FanInNormal
 from defect_jax.models.pooling import highest
 
-# A twentieth of He's variance: the first logits lie near 0, where the sigmoid is not flat. With
+# A twentieth of He's variance: the first logits are near 0, where the sigmoid is not flat. With
 # He's own the maximum over the deepest feature starts the label logit several units off.
 small_normal = FanInNormal(0.1)
 # Most pixels are background: with a bias of 0 the first fifty steps go into learning just that.

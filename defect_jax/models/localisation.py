@@ -18,7 +18,7 @@ from defect_jax.models.encoders.plain import Encoder
 from defect_jax.models.heads import PRIOR_LOGIT, small_normal
 
 DEEPEST_ROW = 4  # cells of 16 px; a 23-px defect then still fills one
-EMBEDDED_ROWS = 3  # the deepest ones: what lies above is finer than a cell can say
+EMBEDDED_ROWS = 3  # the deepest ones: what is above is finer than a cell can say
 
 
 class Backbone(nn.Module):

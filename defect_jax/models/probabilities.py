@@ -16,7 +16,7 @@ Frames = UInt[Array, "b h w c"] | Float[Array, "b h w c"]  # integers, or from 0
 
 
 class Probabilities(NamedTuple):
-    """What a network says of a batch: each class of defect at each pixel, and of the whole part."""
+    """A network's output for a batch: each class of defect at each pixel, and the whole part."""
 
     mask: Float32[Array, "b h w classes"]
     label: Float32[Array, " b"] | None  # None without classification head

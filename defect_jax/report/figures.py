@@ -23,7 +23,7 @@ class Figure(NamedTuple):
     text: str
     plot: str  # an <svg> element, or ""
     tables: list[NumberTable]
-    without: str = ""  # what is said where there is no plot
+    without: str = ""  # shown where there is no plot
 
 
 def figures(

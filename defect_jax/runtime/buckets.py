@@ -13,7 +13,7 @@ VERSION_KEYS = ("ETag", "etag", "md5Hash", "mtime", "LastModified", "created")
 
 
 def files_below(folder: epath.Path) -> dict[str, Mapping[str, Any]]:
-    """Name below `folder` -> what the bucket says of the object; empty when nothing is there."""
+    """Return name below `folder` -> what the bucket reports on the object; empty for nothing."""
     with os_errors(folder):
         system, top = _opened(folder)
         found = system.find(top, detail=True)
@@ -26,7 +26,7 @@ def files_below(folder: epath.Path) -> dict[str, Mapping[str, Any]]:
 
 
 def facts_of(path: epath.Path) -> Mapping[str, Any]:
-    """Return what the bucket says of an object, or of a folder (`type` is then "directory").
+    """Return what the bucket reports about an object, or of a folder (`type` is then "directory").
 
     Raises:
         OSError: it is not there, or the bucket does not answer.

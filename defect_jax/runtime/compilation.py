@@ -77,7 +77,7 @@ def under_way() -> bool:
 
 
 class Peeked:
-    """An iterator whose first element can be looked at before it is taken."""
+    """An iterator whose first element can be seen before it is taken."""
 
     def __init__(self, iterator: Iterator[Any]):
         self._iterator = iterator

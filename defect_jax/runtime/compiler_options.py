@@ -1,4 +1,4 @@
-"""What the compiler is told for every program that runs or trains a network."""
+"""Compiler options for every program that runs or trains a network."""
 
 import functools
 from collections.abc import Sequence
@@ -41,8 +41,8 @@ def training_options(widths: Sequence[int]) -> dict[str, str]:
     return compiler_options() | (_where_known(FOR_NARROW_TRAINING) if narrow else {})
 
 
-def _where_known(told: dict[str, dict[str, str]]) -> dict[str, str]:
-    options = told.get(jax.default_backend(), {})
+def _where_known(options_of: dict[str, dict[str, str]]) -> dict[str, str]:
+    options = options_of.get(jax.default_backend(), {})
     return options if _is_known(tuple(options.items())) else {}
 
 

@@ -21,7 +21,7 @@ SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.*)")
 def as_path(text: str | AnyPath) -> AnyPath:
     """Return the path that a text names; a path is handed back. Nothing is read or contacted.
 
-    Never make a `pathlib.Path` of what may lie in a bucket: it would be a folder named `gs:`.
+    Never make a `pathlib.Path` of what may be in a bucket: it would be a folder named `gs:`.
 
     Raises:
         UserError: a scheme other than gs:// and s3://, no bucket, or its package is not installed.
@@ -71,7 +71,7 @@ def reached(text: str | AnyPath) -> AnyPath:
 
 
 def is_remote(path: AnyPath) -> bool:
-    """Return whether it lies in a bucket; Orbax gives an `epath.Path` for a disk too."""
+    """Return whether it is in a bucket; Orbax gives an `epath.Path` for a disk too."""
     return not isinstance(path, pathlib.Path) and SCHEME.match(str(path)) is not None
 
 
@@ -82,7 +82,7 @@ def exists(path: AnyPath) -> bool:
 
 
 def read_bytes(path: AnyPath) -> bytes:
-    """Return the whole file; an OSError has a `strerror` wherever it lies."""
+    """Return the whole file; an OSError has a `strerror` wherever it is."""
     with os_errors(path):
         return path.read_bytes()
 

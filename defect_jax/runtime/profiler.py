@@ -15,7 +15,7 @@ class Profile:
         """Read `config.profile`, "START:STOP" or empty for none.
 
         Raises:
-            UserError: it is something else, or the workdir lies in a bucket.
+            UserError: it is something else, or the workdir is in a bucket.
         """
         if steps and is_remote(workdir):
             raise UserError(f"config.profile: {workdir} must be a local --workdir")

@@ -34,7 +34,7 @@ class TrainingLog:
         self._since = (time.monotonic(), first_step)
 
     def note(self, step: int, metrics: dict[str, jax.Array]) -> None:
-        """Take the numbers of a step just started and looks at those of the step before."""
+        """Take the numbers of a step just started and check those of the step before."""
         self.flush()
         self._pending = (step, metrics)
 

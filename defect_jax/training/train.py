@@ -8,7 +8,7 @@ import optax
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from defect_jax.data.pipeline.decoded_cache import with_kept
+from defect_jax.data.pipeline.decoded_cache import with_decoded_cache
 from defect_jax.data.prepare.data_info import data_info
 from defect_jax.data.prepare.prepare import Prepared, prepare
 from defect_jax.distributed import processes
@@ -58,7 +58,7 @@ def train(config: ConfigDict, workdir: AnyPath, must_resume: bool = False) -> No
         UserError: something the user can mend, see the message.
         SystemExit: 128 + signal, after SIGTERM or SIGINT, with a checkpoint saved.
     """
-    run_config.check(config)
+    run_config.check_values(config)
     begun = processes.from_first(lambda: checkpoints.exist(workdir))
     first = workdir / FIRST_STAGE
     if must_resume and not (begun or processes.from_first(lambda: checkpoints.exist(first))):
@@ -66,7 +66,7 @@ def train(config: ConfigDict, workdir: AnyPath, must_resume: bool = False) -> No
     mesh = make_mesh(config.mesh.data, config.mesh.fsdp)
     check_batch_size(config, mesh)
     make_network(config), make_tx(config)  # what cannot be built is refused before data are read
-    prepared = with_kept(prepare(config.data), config.data, ("train", "val"))
+    prepared = with_decoded_cache(prepare(config.data), config.data, ("train", "val"))
     refuse_empty_promise(config, prepared.splits["val"])
     config = run_config.resolve(config, data_info(prepared, config.model.num_classes))
     processes.refuse_disagreement("the config or the data", run_config.decisive(config))

@@ -71,14 +71,14 @@ def selection_scores(history: Sequence[Mapping[str, Any]]) -> dict[int, float]:
 def decision_for(
     workdir: AnyPath, step: int, prune: int, options: Mapping[str, Any]
 ) -> DecisionRule | None:
-    """Return the decision that the workdir has for a checkpoint, pruned so, and this wish.
+    """Return the decision that the workdir has for a checkpoint, pruned so, and these options.
 
     Args:
         prune: `config.model.prune`.
         options: `config.decision`.
 
     Returns:
-        None where there is none, or it is of another checkpoint or wish.
+        None where there is none, or it is of another checkpoint or other options.
     """
     path = workdir / "decision.json"
     fields = processes.from_first(

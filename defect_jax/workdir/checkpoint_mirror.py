@@ -36,7 +36,7 @@ def local(folder: AnyPath) -> AnyPath:
         return folder
     if jax.process_count() > 1:
         raise UserError(
-            f"{folder}: checkpoints of several processes cannot lie at s3://: "
+            f"{folder}: checkpoints of several processes cannot be at s3://: "
             "choose a --workdir at gs:// or on a disk that all of them share"
         )
     copy = _copy_of(folder)

@@ -9,7 +9,7 @@ import numpy as np
 from defect_jax.distributed import processes
 from defect_jax.runtime.atomic_files import LineFile
 from defect_jax.runtime.paths import AnyPath
-from defect_jax.workdir.tensorboard import open_board
+from defect_jax.workdir.tensorboard import open_tensorboard
 
 
 class MetricsWriter:
@@ -27,7 +27,7 @@ class MetricsWriter:
         """
         kept = [json.dumps(line) for line in history if line["step"] <= first_step]
         self._lines = LineFile(workdir / "metrics.jsonl", kept)
-        self._board = open_board(workdir / "tensorboard", first_step + 1)
+        self._board = open_tensorboard(workdir / "tensorboard", first_step + 1)
 
     def __enter__(self) -> "MetricsWriter":
         return self

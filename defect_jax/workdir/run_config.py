@@ -30,7 +30,7 @@ FREE_FIELDS = (
 CHOSEN_AFTER = ("decision.", "model.prune")
 
 
-def check(config: ConfigDict) -> None:
+def check_values(config: ConfigDict) -> None:
     """Refuse values that could only fail later.
 
     Raises:
@@ -141,7 +141,7 @@ def of_workdir(workdir: AnyPath, asked: ConfigDict | None) -> ConfigDict:
 
 
 def keep_decision(workdir: AnyPath, config: ConfigDict) -> None:
-    """Write what was chosen after training into config.json: the wish that decision.json fulfils.
+    """Write what was chosen after training into config.json: the options of decision.json.
 
     That is `config.decision` and `config.model.prune`.
     """

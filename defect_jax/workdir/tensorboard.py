@@ -15,7 +15,7 @@ from defect_jax.runtime.console import say
 from defect_jax.runtime.paths import AnyPath, as_path, is_remote, write_bytes
 
 
-def open_board(folder: AnyPath, purge_step: int) -> SummaryWriter:
+def open_tensorboard(folder: AnyPath, purge_step: int) -> SummaryWriter:
     """Open a board; in a bucket its file is put anew every two minutes, on `flush` and at the end.
 
     Args:

@@ -42,7 +42,7 @@ class BucketArchive:
     """
 
     def __init__(self, path: epath.Path, facts: Any, opened: Callable[[Any, str], Any]):
-        """Take what the bucket says of it, and what opens its local copy under a given name."""
+        """Take the bucket's facts about it, and what opens its local copy under a given name."""
         self._path, self._facts, self._open = path, facts, opened
         self._lock, self._copy = threading.Lock(), None
 

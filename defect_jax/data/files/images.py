@@ -53,7 +53,7 @@ class BadImage(ValueError):
 
 
 class Header(NamedTuple):
-    """What an image says of itself before it is decoded."""
+    """What an image's header holds."""
 
     format: str
     mode: str
@@ -197,7 +197,7 @@ def _png_colour_type(data: bytes) -> int | None:
 
 
 def decode_mask(data: bytes, threshold: int) -> Bool[np.ndarray, "h w"]:
-    """Decode a mask of any depth: a pixel is defect when any channel lies above the threshold.
+    """Decode a mask of any depth: a pixel is defect when any channel is above the threshold.
 
     In a palette mask the indices count, not the colours they stand for; in a mask of one bit, set
     pixels count as 255; transparency does not count.

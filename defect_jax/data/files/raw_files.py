@@ -1,6 +1,6 @@
 """Raw data as the user has it: a folder, a plain .tar or a .zip, read and never written.
 
-What lies in a bucket is read by `bucket_files`.
+What is in a bucket is read by `bucket_files`.
 """
 
 import hashlib

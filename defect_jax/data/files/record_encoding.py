@@ -1,4 +1,4 @@
-"""How images and masks lie in prepared sets, and masks in what the program writes."""
+"""How images and masks are stored in prepared sets, and masks in what the program writes."""
 
 import cv2
 import numpy as np
@@ -13,7 +13,7 @@ def unpacked(encoded: bytes, pixels: Shaped[np.ndarray, "h w c"]) -> bytes:
     """Return the image as a Netpbm file, or as it is where its pixels take `MOST_GROWTH` times the
     room.
 
-    Its pixels lie there as they are: it is decoded in a fiftieth of the time of a PNG.
+    Its pixels are there as they are: it is decoded in a fiftieth of the time of a PNG.
 
     Args:
         encoded: its own file, whose pixels `decode_image` returns.

@@ -45,7 +45,7 @@ def choose(
 ) -> Window:
     """Choose a window of the image as `sampling.ImageRequest.defective` asks.
 
-    Every defect is as likely as another, however large it is, and lies anywhere in its window.
+    Every defect is as likely as another, however large it is, and is anywhere in its window.
 
     Args:
         mask: class of each pixel, 0 = background.
@@ -93,7 +93,7 @@ def _drawn(
 def _range(length: int, side: int, overlap_px: int) -> tuple[int, int]:
     """Return first and last place where a window may begin.
 
-    An image smaller than the window lies anywhere in it.
+    An image smaller than the window is anywhere in it.
     """
     if length <= side:
         return length - side, 0
@@ -102,13 +102,13 @@ def _range(length: int, side: int, overlap_px: int) -> tuple[int, int]:
 
 
 def part(plane: np.ndarray, window: Window) -> np.ndarray:
-    """Return what of an image or mask lies in the window."""
+    """Return what of an image or mask is in the window."""
     top, left, height, width = window
     return plane[max(0, top) : top + height, max(0, left) : left + width]
 
 
 def place_window(window: Window, image_px: tuple[int, int], size_px: tuple[int, int]) -> Placement:
-    """Return where the part of the image that lies in the window is in the frame.
+    """Return where the part of the image that is in the window is in the frame.
 
     >>> place_window(Window(-10, 5, 100, 100), (300, 300), (50, 50))
     Placement(top=5, left=0, height=45, width=50)

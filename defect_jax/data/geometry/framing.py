@@ -95,7 +95,7 @@ class Letterbox:
         return unletterbox_classes(predicted.mask, *places, native_px), predicted.label
 
     def card(self) -> dict[str, Any]:
-        """Return the size rule as an exported file's card tells it."""
+        """Return the size rule for an exported file's card."""
         return {
             "size_px": list(self.size_px),
             "max_scale": self.max_scale,
@@ -168,7 +168,7 @@ class Tiling:
         return jnp.moveaxis(predicted.mask, -1, 1), predicted.label
 
     def card(self) -> dict[str, Any]:
-        """Return the size rule as an exported file's card tells it."""
+        """Return the size rule for an exported file's card."""
         return {
             "tile_px": list(self.size_px),
             "overlap_px": self.overlap_px,

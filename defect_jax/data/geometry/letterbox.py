@@ -14,7 +14,7 @@ Box = tuple[slice, slice]  # rows and columns
 
 
 class Placement(NamedTuple):
-    """Where an image of `native` size lies inside the network's frame, all in px."""
+    """Where an image of `native` size is inside the network's frame, all in px."""
 
     top: int
     left: int

@@ -91,7 +91,7 @@ def strips(
 def stitched_row(
     tiles: list[Float32[np.ndarray, "th tw classes"]], grid: Grid
 ) -> Float32[np.ndarray, "th w classes"]:
-    """Return one row of tiles, without what lies beside the image."""
+    """Return one row of tiles, without what is beside the image."""
     columns = grid.columns
     overlap, share = columns.overlap_px, later_share(columns.overlap_px)[None, :, None]
     height, width, classes = tiles[0].shape

@@ -42,7 +42,7 @@ class TileAxis:
 
     @property
     def before_px(self) -> int:
-        """Return padding in front of the image; the rest lies behind it."""
+        """Return padding in front of the image; the rest is behind it."""
         covered_px = (self.tiles - 1) * self.stride_px + self.tile_px
         return (covered_px - self.image_px) // 2
 

@@ -63,10 +63,10 @@ def through_tiles(
     overlap_px: int,
     classes: int,
 ) -> Probabilities:
-    """Return what a network says of images of one size that it looks at tile by tile.
+    """Return a network's output for images of one size that it takes tile by tile.
 
     Args:
-        predict: what it says of tiles, one of each image.
+        predict: its output for tiles, one of each image.
         size_px: of a tile.
         classes: of defect.
 
@@ -96,11 +96,11 @@ def stitched(
     shared_shape: tuple[Px, ...],
     axis: int,
 ) -> Probabilities:
-    """Return pieces in a row as one, without what lies beside the image.
+    """Return pieces in a row as one, without what is beside the image.
 
     Args:
-        piece: what is said of the piece of each number.
-        side: along which they lie.
+        piece: the output for the piece of each number.
+        side: along which they are.
         shared_shape: of the part of a map that two neighbours share.
         axis: of the maps along that side.
     """
@@ -126,7 +126,7 @@ def inside(
 ) -> Float32[Array, "..."]:
     """Return the part of the tiles that is the image's.
 
-    By less than no padding: a slice would have to be known to lie inside.
+    By less than no padding: a slice would have to be known to be inside.
     """
     behind_px = side.covered_px - side.before_px - side.image_px
     widths = [(0, 0, 0)] * covered.ndim

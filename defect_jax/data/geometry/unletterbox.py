@@ -19,7 +19,7 @@ def unletterbox(
     pixels.
 
     Images differ in size, and a compiled program has one shape: the canvas holds the largest, and
-    what lies outside an image repeats its border (the caller masks it). Bilinear resampling is
+    what is outside an image repeats its border (the caller masks it). Bilinear resampling is
     separable, so it is two matrix products an image, which every accelerator does well.
 
     Args:

@@ -7,12 +7,12 @@ from collections.abc import Callable, Collection
 import numpy as np
 from ml_collections import ConfigDict
 
-from defect_jax.data.prepare.prepared import DataInfo, Prepared, Row
+from defect_jax.data.prepare.prepared import DataInfo, Prepared, SplitRow
 
 Decoded = tuple[np.ndarray, np.ndarray]  # image [h w c], class ids [h w]
 
 
-class Kept:
+class DecodedCache:
     """The first images that are asked for, as many as fit; the others are decoded each time.
 
     Which are kept changes no number. May be used from several threads; a copy in another process
@@ -26,7 +26,7 @@ class Kept:
         self._lock = threading.Lock()
 
     def __reduce__(self):
-        return Kept, (self.most_bytes,)
+        return DecodedCache, (self.most_bytes,)
 
     def get(self, row: int, decode: Callable[[], Decoded]) -> Decoded:
         """Return the image of a row: what `decode` returned when it was first asked for."""
@@ -49,7 +49,7 @@ class Kept:
             self._bytes += needed
 
 
-def with_kept(prepared: Prepared, data: ConfigDict, splits: Collection[str]) -> Prepared:
+def with_decoded_cache(prepared: Prepared, data: ConfigDict, splits: Collection[str]) -> Prepared:
     """Return the set with room for decoded images: `data.cache_mb` over the splits, by what they
     need.
 
@@ -58,12 +58,14 @@ def with_kept(prepared: Prepared, data: ConfigDict, splits: Collection[str]) -> 
     needed = {name: _bytes(prepared.splits[name].rows, prepared.info) for name in splits}
     share = min(1.0, 1e6 * data.cache_mb / max(1, data.workers) / max(1, sum(needed.values())))
     kept = {
-        name: dataclasses.replace(prepared.splits[name], kept=Kept(int(share * each)))
+        name: dataclasses.replace(
+            prepared.splits[name], decoded_cache=DecodedCache(int(share * each))
+        )
         for name, each in needed.items()
     }
     return dataclasses.replace(prepared, splits=prepared.splits | kept)
 
 
-def _bytes(rows: Collection[Row], info: DataInfo) -> int:
+def _bytes(rows: Collection[SplitRow], info: DataInfo) -> int:
     a_pixel = info.channels * info.bit_depth // 8
     return sum(row.height * row.width * (a_pixel + row.label) for row in rows)

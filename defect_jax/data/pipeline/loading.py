@@ -44,7 +44,7 @@ class LoadTraining(grain.transforms.RandomMap):
 
 @dataclasses.dataclass(frozen=True)
 class LoadNative(grain.transforms.Map):
-    """Row number -> an element as that of `LoadTraining`, and the truth at native size.
+    """SplitRow number -> an element as that of `LoadTraining`, and the truth at native size.
 
     The truth is on a canvas that holds every image of the split.
     """
@@ -87,7 +87,7 @@ def decoded(split: Split, row: int, spec: InputSpec) -> Decoded:
             return image, np.zeros(image.shape[:2], np.uint8)
         return image, spec.known(decode_classes(record["mask"]))
 
-    return decode() if split.kept is None else split.kept.get(int(row), decode)
+    return decode() if split.decoded_cache is None else split.decoded_cache.get(int(row), decode)
 
 
 def to_element(

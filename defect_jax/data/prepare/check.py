@@ -13,7 +13,7 @@ from defect_jax.data.sources.records import SPLITS, Catalogue, Fault, split_faul
 from defect_jax.runtime.errors import UserError
 
 
-def check(data: ConfigDict) -> list[Fault]:
+def find_faults(data: ConfigDict) -> list[Fault]:
     """Read the whole data set and return every fault found; changes nothing.
 
     Args:
@@ -35,7 +35,7 @@ def report_faults(data: ConfigDict) -> None:
     Raises:
         UserError: there is at least one.
     """
-    faults = check(data)
+    faults = find_faults(data)
     for fault in faults:
         print(fault)
     if faults:

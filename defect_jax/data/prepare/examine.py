@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 
 class Facts(NamedTuple):
-    """What is kept of an image once it has been looked at."""
+    """What is kept of an image once it has been examined."""
 
     height: int
     width: int

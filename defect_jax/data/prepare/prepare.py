@@ -1,6 +1,6 @@
 """Prepares a data set once, whole or not at all, and again when what it is made from changes.
 
-A set lies in `<data_dir>/<name>/<digest>`, where the digest covers the options, the state of the
+A set is in `<data_dir>/<name>/<digest>`, where the digest covers the options, the state of the
 raw files and the splits. It is built in a folder beside that and renamed at the end, so a killed
 preparation leaves nothing that passes for whole; a lock, which the system takes back from a dead
 process, lets several processes prepare at once, and tells which remains may be cleared away.
@@ -27,7 +27,7 @@ from defect_jax.data.prepare import prepared
 from defect_jax.data.prepare.builder import builder_class
 from defect_jax.data.prepare.check import all_faults, listing_faults, refuse
 from defect_jax.data.prepare.examine import Facts, examine, example
-from defect_jax.data.prepare.prepared import DataInfo, Prepared, Row, Split
+from defect_jax.data.prepare.prepared import DataInfo, Prepared, Split, SplitRow
 from defect_jax.data.prepare.summarise import summarise
 from defect_jax.data.sources.data_sets import data_set
 from defect_jax.data.sources.records import SPLITS, Catalogue, DataSet, Record
@@ -35,7 +35,7 @@ from defect_jax.runtime.console import say
 from defect_jax.runtime.errors import UserError
 from defect_jax.runtime.paths import as_path, exists, is_remote
 
-__all__ = ["DataInfo", "Prepared", "Row", "Split", "prepare"]
+__all__ = ["DataInfo", "Prepared", "SplitRow", "Split", "prepare"]
 
 LAYOUT = 2  # raised when what is stored changes, so that older folders are not used
 PARTIAL = ".partial"
@@ -87,7 +87,7 @@ def _cache_folder(data: ConfigDict) -> Path:
         return folder
     root = root.expanduser().resolve()
     if root.is_dir() and folder.resolve().is_relative_to(root):
-        raise UserError(f"config.data.data_dir: {folder} lies in the raw data: choose another")
+        raise UserError(f"config.data.data_dir: {folder} is in the raw data: choose another")
     return folder
 
 
@@ -223,8 +223,8 @@ def _store(
     return stored
 
 
-def _row(record: Record, facts: Facts) -> Row:
-    return Row(
+def _row(record: Record, facts: Facts) -> SplitRow:
+    return SplitRow(
         id=record.id,
         group=record.group,
         class_name=record.class_name,

@@ -26,7 +26,7 @@ COLUMNS = (
 )  # fmt: skip
 
 
-class Row(NamedTuple):
+class SplitRow(NamedTuple):
     """What is known of an image without decoding it; sizes in px."""
 
     id: str
@@ -48,12 +48,12 @@ class Split:
             mask (an 8-bit PNG of one channel with class ids, 0 for background, all 0 for a good
             part).
         rows: one for each element of `source`, in the same order.
-        kept: decoded images (`data.decoded.Kept`); None: each is decoded anew.
+        decoded_cache: `pipeline.decoded_cache.DecodedCache`; None: each image is decoded anew.
     """
 
     source: Any
-    rows: list[Row]
-    kept: Any = None
+    rows: list[SplitRow]
+    decoded_cache: Any = None
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,10 @@ class Prepared:
 
 
 def write(
-    directory: Path, table: Sequence[tuple[str, Row, str]], info: DataInfo, origin: dict[str, Any]
+    directory: Path,
+    table: Sequence[tuple[str, SplitRow, str]],
+    info: DataInfo,
+    origin: dict[str, Any],
 ) -> None:
     """Write the tables of a prepared set.
 
@@ -109,7 +112,7 @@ def write(
 
 
 def read_origin(directory: Path) -> dict[str, Any] | None:
-    """Return what a set was prepared from, or None where nothing readable lies."""
+    """Return what a set was prepared from, or None where nothing readable is."""
     try:
         return json.loads((directory / INFO_FILE).read_text(encoding="utf-8"))["origin"]
     except (OSError, ValueError, KeyError):
@@ -146,11 +149,11 @@ def _read_info(directory: Path) -> DataInfo:
     return DataInfo(**fields)
 
 
-def _read_rows(directory: Path) -> dict[str, list[Row]]:
+def _read_rows(directory: Path) -> dict[str, list[SplitRow]]:
     rows = {split: [] for split in SPLITS}
     with (directory / SPLIT_FILE).open(encoding="utf-8", newline="") as file:
         for line in csv.DictReader(file, strict=True):
-            texts = [line[name] for name in Row._fields[:3]]
-            numbers = [int(line[name]) for name in Row._fields[3:]]
-            rows[line["split"]].append(Row(*texts, *numbers))
+            texts = [line[name] for name in SplitRow._fields[:3]]
+            numbers = [int(line[name]) for name in SplitRow._fields[3:]]
+            rows[line["split"]].append(SplitRow(*texts, *numbers))
     return rows

@@ -25,7 +25,7 @@ def summarise(name: str, stored: Sequence[tuple[Record, Facts]], found: Catalogu
 def _fingerprint(stored: Sequence[tuple[Record, Facts]], classes: Sequence[str]) -> str:
     """Cover the files; where there are several classes, their names and ids as well.
 
-    With one class the ids say nothing more than the files, and runs of before have no ids.
+    With one class the ids say nothing more than the files, and earlier runs have no ids.
     """
     lines = sorted(
         f"{record.id}\0{facts.image_sha256}\0{facts.mask_sha256}\n" for record, facts in stored

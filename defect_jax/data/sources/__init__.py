@@ -1,1 +1,1 @@
-"""The data sets: one file each, and what a set tells of itself."""
+"""The data sets: one file each, and what a set declares."""

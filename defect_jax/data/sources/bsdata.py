@@ -9,7 +9,7 @@ label without a polygon would make a good part, but the release holds none.
 The images are time series of a few spots, and spots side by side overlap: those at 395 and
 397.5 mm show one pitting, 25 times within seconds, and so do neighbouring numbers of the other
 screws, clean and soiled. The group is therefore the turn of the thread, or the section that the
-name gives: 24 groups of 1 to 50 images, in which the 75 spots of the 394 names lie whole.
+name gives: 24 groups of 1 to 50 images, in which the 75 spots of the 394 names are whole.
 """
 
 import json

@@ -194,7 +194,7 @@ def _shows(defect: Defect) -> np.ndarray:
 
 
 def _walk(place: Place, turns: np.ndarray, step_px: float) -> np.ndarray:
-    """Return the same path as n + 1 points whose middle one lies at `place`."""
+    """Return the same path as n + 1 points whose middle one is at `place`."""
     points = np.concatenate([np.zeros((1, 2)), path(turns, step_px)])
     return points - points[len(points) // 2] + np.array([place.y, place.x])
 

@@ -107,7 +107,7 @@ def _defect(
 
 
 def _reach(random: np.random.Philox, place: Place, radius_px: float) -> np.ndarray:
-    """Return how many px [h, w] a pixel lies inside an uneven disc; negative: outside."""
+    """Return how many px [h, w] a pixel is inside an uneven disc; negative: outside."""
     waves = normals(random, (3, 2)) * np.array([[0.1], [0.06], [0.04]])
     y, x = np.indices(place.shape, dtype=np.float64)
     y, x = y - place.y, x - place.x
@@ -146,7 +146,7 @@ def _strands(
 def _bundle(
     random: np.random.Philox, place: Place, length_px: float, sides: int, scale: float
 ) -> Bundle:
-    """Return fibres as long as their edge, if they lie to one side of it, else half as long."""
+    """Return fibres as long as their edge, if they are to one side of it, else half as long."""
     heading = uniform(random, 0, 2 * np.pi)
     ahead = np.array([np.sin(heading), np.cos(heading)])
     across = np.array([np.cos(heading), -np.sin(heading)])
@@ -174,7 +174,7 @@ def _draw_fibre(
     start = np.array(
         [np.interp(place, np.arange(len(bundle.edge)), axis) for axis in bundle.edge.T]
     )
-    # The longest in the middle, so that the tips lie on a round line.
+    # The longest in the middle, so that the tips are on a round line.
     length_px = bundle.length_px * (1 - 1.2 * (share - 0.5) ** 2) * uniform(random, 0.85, 1.1)
     steps = max(4, round(length_px / bundle.step_px))
     heading = bundle.heading + (share - 0.5) * bundle.fan + 0.04 * normals(random, 1)[0]

@@ -19,7 +19,7 @@ from defect_jax.data.files.raw_files import RawFiles
 from defect_jax.data.sources.records import GOOD, Catalogue, DataSet, Record
 from defect_jax.data.sources.splits import SHARES, Member, grouped_split
 from defect_jax.data.sources.synthetic import defects, surfaces
-from defect_jax.data.sources.synthetic.lighting import Frame, draw_frame, photograph
+from defect_jax.data.sources.synthetic.lighting import CropWindow, draw_crop_window, photograph
 from defect_jax.data.sources.synthetic.noise import below, stream, uniforms
 from defect_jax.data.sources.synthetic.options import (
     DEFAULT_KINDS,
@@ -199,17 +199,17 @@ def _draw_pixels(
     return np.where(frame.crop(pixels), np.uint8(255), np.uint8(0))
 
 
-def _start_shot(options: Options, part: Part, shot: int) -> tuple[np.random.Philox, Frame]:
+def _start_shot(options: Options, part: Part, shot: int) -> tuple[np.random.Philox, CropWindow]:
     """Return the stream of a shot, after its first draw, which is the framing."""
     _, margin_px = _canvas(options)
     random = stream(options.seed, part.number, SHOT + shot)
-    return random, draw_frame(random, options.picture_size, margin_px)
+    return random, draw_crop_window(random, options.picture_size, margin_px)
 
 
 def _draw_defect(options: Options, part: Part) -> defects.Defect:
     shape, margin_px = _canvas(options)
     random = stream(options.seed, part.number, PLACE)
-    # Every shot shows the pixels that lie two margins inside the canvas; the defect's own centre
+    # Every shot shows the pixels that are two margins inside the canvas; the defect's own centre
     # is one of them, a little from their border, and on a pixel, so that no mask comes out empty.
     border_px = 3 * margin_px
     y, x = (border_px + below(random, length - 2 * border_px) for length in shape)

@@ -11,7 +11,7 @@ READ_NOISE = 0.007  # standard deviation of the darkest pixel, share of full sca
 SHOT_NOISE = 2.0e-4  # variance gained per unit of brightness
 
 
-class Frame(NamedTuple):
+class CropWindow(NamedTuple):
     """Which pixels of a part one shot shows."""
 
     top_px: int
@@ -20,24 +20,26 @@ class Frame(NamedTuple):
     width_px: int
 
     def crop(self, canvas: np.ndarray) -> np.ndarray:
-        """Return the part [h, w] of `canvas` inside the frame."""
+        """Return the part [h, w] of `canvas` inside the window."""
         rows = slice(self.top_px, self.top_px + self.height_px)
         return canvas[rows, self.left_px : self.left_px + self.width_px]
 
 
-def draw_frame(random: np.random.Philox, picture_size: tuple[int, int], margin_px: int) -> Frame:
+def draw_crop_window(
+    random: np.random.Philox, picture_size: tuple[int, int], margin_px: int
+) -> CropWindow:
     """Draw a framing of a canvas that is `margin_px` larger than an image on every side."""
     top_px, left_px = below(random, 2 * margin_px + 1), below(random, 2 * margin_px + 1)
-    return Frame(top_px, left_px, *picture_size)
+    return CropWindow(top_px, left_px, *picture_size)
 
 
-def photograph(random: np.random.Philox, surface: Surface, frame: Frame) -> np.ndarray:
+def photograph(random: np.random.Philox, surface: Surface, window: CropWindow) -> np.ndarray:
     """Return the uint8 [h, w] image of a surface in one framing and one draw of light."""
     direction = uniform(random, 0, 2 * np.pi)
-    slope_y, slope_x = (frame.crop(slope) for slope in np.gradient(surface.relief))
+    slope_y, slope_x = (window.crop(slope) for slope in np.gradient(surface.relief))
     shading = 1 + np.cos(direction) * slope_x + np.sin(direction) * slope_y
-    light = _light(random, direction, (frame.height_px, frame.width_px))
-    radiance = frame.crop(surface.albedo) * np.clip(shading, 0.25, 1.9) * light
+    light = _light(random, direction, (window.height_px, window.width_px))
+    radiance = window.crop(surface.albedo) * np.clip(shading, 0.25, 1.9) * light
     noise = normals(random, radiance.shape) * np.sqrt(READ_NOISE**2 + SHOT_NOISE * radiance)
     return np.rint(255 * np.clip(radiance + noise, 0, 1)).astype(np.uint8)
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from ml_collections import ConfigDict
-from test_pipeline import assert_same, ready, take  # noqa: F401  a fixture
+from test_batches import assert_same, ready, take  # noqa: F401  a fixture
 
-from defect_jax.data.pipeline.decoded_cache import Kept, with_kept
-from defect_jax.data.prepare.prepared import DataInfo, Prepared, Row, Split
+from defect_jax.data.pipeline.decoded_cache import DecodedCache, with_decoded_cache
+from defect_jax.data.prepare.prepared import DataInfo, Prepared, Split, SplitRow
 
 
 def element(value, side_px=4, defect=False):
@@ -21,7 +21,7 @@ def element(value, side_px=4, defect=False):
 
 def prepared_set(**sides_px):
     splits = {
-        name: Split(None, [Row("a", "a", "good", 0, side, side, 0)])
+        name: Split(None, [SplitRow("a", "a", "good", 0, side, side, 0)])
         for name, side in sides_px.items()
     }
     return Prepared(Path(), splits, DataInfo("x", 1, 8, "", False, [], ["defect"]))
@@ -31,7 +31,7 @@ def with_room(ready, cache_mb):  # noqa: F811
     config, splits = ready
     room = ConfigDict({"cache_mb": cache_mb, "workers": 0})
     info = DataInfo("x", 1, 8, "", False, [], ["defect"])
-    return config, with_kept(Prepared(Path(), splits, info), room, ("train",)).splits
+    return config, with_decoded_cache(Prepared(Path(), splits, info), room, ("train",)).splits
 
 
 @pytest.mark.parametrize("cache_mb", [0, 0.02, 100])
@@ -43,7 +43,7 @@ def test_loader_processes_have_the_same_batches(ready):  # noqa: F811
     assert_same(take(with_room(ready, 100), count=2, workers=2), take(ready, count=2))
 
 
-class Counting(Kept):
+class Counting(DecodedCache):
     """Notes each row that is decoded."""
 
     def get(self, row, decode):
@@ -60,7 +60,7 @@ def test_each_image_is_decoded_once(ready):  # noqa: F811
 
 @pytest.mark.parametrize("defect", [False, True])
 def test_what_is_kept_is_what_was_decoded_and_cannot_be_changed(defect):
-    kept = Kept(1000)
+    kept = DecodedCache(1000)
     for _ in range(2):
         image, mask = kept.get(3, lambda: element(7, defect=defect))
         np.testing.assert_array_equal(image, element(7)[0])
@@ -72,7 +72,7 @@ def test_what_is_kept_is_what_was_decoded_and_cannot_be_changed(defect):
 
 
 def test_no_more_is_kept_than_fits():
-    kept = Kept(16 + 32)  # a good image, whose mask needs nothing, and a defective one
+    kept = DecodedCache(16 + 32)  # a good image, whose mask needs nothing, and a defective one
     for row, defect in ((0, False), (1, True), (2, False)):
         kept.get(row, lambda d=defect: element(1, defect=d))
     values = [int(kept.get(row, lambda: element(9))[0][0, 0, 0]) for row in range(3)]
@@ -80,7 +80,7 @@ def test_no_more_is_kept_than_fits():
 
 
 def test_a_copy_for_another_process_begins_empty():
-    kept = Kept(1000)
+    kept = DecodedCache(1000)
     kept.get(0, lambda: element(1))
     copy = pickle.loads(pickle.dumps(kept))
     assert copy.most_bytes == 1000
@@ -98,7 +98,9 @@ def test_a_copy_for_another_process_begins_empty():
 )
 def test_splits_share_the_memory_by_what_they_need(cache_mb, workers, expected):
     data = ConfigDict({"cache_mb": cache_mb, "workers": workers})
-    prepared = with_kept(prepared_set(train=2000, val=1000, test=9000), data, ("train", "val"))
-    found = tuple(prepared.splits[name].kept.most_bytes for name in ("train", "val"))
+    prepared = with_decoded_cache(
+        prepared_set(train=2000, val=1000, test=9000), data, ("train", "val")
+    )
+    found = tuple(prepared.splits[name].decoded_cache.most_bytes for name in ("train", "val"))
     assert found == expected
     assert prepared.splits["test"].kept is None

@@ -45,7 +45,7 @@ ALL += [(bsdata, variant) for variant in (*VARIANTS, "cpu_scaled")]
 @pytest.mark.parametrize(("module", "variant"), ALL)
 def test_shipped_configs_are_valid_and_survive_json(module, variant, tmp_path):
     config = module.get_config(variant)
-    run_config.check(config)
+    run_config.check_values(config)
     run_config.claim(tmp_path, config)
     run_config.claim(tmp_path, config)  # the same again is welcome
     assert json.loads(json.dumps(config.to_dict())) == run_config.load(tmp_path).to_dict()
@@ -93,7 +93,7 @@ def test_a_bad_value_is_refused_with_its_field(field, value):
     with config.unlocked():
         config.update_from_flattened_dict({field: value})
     with pytest.raises(UserError, match=rf"config\.{field} is .*: it must be "):
-        run_config.check(config)
+        run_config.check_values(config)
 
 
 @pytest.mark.parametrize(
@@ -112,10 +112,10 @@ def test_what_localisation_allows(localisation, field, value, is_good):
     config.model.localisation = localisation
     config.update_from_flattened_dict({field: value})
     if is_good:
-        run_config.check(config)
+        run_config.check_values(config)
         return
     with pytest.raises(UserError, match=rf"config\.{field} is .*: it must be "):
-        run_config.check(config)
+        run_config.check_values(config)
 
 
 @pytest.mark.parametrize(

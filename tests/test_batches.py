@@ -19,7 +19,7 @@ from defect_jax.data.pipeline.batches import (
 )
 from defect_jax.data.pipeline.loading import LoadNative
 from defect_jax.data.prepare.data_info import MOST_IMAGES, data_info, intensity
-from defect_jax.data.prepare.prepare import Row, Split, prepare
+from defect_jax.data.prepare.prepare import Split, SplitRow, prepare
 from defect_jax.distributed.sharding import make_mesh, to_global
 from defect_jax.runtime.errors import UserError
 from defect_jax.workdir.run_config import resolve
@@ -173,7 +173,7 @@ def test_regions_are_those_of_any_class(tmp_path):
     ids = raw_data.class_mask(1, 2)
     image = raw_data.encoded(raw_data.noise(0))
     record = {"id": b"a", "image": image, "mask": encode_classes(ids), "label": 1}
-    split = Split([record], [Row("a", "a", "scratch", 1, 12, 16, 24)])
+    split = Split([record], [SplitRow("a", "a", "scratch", 1, 12, 16, 24)])
     frame = input_spec((16, 16), channels=1, bit_depth=8, classes=2)
     element = LoadNative(split, frame, (16, 16)).map(0)
     assert element["regions"] == 1
@@ -215,5 +215,5 @@ def test_intensity_is_that_of_the_training_images(ready):
 def test_intensity_of_a_large_or_even_split():
     """16 bit, more images than are read, all of one value: a deviation of 0 would divide."""
     png = raw_data.encoded(np.full((4, 4), 13107, np.uint16))
-    split = Split([{"image": png}] * 1000, [Row("a", "a", "good", 0, 4, 4, 0)] * 1000)
+    split = Split([{"image": png}] * 1000, [SplitRow("a", "a", "good", 0, 4, 4, 0)] * 1000)
     assert intensity(split) == (0.2, 0.01)

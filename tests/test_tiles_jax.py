@@ -32,7 +32,7 @@ def test_a_tile_shows_the_pixels_that_the_loader_cuts(image_px):
 
 
 def predict(tile):
-    """Maps that differ by where in its tile a pixel lies, so that no seam would stay hidden."""
+    """Maps that differ by where in its tile a pixel is, so that no seam would stay hidden."""
     seen = tile.astype(jnp.float32).sum(-1) / 765
     down, across = (jnp.linspace(0.1, 1.0, size_px) for size_px in SIZE_PX)
     place = jnp.broadcast_to(down[None, ::-1, None] * across[None, None], seen.shape)

@@ -23,7 +23,7 @@ from defect_jax.evaluation.evaluator import make_evaluator
 from defect_jax.metrics.images import read_predictions
 from defect_jax.runtime.errors import UserError
 from defect_jax.training.train import train
-from defect_jax.workdir.run_config import check, resolve
+from defect_jax.workdir.run_config import check_values, resolve
 
 IMAGES = 5
 
@@ -140,4 +140,4 @@ def test_an_overlap_that_does_not_fit_is_refused(tmp_path, overlap_px):
     config = tiled(tmp_path)
     config.data.tile_overlap_px = overlap_px
     with pytest.raises(UserError, match=r"tile_overlap_px is .*at most half .* divisible by 2"):
-        check(config)
+        check_values(config)
