@@ -1,6 +1,6 @@
 """What makes a step faster leaves its losses as they were: 50 steps, to 1e-5, in float32.
 
-Each row takes one thing away again. Images that are kept are in test_decoded_cache.py, batch by batch.
+Each row takes one thing away again. Cached images are in test_decoded_cache.py, batch by batch.
 """
 
 import jax

@@ -1,1 +1,1 @@
-"""What a trained network becomes outside of training: files that other programs run."""
+"""A trained network at work: predictions, the Python interface, exported files."""

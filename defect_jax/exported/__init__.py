@@ -1,1 +1,0 @@
-"""The files of --mode=export: what stands in the card, and whether both models say the same."""
