@@ -33,7 +33,7 @@ def in_a_branch(image: Any, kernel: Any, taken: Any) -> Any:
 
 
 def seconds(function: Callable[..., Any], *arguments: Any) -> float:
-    """Return median of a few runs after the first."""
+    """Return the median of a few runs after the first."""
     jitted, times = jax.jit(function), []
     jax.block_until_ready(jitted(*arguments))
     for _ in range(ROUNDS):

@@ -85,7 +85,7 @@ def group_of(line: str) -> int:
 
 
 def counted(collectives: Sequence[Collective]) -> dict[str, dict[str, float]]:
-    """Return number and bytes by kind and group, the small ones apart."""
+    """Return the number and bytes by kind and group, the small ones apart."""
     numbers, sizes = Counter(), Counter()
     for each in collectives:
         small = ", small" if each.size_bytes < SMALL_BYTES else ""

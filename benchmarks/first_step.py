@@ -32,7 +32,7 @@ PARTS = {  # of a run, and what happens meanwhile
 
 
 def timed(command: list[str], folder: Path, number: int, root: Path) -> dict[str, float]:
-    """Return part -> seconds, of one run up to its first step.
+    """Return the part -> seconds, of one run up to its first step.
 
     Raises:
         SystemExit: it ended before.

@@ -117,7 +117,7 @@ def judged(
 
 
 def smoothed(image: NativeMaps, variant: Variant) -> np.ndarray:
-    """Return probability of any defect, [h w]."""
+    """Return the probability of any defect, [h w]."""
     return variant.smooth(image.maps).sum(axis=0)
 
 
@@ -154,7 +154,7 @@ def numbers_of(images: Sequence[Found]) -> list[float]:
 
 
 def shown(values: Sequence[float]) -> str:
-    """Return mean and standard deviation."""
+    """Return the mean and standard deviation."""
     spread = f" ± {statistics.stdev(values):.3f}" if len(values) > 1 else ""
     return f"{statistics.fmean(values):.3f}{spread}"
 

@@ -75,7 +75,7 @@ def end(programs: dict[str, Program]) -> None:
 
 
 def measure(batch: int, given: argparse.Namespace) -> dict[str, dict[str, Any]]:
-    """Return contender -> seconds of a step, round by round, and its memory; empty: no room."""
+    """Return the contender -> seconds of a step, round by round, and its memory; empty: no room."""
     given.batch = batch
     config = step.config_of(given)
     config.model.dtype = given.dtype
@@ -110,7 +110,7 @@ def check_alike(losses: dict[str, float]) -> None:
 
 
 def search(given: argparse.Namespace) -> dict[int, dict[str, dict[str, Any]]]:
-    """Return batch -> what was measured, up to the first one that does not fit."""
+    """Return the batch -> what was measured, up to the first one that does not fit."""
     found = {}
     for batch in map(int, given.batches.split(",")):
         print(f"batch {batch}", flush=True)

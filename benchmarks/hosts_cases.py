@@ -25,7 +25,7 @@ class Row(NamedTuple):
 
 
 def unbroken(home: Path, count: int) -> tuple[Path, list[str]]:
-    """Return workdir of a run that nothing happens to, run where it has not been yet, and its
+    """Return the workdir of a run that nothing happens to, run where it has not been yet, and its
     faults."""
     workdir = home / f"unbroken-{count}" / "workdir"
     if (workdir / "eval/report.html").exists():

@@ -95,7 +95,8 @@ class Hosts:
                 os.kill(pid, number)
 
     def codes(self, within_s: float = END_WITHIN_S) -> list[int | None]:
-        """Return exit codes of all processes; None where one had to be killed after `within_s`."""
+        """Return the exit codes of all processes; None where one had to be killed after
+        `within_s`."""
         until = time.time() + within_s
         return [run.code(max(0.1, until - time.time())) for run in self.runs]
 

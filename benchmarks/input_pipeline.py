@@ -63,7 +63,7 @@ def write_images(folder: Path, count: int, size: tuple[int, int]) -> None:
 def _surface(
     size: tuple[int, int], defective: bool, random: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return image and mask [h w], uint8."""
+    """Return the image and mask [h w], uint8."""
     clouds = random.normal(0.0, 12.0, (9, 9)).astype(np.float32)
     surface = 128.0 + cv2.resize(clouds, size[::-1], interpolation=cv2.INTER_CUBIC)
     surface += 40.0 * cv2.GaussianBlur(random.standard_normal(size, np.float32), (0, 0), 3.0)

@@ -100,7 +100,7 @@ def files_of(workdir: AnyPath, trained: Trained, splits: dict[str, Split]) -> It
 
 
 def read_parameters(trained: Trained) -> int:
-    """Return number of parameters that a decision reads; running statistics are none."""
+    """Return the number of parameters that a decision reads; running statistics are none."""
     config = trained.config
     image = jax.ShapeDtypeStruct((1, *config.data.size, config.data_info.channels), np.float32)
     step = jax.jit(frames_program(trained.network, config))

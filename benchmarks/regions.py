@@ -85,7 +85,7 @@ def line(name: str, place: int, false: float, test: Sequence[Regions]) -> str:
 
 
 def bins() -> list[tuple[int, float]]:
-    """Return smallest and next smallest size of each bin."""
+    """Return the smallest and next smallest size of each bin."""
     return list(zip((1, *EDGES_PX), (*EDGES_PX, np.inf), strict=True))
 
 
@@ -156,7 +156,7 @@ def regions(
 
 
 def false_regions(mask: Bool[np.ndarray, "h w"], marked: Bool[np.ndarray, "h w"]) -> int:
-    """Return number of marked regions that touch no defect."""
+    """Return the number of marked regions that touch no defect."""
     count, labelled = cv2.connectedComponents(marked.astype(np.uint8), connectivity=8)
     return count - 1 - len(np.setdiff1d(labelled[mask], [0]))
 

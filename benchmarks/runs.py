@@ -125,7 +125,7 @@ def _environments() -> Iterator[tuple[int, bytes]]:
 
 
 def survivors(mark: str) -> list[str]:
-    """Return command lines of the processes that are still there after GONE_WITHIN_S; they are
+    """Return the command lines of the processes that are still there after GONE_WITHIN_S; they are
     killed."""
     until = time.monotonic() + GONE_WITHIN_S
     while alive(mark) and time.monotonic() < until:

@@ -87,7 +87,7 @@ def markdown(header: str, rows: Sequence[Sequence[str]]) -> str:
 
 
 def programs_table(programs: Sequence[Mapping[str, Any]]) -> str:
-    """Return memory of a chip and its operations."""
+    """Return the memory of a chip and its operations."""
     header = "program | chips | state, MB | batch, MB | scratch, MB | code, MB | of memory, %"
     header += " | loops | TFLOP a chip | compiled in, s"
     return markdown(header, [program_row(each) for each in programs])

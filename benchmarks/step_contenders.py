@@ -148,7 +148,7 @@ def read(metrics: Mapping[str, Any]) -> dict[str, float]:
 
 
 def device_memory_mb() -> float | None:
-    """Return most memory of a GPU that this process's arrays have held; None on a CPU."""
+    """Return the most memory of a GPU that this process's arrays have held; None on a CPU."""
     if "torch" in sys.modules:
         import torch
 

@@ -107,7 +107,7 @@ class Run:
 
 
 def measure(given: argparse.Namespace, run: Run) -> dict[str, list[tuple[float, float]]]:
-    """Return kind -> seconds and waiting of a step, round by round; the first round is not
+    """Return the kind -> seconds and waiting of a step, round by round; the first round is not
     counted."""
     kinds: dict[str, Callable[[int], tuple[float, float]]] = {
         WHOLE: run.whole,

@@ -111,7 +111,7 @@ def draw_map(axes: Axes) -> None:
 
 
 def pareto_point(share: float) -> np.ndarray:
-    """Return minimum of a weighted sum of the two bowls, `share` on the first."""
+    """Return the minimum of a weighted sum of the two bowls, `share` on the first."""
     stretch = {"small": np.array([1.0, 1.8]), "large": np.array([1.6, 0.8])}
     weight = {"small": share, "large": 1.0 - share}
     pull = {task: weight[task] * stretch[task] ** 2 for task in TASKS}

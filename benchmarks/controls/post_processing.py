@@ -43,7 +43,7 @@ class Control:
     mend: Callable[[np.ndarray], np.ndarray] = unchanged
 
     def described(self) -> dict[str, str]:
-        """Return smooth and mend in words, for control.json.
+        """Return `smooth` and `mend` in words, for control.json.
 
         >>> Control("closing_3", "closing 3 px", mend=closing(3)).described()
         {'smooth': 'unchanged', 'mend': 'closed(3 px)'}
@@ -89,7 +89,7 @@ def blur(side_px: int) -> Callable[[np.ndarray], np.ndarray]:
 
 
 def closed(mask: Mask, side_px: int) -> Mask:
-    """Return morphological closing; it takes nothing away, at the border of the image neither.
+    """Close morphologically; it takes nothing away, at the border of the image neither.
 
     >>> closed(np.array([[True, False, True, False]]), 3).tolist()
     [[True, True, True, False]]
@@ -117,7 +117,7 @@ def fill_holes(mask: Mask) -> Mask:
 
 
 def blurred(maps: Maps, side_px: int) -> Maps:
-    """Return mean over a window of each map, mirrored at the border of the image.
+    """Return the mean over a window of each map, mirrored at the border of the image.
 
     >>> blurred(np.array([[[0.0, 0.0, 0.9]]], np.float32), 3).round(1).tolist()
     [[[0.0, 0.3, 0.6]]]

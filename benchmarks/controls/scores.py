@@ -58,7 +58,7 @@ def decided_classes(
     pixel: float,
     made: DecisionRule,
 ) -> UInt8[np.ndarray, "h w"]:
-    """Return class of each pixel of the mended mask, 0 = background everywhere if nothing is
+    """Return the class of each pixel of the mended mask, 0 = background everywhere if nothing is
     rejected.
 
     An image is rejected as before: a control changes the shape of masks, not which there are

@@ -45,7 +45,7 @@ class Losses(nn.Module):
 
 
 def _dice(logits: Tensor, mask: Tensor, valid: Tensor) -> Tensor:
-    """Return mean over the heads of the mean over the defective images."""
+    """Return the mean over the heads of the mean over the defective images."""
     score, mask = torch.sigmoid(logits) * valid, mask * valid
     pixels = (2, 3, 4)
     overlap, area = (score * mask).sum(pixels), mask.sum(pixels)

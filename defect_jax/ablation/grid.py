@@ -60,7 +60,8 @@ def all_cells(ablation: ConfigDict) -> list[Cell]:
 
 
 def _pairs(row: Row, ablation: ConfigDict) -> Iterator[tuple[int | None, int]]:
-    """Return fold and seed of each cell: all with all, or those in `pairs`, where time is short."""
+    """Return the fold and seed of each cell: all with all, or those in `pairs`, where time is
+    short."""
     seeds = _seeds(row, ablation)
     every = ablation.get("pairs") or itertools.product(ablation.folds or (None,), seeds)
     return ((fold, seed) for fold, seed in every if seed in seeds)

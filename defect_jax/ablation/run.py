@@ -128,7 +128,8 @@ def claimed(folder: pathlib.Path, cell: Cell) -> Iterator[int | None]:
 
 
 def _run(command: Sequence[str], lock: int) -> int:
-    """Return exit code of the command; a signal that comes meanwhile is passed on, and then obeyed.
+    """Return the exit code of the command; a signal that comes meanwhile is passed on, and then
+    obeyed.
 
     In a session of its own, or a Ctrl-C would reach it twice, and a second one ends a run at once.
     """

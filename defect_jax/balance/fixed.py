@@ -15,7 +15,7 @@ def fixed(
     initial_steps: int = INITIAL_STEPS,
     shared: Shared = in_encoder,
 ) -> optax.GradientTransformationExtraArgs:
-    """Return gradient of the sum of the losses, each times a constant.
+    """Return the gradient of the sum of the losses, each times a constant.
 
     Dong et al., "Sample-Centric Multi-Task Learning" (arXiv 2510.13226), use 0.5 and 0.5, as its
     published usage notes state. Assumes that somebody knows the scale of every loss.

@@ -31,7 +31,7 @@ class TaskGradients(Mapping):
         return len(self._tasks)
 
     def weighted(self, weights: Mapping[str, Any]) -> Any:
-        """Return gradient of the sum of weight x loss: one pull-back for all tasks together."""
+        """Return the gradient of the sum of weight x loss: one pull-back for all tasks together."""
         return self._pull({task: weights[task] for task in self._tasks})
 
 

@@ -74,7 +74,7 @@ def weight_gradient(
     moving: Bool[Array, " tasks"],
     alpha: float,
 ) -> Weights:
-    """Return derivative of GradNorm's L1 loss with respect to the weights: sign(G - target) g.
+    """Return the derivative of GradNorm's L1 loss with respect to the weights: sign(G - target) g.
 
     Args:
         norms: g of the unweighted gradients, so that G = w g.

@@ -24,7 +24,7 @@ def in_encoder(path: tuple[str, ...]) -> bool:
 
 
 def is_shared(params: Any, shared: Shared) -> Any:
-    """Return tree of bools, one a leaf of `params`.
+    """Return a tree of bools, one a leaf of `params`.
 
     Raises:
         ValueError: no parameter is shared.
@@ -44,7 +44,7 @@ def is_shared(params: Any, shared: Shared) -> Any:
 
 
 def gram_matrix(trees: Sequence[Any], marks: Any) -> Float32[Array, "tasks tasks"]:
-    """Return inner products of the tasks' gradients over the shared parameters; norms on the
+    """Return the inner products of the tasks' gradients over the shared parameters; norms on the
     diagonal.
 
     Leaf by leaf, without flattening: a sharded leaf stays where it is.

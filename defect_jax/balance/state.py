@@ -54,7 +54,7 @@ class Seen(NamedTuple):
 
 
 def initial_state(tasks: int, memory: Any) -> BalanceState:
-    """Return state before the first batch."""
+    """Return the state before the first batch."""
     return BalanceState(
         count=jnp.zeros((), jnp.int32),
         batches=jnp.zeros(tasks, jnp.int32),

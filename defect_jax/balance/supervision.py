@@ -5,7 +5,8 @@ from jaxtyping import Array, Bool, Float
 
 
 def supervised_mean(losses: Float[Array, " b"], supervised: Bool[Array, " b"]) -> Float[Array, ""]:
-    """Return mean of a task's losses over the samples that have its truth; exactly 0 if none has.
+    """Return the mean of a task's losses over the samples that have its truth; exactly 0 if none
+    has.
 
     A loss that is exactly 0 counts as absent: it moves no weight of any method here.
 

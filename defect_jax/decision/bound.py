@@ -13,7 +13,7 @@ from scipy import stats
 
 
 def allowed_misses(parts: int, miss_rate: float, confidence: float) -> int | None:
-    """Return most defective parts that may be below the threshold; None when there are too few
+    """Return the most defective parts that may be below the threshold; None when there are too few
     parts.
 
     >>> allowed_misses(22, 0.1, 0.9), allowed_misses(60, 0.1, 0.9), allowed_misses(21, 0.1, 0.9)
@@ -27,7 +27,7 @@ def allowed_misses(parts: int, miss_rate: float, confidence: float) -> int | Non
 
 
 def parts_needed(miss_rate: float, confidence: float) -> int:
-    """Return fewest defective parts that allow the promise, with no miss among them.
+    """Return the fewest defective parts that allow the promise, with no miss among them.
 
     >>> parts_needed(0.1, 0.9), parts_needed(0.01, 0.95)
     (22, 299)
@@ -36,7 +36,8 @@ def parts_needed(miss_rate: float, confidence: float) -> int:
 
 
 def breaking_chance(parts: int, misses: int, miss_rate: float) -> float:
-    """Return chance that a threshold with so many misses among so many parts breaks the promise.
+    """Return the chance that a threshold with so many misses among so many parts breaks the
+    promise.
 
     >>> round(breaking_chance(60, 2, 0.1), 4)
     0.053

@@ -120,7 +120,7 @@ def _rounded(chosen: Chosen) -> Chosen:
 def _choose_mask(
     images: Validation, pixel_threshold: float | None, options: Options, compared: int
 ) -> tuple[Chosen, int]:
-    """Return threshold and minimum area together: of several areas the one that the rule likes
+    """Return the threshold and minimum area together: of several areas the one that the rule likes
     best.
 
     An image with too small an area cannot be rejected and counts as if it scored nothing. An area

@@ -12,7 +12,7 @@ RIDGE = 1.0  # keeps weights finite where the images can be parted without a mis
 
 
 def fit(label: Values, score: Values, mask_score: Values) -> tuple[float, float, float]:
-    """Return intercept and weights of the two logits with the least penalised log loss.
+    """Return the intercept and weights of the two logits with the least penalised log loss.
 
     The penalty is half the squared weights, without the intercept, on the sum of the losses:
     scikit-learn's LogisticRegression with C = 1.

@@ -49,7 +49,7 @@ def look(looked: Looked, score: float, shots: str, test: SequentialTest) -> tupl
 
 
 def decide_shots(running: np.ndarray, threshold: float, test: SequentialTest) -> tuple[int, int]:
-    """Return decision on a part and the number of shots used.
+    """Return the decision on a part and the number of shots used.
 
     Args:
         running: score after each shot, `shots.running_scores`.

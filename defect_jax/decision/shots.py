@@ -25,7 +25,7 @@ class Parts(NamedTuple):
 
 
 def mean(score: np.ndarray) -> np.ndarray:
-    """Return mean of the first 1, 2, … shots: a glare in one of them counts little.
+    """Return the mean of the first 1, 2, … shots: a glare in one of them counts little.
 
     >>> mean(np.array([0.2, 0.8])).tolist()
     [0.2, 0.5]

@@ -143,7 +143,7 @@ def lost_processes(held: str) -> list[int]:
 
 
 def described(index: int, names: list[str]) -> str:
-    """Return process and host in words.
+    """Return the process and host in words.
 
     >>> described(1, ["node-a", "node-b"])
     'process 1 of 2 (host node-b)'

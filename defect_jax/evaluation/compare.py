@@ -68,7 +68,7 @@ def _evaluated(workdir: AnyPath, split: str) -> AnyPath:
 
 
 def _names(workdirs: Sequence[AnyPath]) -> list[str]:
-    """Return last parts of the paths, as many of them as make all names differ."""
+    """Return the last parts of the paths, as many of them as make all names differ."""
     paths = [(path if is_remote(path) else path.absolute()).parts for path in workdirs]
     if len(set(paths)) < len(paths):
         raise UserError("--workdirs: the same workdir twice")

@@ -96,7 +96,7 @@ class Evaluator:
     def __call__(
         self, ema: Variables, thresholds: Thresholds, on_mask: OnMask | None = None
     ) -> Scores:
-        """Return score every image exactly once.
+        """Return the score every image exactly once.
 
         Args:
             on_mask: called with row and decided classes [h w] at native size, 0 = background, for

@@ -165,7 +165,7 @@ def class_metrics(scores: Scores, classes: Sequence[str]) -> dict[str, float | N
 
 
 def combined_metrics(images: Sequence[ImageRow], decision: DecisionRule) -> dict[str, float | None]:
-    """Return recall and false-positive rate if either rejects, and of the logistic combination;
+    """Return the recall and false-positive rate if either rejects, and of the logistic combination;
     ECE.
 
     Head alone and mask alone are `recall`, `false_positive_rate`, `seg_recall` and `seg_fpr`.

@@ -71,7 +71,7 @@ class TiledEvaluator:
     def __call__(
         self, ema: Variables, thresholds: Thresholds, on_mask: OnMask | None = None
     ) -> Scores:
-        """Return score every image exactly once; arguments as those of `Evaluator`.
+        """Return the score every image exactly once; arguments as those of `Evaluator`.
 
         Raises:
             signals.Stopped: a signal came.

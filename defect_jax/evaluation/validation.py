@@ -24,7 +24,8 @@ NO_MASK = 2.0  # a mask threshold that no probability reaches: nothing is decide
 
 
 def validation_numbers(split: Split, scores: Scores, leaking: bool) -> dict[str, float | None]:
-    """Return threshold-free scores of validation, and SELECTION, which picks the best checkpoint.
+    """Return the threshold-free scores of validation, and SELECTION, which picks the best
+    checkpoint.
 
     The two halves of the job count alike: ranking the parts and finding the pixels.
     """

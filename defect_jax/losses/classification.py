@@ -8,7 +8,7 @@ from defect_jax.losses.cross_entropy import binary_cross_entropy
 def classification_loss(
     label_logits: Float[Array, " b"], label: Float[Array, " b"], weight: Float[Array, " b"]
 ) -> Float32[Array, ""]:
-    """Return weighted mean of the binary cross-entropy over the images of a batch.
+    """Return the weighted mean of the binary cross-entropy over the images of a batch.
 
     Args:
         label_logits: One an image.

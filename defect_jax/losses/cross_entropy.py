@@ -8,7 +8,7 @@ from jaxtyping import Array, Float, Float32
 def binary_cross_entropy(
     logits: Float[Array, "*shape"], target: Float[Array, "*shape"], weight: Float[Array, "*shape"]
 ) -> Float32[Array, ""]:
-    """Return mean of `-t log σ(z) - (1 - t) log(1 - σ(z))`, weighted; in nats.
+    """Return the mean of `-t log σ(z) - (1 - t) log(1 - σ(z))`, weighted; in nats.
 
     Safe for any finite logits, in bfloat16 too: everything is computed in float32, and
     `log(1 - σ(z))` as `log σ(-z)`, which does not round to log 0.
@@ -44,7 +44,7 @@ def categorical_cross_entropy(
     target: Float[Array, "*shape c"],
     weight: Float[Array, "*shape"],
 ) -> Float32[Array, ""]:
-    """Return mean of `-Σ t log softmax(z)`, weighted; in nats.
+    """Return the mean of `-Σ t log softmax(z)`, weighted; in nats.
 
     Args:
         logits: z, one channel a class, any real number.

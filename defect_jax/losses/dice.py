@@ -14,7 +14,7 @@ def dice_loss(
     valid: Float[Array, "b h w 1"],
     smooth: float = 1.0,
 ) -> Float32[Array, ""]:
-    """Return mean of `1 - (2 Σ p m + s) / (Σ p + Σ m + s)` over the defective images and their
+    """Return the mean of `1 - (2 Σ p m + s) / (Σ p + Σ m + s)` over the defective images and their
     classes.
 
     One ratio an image and class: a pit of thirty pixels counts as much as a stain of ten thousand.

@@ -15,7 +15,7 @@ def localisation_loss(
     mask: Float[Array, "b h w 1"],
     valid: Float[Array, "b h w 1"],
 ) -> Float32[Array, ""]:
-    """Return cross-entropy of the cells plus Dice of the defective images' cells.
+    """Return the cross-entropy of the cells plus Dice of the defective images' cells.
 
     A cell holds a defect when one of its pixels does. Cells with a defect weigh in the
     cross-entropy as often as there are good ones for each of them, at most 20 times; cells without

@@ -16,7 +16,7 @@ def segmentation_loss(
     dice_weight: float = 1.0,
     pixel_weight: Float[Array, "b h w 1"] | None = None,
 ) -> Float32[Array, ""]:
-    """Return mean over the deep-supervision heads of `bce_weight · BCE + dice_weight · Dice`.
+    """Return the mean over the deep-supervision heads of `bce_weight · BCE + dice_weight · Dice`.
 
     Cross-entropy gives every pixel a gradient from the first step on, those of good images too;
     Dice counts every defective image the same, however small its defect. Both leave padding out.

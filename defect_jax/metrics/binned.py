@@ -13,7 +13,7 @@ Values = Sequence | np.ndarray  # of numbers, one a bin
 
 
 def average_precision(positives: Values, negatives: Values) -> float | None:
-    """Return step-wise AP, Σ (R_k - R_{k-1})·P_k with one step a bin.
+    """Return the step-wise AP, Σ (R_k - R_{k-1})·P_k with one step a bin.
 
     >>> average_precision([0, 1, 1], [2, 1, 0])
     0.8333333333333333
@@ -43,8 +43,8 @@ def average_precision_bracket(positives: Values, negatives: Values) -> tuple[flo
 
 
 def auroc(positives: Values, negatives: Values) -> float | None:
-    """Return chance that a defective pixel scores higher than a good one; the same bin counts one
-    half.
+    """Return the chance that a defective pixel scores higher than a good one; the same bin counts
+    one half.
 
     >>> auroc([0, 1, 1], [2, 1, 0])
     0.9166666666666666
@@ -60,7 +60,7 @@ def auroc_bracket(positives: Values, negatives: Values) -> tuple[float, float] |
 
 
 def aupro(share: Values, negatives: Values, limit: float) -> float | None:
-    """Return area under region overlap against false-positive rate up to `limit`, divided by
+    """Return the area under region overlap against false-positive rate up to `limit`, divided by
     `limit`.
 
     The mean overlap over all defect regions (Bergmann et al. 2021, section 4.3) is joined linearly

@@ -85,7 +85,7 @@ def weighted_mean(values: Values) -> Metric:
 
 
 def average_precision(label: Values, score: Values) -> Metric:
-    """Return step-wise AP, as `ranking.average_precision`."""
+    """Return the step-wise AP, as `ranking.average_precision`."""
     sweep = _Sweep(label, score)
 
     def metric(weights: Weights) -> np.ndarray:
@@ -98,7 +98,7 @@ def average_precision(label: Values, score: Values) -> Metric:
 
 
 def auroc(label: Values, score: Values) -> Metric:
-    """Return chance that a defective image scores higher, as `ranking.auroc`."""
+    """Return the chance that a defective image scores higher, as `ranking.auroc`."""
     sweep = _Sweep(label, score)
 
     def metric(weights: Weights) -> np.ndarray:
@@ -146,14 +146,14 @@ class _Sweep:
 
 
 def _precision_at(true: np.ndarray, false: np.ndarray) -> np.ndarray:
-    """Return precision where the recall of the grid is first reached."""
+    """Return the precision where the recall of the grid is first reached."""
     at = np.searchsorted(true / true[-1], GRID - 1e-12).clip(max=true.size - 1)
     at = np.maximum(at, np.flatnonzero(true + false)[0])
     return true[at] / (true[at] + false[at])
 
 
 def _recall_at(true: np.ndarray, false: np.ndarray) -> np.ndarray:
-    """Return highest recall whose false-positive rate stays within the grid's."""
+    """Return the highest recall whose false-positive rate stays within the grid's."""
     at = np.searchsorted(false / false[-1], GRID + 1e-12, side="right") - 1
     return np.where(at >= 0, true[at.clip(min=0)], 0.0) / true[-1]
 

@@ -104,7 +104,7 @@ def reliability(label: Values, probability: Values, bins: int = BINS) -> list[Re
 def expected_calibration_error(
     label: Values, probability: Values, bins: int = BINS
 ) -> float | None:
-    """Return mean distance of probability and share of defectives over the images, bin by bin.
+    """Return the mean distance of probability and share of defectives over the images, bin by bin.
 
     Guo et al. 2017, equation 3. None without images.
 

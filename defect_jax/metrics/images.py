@@ -33,7 +33,7 @@ class ImageRow(NamedTuple):
 
 
 def image_iou(intersection_px: int, true_px: int, predicted_px: int) -> float | None:
-    """Return intersection over union of the two masks; None when both are empty.
+    """Return the intersection over union of the two masks; None when both are empty.
 
     >>> image_iou(1, 2, 3), image_iou(0, 0, 5), image_iou(0, 0, 0)
     (0.25, 0.0, None)

@@ -33,7 +33,7 @@ def clopper_pearson(
 def rate_interval(
     hits: Values, groups: Sequence[str], confidence: float = CONFIDENCE
 ) -> Interval | None:
-    """Return interval of the share of `hits`, one 0 or 1 an image; None without images.
+    """Return the interval of the share of `hits`, one 0 or 1 an image; None without images.
 
     With one image a group it is Clopper and Pearson's. Images of one part resemble each other
     and are worth fewer than their number: then the counts are divided by the design effect before
@@ -58,7 +58,7 @@ def rate_interval(
 
 
 def _effective_size(hits: np.ndarray, index: np.ndarray, confidence: float) -> float:
-    """Return number of independent images that would tell as much."""
+    """Return the number of independent images that would tell as much."""
     images, groups = hits.size, int(index.max()) + 1
     rate = hits.mean()
     if groups == images:

@@ -36,7 +36,8 @@ class _Sweep(NamedTuple):
 
 
 def average_precision(label: Values, score: Values) -> float | None:
-    """Return step-wise AP, Σ (R_k - R_{k-1})·P_k over the distinct scores; None without defectives.
+    """Return the step-wise AP, Σ (R_k - R_{k-1})·P_k over the distinct scores; None without
+    defectives.
 
     >>> round(average_precision([0, 0, 1, 1], [0.1, 0.4, 0.35, 0.8]), 4)
     0.8333
@@ -48,7 +49,8 @@ def average_precision(label: Values, score: Values) -> float | None:
 
 
 def average_precision_trapezoid(label: Values, score: Values) -> float | None:
-    """Return area under the precision-recall points joined by lines, from precision 1 at recall 0.
+    """Return the area under the precision-recall points joined by lines, from precision 1 at recall
+    0.
 
     Published KSDD2 figures use both; this one is usually the lower where scores are distinct.
 
@@ -63,7 +65,8 @@ def average_precision_trapezoid(label: Values, score: Values) -> float | None:
 
 
 def auroc(label: Values, score: Values) -> float | None:
-    """Return chance that a defective image scores higher than a good one; a tie counts one half.
+    """Return the chance that a defective image scores higher than a good one; a tie counts one
+    half.
 
     >>> auroc([0, 0, 1, 1], [0.1, 0.4, 0.35, 0.8])
     0.75
@@ -77,7 +80,7 @@ def auroc(label: Values, score: Values) -> float | None:
 
 
 def precision_recall_curve(label: Values, score: Values) -> PrecisionRecall | None:
-    """Return precision and recall at every distinct score; None without defectives.
+    """Return the precision and recall at every distinct score; None without defectives.
 
     >>> precision_recall_curve([0, 1, 1], [0.2, 0.2, 0.9]).recall.tolist()
     [0.5, 1.0]
@@ -90,7 +93,7 @@ def precision_recall_curve(label: Values, score: Values) -> PrecisionRecall | No
 
 
 def roc_curve(label: Values, score: Values) -> Roc | None:
-    """Return recall against false-positive rate; None unless there are both kinds of image.
+    """Return the recall against false-positive rate; None unless there are both kinds of image.
 
     >>> roc_curve([0, 1, 1], [0.2, 0.2, 0.9]).false_positive_rate.tolist()
     [0.0, 0.0, 1.0]

@@ -18,7 +18,7 @@ MAX_GROUPS = 32
 
 
 def batch_norm(channels: int, train: bool, dtype: Any, name: str) -> nn.BatchNorm:
-    """Return batch normalisation (arXiv 1502.03167); statistics in float32 whatever `dtype` is.
+    """Return the batch normalisation (arXiv 1502.03167); statistics in float32 whatever `dtype` is.
 
     `axis_name` stays unset: under `jit` with a sharded batch the mean is the global one already.
     """

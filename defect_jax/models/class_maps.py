@@ -12,7 +12,7 @@ from jaxtyping import Array, Float, Float32
 
 
 def log_probabilities(logits: Float[Array, "*shape c"]) -> Float32[Array, "*shape k"]:
-    """Return log-probability of background and of each class of defect.
+    """Return the log-probability of background and of each class of defect.
 
     Args:
         logits: c = 1 for defect or not, otherwise background first.
@@ -46,7 +46,7 @@ def joined(mask_logits: Float32[Array, "heads b h w c"]) -> Float32[Array, "b h 
 
 
 def probabilities_of(logits: Float[Array, "*shape c"]) -> Float32[Array, "*shape classes"]:
-    """Return probability of each class of defect at each pixel, without background.
+    """Return the probability of each class of defect at each pixel, without background.
 
     >>> probabilities_of(jnp.zeros((1, 1, 1, 4))).tolist()
     [[[[0.25, 0.25, 0.25]]]]

@@ -154,7 +154,7 @@ def _log_distribution(defects: Float32[Array, "b h w classes"]) -> Float32[Array
 def window_statistics(
     maps: Float[Array, "b h w c"], window_px: int
 ) -> tuple[Float32[Array, "b h w c"], Float32[Array, "b h w 1"]]:
-    """Return mean of each map, and variance of the maps' sum, over `window_px` x `window_px`
+    """Return the mean of each map, and variance of the maps' sum, over `window_px` x `window_px`
     pixels.
 
     At the border the maps are mirrored, as SciPy's `uniform_filter(mode="mirror")` does it.
@@ -212,7 +212,7 @@ def enclosure(defect: Float[Array, "b h w 1"], reach_px: int) -> Float32[Array, 
 
 
 def _highest(padded: Array, shape: tuple[int, ...], offsets: list[tuple[int, int]]) -> Array:
-    """Return highest of the shifted copies of a map, from the map in its margin."""
+    """Return the highest of the shifted copies of a map, from the map in its margin."""
     margin = (padded.shape[1] - shape[1]) // 2
     starts = [(0, margin + down, margin + right, 0) for down, right in offsets]
     copies = [lax.slice(padded, start, np.add(start, shape)) for start in starts]

@@ -158,5 +158,5 @@ def fitted(cells: Float[Array, "b rows columns 1"], height: int) -> Float[Array,
 def on_pixels(
     cell_logits: Float32[Array, "b rows columns 1"], height: int
 ) -> Float32[Array, "b h w 1"]:
-    """Return probability that a defect is near, at each pixel; no gradient goes back."""
+    """Return the probability that a defect is near, at each pixel; no gradient goes back."""
     return fitted(jax.lax.stop_gradient(nn.sigmoid(cell_logits)), height)

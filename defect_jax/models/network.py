@@ -140,7 +140,7 @@ class SegmentationNetwork(nn.Module):
         return Outputs(mask_logits, label_logits, cells, refined)
 
     def encode(self, image: Float[Array, "b h w c"], train: bool) -> list[Float[Array, "b _ _ _"]]:
-        """Return encoder features, finest first: all that the two tasks share.
+        """Return the encoder features, finest first: all that the two tasks share.
 
         In a pruned network, where nothing else reads the deepest rows, without those.
         """
@@ -167,7 +167,7 @@ class SegmentationNetwork(nn.Module):
     def mask_logits(
         self, features: list[Float[Array, "b _ _ _"]], train: bool
     ) -> Float32[Array, "heads b h w c"]:
-        """Return mask logits of every head from the encoder features; pruned, of one."""
+        """Return the mask logits of every head from the encoder features; pruned, of one."""
         if self.is_pruned(train):
             finest = self.nodes(features[: self.prune + 1], train)
             return self.mask_heads(finest[-1:], first=self.prune - 1)
@@ -177,5 +177,5 @@ class SegmentationNetwork(nn.Module):
     def label_logits(
         self, features: list[Float[Array, "b _ _ _"]], train: bool
     ) -> Float32[Array, " b"] | None:
-        """Return label logits from the encoder features, None without classification head."""
+        """Return the label logits from the encoder features, None without classification head."""
         return self.label_head(features[-1], train) if self.classification_head else None

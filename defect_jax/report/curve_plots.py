@@ -43,7 +43,7 @@ class Line(NamedTuple):
 
 
 def scored(images: Sequence[ImageRow], heads: Sequence[DecisionHead]) -> list[Scored]:
-    """Return head and mask, each with the bands over the bootstrap of its curves."""
+    """Return the head and mask, each with the bands over the bootstrap of its curves."""
     label = np.array([image.label for image in images])
     groups = [image.group for image in images]
     found = []

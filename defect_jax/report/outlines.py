@@ -19,7 +19,7 @@ TOLERANCES_PX = (1.0, 2.0, 4.0, 8.0)
 
 
 def frame_size(image: UInt[np.ndarray, "h w c"]) -> tuple[int, int]:
-    """Return width and height of the frame, whose pixels the outlines count in.
+    """Return the width and height of the frame, whose pixels the outlines count in.
 
     >>> frame_size(np.zeros((20, 80, 1), np.uint8))
     (480, 120)

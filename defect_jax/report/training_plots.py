@@ -88,7 +88,7 @@ def balance_plot(history: Sequence[dict]) -> Drawn:
 
 
 def _curves_of(history: Sequence[dict], split: str, wanted: Callable[[str], bool]) -> Curves:
-    """Return name -> steps and finite values of the first six numbers, in their order."""
+    """Return the name -> steps and finite values of the first six numbers, in their order."""
     curves: Curves = {}
     for row in history:
         for name, value in row.items() if row.get("split") == split else ():

@@ -13,7 +13,8 @@ VERSION_KEYS = ("ETag", "etag", "md5Hash", "mtime", "LastModified", "created")
 
 
 def files_below(folder: epath.Path) -> dict[str, Mapping[str, Any]]:
-    """Return name below `folder` -> what the bucket reports on the object; empty for nothing."""
+    """Return the name below `folder` -> what the bucket reports on the object; empty for
+    nothing."""
     with os_errors(folder):
         system, top = _opened(folder)
         found = system.find(top, detail=True)

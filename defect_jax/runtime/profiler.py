@@ -45,7 +45,7 @@ class Profile:
 
 
 def span(steps: str) -> tuple[int, int]:
-    """Return first and last step of "START:STOP".
+    """Return the first and last step of "START:STOP".
 
     >>> span("10:12")
     (10, 12)

@@ -16,7 +16,7 @@ from defect_jax.training.tasks import task_names
 
 
 def learning_rate(config: ConfigDict) -> optax.Schedule:
-    """Return linear warm-up over `optimizer.warmup_steps`, then a cosine to nearly 0 at
+    """Warm up linearly over `optimizer.warmup_steps`, then a cosine to nearly 0 at
     `train.steps`."""
     peak = config.optimizer.learning_rate
     return optax.warmup_cosine_decay_schedule(

@@ -64,7 +64,8 @@ def read_history(workdir: AnyPath) -> list[dict[str, Any]]:
 
 
 def selection_scores(history: Sequence[Mapping[str, Any]]) -> dict[int, float]:
-    """Return step -> the number by which checkpoints are compared, of lines of metrics.jsonl."""
+    """Return the step -> the number by which checkpoints are compared, of lines of
+    metrics.jsonl."""
     return {line["step"]: line[SELECTION] for line in history if line["split"] == "val"}
 
 

@@ -111,7 +111,7 @@ def _copy_of(folder: epath.Path) -> pathlib.Path:
 
 
 def _steps(names: dict) -> dict[str, list[str]]:
-    """Return step -> names of the files below it, of names below the folder of checkpoints."""
+    """Return the step -> names of the files below it, of names below the folder of checkpoints."""
     steps: dict[str, list[str]] = {}
     for name in names:
         step, slash, rest = name.partition("/")

@@ -17,7 +17,8 @@ ODD = np.uint64(0x9E3779B97F4A7C15)  # 2^64 / golden ratio: neighbours get very 
 
 
 def fingerprints(tree: Any) -> dict[str, str]:
-    """Return path of each leaf -> type, shape and a sum over its bits, each times an odd weight.
+    """Return the path of each leaf -> type, shape and a sum over its bits, each times an odd
+    weight.
 
     A change of one element always changes its sum (an odd number has an inverse modulo 2^64), any
     other accident but for one in about 2^32. No protection against somebody who wants the sums to
@@ -35,7 +36,7 @@ def fingerprints(tree: Any) -> dict[str, str]:
 
 
 def form(leaf: Any) -> str:
-    """Return type and shape of an array or ShapeDtypeStruct.
+    """Return the type and shape of an array or ShapeDtypeStruct.
 
     >>> form(np.zeros((3, 4), np.int32))
     'int32[3,4]'

@@ -24,7 +24,7 @@ class Window(NamedTuple):
 def window_px(
     size_px: tuple[int, int], shrink: float, stretch: float, rng: np.random.Generator
 ) -> tuple[int, int]:
-    """Return height and width of what fills the frame: larger, to be shrunk, and stretched at
+    """Return the height and width of what fills the frame: larger, to be shrunk, and stretched at
     random.
 
     Args:
@@ -91,7 +91,7 @@ def _drawn(
 
 
 def _range(length: int, side: int, overlap_px: int) -> tuple[int, int]:
-    """Return first and last place where a window may begin.
+    """Return the first and last place where a window may begin.
 
     An image smaller than the window is anywhere in it.
     """

@@ -38,7 +38,7 @@ class InputSpec:
 
     @property
     def size_px(self) -> tuple[int, int]:
-        """Return height and width of a frame."""
+        """Return the height and width of a frame."""
         return self.framing.size_px
 
     @property

@@ -52,7 +52,7 @@ def letterbox_image(
 def _weights(
     native: Px, start: Float[Array, ""], extent: Float[Array, ""], frame: int
 ) -> Float[Array, "frame native"]:
-    """Return row n: shares of the image's pixels in pixel n of the frame.
+    """Return the row n: shares of the image's pixels in pixel n of the frame.
 
     Area averages when shrinking, bilinear with half-pixel centres when enlarging.
     """
@@ -76,6 +76,6 @@ def _mirrored(position: Float[Array, " frame"], extent: Float[Array, ""]) -> Flo
 def on_canvas(
     placement: Float[Array, "4"], count: Px, native_px: tuple[Px, Px]
 ) -> tuple[Float[Array, "b 4"], Int[Array, "b 2"]]:
-    """Return placement and native size of `count` images of one size, for `unletterbox`."""
+    """Return the placement and native size of `count` images of one size, for `unletterbox`."""
     native = jnp.stack([jnp.asarray(side, jnp.int32) for side in native_px])
     return jnp.broadcast_to(placement, (count, 4)), jnp.broadcast_to(native, (count, 2))

@@ -15,7 +15,7 @@ def unletterbox(
     native_size: Int[Array, "b 2"],
     canvas_px: tuple[Px, Px],
 ) -> Float[Array, "b height width"]:
-    """Return bilinear resampling of each image's part of the frame onto a canvas of its native
+    """Resample each image's part of the frame bilinearly onto a canvas of its native
     pixels.
 
     Images differ in size, and a compiled program has one shape: the canvas holds the largest, and
@@ -50,7 +50,7 @@ def _weights(
     canvas: Px,
     frame: int,
 ) -> Float[Array, "b canvas frame"]:
-    """Return row n: shares of the frame's pixels in native pixel n (half-pixel centres, edges
+    """Return the row n: shares of the frame's pixels in native pixel n (half-pixel centres, edges
     held)."""
     scale = length / jnp.maximum(native, 1)
     centre = (jnp.arange(canvas) + 0.5)[None, :] * scale[:, None] - 0.5

@@ -126,7 +126,7 @@ def evaluation_steps(split: Split, batch_size: int) -> int:
 
 
 def canvas_px(split: Split, multiple: int = 8) -> tuple[int, int]:
-    """Return smallest canvas, in steps of `multiple`, that holds every image at native size."""
+    """Return the smallest canvas, in steps of `multiple`, that holds every image at native size."""
     sides = ((row.height, row.width) for row in split.rows)
     return tuple(-(-max(side) // multiple) * multiple for side in zip(*sides, strict=True))
 

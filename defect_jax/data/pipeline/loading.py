@@ -74,7 +74,7 @@ class LoadNative(grain.transforms.Map):
 
 
 def decoded(split: Split, row: int, spec: InputSpec) -> Decoded:
-    """Return image [h w c] and class ids [h w] of a row, in the network's channels, depth and
+    """Return the image [h w c] and class ids [h w] of a row, in the network's channels, depth and
     classes.
 
     Where the split keeps them they are not to be written into, and of one frame.
@@ -93,7 +93,7 @@ def decoded(split: Split, row: int, spec: InputSpec) -> Decoded:
 def to_element(
     image: np.ndarray, mask: np.ndarray, placement: Placement, spec: InputSpec
 ) -> dict[str, Any]:
-    """Return image, mask, valid and label of an image, or part of one, placed in the frame."""
+    """Return the image, mask, valid and label of an image, or part of one, placed in the frame."""
     framed_mask = letterbox_mask(mask, placement, spec.size_px)
     return {
         "image": letterbox_image(image, placement, spec.size_px),

@@ -63,7 +63,8 @@ class Intensity(NamedTuple):
 
 
 def intensity(split: Split) -> Intensity:
-    """Return mean and deviation over images evenly spaced through a split, each weighing the same.
+    """Return the mean and deviation over images evenly spaced through a split, each weighing the
+    same.
 
     Four digits are kept, so that another version of a JPEG decoder does not look like other data.
     """

@@ -176,7 +176,7 @@ def _drawn(label: bytes, max_megapixels: float) -> bytes:
 
 
 def _size(fields: Any, max_megapixels: float) -> tuple[int, int]:
-    """Return width and height, before memory is spent on them."""
+    """Return the width and height, before memory is spent on them."""
     width, height = int(fields["imageWidth"]), int(fields["imageHeight"])
     if min(width, height) < 1:
         raise BadImage(f"speaks of an image of {width}x{height} px: copy it again")

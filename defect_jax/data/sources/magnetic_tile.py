@@ -38,7 +38,7 @@ class Entry(NamedTuple):
 
     @property
     def id(self) -> str:
-        """Return path of the image below the root, without its suffix."""
+        """Return the path of the image below the root, without its suffix."""
         return f"{self.class_name}/Imgs/{self.name}"
 
 

@@ -219,7 +219,7 @@ def _draw_defect(options: Options, part: Part) -> defects.Defect:
 
 
 def _canvas(options: Options) -> tuple[tuple[int, int], int]:
-    """Return height and width of what is drawn of a part, and by how much a frame may move in
+    """Return the height and width of what is drawn of a part, and by how much a frame may move in
     it."""
     margin_px = max(2, round(MARGIN_SHARE * min(options.picture_size)))
     height_px, width_px = options.picture_size

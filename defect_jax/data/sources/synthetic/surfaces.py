@@ -140,7 +140,7 @@ def _lay(random: np.random.Philox) -> float:
 
 
 def _thread(across: np.ndarray, along: np.ndarray, parity: int) -> np.ndarray:
-    """Return height 0..1 of parallel threads that dive below every second crossing thread."""
+    """Return the height 0..1 of parallel threads that dive below every second crossing thread."""
     number = np.floor(across)
     bulge = np.sin(np.pi * (across - number))
     dive = np.sin(np.pi * along) * np.where(number % 2 == parity, 1.0, -1.0)
