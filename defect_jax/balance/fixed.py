@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import jax.numpy as jnp
 import optax
 
-from defect_jax.balance.shared import Shared, in_encoder
+from defect_jax.balance.gradients import Shared, in_encoder
 from defect_jax.balance.transform import INITIAL_STEPS, LossRule, weigh_losses
 
 

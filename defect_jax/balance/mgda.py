@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import optax
 from jaxtyping import Array, Bool, Float, Int
 
-from defect_jax.balance.shared import Shared, in_encoder
+from defect_jax.balance.gradients import Shared, in_encoder
 from defect_jax.balance.simplex import Line, minimise_over_simplex
 from defect_jax.balance.transform import INITIAL_STEPS, weigh_gradients
 

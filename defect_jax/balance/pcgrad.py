@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, Float, Int
 
-from defect_jax.balance.shared import Shared, in_encoder
+from defect_jax.balance.gradients import Shared, in_encoder
 from defect_jax.balance.transform import INITIAL_STEPS, weigh_gradients
 
 Gram = Float[Array, "tasks tasks"]

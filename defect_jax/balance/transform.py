@@ -21,8 +21,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, Float, Int
 
-from defect_jax.balance.gradients import TaskGradients
-from defect_jax.balance.shared import Shared, gram_matrix, is_shared
+from defect_jax.balance.gradients import Shared, TaskGradients, gram_matrix, is_shared
 from defect_jax.balance.state import (
     BalanceState,
     Seen,

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array
 
-from defect_jax.balance.shared import Shared, in_encoder
+from defect_jax.balance.gradients import Shared, in_encoder
 from defect_jax.balance.state import Seen
 from defect_jax.balance.transform import INITIAL_STEPS, LossRule, weigh_losses
 
