@@ -88,7 +88,7 @@ def choose(
         mask_threshold=mask.threshold,
         pixel_threshold=_at_most(pixel_threshold, mask.threshold),
         min_area_px=min_area_px,
-        f1=rates(label, images.score >= head.threshold).f1,
+        f1=rates(label, rejects(images.score, head.threshold)).f1,
         mask_f1=rates(label, _mask_rejects(images, mask.threshold, min_area_px)).f1,
         promise=head.promise,
         mask_promise=mask.promise,

@@ -180,7 +180,7 @@ def combined_metrics(images: Sequence[ImageRow], decision: DecisionRule) -> dict
     if decision.logistic is not None:
         fitted = decision.logistic
         both = combined((fitted.intercept, fitted.head, fitted.mask), score, mask_score)
-        metrics |= _rates("logistic", label, both >= fitted.threshold)
+        metrics |= _rates("logistic", label, rejects(both, fitted.threshold))
         metrics["logistic_ap"] = ranking.average_precision(label, both)
     return metrics | {
         "ece": expected_calibration_error(label, probability),
