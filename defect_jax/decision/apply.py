@@ -113,16 +113,19 @@ def mark_strips(
     return Marked(float(mask_score), int(area_px), classes)
 
 
-def decide_mask(marked: Marked, thresholds: Thresholds) -> UInt8[Any, "*b h w"]:
-    """Return the class of each pixel where the mask rejects the image, 0 everywhere elsewhere.
+def mask_rejects(mask_score: Any, area_px: Any, thresholds: Thresholds) -> Any:
+    """Return whether the mask rejects: it is high enough somewhere, and large enough.
 
-    The mask rejects an image whose highest probability reaches the mask's threshold and that has
-    enough marked pixels. One threshold for images and pixels would have to be high, for few false
-    alarms, and low, for whole masks.
+    One threshold for images and pixels would have to be high, for few false alarms, and low, for
+    whole masks.
     """
+    return (mask_score >= thresholds.mask) & (area_px >= thresholds.area_px)
+
+
+def decide_mask(marked: Marked, thresholds: Thresholds) -> UInt8[Any, "*b h w"]:
+    """Return the class of each pixel where the mask rejects the image, 0 everywhere elsewhere."""
     xp = marked.classes.__array_namespace__()
-    is_high = marked.mask_score >= thresholds.mask
-    rejected = xp.asarray(is_high & (marked.area_px >= thresholds.area_px))
+    rejected = xp.asarray(mask_rejects(marked.mask_score, marked.area_px, thresholds))
     return xp.where(rejected[..., None, None], marked.classes, xp.uint8(0))
 
 

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from defect_jax.decision import combination, sequential, shots
+from defect_jax.decision.apply import Thresholds, mask_rejects, rejects
 from defect_jax.decision.record import (
     REJECTS_NOTHING,
     Combination,
@@ -162,8 +163,10 @@ def _areas(images: Validation, options: Options) -> list[int]:
 
 
 def _mask_rejects(images: Validation, threshold: float, area_px: int) -> np.ndarray:
-    large = images.area_px >= area_px if area_px > 1 else True
-    return (images.mask_score >= threshold) & large
+    # A pixel that reaches the mask's threshold reaches the pixel's too, which is lowered to it.
+    smallest_px = area_px if area_px > 1 else 0
+    thresholds = Thresholds(threshold, threshold, smallest_px)
+    return mask_rejects(images.mask_score, images.area_px, thresholds)
 
 
 def _choose_part(
