@@ -14,7 +14,7 @@ from defect_jax.decision.sequential import (
     REJECT,
     Looked,
     choose_test,
-    decide,
+    decide_shots,
     look,
 )
 from defect_jax.decision.shots import SHOTS, best_shots, part_scores, parts_of
@@ -72,7 +72,7 @@ def test_causal_test_costs_no_mistake_and_saves_looks(rows, shots, threshold, ma
     label = np.array([truth for truth, _ in rows])
     running = [SHOTS[shots](np.array(scores)) for _, scores in rows]
     test = choose_test(label, running, threshold, may_accept)
-    one_by_one = [decide(scores, threshold, test) for scores in running]
+    one_by_one = [decide_shots(scores, threshold, test) for scores in running]
     rejected = np.array([verdict for verdict, _ in one_by_one])
     full = np.array([scores[-1] >= threshold for scores in running])
     assert (rejected < label).sum() <= (full < label).sum()
@@ -98,7 +98,7 @@ def test_look_by_look_is_the_decision_of_the_row(scores, shots):
         looks += 1
         if verdict != LOOK_AGAIN:
             break
-    final, count = decide(SHOTS[shots](np.array(scores)), 0.5, test)
+    final, count = decide_shots(SHOTS[shots](np.array(scores)), 0.5, test)
     assert count == looks
     if verdict == LOOK_AGAIN:
         assert final == (SHOTS[shots](np.array(scores))[-1] >= 0.5)
