@@ -3,7 +3,7 @@
 # requirements. Arguments go to pytest:
 #
 #   launch/test.sh
-#   launch/test.sh -x tests/test_dice.py
+#   launch/test.sh -x tests/test_losses.py
 set -euo pipefail
 root="$(CDPATH='' cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd -P)"
 

@@ -33,7 +33,7 @@ def normalise(image: Frames, mean: float, std: float) -> Float[Array, "b h w c"]
 
     Args:
         image: integers, or shares of the full range.
-        mean, std: of the training images (`data.intensity`), as shares of the full range.
+        mean, std: of the training images (`prepare.data_info`), as shares of the full range.
 
     >>> normalise(jnp.array([[[[51], [153]]]], jnp.uint8), 0.4, 0.2).round(4).ravel().tolist()
     [-1.0, 1.0]

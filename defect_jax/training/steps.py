@@ -26,7 +26,7 @@ class TrainState:
     """Everything a run needs to go on: a pytree.
 
     The position in the data is `step`: each step consumes one batch, and batches are a function of
-    their position (`data/sampling.py`), so the iterator has no state of its own.
+    their position (`pipeline/sampling.py`), so the iterator has no state of its own.
     """
 
     step: Any  # shape=(), int32; Any, because trees of shardings have the same form

@@ -23,7 +23,7 @@ class MetricsWriter:
         """Open both; lines after `first_step`, left by a run cut off later, are dropped.
 
         Args:
-            history: the lines that are there, see `best_checkpoint.read_history`.
+            history: the lines that are there, see `best_weights.read_history`.
         """
         kept = [json.dumps(line) for line in history if line["step"] <= first_step]
         self._lines = LineFile(workdir / "metrics.jsonl", kept)

@@ -46,7 +46,7 @@ def check_values(config: ConfigDict) -> None:
 
 
 def resolve(config: ConfigDict, data_info: Mapping[str, Any]) -> ConfigDict:
-    """Add what the prepared data decide, see `data.data_info`."""
+    """Add what the prepared data decide, see `prepare.data_info`."""
     resolved = ConfigDict(config.to_dict())
     resolved.data_info = ConfigDict(dict(data_info))
     return resolved

@@ -44,7 +44,7 @@ def place(
     >>> place((300, 600), (128, 128), min_scale=0.0, max_scale=1.0, max_stretch=1.5, name="part_7")
     Placement(top=16, left=0, height=96, width=128)
     """
-    # In float32, and in the order of `size_rule.placed`, so that exported networks round alike.
+    # In float32, and in the order of `letterbox_jax.place`, so that exported networks round alike.
     native, size = np.float32(native_px), np.float32(size_px)
     fitting = np.minimum(size / native, np.float32(max_scale))
     scale = fitting.min()

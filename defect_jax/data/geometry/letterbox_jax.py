@@ -1,4 +1,4 @@
-"""The size rule of `data.letterbox` as arithmetic inside the network's program, for export.
+"""The size rule of `geometry.letterbox` as arithmetic inside the network's program, for export.
 
 An exported network takes images of any size, and must see of them what it was trained on: scaled
 by the same rule, centred in the frame, mirrored in the padding. Each axis is one matrix product,

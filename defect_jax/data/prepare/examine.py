@@ -36,7 +36,7 @@ class Examined(NamedTuple):
     record: Record
     faults: list[Fault]
     facts: Facts | None
-    image: bytes  # the raw file, or its pixels: see `stored.unpacked`
+    image: bytes  # the raw file, or its pixels: see `record_encoding.unpacked`
     mask: bytes  # PNG of class ids at the image's size
 
 
