@@ -106,7 +106,7 @@ def split_faults(classes: Mapping[str, list[str]], has_good: bool = True) -> lis
 
 
 class DataSet(NamedTuple):
-    """What a data set has to tell of itself: what it takes to add one.
+    """What a data set declares: all it takes to add one.
 
     Attributes:
         open: opens the raw files that `config.data` names.
