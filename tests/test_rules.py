@@ -9,7 +9,7 @@ from validation_images import images, options
 
 from defect_jax.decision.bound import allowed_misses, breaking_chance, parts_needed
 from defect_jax.decision.choose import choose
-from defect_jax.decision.rules import RULES, Calibration, rates
+from defect_jax.decision.rules import RULES, LabelledScores, rates
 from defect_jax.runtime.errors import UserError
 
 SCORE = st.floats(0, 1, width=16)
@@ -34,7 +34,7 @@ LEAST = {  # what the rule promises to have smallest, by hand
 def test_no_threshold_is_better_than_the_rules(rule, rows, share):
     label, score = (np.array(column) for column in zip(*rows, strict=True))
     wish = options(recall=share, false_positive_rate=share, defect_rate=share)
-    table = Calibration(label, score, np.arange(label.size))
+    table = LabelledScores(label, score, np.arange(label.size))
     threshold = RULES[rule].choose(table, wish, 1).threshold
     got = LEAST[rule](rates(label, score >= threshold), wish)
     every = [LEAST[rule](rates(label, score >= t), wish) for t in (*score, 2.0)]
@@ -42,11 +42,11 @@ def test_no_threshold_is_better_than_the_rules(rule, rows, share):
 
 
 def test_a_target_that_nothing_meets_rejects_nothing():
-    table = Calibration(np.array([0, 1]), np.array([1.0, 0.5]), np.arange(2))
+    table = LabelledScores(np.array([0, 1]), np.array([1.0, 0.5]), np.arange(2))
     wish = options(false_positive_rate=0.0)
     threshold = RULES["target_false_positive_rate"].choose(table, wish, 1).threshold
     assert threshold > 1.0
-    below = Calibration(np.array([0, 1]), np.array([0.8, 0.5]), np.arange(2))
+    below = LabelledScores(np.array([0, 1]), np.array([0.8, 0.5]), np.arange(2))
     assert RULES["target_false_positive_rate"].choose(below, wish, 1).threshold == pytest.approx(
         0.9
     )
@@ -113,7 +113,7 @@ def broken_promises(line: Line, groups: np.ndarray, future: np.ndarray, draws=20
     wish, broken = options(miss_rate=0.1, confidence=0.9), 0
     for _ in range(draws):
         score = line.draw(60).ravel()
-        table = Calibration(np.ones(score.size, int), score, groups)
+        table = LabelledScores(np.ones(score.size, int), score, groups)
         threshold = RULES["guaranteed_miss_rate"].choose(table, wish, 1).threshold
         broken += np.searchsorted(future, threshold) > 0.1 * future.size
     return broken / draws

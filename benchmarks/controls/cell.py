@@ -126,7 +126,7 @@ def write_results(
     with results:
         on_mask = results.mask_of(judged, config.data_info.classes)
         scores = scored(predict(judged), control, pixel, made, canvas_px(judged), on_mask)
-        tables = tabulate(judged, scores, made, config, prepared.info.leaking)
+        tables = tabulate(judged, scores, made, config.data_info, prepared.info.leaking)
         results.write_tables(tables)
     return tables.metrics
 

@@ -15,7 +15,7 @@ from defect_jax.decision.record import (
     Promise,
     SequentialTest,
 )
-from defect_jax.decision.rules import RULES, Calibration, Chosen, Options, rates
+from defect_jax.decision.rules import RULES, Chosen, LabelledScores, Options, rates
 from defect_jax.metrics import calibration
 from defect_jax.runtime.errors import UserError
 
@@ -106,8 +106,8 @@ def _at_most(pixel_threshold: float | None, mask_threshold: float) -> float:
 
 
 def _choose(images: Validation, score: np.ndarray, options: Options, compared: int) -> Chosen:
-    calibration = Calibration(images.label, score, images.group)
-    return _rounded(RULES[options["rule"]].choose(calibration, options, compared))
+    scored = LabelledScores(images.label, score, images.group)
+    return _rounded(RULES[options["rule"]].choose(scored, options, compared))
 
 
 def _rounded(chosen: Chosen) -> Chosen:
@@ -178,7 +178,7 @@ def _choose_part(
     name = options["shots"] or ("max" if promises else shots.best_shots(parts, images.score))
     running = shots.running_scores(parts, images.score, name)
     score = np.array([scores[-1] for scores in running])
-    table = Calibration(parts.label, score, np.array(parts.group))
+    table = LabelledScores(parts.label, score, np.array(parts.group))
     if not 0 < parts.label.sum() < parts.label.size:
         chosen = Chosen(FALLBACK_THRESHOLD)
     else:
@@ -195,8 +195,8 @@ def _choose_logistic(images: Validation, options: Options, compared: int) -> Com
         return None
     weights = combination.fit(images.label, images.score, images.mask_score)
     score = combination.combined(weights, images.score, images.mask_score)
-    calibration = Calibration(images.label, score, images.group)
-    chosen = RULES[options["rule"]].choose(calibration, options, compared)
+    scored = LabelledScores(images.label, score, images.group)
+    chosen = RULES[options["rule"]].choose(scored, options, compared)
     return Combination(*weights, min(chosen.threshold, REJECTS_NOTHING))
 
 

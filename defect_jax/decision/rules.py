@@ -19,7 +19,7 @@ from defect_jax.runtime.errors import UserError
 CLOSE = 1e-12  # rates that differ by less differ by rounding alone
 
 
-class Calibration(NamedTuple):
+class LabelledScores(NamedTuple):
     """What a threshold is chosen from, one entry an image (or a part)."""
 
     label: np.ndarray  # 1 = defective
@@ -35,7 +35,7 @@ class Chosen(NamedTuple):
 
 
 class Rates(NamedTuple):
-    """What a decision does on the calibration images."""
+    """What a decision does on validation images."""
 
     f1: float
     recall: float
@@ -46,34 +46,34 @@ Options = Mapping  # config.decision
 Rate = np.ndarray | float
 
 
-def best_f1(calibration: Calibration, options: Options, compared: int) -> Chosen:
+def best_f1(scored: LabelledScores, options: Options, compared: int) -> Chosen:
     """Return the best F1; of equal F1 the higher recall."""
-    return Chosen(ranking.best_f1_threshold(calibration.label, calibration.score))
+    return Chosen(ranking.best_f1_threshold(scored.label, scored.score))
 
 
-def target_recall(calibration: Calibration, options: Options, compared: int) -> Chosen:
+def target_recall(scored: LabelledScores, options: Options, compared: int) -> Chosen:
     """Return the fewest false alarms with at least `options.recall` of the defective images
     rejected."""
-    curve = ranking.roc_curve(calibration.label, calibration.score)
+    curve = ranking.roc_curve(scored.label, scored.score)
     return _between(curve, int(np.argmax(curve.recall >= options["recall"] - CLOSE)))
 
 
-def target_false_positive_rate(calibration: Calibration, options: Options, compared: int) -> Chosen:
+def target_false_positive_rate(scored: LabelledScores, options: Options, compared: int) -> Chosen:
     """Return the fewest misses with at most `options.false_positive_rate` of the good ones
     rejected."""
-    curve = ranking.roc_curve(calibration.label, calibration.score)
+    curve = ranking.roc_curve(scored.label, scored.score)
     within = curve.false_positive_rate <= options["false_positive_rate"] + CLOSE
     return _between(curve, int(np.flatnonzero(within)[-1]))
 
 
-def least_cost(calibration: Calibration, options: Options, compared: int) -> Chosen:
+def least_cost(scored: LabelledScores, options: Options, compared: int) -> Chosen:
     """Return the least expected cost of an image in production; of equal cost the higher recall."""
-    curve = ranking.roc_curve(calibration.label, calibration.score)
+    curve = ranking.roc_curve(scored.label, scored.score)
     cost = expected_cost(options, curve.recall, curve.false_positive_rate)
     return _between(curve, int(np.flatnonzero(cost <= cost.min() + CLOSE)[-1]))
 
 
-def guaranteed_miss_rate(calibration: Calibration, options: Options, compared: int) -> Chosen:
+def guaranteed_miss_rate(scored: LabelledScores, options: Options, compared: int) -> Chosen:
     """Return the fewest false alarms with a promised miss rate of parts (`bound`).
 
     A part counts as missed when any of its defective images is accepted, so its lowest defective
@@ -83,7 +83,7 @@ def guaranteed_miss_rate(calibration: Calibration, options: Options, compared: i
     Raises:
         UserError: too few defective parts for the promise.
     """
-    lowest = lowest_of_parts(calibration)
+    lowest = lowest_of_parts(scored)
     miss_rate, confidence = options["miss_rate"], options["confidence"]
     shared = 1.0 - (1.0 - confidence) / compared
     misses = allowed_misses(len(lowest), miss_rate, shared)
@@ -96,7 +96,7 @@ def guaranteed_miss_rate(calibration: Calibration, options: Options, compared: i
 class Rule(NamedTuple):
     """A rule, and what it would have small, to compare what it makes of different scores."""
 
-    choose: Callable[[Calibration, Options, int], Chosen]
+    choose: Callable[[LabelledScores, Options, int], Chosen]
     loss: Callable[[Options, Rates], tuple[float, ...]]
 
 
@@ -141,12 +141,12 @@ def rates(label: np.ndarray, rejected: np.ndarray) -> Rates:
     return Rates(f1, found / defective, alarms / (label.size - defective))
 
 
-def lowest_of_parts(calibration: Calibration) -> np.ndarray:
+def lowest_of_parts(scored: LabelledScores) -> np.ndarray:
     """Return the lowest score among the defective images of each defective part."""
-    defective = calibration.label == 1
-    index = np.unique(calibration.group[defective], return_inverse=True)[1]
+    defective = scored.label == 1
+    index = np.unique(scored.group[defective], return_inverse=True)[1]
     lowest = np.full(index.max(initial=-1) + 1, np.inf)
-    np.minimum.at(lowest, index, calibration.score[defective])
+    np.minimum.at(lowest, index, scored.score[defective])
     return lowest
 
 

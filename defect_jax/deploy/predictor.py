@@ -36,7 +36,7 @@ from defect_jax.decision.apply import (
 from defect_jax.distributed.sharding import batch_sharding, one_device_mesh, replicated
 from defect_jax.models.initialise import Variables
 from defect_jax.models.network import SegmentationNetwork
-from defect_jax.models.probabilities import Probabilities, make_probabilities
+from defect_jax.models.probabilities import OfFrames, Probabilities, make_probabilities
 from defect_jax.runtime.compiler_options import compiler_options
 from defect_jax.runtime.errors import UserError
 from defect_jax.runtime.paths import AnyPath, as_path
@@ -120,7 +120,7 @@ class Predictor:
 class _Frames:
     """The network on batches of frames, all of one size and of few counts."""
 
-    def __init__(self, program: Any, ema: Variables, mesh: Mesh, batch_size: int):
+    def __init__(self, program: OfFrames, ema: Variables, mesh: Mesh, batch_size: int):
         self.batch_size, self._mesh = batch_size, mesh
         self._ema = jax.device_put(ema, replicated(mesh))
         self._program = jax.jit(
@@ -195,7 +195,9 @@ class _TiledMarker:
         del name  # every size will do
         return image
 
-    def mark(self, images: Sequence[UInt[np.ndarray, "_ _ _"]]) -> list[tuple[Marked, Any]]:
+    def mark(
+        self, images: Sequence[UInt[np.ndarray, "_ _ _"]]
+    ) -> list[tuple[Marked, float | None]]:
         return [self._one(image) for image in images]
 
     def _one(self, image: UInt[np.ndarray, "h w c"]) -> tuple[Marked, float | None]:

@@ -71,10 +71,10 @@ def evaluate(config: ConfigDict, workdir: AnyPath, split: str = "test") -> Metri
     path = (workdir / "eval" if split == "test" else results.final) / "report.html"
     with results:
         scores = evaluate_split(ema, thresholds, results.mask_of(judged, classes))
-        tables = tabulate(judged, scores, made, config, prepared.info.leaking)
+        tables = tabulate(judged, scores, made, config.data_info, prepared.info.leaking)
         results.write_tables(tables)
     report = Report(
-        title=f"{config.data.name}, step {step}{pruned(config)}",
+        title=f"{config.data.name}, step {step}{pruned(config.model.prune)}",
         split=split,
         decision=made,
         **tables._asdict(),
@@ -96,9 +96,9 @@ def class_pixels(scores: Scores, classes: Sequence[str]) -> ClassPixels | None:
     return ClassPixels([BACKGROUND, *classes], scores.classes.confusion())
 
 
-def pruned(config: ConfigDict) -> str:
+def pruned(prune: int) -> str:
     """Return what a pruned network is called behind its step; nothing for a whole one."""
-    return f", pruned to X(0,{config.model.prune})" if config.model.prune else ""
+    return f", pruned to X(0,{prune})" if prune else ""
 
 
 def shown(made: DecisionRule) -> str:

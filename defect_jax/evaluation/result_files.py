@@ -12,6 +12,7 @@ import numpy as np
 from defect_jax.data.files.images import decode_image, decode_mask
 from defect_jax.data.files.record_encoding import decode_classes, encode_classes, encode_mask
 from defect_jax.data.prepare.prepare import Split
+from defect_jax.evaluation.evaluator import OnMask
 from defect_jax.evaluation.result_tables import ResultTables
 from defect_jax.metrics.images import write_predictions
 from defect_jax.metrics.parts import write_parts
@@ -20,7 +21,6 @@ from defect_jax.runtime import buckets, scratch
 from defect_jax.runtime.errors import UserError
 from defect_jax.runtime.paths import AnyPath, is_remote, read_bytes
 
-OnMask = Callable[[int, np.ndarray], None]
 LoadImage = Callable[[str], tuple[np.ndarray, np.ndarray, np.ndarray]]
 LAST = "metrics.json"  # its presence says that the folder is whole
 

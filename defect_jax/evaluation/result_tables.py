@@ -40,18 +40,18 @@ class ResultTables(NamedTuple):
 
 
 def tabulate(
-    split: Split, scores: Scores, decision: DecisionRule, config: ConfigDict, leaking: bool
+    split: Split, scores: Scores, decision: DecisionRule, data_info: ConfigDict, leaking: bool
 ) -> ResultTables:
     """Tabulate every image and part of a split.
 
     Args:
-        config: resolved, of the network.
+        data_info: `config.data_info` of the network.
         leaking: whether parts are on both sides of the split.
     """
     images = to_images(split, scores, decision)
     parts = to_parts(images, decision)
-    slices = to_slices(split, images, config.data_info.get("defect_edges_px"))
-    classes = list(config.data_info.classes)
+    slices = to_slices(split, images, data_info.get("defect_edges_px"))
+    classes = list(data_info.classes)
     metrics = to_metrics(split, images, parts, slices, scores, decision, leaking, classes)
     return ResultTables(images, parts, slices, metrics)
 

@@ -9,7 +9,7 @@ import jax
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from defect_jax.data.pipeline.batches import training_batches
+from defect_jax.data.pipeline.batches import Batch, training_batches
 from defect_jax.data.prepare.prepare import Prepared
 from defect_jax.distributed.sharding import rows_of_process, to_global
 from defect_jax.evaluation.evaluator import make_evaluator
@@ -28,7 +28,7 @@ from defect_jax.workdir.best_weights import SELECTION
 from defect_jax.workdir.metrics_writer import open_writer
 
 STEP, MEASURING_STEP = "training step", "training step that measures gradients"
-Step = Callable[[TrainState, Any], tuple[TrainState, dict[str, jax.Array]]]
+Step = Callable[[TrainState, Batch], tuple[TrainState, dict[str, jax.Array]]]
 
 
 class Loop:
@@ -87,7 +87,7 @@ class Loop:
                 raise
 
     def _train(self, first: int, step_fns: Mapping[str, Step]) -> None:
-        last, every_steps = self.config.train.steps, measured_every_steps(self.config)
+        last, every_steps = self.config.train.steps, measured_every_steps(self.config.balance)
         rows = rows_of_process(self.mesh, self.config.train.batch_size)
         place = to_global(self.mesh)
         batches = Peeked(training_batches(self.train_split, self.config, rows, place, first))

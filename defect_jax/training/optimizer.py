@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax.traverse_util import flatten_dict, unflatten_dict
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, PyTree
 from ml_collections import ConfigDict
 
 from defect_jax import balance
@@ -54,7 +54,9 @@ def _is_localiser(params: Any) -> Any:
     return unflatten_dict({path: path[0] == LOCALISER for path in flatten_dict(params)})
 
 
-def update_ema(ema: Any, new: Any, step: Int[Array, ""], decay: float) -> Any:
+def update_ema(
+    ema: PyTree, new: PyTree, step: Int[Array, ""], decay: float
+) -> PyTree[Float[Array, "..."]]:
     """Update the exponential moving average of a tree, with a short memory in the first steps.
 
     The effective decay is min(decay, (1 + step) / (10 + step)), so that a short run does not
@@ -89,10 +91,10 @@ GRADIENT_WEIGHTINGS = {
 METHODS = LOSS_WEIGHTINGS | GRADIENT_WEIGHTINGS
 
 
-def measured_every_steps(config: ConfigDict) -> int:
+def measured_every_steps(balancing: ConfigDict) -> int:
     """Return how often a training step measures the tasks' gradients; gradient weightings always
     do."""
-    return config.balance.measure_every_steps if config.balance.method in LOSS_WEIGHTINGS else 1
+    return balancing.measure_every_steps if balancing.method in LOSS_WEIGHTINGS else 1
 
 
 def make_balance(config: ConfigDict) -> optax.GradientTransformationExtraArgs:

@@ -11,14 +11,13 @@ from jaxtyping import Array, Float
 from ml_collections import ConfigDict
 
 from defect_jax import balance
+from defect_jax.data.pipeline.batches import Batch
 from defect_jax.models.initialise import Variables
 from defect_jax.models.network import SegmentationNetwork
 from defect_jax.models.probabilities import normalise
 from defect_jax.training.optimizer import update_ema
 from defect_jax.training.tasks import task_losses
 from defect_jax.workdir.checkpoints import EMA, STATE
-
-Batch = dict[str, Any]
 
 
 @flax.struct.dataclass

@@ -1,11 +1,10 @@
 """The tasks of a network and the loss of each, before any weighting."""
 
-from typing import Any
-
 import jax.numpy as jnp
 from jaxtyping import Array, Float, UInt8
 from ml_collections import ConfigDict
 
+from defect_jax.data.pipeline.batches import Batch
 from defect_jax.losses.classification import classification_loss
 from defect_jax.losses.localisation import localisation_loss
 from defect_jax.losses.pixel_weight import pixel_weight
@@ -15,7 +14,6 @@ from defect_jax.models.localisation import on_pixels
 from defect_jax.models.network import Outputs
 from defect_jax.training.stages import is_frozen
 
-Batch = dict[str, Any]
 SEGMENTATION, CLASSIFICATION, LOCALISATION = "segmentation", "classification", "localisation"
 
 

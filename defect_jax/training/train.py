@@ -1,8 +1,5 @@
 """The story of a run: data, network, state, what was saved, the loop, the final evaluation."""
 
-from collections.abc import Mapping
-from typing import Any
-
 import jax
 import optax
 from jax.sharding import Mesh
@@ -15,7 +12,7 @@ from defect_jax.distributed import processes
 from defect_jax.distributed.sharding import make_mesh, place_state, replicated, state_sharding
 from defect_jax.evaluation.evaluate import evaluate
 from defect_jax.evaluation.validation import refuse_empty_promise
-from defect_jax.models.initialise import initial_variables
+from defect_jax.models.initialise import Variables, initial_variables
 from defect_jax.models.network import SegmentationNetwork
 from defect_jax.runtime.compiler_options import training_options
 from defect_jax.runtime.console import say
@@ -64,7 +61,7 @@ def train(config: ConfigDict, workdir: AnyPath, must_resume: bool = False) -> No
     if must_resume and not (begun or processes.from_first(lambda: checkpoints.exist(first))):
         raise UserError(f"--resume=must: {workdir} holds no checkpoint to go on from")
     mesh = make_mesh(config.mesh.data, config.mesh.fsdp)
-    check_batch_size(config, mesh)
+    check_batch_size(config.train.batch_size, mesh)
     make_network(config), make_tx(config)  # what cannot be built is refused before data are read
     prepared = with_decoded_cache(prepare(config.data), config.data, ("train", "val"))
     refuse_empty_promise(config, prepared.splits["val"])
@@ -81,7 +78,7 @@ def train(config: ConfigDict, workdir: AnyPath, must_resume: bool = False) -> No
 
 def learn_first_stage(
     config: ConfigDict, workdir: AnyPath, prepared: Prepared, mesh: Mesh
-) -> dict[str, Any]:
+) -> Variables:
     """Train localisation alone and return the variables of its best checkpoint, on the host."""
     stage = first_stage(config)
     say(f"stage one: localisation, {stage.train.steps} steps, in {workdir}")
@@ -95,7 +92,7 @@ def learn_first_stage(
 
 
 def fit(
-    config: ConfigDict, workdir: AnyPath, prepared: Prepared, mesh: Mesh, learnt: Mapping[str, Any]
+    config: ConfigDict, workdir: AnyPath, prepared: Prepared, mesh: Mesh, learnt: Variables
 ) -> None:
     """Train to the last step, from the newest whole checkpoint of the workdir or from the start.
 
@@ -112,19 +109,18 @@ def fit(
         loop.to_the_end(state, unlogged, make_steps(network, tx, config, mesh, shardings))
 
 
-def check_batch_size(config: ConfigDict, mesh: Mesh) -> None:
+def check_batch_size(batch_size: int, mesh: Mesh) -> None:
     """Refuse a batch that the devices cannot share equally."""
     devices = mesh.size
-    if config.train.batch_size % devices:
+    if batch_size % devices:
         raise UserError(
-            f"config.train.batch_size is {config.train.batch_size}: it must be a multiple of the "
+            f"config.train.batch_size is {batch_size}: it must be a multiple of the "
             f"{devices} devices"
         )
 
 
 def make_network(config: ConfigDict) -> SegmentationNetwork:
-    """Return the network of this config, as its training needs it: whole, whatever is pruned
-    later."""
+    """Return the network of this config, whole: it is pruned after training."""
     network = SegmentationNetwork(**config.model, localisation_frozen=is_frozen(config))
     return network.clone(prune=0)
 
@@ -134,7 +130,7 @@ def initial_state(
     tx: optax.GradientTransformation,
     config: ConfigDict,
     mesh: Mesh,
-    learnt: Mapping[str, Any],
+    learnt: Variables,
 ) -> tuple[TrainState, TrainState]:
     """Make the state of step 0 on the devices, each array born where it will stay."""
     variables = with_learnt(initial_variables(network, image_shape(config), config.seed), learnt)
@@ -179,7 +175,9 @@ def make_steps(
         "out_shardings": (shardings, replicated(mesh)),
         "compiler_options": training_options(config.model.widths),
     }
-    measuring = {MEASURING_STEP: True} | ({STEP: False} if measured_every_steps(config) > 1 else {})
+    measuring = {MEASURING_STEP: True}
+    if measured_every_steps(config.balance) > 1:
+        measuring[STEP] = False
     return {
         name: jax.jit(make_train_step(network, tx, config, measure), **options)
         for name, measure in measuring.items()

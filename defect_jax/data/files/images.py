@@ -156,7 +156,7 @@ def decode_image(data: bytes) -> UInt8[np.ndarray, "h w c"] | UInt16[np.ndarray,
     """Decode an image: grey stays grey, RGB order, 16 bits stay 16 bits, transparency is dropped.
 
     Args:
-        data: bytes of a PNG, JPEG, BMP or TIFF file, or what `record_encoding.unpacked` made of one.
+        data: bytes of a PNG, JPEG, BMP or TIFF file, or what `unpacked` made of one.
 
     Returns:
         The pixels with one channel (grey) or three (red, green, blue).

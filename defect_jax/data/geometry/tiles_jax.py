@@ -1,4 +1,4 @@
-"""The tiles of `geometry.tiles` and the maps of `stitching` inside the network's program, for export.
+"""The tiles of `tiles` and the maps of `stitching` inside the network's program, for export.
 
 An exported network takes images of any size, so the program cannot know how many tiles there will
 be. It goes over them in a loop over rows in which there is one over columns: a large image takes
