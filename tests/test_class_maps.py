@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from scipy import special
 
 from defect_jax.models.class_maps import (
-    joined,
     log_probabilities,
+    mean_logits,
     mean_probabilities,
     probabilities_of,
 )
@@ -24,7 +24,7 @@ samples = given(
     scale=st.sampled_from([0.0, 1.0, 10.0, 80.0, 1e4]),
     seed=st.integers(0, 2**32 - 1),
 )
-functions = joined, log_probabilities, mean_probabilities, probabilities_of
+functions = mean_logits, log_probabilities, mean_probabilities, probabilities_of
 compiled = {f.__name__: jax.jit(f) for f in functions}
 
 
@@ -74,7 +74,7 @@ def test_heads_are_joined_by_the_mean_of_their_probabilities(channels, scale, se
 @pytest.mark.parametrize("channels", [1, 6])
 def test_one_head_is_joined_as_it_is(channels):
     logits = sample(channels, 3.0, 0)[:1]
-    np.testing.assert_array_equal(joined(jnp.asarray(logits)), logits[0])
+    np.testing.assert_array_equal(mean_logits(jnp.asarray(logits)), logits[0])
 
 
 def test_two_classes_by_softmax_are_one_by_sigmoid():
@@ -83,7 +83,7 @@ def test_two_classes_by_softmax_are_one_by_sigmoid():
     for one, other in (
         (log_probabilities(two), log_probabilities(logits)),
         (probabilities_of(two[0]), probabilities_of(logits[0])),
-        (probabilities_of(joined(two)), probabilities_of(joined(logits))),
+        (probabilities_of(mean_logits(two)), probabilities_of(mean_logits(logits))),
     ):
         np.testing.assert_allclose(one, other, rtol=1e-5, atol=2e-7)
 

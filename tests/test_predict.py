@@ -14,7 +14,7 @@ from tiny_predictor import RULE, surface, tiny_predictor
 from defect_jax.data.files.images import decode_mask
 from defect_jax.deploy import predict as mode
 from defect_jax.deploy.inputs import open_input
-from defect_jax.deploy.outputs import Outputs, Prediction, overlay
+from defect_jax.deploy.outputs import Prediction, PredictionFolder, overlay
 from defect_jax.metrics.images import ImageRow
 from defect_jax.runtime.errors import UserError
 
@@ -123,7 +123,7 @@ def test_strict_ends_at_the_first_bad_file_and_keeps_what_is_finished(folder, st
 
 def test_a_run_cut_off_goes_on_and_ends_as_a_whole_one(folder, start, monkeypatch, capsys):
     whole = start(folder, folder.parent / "whole")
-    write, written = Outputs.write_files, []
+    write, written = PredictionFolder.write_files, []
 
     def full(self, id, image, mask):
         if len(written) == 4:

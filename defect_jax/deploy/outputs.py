@@ -41,7 +41,7 @@ class Prediction(NamedTuple):
     width: int
 
 
-class Outputs:
+class PredictionFolder:
     """The folder of one prediction; a context manager that keeps what is finished."""
 
     def __init__(self, folder: Path, settings: Mapping[str, Any], classes: int):
@@ -55,7 +55,7 @@ class Outputs:
         self.lines: dict[str, dict[str, Any]] = {}  # by id; of this run and of those before
         _refuse_others(folder, self._settings)
 
-    def __enter__(self) -> "Outputs":
+    def __enter__(self) -> "PredictionFolder":
         try:
             atomic_files.write_text(
                 self.folder / SETTINGS, json.dumps(self._settings, indent=2) + "\n"

@@ -16,7 +16,7 @@ from defect_jax.data.files.raw_files import RawFiles
 from defect_jax.data.files.reading import threaded
 from defect_jax.deploy.gallery import write_page
 from defect_jax.deploy.inputs import Input, absolute, open_input
-from defect_jax.deploy.outputs import FIELD, Outputs, Prediction, as_prediction
+from defect_jax.deploy.outputs import FIELD, Prediction, PredictionFolder, as_prediction
 from defect_jax.deploy.predictor import BATCH_SIZE, Predictor, Ready, load
 from defect_jax.distributed.sharding import make_mesh
 from defect_jax.runtime import signals
@@ -64,7 +64,7 @@ def predict(input: str, output: str, workdir: AnyPath, max_megapixels: float, st
     predictor = load(workdir, BATCH_SIZE * mesh.size, mesh)
     classes = list(predictor.config.data_info.classes)
     start = time.monotonic()
-    with Outputs(folder, settings(input, workdir, predictor), len(classes)) as outputs:
+    with PredictionFolder(folder, settings(input, workdir, predictor), len(classes)) as outputs:
         known = {id: line["sha256"] for id, line in outputs.lines.items() if "fault" not in line}
         look = partial(read, raw, predictor, known, max_megapixels)
         waiting_most = predictor.spec.framing.most_waiting
@@ -134,7 +134,7 @@ def decide_batches(
             yield item, next(decisions) if item.ready is not None else None
 
 
-def write_files(outputs: Outputs, decided: tuple[Read, Any]) -> Done:
+def write_files(outputs: PredictionFolder, decided: tuple[Read, Any]) -> Done:
     """Write the images that belong to a decision."""
     item, decision = decided
     if decision is None:
@@ -143,7 +143,7 @@ def write_files(outputs: Outputs, decided: tuple[Read, Any]) -> Done:
     return Done(item._replace(image=None, ready=None), as_prediction(item.id, decision))
 
 
-def record(outputs: Outputs, done: Done, strict: bool) -> None:
+def record(outputs: PredictionFolder, done: Done, strict: bool) -> None:
     """Add the line of an image; say what is wrong with it.
 
     Raises:

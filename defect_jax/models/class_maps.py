@@ -29,13 +29,13 @@ def log_probabilities(logits: Float[Array, "*shape c"]) -> Float32[Array, "*shap
     return jnp.concatenate([nn.log_sigmoid(-logits), nn.log_sigmoid(logits)], axis=-1)
 
 
-def joined(mask_logits: Float32[Array, "heads b h w c"]) -> Float32[Array, "b h w c"]:
+def mean_logits(mask_logits: Float32[Array, "heads b h w c"]) -> Float32[Array, "b h w c"]:
     """Return logits of the mean over the heads of their probabilities.
 
     Probabilities, not logits, are averaged: one head that is very sure cannot outvote all others.
 
     >>> logits = jnp.array([-2.0, 4.0]).reshape(2, 1, 1, 1, 1)
-    >>> print(f"{jax.nn.sigmoid(joined(logits)).item():.4f}")  # the mean of 0.1192 and 0.9820
+    >>> print(f"{jax.nn.sigmoid(mean_logits(logits)).item():.4f}")  # the mean of 0.1192 and 0.9820
     0.5506
     """
     if mask_logits.shape[0] == 1:
@@ -59,7 +59,7 @@ def probabilities_of(logits: Float[Array, "*shape c"]) -> Float32[Array, "*shape
 def mean_probabilities(
     mask_logits: Float32[Array, "heads b h w c"],
 ) -> Float32[Array, "b h w classes"]:
-    """Return `probabilities_of(joined(mask_logits))` without the way there and back through
+    """Return `probabilities_of(mean_logits(mask_logits))` without the way there and back through
     logarithms.
 
     >>> logits = jnp.array([-2.0, 4.0]).reshape(2, 1, 1, 1, 1)

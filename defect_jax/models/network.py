@@ -8,7 +8,7 @@ from jaxtyping import Array, Float, Float32
 
 from defect_jax.models.attention import NODES
 from defect_jax.models.blocks import BLOCKS, NORMS
-from defect_jax.models.class_maps import joined
+from defect_jax.models.class_maps import mean_logits
 from defect_jax.models.confidence import CONFIDENCES
 from defect_jax.models.decoders import DECODERS
 from defect_jax.models.encoders import ENCODERS
@@ -133,7 +133,7 @@ class SegmentationNetwork(nn.Module):
         if self.embedding:
             features = self.embedder(features, cells, first_embedded_row(len(self.widths)))
         mask_logits = self.mask_logits(features, train)
-        refined = None if self.pixel_confidence == NONE else self.refiner(joined(mask_logits))
+        refined = None if self.pixel_confidence == NONE else self.refiner(mean_logits(mask_logits))
         label_logits = self.label_logits(features, train)
         if self.embedding and self.classification_head:
             label_logits += self.highest_cell(cells)
