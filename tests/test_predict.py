@@ -131,7 +131,7 @@ def test_a_run_cut_off_goes_on_and_ends_as_a_whole_one(folder, start, monkeypatc
         written.append(id)
         write(self, id, image, mask)
 
-    monkeypatch.setattr(Outputs, "write_files", full)
+    monkeypatch.setattr(PredictionFolder, "write_files", full)
     with pytest.raises(OSError, match="No space left"):
         start(folder)
     output = folder.parent / "out"
@@ -139,7 +139,7 @@ def test_a_run_cut_off_goes_on_and_ends_as_a_whole_one(folder, start, monkeypatc
     assert 1 <= before <= 4
     with (output / "predictions.jsonl").open("a") as file:
         file.write('{"id": "line/a/8", "prob')  # as a kill may leave it
-    monkeypatch.setattr(Outputs, "write_files", write)
+    monkeypatch.setattr(PredictionFolder, "write_files", write)
     start(folder)
     assert f"{9 - before} images in" in capsys.readouterr().err
     for name in ("predictions.csv", "predictions.jsonl", "gallery.html"):
