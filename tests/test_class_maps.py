@@ -64,7 +64,7 @@ def test_probabilities_are_scipys_without_background(channels, scale, seed):
 def test_heads_are_joined_by_the_mean_of_their_probabilities(channels, scale, seed):
     logits = sample(channels, scale, seed)
     mean = special.logsumexp(logarithms(logits), axis=0) - np.log(HEADS)
-    actual = compiled["joined"](logits)
+    actual = compiled["mean_logits"](logits)
     assert actual.shape == (*SHAPE, channels)
     np.testing.assert_allclose(logarithms(actual), mean, rtol=1e-5, atol=2e-6)
     direct = compiled["mean_probabilities"](logits)
