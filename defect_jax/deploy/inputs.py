@@ -16,6 +16,7 @@ from defect_jax.runtime.errors import UserError
 from defect_jax.runtime.paths import as_path, is_remote
 
 FIELD = "--input"
+MOST_IMAGES = 100
 
 
 class Input(NamedTuple):
@@ -64,9 +65,6 @@ class OneFile(Folder):
 
     def __init__(self, path: Path):
         self._path, self._names = path.parent, [path.name]
-
-
-MOST_IMAGES = 100
 
 
 class ExampleImages:

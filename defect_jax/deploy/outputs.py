@@ -25,6 +25,9 @@ from defect_jax.runtime.errors import UserError
 
 FIELD = "--output"
 SETTINGS, LINES, TABLE = "run.json", "predictions.jsonl", "predictions.csv"
+GAP_PX = 3  # between a defect and its outline, or the outline of a hair crack would hide it
+RIM_RGB = (16, 20, 24)  # parts the line from any surface
+QUALITY = 90
 
 
 class Prediction(NamedTuple):
@@ -172,11 +175,6 @@ def as_prediction(id: str, decision: Decision) -> Prediction:
         height=height,
         width=width,
     )
-
-
-GAP_PX = 3  # between a defect and its outline, or the outline of a hair crack would hide it
-RIM_RGB = (16, 20, 24)  # parts the line from any surface
-QUALITY = 90
 
 
 def overlay(image: UInt[np.ndarray, "h w c"], marked: Bool[np.ndarray, "h w"]) -> bytes:

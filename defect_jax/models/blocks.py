@@ -15,6 +15,7 @@ Norm = Callable[..., nn.Module]
 
 MIN_CHANNELS_A_GROUP = 8
 MAX_GROUPS = 32
+LAYOUT = ("NHWC", "HWIO", "NHWC")
 
 
 def batch_norm(channels: int, train: bool, dtype: Any, name: str) -> nn.BatchNorm:
@@ -127,9 +128,6 @@ def _double(x: Array, axis: int) -> Array:
     after = jnp.concatenate([lax.slice_in_dim(x, 1, last + 1, axis=axis), end], axis)
     pairs = jnp.stack([0.75 * x + 0.25 * before, 0.75 * x + 0.25 * after], axis + 1)
     return pairs.reshape(*x.shape[:axis], 2 * x.shape[axis], *x.shape[axis + 1 :])
-
-
-LAYOUT = ("NHWC", "HWIO", "NHWC")
 
 
 class SeparableConv(nn.Module):

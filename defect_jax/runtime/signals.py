@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
+PR_SET_PDEATHSIG = 1  # of Linux's prctl: the signal a child gets when its parent dies
 
 
 class Stopped(SystemExit):
@@ -106,9 +107,6 @@ def _note(number: int, frame: FrameType | None) -> None:
         os.kill(os.getpid(), signal.SIGTERM)
     elif not _Process.deferring:
         raise Stopped(number)
-
-
-PR_SET_PDEATHSIG = 1  # of Linux's prctl: the signal a child gets when its parent dies
 
 
 def end_with_parent(parent_pid: int) -> None:

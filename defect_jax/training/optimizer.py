@@ -14,6 +14,21 @@ from defect_jax.runtime.errors import UserError
 from defect_jax.training.stages import LOCALISER, is_frozen
 from defect_jax.training.tasks import task_names
 
+LOSS_WEIGHTINGS = {
+    "fixed": balance.fixed,
+    "gradnorm": balance.gradnorm,
+    "uncertainty": balance.uncertainty,
+    "dwa": balance.dynamic_weight_average,
+    "famo": balance.famo,
+}
+GRADIENT_WEIGHTINGS = {
+    "pcgrad": balance.pcgrad,
+    "cagrad": balance.cagrad,
+    "mgda": balance.mgda,
+    "imtl_g": balance.imtl_g,
+}
+METHODS = LOSS_WEIGHTINGS | GRADIENT_WEIGHTINGS
+
 
 def learning_rate(config: ConfigDict) -> optax.Schedule:
     """Warm up linearly over `optimizer.warmup_steps`, then a cosine to nearly 0 at
@@ -73,22 +88,6 @@ def _mix(
     old: Float[Array, "..."], new: Float[Array, "..."], decay: Float[Array, ""]
 ) -> Float[Array, "..."]:
     return decay * old + (1.0 - decay) * new
-
-
-LOSS_WEIGHTINGS = {
-    "fixed": balance.fixed,
-    "gradnorm": balance.gradnorm,
-    "uncertainty": balance.uncertainty,
-    "dwa": balance.dynamic_weight_average,
-    "famo": balance.famo,
-}
-GRADIENT_WEIGHTINGS = {
-    "pcgrad": balance.pcgrad,
-    "cagrad": balance.cagrad,
-    "mgda": balance.mgda,
-    "imtl_g": balance.imtl_g,
-}
-METHODS = LOSS_WEIGHTINGS | GRADIENT_WEIGHTINGS
 
 
 def measured_every_steps(balancing: ConfigDict) -> int:

@@ -30,6 +30,7 @@ from defect_jax.runtime.errors import UserError
 Batch = dict[str, Any]
 HOST_BATCHES = 4  # decoded batches kept ready; grain's default of 500 elements took 8 GB
 DEVICE_BATCHES = 2
+ALIGNMENT_BYTES = 64  # XLA copies arrays that begin elsewhere
 
 
 @dataclasses.dataclass(frozen=True)
@@ -174,9 +175,6 @@ def _prepare_worker(worker_index: int, worker_count: int) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)
     signals.end_with_parent(multiprocessing.parent_process().pid)
-
-
-ALIGNMENT_BYTES = 64  # XLA copies arrays that begin elsewhere
 
 
 def stacked(elements: Sequence[PyTree]) -> PyTree[np.ndarray]:

@@ -35,6 +35,8 @@ from defect_jax.runtime.errors import UserError
 
 OPTIONS = ("seed", "mask_threshold", "classes")
 FILE = re.compile(r"(?:(train|val|test)/)?(images|masks)/(.+)")
+GROUPS_FILE = "groups.csv"
+HEADER = ["id", "group"]
 
 
 @dataclass
@@ -223,18 +225,6 @@ def _split(records: list[Record], shares: Mapping[str, float], seed: int) -> lis
     return [replace(record, split=splits[record.id]) for record in records]
 
 
-DATA_SET = DataSet(
-    open=open_data_root,
-    catalogue=catalogue,
-    options=OPTIONS,
-    licence="trained on your own images: what holds for them holds for the network",
-)
-
-
-GROUPS_FILE = "groups.csv"
-HEADER = ["id", "group"]
-
-
 def read_groups(raw: RawFiles, name: str, faults: list[Fault]) -> dict[str, str]:
     """Read the group of each image id, and add a fault for each line that is no such pair.
 
@@ -264,3 +254,11 @@ def read_groups(raw: RawFiles, name: str, faults: list[Fault]) -> dict[str, str]
             what = f"puts {cells[0]!r} into a second group: keep one line"
             faults.append(Fault(f"{where}, line {line}", what))
     return groups
+
+
+DATA_SET = DataSet(
+    open=open_data_root,
+    catalogue=catalogue,
+    options=OPTIONS,
+    licence="trained on your own images: what holds for them holds for the network",
+)
