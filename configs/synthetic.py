@@ -2,7 +2,7 @@
 
     python -m defect_jax.main --config=configs/synthetic.py:cpu
 
-Expected of `:cpu`: test image_auroc 0.98 to 0.99 and seg_miou 0.46 to 0.53 (seed 0), in eight to
+Expected of `:cpu`: test image_auroc 0.98 to 1.00 and seg_miou 0.46 to 0.53 (seed 0), in six to
 thirteen minutes on two CPU cores. `:debug` goes through everything in seconds. The full
 size has not been run yet.
 """
