@@ -36,7 +36,7 @@ from defect_jax.deploy.inputs import MOST_IMAGES
 from defect_jax.deploy.onnx import to_onnx
 from defect_jax.deploy.program import make_program
 from defect_jax.distributed.sharding import one_device_mesh
-from defect_jax.evaluation.evaluator import frames_program
+from defect_jax.models.probabilities import make_probabilities
 from defect_jax.runtime.console import say
 from defect_jax.runtime.errors import UserError
 from defect_jax.runtime.paths import AnyPath, as_path, read_text
@@ -103,7 +103,7 @@ def read_parameters(trained: Trained) -> int:
     """Return the number of parameters that a decision reads; running statistics are none."""
     config = trained.config
     image = jax.ShapeDtypeStruct((1, *config.data.size, config.data_info.channels), np.float32)
-    step = jax.jit(frames_program(trained.network, config))
+    step = jax.jit(make_probabilities(trained.network, config.data_info, config.evaluation))
     kept = set(jax_export.export(step)(trained.ema, image).module_kept_var_idx)
     leaves = jax.tree_util.tree_leaves_with_path(trained.ema)
     return sum(

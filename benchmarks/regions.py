@@ -32,9 +32,9 @@ from defect_jax.data.pipeline.loading import decoded
 from defect_jax.data.prepare.prepare import Split, prepare
 from defect_jax.decision.apply import defect_probability
 from defect_jax.distributed.sharding import batch_sharding, one_device_mesh, replicated
-from defect_jax.evaluation.evaluator import frames_program
 from defect_jax.metrics.intervals import rate_interval
 from defect_jax.models.network import SegmentationNetwork
+from defect_jax.models.probabilities import make_probabilities
 from defect_jax.runtime.compiler_options import compiler_options
 from defect_jax.runtime.console import track
 from defect_jax.workdir.best_weights import restore_trained
@@ -127,7 +127,7 @@ def tile_maps(
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yield the same of images that are cut into tiles."""
     step = jax.jit(
-        frames_program(network, config),
+        make_probabilities(network, config.data_info, config.evaluation),
         out_shardings=replicated(mesh),
         compiler_options=compiler_options(),
     )

@@ -19,11 +19,11 @@ from defect_jax.distributed.sharding import (
     state_sharding,
     to_global,
 )
-from defect_jax.evaluation.evaluator import frames_program, make_eval_step
+from defect_jax.evaluation.evaluator import make_eval_step
 from defect_jax.metrics.accumulated import Accumulated
 from defect_jax.models.initialise import initial_variables
 from defect_jax.models.network import Outputs, SegmentationNetwork
-from defect_jax.models.probabilities import normalise
+from defect_jax.models.probabilities import make_probabilities, normalise
 from defect_jax.runtime.errors import UserError
 from defect_jax.training.optimizer import METHODS, make_tx
 from defect_jax.training.steps import create_state, make_train_step
@@ -276,7 +276,8 @@ def test_classes_are_decided_and_counted_at_native_size(shape):
 
     nothing = Accumulated.empty(3)
     step = jax.jit(
-        make_eval_step(frames_program(network, config), (16, 16)), out_shardings=replicated(mesh)
+        make_eval_step(make_probabilities(network, config.data_info, config.evaluation), (16, 16)),
+        out_shardings=replicated(mesh),
     )
     given = Thresholds(np.float32(0.0), np.float32(pixel), np.int32(1))
     counted, result = step(variables, to_global(mesh)(batch), given, nothing)

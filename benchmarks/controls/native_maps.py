@@ -16,9 +16,9 @@ from defect_jax.data.geometry.unletterbox import unletterbox_classes
 from defect_jax.data.pipeline.batches import canvas_px, evaluation_batches, evaluation_steps
 from defect_jax.data.prepare.prepare import Split
 from defect_jax.distributed.sharding import replicated, to_global
-from defect_jax.evaluation.evaluator import frames_program
 from defect_jax.models.initialise import Variables
 from defect_jax.models.network import SegmentationNetwork
+from defect_jax.models.probabilities import make_probabilities
 from defect_jax.runtime import signals
 from defect_jax.runtime.compilation import Peeked, compile_ahead
 from defect_jax.runtime.compiler_options import compiler_options
@@ -54,7 +54,10 @@ def native_maps(
     spec, batch_size = InputSpec.of(config), config.train.batch_size
     if not isinstance(spec.framing, Letterbox):
         raise UserError("config.data.tile_overlap_px: must be 0 where a row is a control")
-    of_frames, canvas = frames_program(network, config), canvas_px(split)
+    of_frames, canvas = (
+        make_probabilities(network, config.data_info, config.evaluation),
+        canvas_px(split),
+    )
 
     def step(ema, batch):
         predicted = of_frames(ema, batch["image"])

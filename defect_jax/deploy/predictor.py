@@ -79,10 +79,7 @@ class Predictor:
         """Take averaged weights, on the devices of `mesh`, and the rule made for them."""
         self.config, self.rule, self.mesh, self.spec = config, rule, mesh, InputSpec.of(config)
         self.batch_size = -(-batch_size // mesh.size) * mesh.size
-        info, evaluation = config.data_info, config.evaluation
-        program = make_probabilities(
-            network, info.mean, info.std, evaluation.dtype, evaluation.flips
-        )
+        program = make_probabilities(network, config.data_info, config.evaluation)
         frames = _Frames(program, ema, mesh, self.batch_size)
         self._marker = MARKERS[type(self.spec.framing)](self.spec, frames, Thresholds.of(rule))
 

@@ -27,8 +27,7 @@ def make_program(
         ema: averaged weights; they become constants of the function.
         rule: thresholds and temperature.
     """
-    info, evaluation = config.data_info, config.evaluation
-    of_frames = make_probabilities(network, info.mean, info.std, evaluation.dtype, evaluation.flips)
+    of_frames = make_probabilities(network, config.data_info, config.evaluation)
     framing, classes = framing_of(config.data), config.model.num_classes
     thresholds = Thresholds.of(rule)
 

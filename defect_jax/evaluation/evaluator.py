@@ -46,12 +46,6 @@ class Scores(NamedTuple):
     classes: ClassCounts | None = None  # None where pixels are defect or not
 
 
-def frames_program(network: SegmentationNetwork, config: ConfigDict) -> OfFrames:
-    """Return the function from frames to probabilities, as `config.evaluation` wants it."""
-    info, evaluation = config.data_info, config.evaluation
-    return make_probabilities(network, info.mean, info.std, evaluation.dtype, evaluation.flips)
-
-
 def make_eval_step(of_frames: OfFrames, canvas_px: tuple[int, int]) -> EvalStep:
     """Return `eval_step(ema, batch, thresholds, accumulated) -> (accumulated, outputs)`.
 
@@ -81,7 +75,9 @@ class Evaluator:
     def __init__(self, network: SegmentationNetwork, split: Split, config: ConfigDict, mesh: Mesh):
         self._split, self._mesh, self._spec = split, mesh, InputSpec.of(config)
         self._data, self._batch_size = config.data, config.train.batch_size
-        step = make_eval_step(frames_program(network, config), canvas_px(split))
+        step = make_eval_step(
+            make_probabilities(network, config.data_info, config.evaluation), canvas_px(split)
+        )
         # Replicated outputs: every host may read every image's score.
         self._step = jax.jit(
             step,

@@ -26,12 +26,12 @@ from defect_jax.decision.apply import (
     score_of,
 )
 from defect_jax.distributed.sharding import place_state, replicated, rows_of_process, to_global
-from defect_jax.evaluation.evaluator import PER_IMAGE, OnMask, Scores, frames_program
+from defect_jax.evaluation.evaluator import PER_IMAGE, OnMask, Scores
 from defect_jax.metrics.accumulated import Accumulated
 from defect_jax.metrics.regions import region_weights
 from defect_jax.models.initialise import Variables
 from defect_jax.models.network import SegmentationNetwork
-from defect_jax.models.probabilities import OfFrames, Probabilities
+from defect_jax.models.probabilities import OfFrames, Probabilities, make_probabilities
 from defect_jax.runtime import signals
 from defect_jax.runtime.compilation import compile_ahead
 from defect_jax.runtime.compiler_options import compiler_options
@@ -61,7 +61,7 @@ class TiledEvaluator:
         self._rows = rows_of_process(mesh, self._tiles_at_once)
         self._block_px = self._spec.size_px[0], canvas_px(split)[1]
         everywhere = {"out_shardings": replicated(mesh)}
-        frames = frames_program(network, config)
+        frames = make_probabilities(network, config.data_info, config.evaluation)
         self._frames = jax.jit(frames, compiler_options=compiler_options(), **everywhere)
         self._compiled: OfFrames | None = None
         self._add_strip = jax.jit(_add_strip, donate_argnums=0, **everywhere)

@@ -7,6 +7,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Float32, UInt
+from ml_collections import ConfigDict
 
 from defect_jax.models.class_maps import mean_probabilities, probabilities_of
 from defect_jax.models.initialise import Variables
@@ -44,24 +45,24 @@ def normalise(image: Frames, mean: float, std: float) -> Float[Array, "b h w c"]
 
 
 def make_probabilities(
-    network: SegmentationNetwork, mean: float, std: float, dtype: str, flips: bool
+    network: SegmentationNetwork, data_info: ConfigDict, evaluation: ConfigDict
 ) -> OfFrames:
     """Return `probabilities(variables, image)` of frames.
 
     Args:
-        mean, std: as `normalise` takes them.
-        dtype: of the computation, whatever the network was trained in.
-        flips: whether to average over mirror images.
+        data_info: `config.data_info`, with mean and standard deviation of the training images.
+        evaluation: `config.evaluation`: the type of the computation, whatever the network was
+            trained in, and whether to average over mirror images.
     """
-    network = network.clone(dtype=dtype)
+    network = network.clone(dtype=evaluation.dtype)
 
     def of_frames(variables: Variables, image: Frames) -> Probabilities:
-        image = normalise(image, mean, std)
+        image = normalise(image, data_info.mean, data_info.std)
 
         def of_view(view: Float[Array, "b h w c"]) -> Probabilities:
             return probabilities(network.apply(variables, view, train=False))
 
-        return over_flips(of_view, image) if flips else of_view(image)
+        return over_flips(of_view, image) if evaluation.flips else of_view(image)
 
     return of_frames
 
