@@ -9,7 +9,7 @@ import raw_data
 
 from defect_jax.data.files.images import BadImage, decode_image
 from defect_jax.data.files.record_encoding import decode_classes
-from defect_jax.data.prepare.check import check
+from defect_jax.data.prepare.check import find_faults
 from defect_jax.data.prepare.examine import examine
 from defect_jax.data.prepare.prepare import prepare
 from defect_jax.data.sources import bsdata
@@ -156,7 +156,7 @@ def test_labels_that_cannot_be_drawn(root, tmp_path, label, reason):
     with pytest.raises(BadImage) as caught:
         mask_of(label, root, data)
     assert str(caught.value).startswith(reason)
-    found = [fault for fault in check(data) if fault.where.endswith(".json")]
+    found = [fault for fault in find_faults(data) if fault.where.endswith(".json")]
     assert [str(fault) for fault in found] == [f"{root}/label/{STEM}.json: {caught.value}"]
 
 
@@ -172,7 +172,7 @@ def test_a_label_of_another_size(root, tmp_path):
 def test_a_release_with_good_parts_is_prepared(tmp_path):
     root = raw_data.bsdata_release(tmp_path / "release", good=5)
     data = raw_data.config("bsdata", root, tmp_path)
-    assert check(data) == []
+    assert find_faults(data) == []
     prepared = prepare(data)
     rows = [row for split in prepared.splits.values() for row in split.rows]
     assert prepared.info.classes == ["pitting"] and prepared.info.channels == 3
@@ -188,6 +188,6 @@ def test_a_release_with_good_parts_is_prepared(tmp_path):
 
 def test_the_release_itself_holds_no_good_part(root, tmp_path):
     data = raw_data.config("bsdata", root, tmp_path)
-    assert check(data) == []
+    assert find_faults(data) == []
     prepared = prepare(data)
     assert {row.label for split in prepared.splits.values() for row in split.rows} == {1}

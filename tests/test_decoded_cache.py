@@ -54,7 +54,11 @@ def test_each_image_is_decoded_once(ready):  # noqa: F811
     config, splits = ready
     kept = Counting(10**8)
     kept.decoded = []
-    take((config, splits | {"train": replace(splits["train"], kept=kept)}), count=8, threads=0)
+    take(
+        (config, splits | {"train": replace(splits["train"], decoded_cache=kept)}),
+        count=8,
+        threads=0,
+    )
     assert sorted(kept.decoded) == list(range(len(splits["train"].rows)))
 
 
@@ -103,4 +107,4 @@ def test_splits_share_the_memory_by_what_they_need(cache_mb, workers, expected):
     )
     found = tuple(prepared.splits[name].decoded_cache.most_bytes for name in ("train", "val"))
     assert found == expected
-    assert prepared.splits["test"].kept is None
+    assert prepared.splits["test"].decoded_cache is None
