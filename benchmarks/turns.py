@@ -24,7 +24,7 @@ class Program:
     """The parent's end: starts a Python module and asks it."""
 
     def __init__(self, python: str, module: str, arguments: Sequence[str] = ()):
-        """Return the module must call `serve`."""
+        """Start a module, which must call `serve`."""
         self._log = tempfile.TemporaryFile("w+")
         self._process = subprocess.Popen(
             [python, "-m", module, *arguments],

@@ -25,7 +25,7 @@ def scored(
     canvas_px: tuple[int, int],
     on_mask: OnMask = lambda row, decided: None,
 ) -> Scores:
-    """Post-process and counts images, each once.
+    """Post-process and count images, each once.
 
     Args:
         images: in the order of the split's rows.

@@ -87,7 +87,7 @@ def rows_of_process(mesh: Mesh, batch_size: int) -> list[int]:
 
 
 def state_sharding(mesh: Mesh, shapes: Any, min_size: int = MIN_SHARDED_SIZE) -> Any:
-    """Shard large arrays along their widest axis that "fsdp" divides, replicates the rest.
+    """Shard large arrays along their widest axis that "fsdp" divides, and replicate the rest.
 
     Args:
         mesh: of `make_mesh`.

@@ -134,7 +134,7 @@ class TiledEvaluator:
         return accumulated
 
     def _start(self, ema: Variables) -> Start:
-        """Return each host gives the frames of its devices, and gets the answers of all."""
+        """Return what runs frames: each host gives those of its devices, and gets all answers."""
 
         def start(frames: np.ndarray) -> Probabilities:
             filled = filled_up(frames, self._tiles_at_once)

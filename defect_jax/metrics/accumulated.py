@@ -18,7 +18,7 @@ class Accumulated(NamedTuple):
 
     @classmethod
     def empty(cls, num_classes: int) -> "Accumulated":
-        """Return nothing seen yet; `num_classes` counts those of defects."""
+        """Return the state that has seen nothing; `num_classes` counts those of defects."""
         classes = ClassCounts.empty(num_classes) if num_classes > 1 else None
         return cls(PixelHistogram.empty(), PixelCounts.empty(), classes)
 

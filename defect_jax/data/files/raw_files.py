@@ -43,7 +43,7 @@ class RawFiles(Protocol):
         """Return a text that changes when the raw files change."""
 
     def where(self, name: str) -> str:
-        """Return how to call this file in a message, so that the user finds it."""
+        """Return the name of this file for a message, so that the user finds it."""
 
 
 def open_root(root: str | None, field: str = "config.data.root") -> RawFiles:

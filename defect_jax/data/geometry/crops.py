@@ -102,13 +102,13 @@ def _range(length: int, side: int, overlap_px: int) -> tuple[int, int]:
 
 
 def part(plane: np.ndarray, window: Window) -> np.ndarray:
-    """Return what of an image or mask is in the window."""
+    """Return the part of an image or mask that the window shows."""
     top, left, height, width = window
     return plane[max(0, top) : top + height, max(0, left) : left + width]
 
 
 def place_window(window: Window, image_px: tuple[int, int], size_px: tuple[int, int]) -> Placement:
-    """Return where the part of the image that is in the window is in the frame.
+    """Return the place in the frame of the part of the image that the window shows.
 
     >>> place_window(Window(-10, 5, 100, 100), (300, 300), (50, 50))
     Placement(top=5, left=0, height=45, width=50)

@@ -54,7 +54,7 @@ class Letterbox:
     needs_good_images: ClassVar[bool] = True
 
     def place(self, native_px: tuple[int, int], name: str) -> Placement:
-        """Return where an image goes in the frame.
+        """Return the place of an image in the frame.
 
         Raises:
             UserError: it would have to be shrunk too much; `name` is named.

@@ -52,7 +52,7 @@ def letterbox_image(
 def _weights(
     native: Px, start: Float[Array, ""], extent: Float[Array, ""], frame: int
 ) -> Float[Array, "frame native"]:
-    """Return the row n: shares of the image's pixels in pixel n of the frame.
+    """Return row n: shares of the image's pixels in pixel n of the frame.
 
     Area averages when shrinking, bilinear with half-pixel centres when enlarging.
     """

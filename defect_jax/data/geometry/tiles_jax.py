@@ -46,7 +46,7 @@ class TileAxis(NamedTuple):
 
     @property
     def before_px(self) -> Px:
-        """Return padding in front of the image."""
+        """Return the padding in front of the image."""
         return (self.covered_px - self.image_px) // 2
 
     def image_positions(self, tile: int | Int[Array, ""]) -> Int[Array, " tile_px"]:

@@ -50,7 +50,7 @@ def _weights(
     canvas: Px,
     frame: int,
 ) -> Float[Array, "b canvas frame"]:
-    """Return the row n: shares of the frame's pixels in native pixel n (half-pixel centres, edges
+    """Return row n: shares of the frame's pixels in native pixel n (half-pixel centres, edges
     held)."""
     scale = length / jnp.maximum(native, 1)
     centre = (jnp.arange(canvas) + 0.5)[None, :] * scale[:, None] - 0.5

@@ -112,7 +112,7 @@ def write(
 
 
 def read_origin(directory: Path) -> dict[str, Any] | None:
-    """Return what a set was prepared from, or None where nothing readable is."""
+    """Return what a set was prepared from, or None where nothing can be read."""
     try:
         return json.loads((directory / INFO_FILE).read_text(encoding="utf-8"))["origin"]
     except (OSError, ValueError, KeyError):
