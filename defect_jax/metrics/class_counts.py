@@ -55,7 +55,8 @@ class ClassCounts:
 
     @classmethod
     def empty(cls, classes: int) -> "ClassCounts":
-        """Return the state that has seen nothing; `classes` counts those of defects, without the background."""
+        """Return the state that has seen nothing; `classes` counts those of defects, without the
+        background."""
         return cls(pixels=Uint64Counter.zeros((classes + 1) ** 2))
 
     def update(
