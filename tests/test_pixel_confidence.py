@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax.core import unfreeze
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy import ndimage, special, stats
 
@@ -158,15 +158,16 @@ def uneven(seed, scale, channels):
 @every_kind
 @every_channels
 @settings(max_examples=20)
+@example(seed=6572, scale=5.0, window_px=3)  # off by 3.9e-5, with logits of 30 and more
 @given(seed=seeds, scale=st.sampled_from([0.3, 2.0, 5.0]), window_px=st.sampled_from(WINDOWS))
 def test_equals_the_formula(kind, channels, seed, scale, window_px):
     logits = uneven(seed, scale, channels)
     apply, params = refiner(kind, channels, window_px)
     refined = np.asarray(apply(params, logits))
     expected = by_hand(kind, logits, window_px, params)
-    # A probability is off by the share by which its logit is off in units: some roundings.
-    rounding = 8 * np.finfo(np.float32).eps * np.abs(logits).max()
-    np.testing.assert_allclose(distribution(refined), expected, rtol=2e-5 + rounding, atol=3e-6)
+    # A probability is off by the share by which its logit is off in units: eight of its roundings.
+    rtol = 8 * np.finfo(np.float32).eps * np.abs(logits).max()
+    np.testing.assert_allclose(distribution(refined), expected, rtol=rtol, atol=3e-6)
 
 
 @every_kind
