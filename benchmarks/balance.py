@@ -95,7 +95,7 @@ def make_problem() -> tuple[Callable[..., Any], Any, Any]:
 
 
 def all_steps(problem: Any) -> Iterator[tuple[str, Callable[..., Any], tuple[Any, ...]]]:
-    """Name, `step(params, opt_state, image)` and its arguments."""
+    """Yield a name, `step(params, opt_state, image)` and its arguments."""
     loss_fn, params, image = problem
 
     def named(name: str, transform: Any, gradients: Gradients, **options: Any) -> Any:

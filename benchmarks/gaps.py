@@ -22,7 +22,8 @@ from jaxtyping import Bool
 from benchmarks.controls.native_maps import NativeMaps, native_maps
 from benchmarks.controls.threshold import Binned, best_threshold
 from benchmarks.gap_variants import VARIANTS, Variant
-from defect_jax.data.prepare.prepare import Prepared, Split, prepare
+from defect_jax.data.prepare.prepare import prepare
+from defect_jax.data.prepare.prepared import Prepared, Split
 from defect_jax.data.sources.synthetic import generator
 from defect_jax.data.sources.synthetic.options import Options, checked
 from defect_jax.distributed.sharding import make_mesh
@@ -69,7 +70,7 @@ def main(_: Sequence[str]) -> None:
 
 
 def of_seed(folder: pathlib.Path, seed: int) -> Iterator[tuple[str, tuple[float, ...]]]:
-    """Name and numbers of every variant, from the cells of one seed."""
+    """Yield name and numbers of every variant, from the cells of one seed."""
     for variant in VARIANTS:
         cell = folder / "cells" / f"{variant.row}-seed_{seed}"
         config = run_config.load(cell)
@@ -127,7 +128,7 @@ def counted(
     truth: Bool[np.ndarray, "h w"],
     gaps: Bool[np.ndarray, "h w"],
 ) -> Found:
-    """Count of one image."""
+    """Count the pixels of one image."""
     pixels = (gaps, decided & gaps, truth, decided & truth, decided)
     return Found(class_name, *(int(np.count_nonzero(p)) for p in pixels), truth.size)
 

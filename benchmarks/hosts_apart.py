@@ -23,7 +23,7 @@ def _apart(home: Path, name: str) -> Iterator[Hosts]:
 
 
 def losses(home: Path) -> Row:
-    """Return an unbroken run of two hosts beside that of one process."""
+    """Compare an unbroken run of two hosts with that of one process."""
     with _apart(home, "apart") as hosts:
         hosts.to_the_end(2)
     return Row(
@@ -33,7 +33,7 @@ def losses(home: Path) -> Row:
 
 
 def cut(home: Path, victim: int, silently: bool, phase: str = "step") -> Row:
-    """Return one host is taken off the network: both say so and end, and go on when it is back."""
+    """Take one host off the network: both say so and end, and go on when it is back."""
     how = "its packets are dropped" if silently else "its link goes down"
     with _apart(home, f"cut-{victim}-{'silently' if silently else 'down'}-in-{phase}") as hosts:
         hosts.start(2)

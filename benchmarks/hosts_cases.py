@@ -36,7 +36,7 @@ def unbroken(home: Path, count: int) -> tuple[Path, list[str]]:
 
 
 def losses(home: Path, count: int) -> Row:
-    """Return an unbroken run of several processes beside that of one."""
+    """Compare an unbroken run of several processes with that of one."""
     return Row(f"{count} processes, losses of 24 steps", *compared(home, *unbroken(home, count)))
 
 
@@ -66,7 +66,7 @@ def _training_lines(workdir: Path) -> list[dict]:
 
 
 def signalled(home: Path, number: int, victims: list[int], phase: str) -> Row:
-    """Return a signal to some of two processes: all save the same step, end, and go on."""
+    """Send a signal to some of two processes: all save the same step, end, and go on."""
     name = f"{signal.Signals(number).name} to process {' and '.join(map(str, victims))} of 2"
     with Hosts(home, f"{name} in {phase}".replace(" ", "-")) as hosts:
         hosts.start(2)
@@ -85,7 +85,7 @@ def signalled(home: Path, number: int, victims: list[int], phase: str) -> Row:
 
 
 def _code(number: int, index: int, victims: list[int]) -> int:
-    """Return those that got no signal themselves end as after SIGTERM."""
+    """Return an exit code: who got no signal itself ends as after SIGTERM."""
     return 128 + (number if index in victims else signal.SIGTERM)
 
 
@@ -122,8 +122,7 @@ def lost(home: Path, count: int, victim: int, parent: bool, phase: str) -> Row:
 
 
 def frozen(home: Path, victim: int) -> Row:
-    """Return one of two does not answer for a while: the other ends, and so does it when it wakes
-    up."""
+    """Have one of two not answer for a while: the other ends, and so does it later."""
     other = 1 - victim
     with Hosts(home, f"frozen-{victim}") as hosts:
         hosts.start(2)
@@ -153,7 +152,7 @@ def ends_with_the_line(hosts: Hosts, index: int, lost: int, began: float) -> flo
 
 
 def resized(home: Path, counts: list[int]) -> Row:
-    """Return a run stopped and started again with another number of processes."""
+    """Stop a run, and start it again with another number of processes."""
     name = " → ".join(map(str, counts))
     with Hosts(home, "resized-" + "-".join(map(str, counts))) as hosts:
         for count in counts[:-1]:

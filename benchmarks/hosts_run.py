@@ -106,7 +106,7 @@ class Hosts:
         self.expect_codes([0] * count)
 
     def expect_codes(self, wanted: list[int], within_s: float = END_WITHIN_S) -> None:
-        """Wait for the end of all and notes a fault where an exit code is another."""
+        """Wait for the end of all and note a fault where an exit code is another."""
         codes = self.codes(within_s)
         if codes != wanted:
             last = [run.last_words for run in self.runs]

@@ -78,7 +78,7 @@ def _surface(
 
 
 def measure(folder: Path, given: argparse.Namespace) -> dict[str, Any]:
-    """Turn of all contenders, their figures and their versions."""
+    """Return the turns of all contenders, their figures and their versions."""
     wanted = given.only.split(";") if given.only else CONTENDERS
     names = [name for name in wanted if name in OURS or given.rival_python]
     rounds: list[dict[str, list[dict[str, float]]]] = []

@@ -28,7 +28,8 @@ from jaxtyping import UInt, UInt8
 from benchmarks.lite_metrics import of_file
 from defect_jax.data.geometry.input_spec import InputSpec
 from defect_jax.data.pipeline.loading import decoded
-from defect_jax.data.prepare.prepare import Split, prepare
+from defect_jax.data.prepare.prepare import prepare
+from defect_jax.data.prepare.prepared import Split
 from defect_jax.decision.apply import Decision
 from defect_jax.deploy import int8
 from defect_jax.deploy.export import INPUT, input_shape

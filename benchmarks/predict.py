@@ -88,7 +88,7 @@ class Bench:
         return turns
 
     def in_turn(self, batch: int) -> Turns:
-        """Round in which each has its turn, of as many calls as its share of the time allows."""
+        """Give each its turn in rounds, of as many calls as its share of the time allows."""
         programs = {name: self.start(name, batch) for name in self.names}
         calls_s = {}
         for name, program in programs.items():

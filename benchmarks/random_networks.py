@@ -49,8 +49,7 @@ def _config(channels: int, bit_depth: int, overlap_px: int) -> ConfigDict:
 
 
 def _spread(array: jax.Array) -> jax.Array:
-    """Return kernels of a network that has learnt are not as small; else all its answers are
-    alike."""
+    """Return larger kernels, as a network has that has learnt: else all its answers are alike."""
     return array * 2.0 if array.ndim == 4 else array
 
 

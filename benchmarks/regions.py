@@ -29,7 +29,8 @@ from defect_jax.data.geometry.framing import Letterbox, Tiling
 from defect_jax.data.geometry.input_spec import InputSpec, filled_up
 from defect_jax.data.geometry.stitching import iter_tile_rows
 from defect_jax.data.pipeline.loading import decoded
-from defect_jax.data.prepare.prepare import Split, prepare
+from defect_jax.data.prepare.prepare import prepare
+from defect_jax.data.prepare.prepared import Split
 from defect_jax.decision.apply import defect_probability
 from defect_jax.distributed.sharding import batch_sharding, one_device_mesh, replicated
 from defect_jax.metrics.intervals import rate_interval
@@ -117,7 +118,7 @@ def of_workdir(workdir: pathlib.Path) -> tuple[list[Regions], list[Regions]]:
 def frame_maps(
     network: SegmentationNetwork, ema, split: Split, config: ConfigDict, mesh: Mesh
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield True mask and probability of images that are scaled into one frame."""
+    """Yield true mask and probability of images that are scaled into one frame."""
     for image in native_maps(network, ema, split, config, mesh):
         yield image.truth > 0, defect_probability(image.maps, 0)
 

@@ -85,7 +85,7 @@ def check_alike(histories: dict[str, list[dict[str, float]]], steps: int) -> Non
 
 
 def measure(folder: Path, given: argparse.Namespace) -> dict[str, Any]:
-    """Turn of all contenders, their memory and their versions."""
+    """Return the turns of all contenders, their memory and their versions."""
     usual = [name for name in CONTENDERS if name != UNTOLD]  # a step of it: three times as long
     wanted = given.only.split(";") if given.only else usual
     names = [name for name in wanted if name in OURS or given.rival_python]

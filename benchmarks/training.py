@@ -51,7 +51,7 @@ def started(folder: Path, given: argparse.Namespace) -> dict[str, Program]:
 
 
 def measure(programs: dict[str, Program], given: argparse.Namespace) -> dict[str, Any]:
-    """Turn of all contenders, with their images and on one batch; the first round is dropped."""
+    """Return the turns of all contenders but the first, with their images and on one batch."""
     turns: dict[str, list[list[float]]] = {}
     waited: dict[str, list[float]] = {}
     for number in range(given.rounds + 1):

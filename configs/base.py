@@ -32,7 +32,7 @@ def base() -> ml_collections.ConfigDict:
     data.augment = augment = ml_collections.ConfigDict()
     augment.shrink = 0.3  # images are placed up to this share smaller, anywhere in the frame
     augment.stretch = 0.3  # and one side up to exp(this) longer against the other
-    augment.changes = changes = ml_collections.ConfigDict()  # see data/augment.py
+    augment.changes = changes = ml_collections.ConfigDict()  # see data/pipeline/augmentation.py
     changes.flip_horizontal = True
     changes.flip_vertical = True
     changes.shift_px = 3
@@ -129,7 +129,7 @@ def _group(**fields) -> ml_collections.ConfigDict:
 
 
 def debug(config: ml_collections.ConfigDict) -> None:
-    """Shrink a config to a run of seconds that goes through everything and learn nothing."""
+    """Shrink a config to a run of seconds that goes through everything and learns nothing."""
     config.model.widths = (4, 8, 8)
     config.model.dtype = "float32"
     config.train.steps = 8

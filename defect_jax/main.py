@@ -8,6 +8,7 @@ from absl import flags
 from defect_jax import command_line
 from defect_jax.command_line import CONFIG, WORKDIR, chosen_workdir, given_config
 from defect_jax.distributed import cluster
+from defect_jax.runtime import compilation
 from defect_jax.runtime.errors import UserError
 from defect_jax.runtime.paths import reached
 
@@ -45,7 +46,6 @@ def train() -> None:
     """Train, evaluate the best checkpoint and write the report."""
     workdir, config = chosen_workdir(), given_config()
     join_hosts()
-    from defect_jax.runtime import compilation
     from defect_jax.training.train import train
 
     compilation.start_cache(config.compilation_cache)
@@ -57,7 +57,6 @@ def evaluate() -> None:
     workdir = chosen_workdir()
     join_hosts()
     from defect_jax.evaluation.evaluate import evaluate
-    from defect_jax.runtime import compilation
     from defect_jax.workdir import run_config
 
     config = run_config.of_workdir(workdir, CONFIG.value)
@@ -72,7 +71,6 @@ def predict() -> None:
     require("input", INPUT.value)
     require("output", OUTPUT.value)
     from defect_jax.deploy.predict import predict
-    from defect_jax.runtime import compilation
     from defect_jax.workdir import run_config
 
     config = run_config.of_workdir(workdir, CONFIG.value)
@@ -105,7 +103,6 @@ def require(flag: str, value: str | None) -> None:
 def check() -> None:
     """List every fault of a data set."""
     from defect_jax.data.prepare.check import report_faults
-    from defect_jax.runtime import compilation
 
     config = given_config()
     compilation.start_cache(config.compilation_cache)

@@ -19,7 +19,8 @@ from defect_jax.data.pipeline.batches import (
 )
 from defect_jax.data.pipeline.loading import LoadNative
 from defect_jax.data.prepare.data_info import MOST_IMAGES, data_info, intensity
-from defect_jax.data.prepare.prepare import Split, SplitRow, prepare
+from defect_jax.data.prepare.prepare import prepare
+from defect_jax.data.prepare.prepared import Split, SplitRow
 from defect_jax.distributed.sharding import make_mesh, to_global
 from defect_jax.runtime.errors import UserError
 from defect_jax.workdir.run_config import resolve

@@ -11,7 +11,8 @@ from tensorboardX.proto import event_pb2
 from defect_jax.ablation import __main__ as ablation
 from defect_jax.data.files.raw_files import RawFiles, open_root
 from defect_jax.data.prepare.check import find_faults
-from defect_jax.data.prepare.prepare import Split, SplitRow, prepare
+from defect_jax.data.prepare.prepare import prepare
+from defect_jax.data.prepare.prepared import Split, SplitRow
 from defect_jax.decision import DecisionRule
 from defect_jax.evaluation import compare
 from defect_jax.evaluation.result_files import ResultFolder, image_loader

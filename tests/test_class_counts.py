@@ -10,7 +10,7 @@ from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 from sklearn import metrics as sk
 
-from defect_jax.data.prepare.prepare import Split, SplitRow
+from defect_jax.data.prepare.prepared import Split, SplitRow
 from defect_jax.decision import DecisionRule
 from defect_jax.evaluation.evaluator import Scores
 from defect_jax.evaluation.result_tables import class_metrics, to_images, to_metrics, to_parts

@@ -1,4 +1,4 @@
-"""Schedule, decay mask and update_ema weights against closed forms."""
+"""Schedule, decay mask and averaged weights against closed forms."""
 
 import jax.numpy as jnp
 import numpy as np

@@ -20,7 +20,8 @@ from defect_jax.data.files.images import decode_image
 from defect_jax.data.files.record_encoding import decode_classes
 from defect_jax.data.prepare import prepare as preparing
 from defect_jax.data.prepare.examine import Facts
-from defect_jax.data.prepare.prepare import Prepared, prepare
+from defect_jax.data.prepare.prepare import prepare
+from defect_jax.data.prepare.prepared import Prepared
 from defect_jax.data.prepare.summarise import summarise
 from defect_jax.data.sources.records import Catalogue, Record
 from defect_jax.runtime.errors import UserError

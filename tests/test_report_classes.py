@@ -9,7 +9,7 @@ from test_report_plots import cells, shown
 
 from defect_jax.data.files.images import decode_mask
 from defect_jax.data.files.record_encoding import decode_classes, encode_classes
-from defect_jax.data.prepare.prepare import Split, SplitRow
+from defect_jax.data.prepare.prepared import Split, SplitRow
 from defect_jax.evaluation.result_files import ResultFolder, image_loader
 from defect_jax.metrics.class_counts import CLASS_MEANINGS, ClassCounts, ClassPixels
 from defect_jax.report import figures

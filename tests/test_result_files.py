@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from defect_jax.data.prepare.prepare import Split, SplitRow
+from defect_jax.data.prepare.prepared import Split, SplitRow
 from defect_jax.evaluation.result_files import ResultFolder
 from defect_jax.runtime.errors import UserError
 

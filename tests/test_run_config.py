@@ -24,12 +24,12 @@ from defect_jax.workdir import run_config
 from defect_jax.workdir.best_weights import decision_for
 
 VARIANTS = ("", "cpu", "debug")
-BEFORE = [  # those that were there before there were classes and localisation
+ALL = [
     (module, variant)
     for module in (synthetic, magnetic_tile, ksdd2, folder)
     for variant in VARIANTS
 ]
-ALL = BEFORE + [
+ALL += [
     (module, variant)
     for module in (synthetic_gaps, lpcnet_magnetic_tile, lpcnet_folder)
     for variant in VARIANTS

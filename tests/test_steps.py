@@ -238,8 +238,7 @@ def test_mask_is_decided_only_where_its_image_is_rejected():
     def decide(area_px, valid):
         thresholds = Thresholds(jnp.array(0.8), jnp.array(0.5), jnp.array(area_px))
         marked = mark(probability, jnp.zeros_like(valid, int), thresholds, valid)
-        whole = jnp.where(valid, probability, 0.0).max(axis=(1, 2))
-        return decide_mask(marked._replace(mask_score=whole), thresholds)[:, 0].tolist()
+        return decide_mask(marked, thresholds)[:, 0].tolist()
 
     everywhere = jnp.ones_like(valid)
     assert decide(1, everywhere) == [[0, 1, 1], [0, 0, 0], [0, 0, 1]]

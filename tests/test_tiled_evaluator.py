@@ -14,7 +14,8 @@ from defect_jax.data.geometry.stitching import iter_tile_rows
 from defect_jax.data.geometry.tiles import Grid
 from defect_jax.data.pipeline.batches import training_batches
 from defect_jax.data.prepare.data_info import data_info
-from defect_jax.data.prepare.prepare import Split, prepare
+from defect_jax.data.prepare.prepare import prepare
+from defect_jax.data.prepare.prepared import Split
 from defect_jax.decision import DecisionRule
 from defect_jax.decision.apply import Thresholds
 from defect_jax.deploy.predictor import Predictor, load

@@ -19,7 +19,8 @@ from benchmarks.controls.post_processing import Control
 from benchmarks.controls.scores import scored
 from benchmarks.controls.threshold import Binned, best_threshold
 from defect_jax.data.pipeline.batches import canvas_px
-from defect_jax.data.prepare.prepare import Prepared, Split, prepare
+from defect_jax.data.prepare.prepare import prepare
+from defect_jax.data.prepare.prepared import Prepared, Split
 from defect_jax.decision import DecisionRule
 from defect_jax.distributed.sharding import make_mesh
 from defect_jax.evaluation.result_files import ResultFolder

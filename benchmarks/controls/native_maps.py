@@ -14,7 +14,7 @@ from defect_jax.data.geometry.framing import Letterbox
 from defect_jax.data.geometry.input_spec import InputSpec
 from defect_jax.data.geometry.unletterbox import unletterbox_classes
 from defect_jax.data.pipeline.batches import canvas_px, evaluation_batches, evaluation_steps
-from defect_jax.data.prepare.prepare import Split
+from defect_jax.data.prepare.prepared import Split
 from defect_jax.distributed.sharding import replicated, to_global
 from defect_jax.models.initialise import Variables
 from defect_jax.models.network import SegmentationNetwork

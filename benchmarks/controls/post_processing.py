@@ -19,7 +19,7 @@ OUTSIDE = 2  # not a mask's value: what the flood from the corner has reached
 
 
 def unchanged(array: np.ndarray) -> np.ndarray:
-    """Return neither smooths nor mends."""
+    """Return the masks as they are: neither smoothed nor mended."""
     return array
 
 

@@ -74,7 +74,7 @@ def _placed(
     augment: Mapping[str, Any],
     random: np.random.Generator,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return a little smaller, a little stretched, anywhere in the frame."""
+    """Place an image a little smaller, a little stretched, anywhere in the frame."""
     scale = 1 - random.uniform(0, augment["shrink"])
     factor = np.exp(random.uniform(-augment["stretch"], augment["stretch"]) / 2)
     height = int(np.clip(round(image.shape[0] * scale * factor), 1, size[0]))
@@ -133,7 +133,7 @@ def _shifted(
 def _toned(
     image: np.ndarray, changes: Mapping[str, Any], random: np.random.Generator
 ) -> np.ndarray:
-    """Return brightness, contrast and gamma, in one table."""
+    """Change brightness, contrast and gamma, by one table."""
     offset = random.uniform(-changes["brightness"], changes["brightness"])
     gain = 1 + random.uniform(-changes["contrast"], changes["contrast"])
     exponent = np.exp(random.uniform(-changes["gamma"], changes["gamma"]))

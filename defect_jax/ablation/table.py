@@ -62,7 +62,7 @@ class Difference:
 
     @property
     def is_clear(self) -> bool:
-        """Return three pairs or more, and a mean beyond twice its standard error."""
+        """Return whether three pairs or more have a mean beyond twice its standard error."""
         error = self.spread.standard_error
         return self.spread.count > 2 and abs(self.spread.mean) > 2.0 * error
 

@@ -20,8 +20,7 @@ def cagrad(
     initial_steps: int = INITIAL_STEPS,
     shared: Shared = in_encoder,
 ) -> optax.GradientTransformationExtraArgs:
-    """Return within a ball around the mean gradient, takes the direction best for the worst-off
-    task.
+    """Take the direction best for the worst-off task, in a ball around the mean gradient.
 
     The ball has radius c times the mean gradient's norm; the direction is g_0 + c |g_0| g_w / |g_w|
     with w from the dual problem (equation 4). Not rescaled by 1 + c, as some code is. Converges to

@@ -129,7 +129,7 @@ def weigh_gradients(
 
 
 def checked_tasks(tasks: Sequence[str], initial_steps: int) -> tuple[str, ...]:
-    """Name in sorted order, that of the arrays in the state.
+    """Return the names in sorted order, that of the arrays in the state.
 
     Raises:
         ValueError: no task, one twice, or no step to average over.

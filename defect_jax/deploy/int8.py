@@ -67,7 +67,7 @@ class _Reader:
 
 
 def nodes_of_blocks(graph: onnx.GraphProto) -> list[str]:
-    """Name of the convolutions to write in eight bits, and of the ReLUs that they then contain.
+    """Name the convolutions to write in eight bits, and the ReLUs that they then contain.
 
     Those of the blocks, which end in a ReLU, or have no bias because a norm or another convolution
     follows. What ends in a bias is read as it is, as logits or attention, and stays float32: in 256

@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Bool, UInt, UInt8
 
 from defect_jax.data.files.record_encoding import encode_classes, encode_mask
-from defect_jax.deploy.predictor import Decision
+from defect_jax.decision.apply import Decision
 from defect_jax.report.colours import DECIDED_RGB
 from defect_jax.report.thumbnails import to_8_bit
 from defect_jax.runtime import atomic_files

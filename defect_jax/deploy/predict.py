@@ -80,7 +80,7 @@ def predict(input: str, output: str, workdir: AnyPath, max_megapixels: float, st
 
 
 def settings(input: str, workdir: AnyPath, predictor: Predictor) -> dict[str, Any]:
-    """Return what the results follow from; those of another run are not mixed with them."""
+    """Return what the results follow from: results of another are not mixed with them."""
     return {
         "input": absolute(input),
         "defect_jax": defect_jax.__version__,
@@ -97,7 +97,7 @@ def read(
     max_megapixels: float,
     item: Input,
 ) -> Read:
-    """Read, check and frames an image; what is wrong with it is said, not raised.
+    """Read, check and frame an image; what is wrong with it is returned, not raised.
 
     Args:
         known: id -> fingerprint of the images that were decided on before.

@@ -67,12 +67,12 @@ def one_device_mesh() -> Mesh:
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
-    """Return the same values on every device."""
+    """Return the sharding of the same values on every device."""
     return NamedSharding(mesh, P())
 
 
 def batch_sharding(mesh: Mesh) -> NamedSharding:
-    """Return every device sees its own images."""
+    """Return the sharding of a batch: every device has its own images."""
     return NamedSharding(mesh, P(("data", "fsdp")))
 
 

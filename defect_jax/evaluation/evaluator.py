@@ -15,7 +15,7 @@ from defect_jax.data.geometry.framing import Letterbox, Tiling
 from defect_jax.data.geometry.input_spec import InputSpec, framing_of
 from defect_jax.data.geometry.unletterbox import inside, unletterbox_classes
 from defect_jax.data.pipeline.batches import Batch, canvas_px, evaluation_batches, evaluation_steps
-from defect_jax.data.prepare.prepare import Split
+from defect_jax.data.prepare.prepared import Split
 from defect_jax.decision.apply import Thresholds, decide_mask, defect_probability, mark, score_of
 from defect_jax.distributed.sharding import place_state, replicated, to_global
 from defect_jax.metrics.accumulated import Accumulated
@@ -92,7 +92,7 @@ class Evaluator:
     def __call__(
         self, ema: Variables, thresholds: Thresholds, on_mask: OnMask | None = None
     ) -> Scores:
-        """Return the score every image exactly once.
+        """Score every image exactly once.
 
         Args:
             on_mask: called with row and decided classes [h w] at native size, 0 = background, for

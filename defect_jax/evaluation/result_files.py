@@ -11,7 +11,7 @@ import numpy as np
 
 from defect_jax.data.files.images import decode_image, decode_mask
 from defect_jax.data.files.record_encoding import decode_classes, encode_classes, encode_mask
-from defect_jax.data.prepare.prepare import Split
+from defect_jax.data.prepare.prepared import Split
 from defect_jax.evaluation.evaluator import OnMask
 from defect_jax.evaluation.result_tables import ResultTables
 from defect_jax.metrics.images import write_predictions

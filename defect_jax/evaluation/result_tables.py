@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from ml_collections import ConfigDict
 
-from defect_jax.data.prepare.prepare import Split
+from defect_jax.data.prepare.prepared import Split
 from defect_jax.decision import DecisionRule, PartDecision
 from defect_jax.decision.apply import rejects
 from defect_jax.decision.choose import FALLBACK_THRESHOLD
@@ -14,7 +14,7 @@ from defect_jax.decision.combination import combined
 from defect_jax.decision.record import REJECTS_NOTHING
 from defect_jax.decision.sequential import NEVER_ACCEPTS, SequentialTest, decide_shots
 from defect_jax.decision.shots import parts_of, running_scores
-from defect_jax.evaluation.evaluator import Scores
+from defect_jax.evaluation.evaluator import PER_IMAGE, Scores
 from defect_jax.metrics import ranking
 from defect_jax.metrics.calibration import expected_calibration_error, temperature_scale
 from defect_jax.metrics.class_counts import class_reasons
@@ -58,10 +58,7 @@ def tabulate(
 
 def to_images(split: Split, scores: Scores, decision: DecisionRule) -> list[ImageRow]:
     """Return one row of predictions.csv an image."""
-    columns = [
-        scores.images[name].tolist()
-        for name in ("score", "mask_score", "intersection_px", "true_px", "predicted_px")
-    ]
+    columns = [scores.images[name].tolist() for name in PER_IMAGE]
     images = []
     for row, score, mask_score, inside, true, predicted in zip(split.rows, *columns, strict=True):
         images.append(

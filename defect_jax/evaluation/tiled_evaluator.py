@@ -16,7 +16,7 @@ from defect_jax.data.geometry.input_spec import InputSpec, filled_up
 from defect_jax.data.geometry.stitching import Start, iter_tile_rows
 from defect_jax.data.pipeline.batches import canvas_px
 from defect_jax.data.pipeline.loading import decoded
-from defect_jax.data.prepare.prepare import Split
+from defect_jax.data.prepare.prepared import Split
 from defect_jax.decision.apply import (
     Marked,
     Thresholds,
@@ -71,7 +71,7 @@ class TiledEvaluator:
     def __call__(
         self, ema: Variables, thresholds: Thresholds, on_mask: OnMask | None = None
     ) -> Scores:
-        """Return the score every image exactly once; arguments as those of `Evaluator`.
+        """Score every image exactly once; arguments as those of `Evaluator`.
 
         Raises:
             signals.Stopped: a signal came.

@@ -6,11 +6,12 @@ import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from defect_jax.data.prepare.prepare import Split
+from defect_jax.data.prepare.prepared import Split
 from defect_jax.decision import DecisionRule
 from defect_jax.decision.apply import Thresholds
 from defect_jax.decision.bound import allowed_misses
 from defect_jax.decision.choose import PROMISES, Validation, choose
+from defect_jax.decision.record import REJECTS_NOTHING
 from defect_jax.decision.rules import too_few
 from defect_jax.evaluation.evaluator import Scores, make_evaluator
 from defect_jax.evaluation.result_tables import LEAKING
@@ -19,8 +20,6 @@ from defect_jax.models.initialise import Variables
 from defect_jax.models.network import SegmentationNetwork
 from defect_jax.runtime.errors import UserError
 from defect_jax.workdir.best_weights import SELECTION
-
-NO_MASK = 2.0  # a mask threshold that no probability reaches: nothing is decided yet
 
 
 def validation_numbers(split: Split, scores: Scores, leaking: bool) -> dict[str, float | None]:
@@ -66,9 +65,9 @@ def decide_on_validation(
         compared: checkpoints that were compared on this split before.
     """
     evaluate_val = make_evaluator(network, val, config, mesh)
-    scores = evaluate_val(ema, mask_thresholds(NO_MASK, NO_MASK))
+    scores = evaluate_val(ema, mask_thresholds(REJECTS_NOTHING, REJECTS_NOTHING))
     pixel_threshold = scores.histogram.best_f1_threshold()
-    pixel = NO_MASK if pixel_threshold is None else pixel_threshold
+    pixel = REJECTS_NOTHING if pixel_threshold is None else pixel_threshold
     marked = evaluate_val(ema, mask_thresholds(0.0, pixel))
     images = Validation(
         id=np.array([row.id for row in val.rows]),

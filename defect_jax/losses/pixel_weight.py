@@ -49,8 +49,7 @@ def pixel_weight(
 
 
 def _dilated(mask: Float32[Array, "b h w 1"], reach_px: int) -> Float32[Array, "b h w 1"]:
-    """Return the highest value in a square window; along one axis and then along the other is the
-    same."""
+    """Return the highest value in a square window: along one axis, then along the other."""
     side_px = 2 * reach_px + 1
     along = nn.max_pool(mask, (side_px, 1), padding="SAME")
     return nn.max_pool(along, (1, side_px), padding="SAME")

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Integer, UInt64
 
-from defect_jax.metrics.counts import Uint64Counter
+from defect_jax.metrics.counts import Uint64Counter, mean_of_defined, ratio
 
 BACKGROUND = "background"
 CLASS_MEANINGS = {
@@ -108,9 +108,9 @@ class ClassCounts:
         if len(every) != len(confusion):
             raise ValueError(f"{len(confusion) - 1} classes of defects, but names {list(names)}")
         right, true, decided = confusion.diagonal(), confusion.sum(axis=1), confusion.sum(axis=0)
-        iou = list(map(_ratio, right, true + decided - right))
-        accuracy = list(map(_ratio, right, true))
-        metrics = {"class_miou": _mean(iou), "class_mpa": _mean(accuracy)}
+        iou = list(map(ratio, right, true + decided - right))
+        accuracy = list(map(ratio, right, true))
+        metrics = {"class_miou": mean_of_defined(iou), "class_mpa": mean_of_defined(accuracy)}
         for name, overlap, found in zip(every, iou, accuracy, strict=True):
             metrics |= {f"{IOU}{name}": overlap, f"{ACCURACY}{name}": found}
         return metrics
@@ -131,12 +131,3 @@ def class_reasons(metrics: Mapping[str, float | None]) -> list[str]:
             why = f"no pixel is {name}{nowhere}" if name else "the split has no pixel"
             lines.append(f"{key} is null: {why}")
     return lines
-
-
-def _ratio(part: int, whole: int) -> float | None:
-    return part / whole if whole else None
-
-
-def _mean(values: Sequence[float | None]) -> float | None:
-    defined = [value for value in values if value is not None]
-    return sum(defined) / len(defined) if defined else None

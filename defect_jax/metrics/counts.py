@@ -1,5 +1,6 @@
 """Pixel confusion counts of a decided mask, and the pooled metrics that follow from them."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import flax.struct
@@ -86,9 +87,9 @@ class PixelCounts:
         """
         tn, fp, fn, tp = (int(count) for count in self.confusion.to_numpy())
         return {
-            "miou_pooled": _ratio(tp, tp + fp + fn),
-            "miou": _mean([_ratio(tn, tn + fp + fn), _ratio(tp, tp + fp + fn)]),
-            "mpa": _mean([_ratio(tn, tn + fp), _ratio(tp, tp + fn)]),
+            "miou_pooled": ratio(tp, tp + fp + fn),
+            "miou": mean_of_defined([ratio(tn, tn + fp + fn), ratio(tp, tp + fp + fn)]),
+            "mpa": mean_of_defined([ratio(tn, tn + fp), ratio(tp, tp + fn)]),
         }
 
 
@@ -109,10 +110,12 @@ def image_counts(
     return {name: jnp.sum(cell, axis=(1, 2), dtype=jnp.int32) for name, cell in cells.items()}
 
 
-def _ratio(part: int, whole: int) -> float | None:
+def ratio(part: int, whole: int) -> float | None:
+    """Return a share; None of nothing."""
     return part / whole if whole else None
 
 
-def _mean(values: list[float | None]) -> float | None:
+def mean_of_defined(values: Sequence[float | None]) -> float | None:
+    """Return the mean of the values that are not None; None without any."""
     defined = [value for value in values if value is not None]
     return sum(defined) / len(defined) if defined else None

@@ -59,8 +59,7 @@ def image_metrics(images: Sequence[ImageRow]) -> dict[str, int | float | None]:
 
 
 def _mask_metrics(images: Sequence[ImageRow]) -> dict[str, float | None]:
-    """Return the decision that follows from the mask: rejected when any pixel is predicted
-    defective."""
+    """Return metrics of the decision by mask: rejected when any pixel is predicted defective."""
     ious = [image_iou(*image[-3:]) for image in images]
     defective = [(p, iou) for p, iou in zip(images, ious, strict=True) if p.true_px > 0]
     good = [image for image in images if image.true_px == 0]
@@ -93,7 +92,7 @@ def _rankings(images: Sequence[ImageRow]) -> dict[str, float | None]:
 
 
 def _decision_metrics(images: Sequence[ImageRow]) -> dict[str, int | float | None]:
-    """Return the decision of the classification head at its threshold."""
+    """Return metrics of the decision by the classification head at its threshold."""
     return {
         "recall": mean([image.decision for image in images if image.label]),
         "precision": mean([image.label for image in images if image.decision]),

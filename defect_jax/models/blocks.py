@@ -19,7 +19,7 @@ LAYOUT = ("NHWC", "HWIO", "NHWC")
 
 
 def batch_norm(channels: int, train: bool, dtype: Any, name: str) -> nn.BatchNorm:
-    """Return the batch normalisation (arXiv 1502.03167); statistics in float32 whatever `dtype` is.
+    """Return batch normalisation (arXiv 1502.03167); statistics in float32 whatever `dtype` is.
 
     `axis_name` stays unset: under `jit` with a sharded batch the mean is the global one already.
     """
@@ -30,7 +30,7 @@ def batch_norm(channels: int, train: bool, dtype: Any, name: str) -> nn.BatchNor
 
 
 def group_norm(channels: int, train: bool, dtype: Any, name: str) -> nn.GroupNorm:
-    """Group normalisation (arXiv 1803.08494); statistics in float32, the same in training and use.
+    """Return group normalisation (arXiv 1803.08494); float32 statistics, alike in training and use.
 
     The number of groups is the largest divisor of `channels` that leaves at least eight channels
     a group, and at most 32: one channel a group would remove the brightness of a feature map,
@@ -75,12 +75,12 @@ class ConvBlock(nn.Module):
         return nn.relu(self.norm(self.filters, train, self.dtype, "norm_2")(x))
 
     def on_joined(self, parts: Sequence[Float[Array, "b h w _"]]) -> Float[Array, "b h w f"]:
-        """Return the first convolution, on all parts as one map."""
+        """Apply the first convolution to all parts as one map."""
         x = parts[0] if len(parts) == 1 else jnp.concatenate(parts, axis=-1)
         return self.convolution(1)(x)
 
     def convolution(self, layer: int) -> nn.Module:
-        """Return the first or the second one."""
+        """Return the first or the second convolution."""
         return nn.Conv(
             self.filters,
             (3, 3),
@@ -98,7 +98,7 @@ class SeparableBlock(ConvBlock):
     """
 
     def convolution(self, layer: int) -> nn.Module:
-        """Return the first or the second one."""
+        """Return the first or the second convolution."""
         if layer == 1 and self.sees_image:
             return super().convolution(layer)
         return SeparableConv(self.filters, self.dtype, name=f"conv_{layer}")
@@ -178,7 +178,7 @@ def as_two(
     depthwise: Float[Array, "3 3 1 c"],
     pointwise: Float[Array, "1 1 c f"],
 ) -> Float[Array, "b h w f"]:
-    """Return one after the other: on accelerators, and in exported ONNX files."""
+    """Convolve with one after the other: on accelerators, and in exported ONNX files."""
     for kernel, groups in ((depthwise, x.shape[-1]), (pointwise, 1)):
         x = lax.conv_general_dilated(
             x,

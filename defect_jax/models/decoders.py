@@ -9,10 +9,8 @@ from jaxtyping import Array, Float
 from defect_jax.models.blocks import Norm
 
 
-class UNet(nn.Module):
-    """One node a row: X(i,depth-i) from the encoder's X(i,0) and the node below it.
-
-    The U-Net of Ronneberger et al. 2015 (arXiv 1505.04597), in the style of our UNet++.
+class Decoder(nn.Module):
+    """What every decoder has.
 
     Attributes:
         node: Module class of a node, see `attention.NODES`.
@@ -27,6 +25,13 @@ class UNet(nn.Module):
     block: type[nn.Module]
     norm: Norm
     dtype: Any
+
+
+class UNet(Decoder):
+    """One node a row: X(i,depth-i) from the encoder's X(i,0) and the node below it.
+
+    The U-Net of Ronneberger et al. 2015 (arXiv 1505.04597), in the style of our UNet++.
+    """
 
     @nn.compact
     def __call__(
@@ -48,24 +53,11 @@ class UNet(nn.Module):
         return [x]
 
 
-class UNetPlusPlus(nn.Module):
+class UNetPlusPlus(Decoder):
     """Nested nodes: X(i,j) from X(i,0) … X(i,j-1) of its row and X(i+1,j-1) below it.
 
     UNet++ (Zhou et al. 2018, arXiv 1807.10165; 2019, arXiv 1912.05074).
-
-    Attributes:
-        node: Module class of a node, see `attention.NODES`.
-        widths: Filters of each row, finest first.
-        block: See `blocks.BLOCKS`.
-        norm: See `blocks.NORMS`.
-        dtype: Of the computation.
     """
-
-    node: type[nn.Module]
-    widths: Sequence[int]
-    block: type[nn.Module]
-    norm: Norm
-    dtype: Any
 
     @nn.compact
     def __call__(
@@ -88,4 +80,4 @@ class UNetPlusPlus(nn.Module):
         return rows[0][1:]
 
 
-DECODERS: dict[str, type[nn.Module]] = {"unet": UNet, "unetplusplus": UNetPlusPlus}
+DECODERS: dict[str, type[Decoder]] = {"unet": UNet, "unetplusplus": UNetPlusPlus}

@@ -79,7 +79,7 @@ def initial_variables(model: nn.Module, image_shape: tuple[int, ...], seed: int)
 
 
 def _recorder(declared: dict[Path, Callable]) -> Callable:
-    """Return interceptor that notes `kernel_init`, `bias_init`, … of every layer that is called."""
+    """Return an interceptor that notes `kernel_init`, `bias_init`, … of every layer called."""
 
     def record(call: Callable, args: tuple, kwargs: dict, context: nn.module.InterceptorContext):
         layer = context.module

@@ -101,5 +101,5 @@ def over_flips(
 
 
 def _flip(array: Float[Array, "b h w ..."], view: int) -> Float[Array, "b h w ..."]:
-    """Return view 1 is upside down, 2 left to right, 3 both; each undoes itself."""
+    """Mirror images: view 1 is upside down, 2 left to right, 3 both; each undoes itself."""
     return array[:, :: -1 if view & 1 else 1, :: -1 if view & 2 else 1]

@@ -75,7 +75,7 @@ def gallery(
 
     Args:
       chosen: of `sections`.
-      images: the rows of predictions.csv.
+      image_rows: of predictions.csv.
       heads: of `decision_heads`.
       load_image: id -> image, true mask, predicted mask.
       row_bytes: of the page, already spent on the numbers of all images.

@@ -111,7 +111,7 @@ def _grown(mask: np.ndarray, width: int, height: int) -> np.ndarray:
 
 
 def _contours(grown: np.ndarray) -> list[np.ndarray]:
-    """Return the largest first, in the pixels of the frame, which the border has moved."""
+    """Return contours, the largest first, in the pixels of the frame, which the border moved."""
     contours, _ = cv2.findContours(grown, cv2.RETR_LIST, cv2.CHAIN_APPROX_SIMPLE)
     largest = sorted(contours, key=cv2.contourArea, reverse=True)[:MOST_REGIONS]
     return [contour - (GAP_PX + 1) for contour in largest]

@@ -93,7 +93,7 @@ def _score_table(by_truth: Sequence[Sequence[float]]) -> list[NumberTable]:
 
 
 def _areas(bins: Sequence[ReliabilityBin]) -> list[float]:
-    """Return those of the markers: by number of images, and large enough to be seen for one."""
+    """Return areas of the markers: by number of images, and visible for a single one."""
     most = max(b.count for b in bins)
     return [12.0 + LARGEST_MARKER_PT2 * b.count / most for b in bins]
 

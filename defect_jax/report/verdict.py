@@ -46,9 +46,14 @@ def verdicts(
 ) -> list[Verdict]:
     """Return those of head and mask, and of whole parts where they have several images."""
     found = [
-        _verdict(f"The {head.full_name}", "images", mistakes_of(head, images), metrics, keys)
+        _verdict(
+            f"The {head.full_name}",
+            "images",
+            mistakes_of(head, images),
+            metrics,
+            (head.recall, head.false_positive_rate),
+        )
         for head in heads
-        for keys in [(head.recall, head.false_positive_rate)]
     ]
     if have_several_images(parts):
         counted = count_mistakes([part.label for part in parts], [part.decision for part in parts])

@@ -57,8 +57,10 @@ def _compile(name: str, jitted: Any, *arguments: Any) -> Callable[..., Any]:
 
 
 def _in_background(function: Callable[..., Any], *arguments: Any) -> concurrent.futures.Future:
-    """Return the compiler cannot be interrupted; a pool's thread would keep a stopped program
-    alive."""
+    """Call a function in a thread that ends with the program.
+
+    The compiler cannot be interrupted, and a pool's thread would keep a stopped program alive.
+    """
     future: concurrent.futures.Future = concurrent.futures.Future()
 
     def run() -> None:

@@ -10,7 +10,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from defect_jax.data.pipeline.batches import Batch, training_batches
-from defect_jax.data.prepare.prepare import Prepared
+from defect_jax.data.prepare.prepared import Prepared
 from defect_jax.distributed.sharding import rows_of_process, to_global
 from defect_jax.evaluation.evaluator import make_evaluator
 from defect_jax.evaluation.validation import mask_thresholds, validation_numbers
@@ -115,7 +115,7 @@ class Loop:
         return step > 0 and (step % every_steps == 0 or step == self.config.train.steps)
 
     def _validate_if_due(self, step: int) -> None:
-        """Save, and validates meanwhile: a kill during validation loses the validation alone."""
+        """Save, and validate meanwhile: a kill during validation loses the validation alone."""
         if not self._is_due(step) or step in self.scores:
             return
         self.writer.sync()

@@ -7,7 +7,8 @@ from ml_collections import ConfigDict
 
 from defect_jax.data.pipeline.decoded_cache import with_decoded_cache
 from defect_jax.data.prepare.data_info import data_info
-from defect_jax.data.prepare.prepare import Prepared, prepare
+from defect_jax.data.prepare.prepare import prepare
+from defect_jax.data.prepare.prepared import Prepared
 from defect_jax.distributed import processes
 from defect_jax.distributed.sharding import make_mesh, place_state, replicated, state_sharding
 from defect_jax.evaluation.evaluate import evaluate

@@ -21,9 +21,9 @@ from typing import Any, NamedTuple
 
 import absl.logging
 import jax
-from jax.experimental import multihost_utils
 from orbax.checkpoint import v1 as ocp
 
+from defect_jax.distributed import processes
 from defect_jax.runtime import signals
 from defect_jax.runtime.console import say
 from defect_jax.runtime.errors import UserError
@@ -250,8 +250,7 @@ def _without_asides() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _tasks_thrown_away() -> Iterator[None]:
-    """Return one damaged array leaves the tasks of the others undone, and Python would tell of
-    each."""
+    """Silence Python about unfinished tasks: one damaged array leaves those of the others so."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="coroutine .* was never awaited")
         try:
@@ -295,10 +294,9 @@ def _refuse_unreachable(where: str, error: Exception) -> None:
 
 
 def _put_aside(checkpointer: Checkpointer, step: int) -> None:
-    if jax.process_index() == 0:
+    if processes.is_first():
         checkpoint_mirror.put_aside(checkpointer.orbax.directory, step)
-    if jax.process_count() > 1:
-        multihost_utils.sync_global_devices("damaged checkpoint put aside")
+    processes.wait_for_all("damaged checkpoint put aside")
     checkpointer.orbax.reload()
 
 

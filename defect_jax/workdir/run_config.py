@@ -65,7 +65,7 @@ def claim(workdir: AnyPath, config: ConfigDict) -> None:
     if (workdir / "checkpoints").exists():
         raise UserError(f"{workdir}: has checkpoints but no config.json; choose another --workdir")
     try:
-        atomic_files.write_text(path, json.dumps(config.to_dict(), indent=2, sort_keys=True) + "\n")
+        _write(path, config)
     except OSError as error:
         raise UserError(f"--workdir {workdir}: cannot be written: {error.strerror}") from error
 
@@ -134,7 +134,8 @@ def of_workdir(workdir: AnyPath, asked: ConfigDict | None) -> ConfigDict:
     if asked is None:
         return kept
     refuse_differences(kept, asked, workdir / "config.json")
-    kept.update_from_flattened_dict({field: _flat(asked)[field] for field in FREE_FIELDS})
+    given = _flat(asked)
+    kept.update_from_flattened_dict({field: given[field] for field in FREE_FIELDS})
     kept.decision = ConfigDict(asked.decision.to_dict())
     kept.model.prune = asked.model.prune
     return kept
@@ -149,8 +150,11 @@ def keep_decision(workdir: AnyPath, config: ConfigDict) -> None:
     before = kept.to_dict()
     kept.decision, kept.model.prune = config.decision, config.model.prune
     if kept.to_dict() != before:
-        text = json.dumps(kept.to_dict(), indent=2, sort_keys=True)
-        atomic_files.write_text(workdir / "config.json", text + "\n")
+        _write(workdir / "config.json", kept)
+
+
+def _write(path: AnyPath, config: ConfigDict) -> None:
+    atomic_files.write_text(path, json.dumps(config.to_dict(), indent=2, sort_keys=True) + "\n")
 
 
 def _is_free(field: str) -> bool:

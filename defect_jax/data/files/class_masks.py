@@ -67,8 +67,7 @@ def inspect_classes(data: bytes, max_megapixels: float, classes: int) -> UInt8[n
 
 
 def _grey_step(data: bytes, header: Header) -> int:
-    """Return both readers spread grey of 1, 2 and 4 bits over 0 … 255; this is from one id to the
-    next."""
+    """Return how far ids are apart: both readers spread grey of 1, 2, 4 bits over 0 … 255."""
     if header.mode == "1":
         return 255
     if header.format == "PNG" and header.mode == "L":

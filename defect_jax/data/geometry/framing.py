@@ -1,7 +1,7 @@
 """How an image fills the network's frames: scaled into one, or through tiles at its own size.
 
-`config.data` decides which of the two objects there is (`input_spec.framing_of`). All others ask
-the object, and never which of the two it is.
+`config.data` decides which of the two objects there is (`input_spec.framing_of`). Evaluation and
+prediction look up their own counterpart by its type; all others ask the object alone.
 """
 
 import dataclasses

@@ -15,8 +15,7 @@ def unletterbox(
     native_size: Int[Array, "b 2"],
     canvas_px: tuple[Px, Px],
 ) -> Float[Array, "b height width"]:
-    """Resample each image's part of the frame bilinearly onto a canvas of its native
-    pixels.
+    """Resample each image's part of the frame bilinearly onto a canvas of its native pixels.
 
     Images differ in size, and a compiled program has one shape: the canvas holds the largest, and
     what is outside an image repeats its border (the caller masks it). Bilinear resampling is
@@ -25,7 +24,7 @@ def unletterbox(
     Args:
         probability: maps in the network's frame.
         placement: top, left, height, width of the image in that frame, in px
-        (`letterbox.Placement`).
+            (`letterbox.Placement`).
         native_size: height and width of the image, in px.
         canvas_px: height and width of the result.
 
@@ -65,7 +64,7 @@ def unletterbox_classes(
     native_size: Int[Array, "b 2"],
     canvas_px: tuple[Px, Px],
 ) -> Float[Array, "b classes height width"]:
-    """Do so for each class of defect; outside an image the maps repeat its border."""
+    """Resample each class of defect, as `unletterbox`; beyond an image its border is repeated."""
     place = placement, native_size, canvas_px
     return jnp.stack([unletterbox(mask[..., k], *place) for k in range(mask.shape[-1])], axis=1)
 

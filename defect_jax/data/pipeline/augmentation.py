@@ -53,13 +53,13 @@ class Augment(grain.transforms.RandomMap):
 
 
 def _flip(planes: dict[str, np.ndarray], axis: int) -> dict[str, np.ndarray]:
-    """Return whole rows at a time, which NumPy does not do where it reads backwards."""
+    """Mirror every plane along an axis."""
     return {name: _flipped(plane, axis) for name, plane in planes.items()}
 
 
 def _flipped(plane: np.ndarray, axis: int) -> np.ndarray:
     numbers = plane.view(np.uint8) if plane.dtype == bool else plane  # OpenCV would convert it
-    # It drops an axis of one channel.
+    # It moves whole rows, as NumPy does not backwards, and drops an axis of one channel.
     return cv2.flip(numbers, 1 - axis).view(plane.dtype).reshape(plane.shape)
 
 
@@ -97,8 +97,7 @@ def _limited(shift_px: int, first: int, occupied: int, length: int) -> int:
 def _tones(
     image: np.ndarray, brightness: float, contrast: float, gamma: float, rng: np.random.Generator
 ) -> np.ndarray:
-    """Return brightness, contrast and gamma in one look-up table over all values the pixels can
-    have."""
+    """Change brightness, contrast and gamma, by one look-up table over all values of pixels."""
     top = np.iinfo(image.dtype).max
     offset = rng.uniform(-brightness, brightness)
     gain = 1.0 + rng.uniform(-contrast, contrast)

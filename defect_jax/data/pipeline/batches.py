@@ -23,7 +23,7 @@ from defect_jax.data.geometry.input_spec import InputSpec
 from defect_jax.data.pipeline.augmentation import Augment
 from defect_jax.data.pipeline.loading import LoadNative, LoadTraining
 from defect_jax.data.pipeline.sampling import SamplingPlan
-from defect_jax.data.prepare.prepare import Split
+from defect_jax.data.prepare.prepared import Split
 from defect_jax.runtime import signals
 from defect_jax.runtime.errors import UserError
 

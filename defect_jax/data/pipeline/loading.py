@@ -18,7 +18,7 @@ from defect_jax.data.geometry.letterbox import (
 )
 from defect_jax.data.pipeline.decoded_cache import Decoded
 from defect_jax.data.pipeline.sampling import ImageRequest
-from defect_jax.data.prepare.prepare import Split
+from defect_jax.data.prepare.prepared import Split
 from defect_jax.metrics.regions import region_weights
 
 
@@ -28,7 +28,6 @@ class LoadTraining(grain.transforms.RandomMap):
 
     The mask is uint8 class ids, 0 for background; the label is 1.0 for an element with any defect:
     that of the part of the image that it shows.
-
     """
 
     split: Split
@@ -44,7 +43,7 @@ class LoadTraining(grain.transforms.RandomMap):
 
 @dataclasses.dataclass(frozen=True)
 class LoadNative(grain.transforms.Map):
-    """SplitRow number -> an element as that of `LoadTraining`, and the truth at native size.
+    """Row number -> an element as that of `LoadTraining`, and the truth at native size.
 
     The truth is on a canvas that holds every image of the split.
     """
@@ -77,7 +76,7 @@ def decoded(split: Split, row: int, spec: InputSpec) -> Decoded:
     """Return the image [h w c] and class ids [h w] of a row, in the network's channels, depth and
     classes.
 
-    Where the split keeps them they are not to be written into, and of one frame.
+    Where the split keeps them they are not to be written into, and of one specification.
     """
 
     def decode() -> Decoded:

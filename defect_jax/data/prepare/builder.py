@@ -1,9 +1,8 @@
 """The TFDS builder of every data set.
 
-It stores images that `examine` has checked, as they come; array_record, since the
-default format needs TensorFlow. What was prepared is read back with
-`tfds.builder_from_directory`, because a builder that takes its images at construction cannot be
-pickled into a worker process.
+It stores images that `examine` has checked, as they come; array_record, since the default format
+needs TensorFlow. What was prepared is read back with `tfds.builder_from_directory`, because a
+builder that takes its images at construction cannot be pickled into a worker process.
 """
 
 import contextlib

@@ -14,7 +14,7 @@ from defect_jax.runtime.errors import UserError
 
 
 def find_faults(data: ConfigDict) -> list[Fault]:
-    """Read the whole data set and return every fault found; changes nothing.
+    """Read the whole data set and return every fault found; change nothing.
 
     Args:
         data: `config.data`.

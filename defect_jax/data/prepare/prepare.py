@@ -27,15 +27,13 @@ from defect_jax.data.prepare import prepared
 from defect_jax.data.prepare.builder import builder_class
 from defect_jax.data.prepare.check import all_faults, listing_faults, refuse
 from defect_jax.data.prepare.examine import Facts, examine, example
-from defect_jax.data.prepare.prepared import DataInfo, Prepared, Split, SplitRow
+from defect_jax.data.prepare.prepared import Prepared, SplitRow
 from defect_jax.data.prepare.summarise import summarise
 from defect_jax.data.sources.data_sets import data_set
 from defect_jax.data.sources.records import SPLITS, Catalogue, DataSet, Record
 from defect_jax.runtime.console import say
 from defect_jax.runtime.errors import UserError
 from defect_jax.runtime.paths import as_path, exists, is_remote
-
-__all__ = ["DataInfo", "Prepared", "SplitRow", "Split", "prepare"]
 
 LAYOUT = 2  # raised when what is stored changes, so that older folders are not used
 PARTIAL = ".partial"

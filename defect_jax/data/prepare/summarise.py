@@ -23,7 +23,7 @@ def summarise(name: str, stored: Sequence[tuple[Record, Facts]], found: Catalogu
 
 
 def _fingerprint(stored: Sequence[tuple[Record, Facts]], classes: Sequence[str]) -> str:
-    """Cover the files; where there are several classes, their names and ids as well.
+    """Return a hash of the files; where there are several classes, of their names and ids too.
 
     With one class the ids say nothing more than the files, and earlier runs have no ids.
     """

@@ -55,7 +55,7 @@ def grouped_split(
 
 
 def _group_class(class_names: list[str]) -> str:
-    """Return a group with any defective image counts as its commonest defect; ties by name."""
+    """Return the commonest defect of a group, ties by name; GOOD where no image has one."""
     counts = Counter(name for name in class_names if name != GOOD)
     return min(counts, key=lambda name: (-counts[name], name)) if counts else GOOD
 

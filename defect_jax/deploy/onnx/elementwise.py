@@ -194,7 +194,7 @@ def integer_power(step: Step, x: str) -> str:
 
 
 def is_finite(step: Step, x: str) -> str:
-    """Write neither infinite nor NaN."""
+    """Write whether numbers are neither infinite nor NaN."""
     return step("Not", step("Or", step("IsInf", x), step("IsNaN", x)))
 
 

@@ -51,8 +51,7 @@ def fold_convolutions(graph: Graph) -> None:
 def _fold(
     graph: Graph, convolution: onnx.NodeProto, users: Counter, reader: dict[str, onnx.NodeProto]
 ) -> set[str]:
-    """Return the fold the nodes behind one convolution as far as they go, and return their
-    names."""
+    """Fold the nodes behind one convolution as far as they go, and return their names."""
     kernel = graph.initializers[convolution.input[1]].astype(np.float64)
     bias, last, gone = np.zeros(kernel.shape[0]), convolution.output[0], set()
     while users[last] == 1 and last in reader:
