@@ -14,6 +14,7 @@ import pytest
 PROGRAMS = "JAX_COMPILATION_CACHE_DIR"
 MADE = None if PROGRAMS in os.environ else tempfile.mkdtemp(prefix="programs_")
 os.environ.setdefault(PROGRAMS, str(MADE))
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # tests import it before the package, which says this
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
 
 # Tests spend their time on compiling: a training step takes a fifth of it without optimisation, and
@@ -40,6 +41,7 @@ gc.set_threshold(50_000, 20, 50)  # tracing makes many objects: an eighth of the
 UNTIMED = {"deadline": None, "suppress_health_check": [hypothesis.HealthCheck.too_slow]}
 hypothesis.settings.register_profile("ci", **UNTIMED, max_examples=60)
 hypothesis.settings.register_profile("thorough", **UNTIMED, max_examples=300)
+hypothesis.settings.register_profile("fuzz", **UNTIMED, max_examples=20_000)
 hypothesis.settings.load_profile("ci")
 
 

@@ -1,13 +1,17 @@
 """Exported files: whole or not there, and deciding as the trained network does, without it."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import jax
 import numpy as np
 import onnx
 import pytest
+from PIL import Image
 from tiny_predictor import RULE, surface, tiny_config, tiny_network, tiny_predictor
 
 from defect_jax.data.geometry.input_spec import InputSpec
@@ -23,6 +27,7 @@ COLOUR = {"data_info.channels": 3, "data_info.bit_depth": 16}
 CLASSES = {"model.num_classes": 3, "data_info.classes": ["a", "b", "c"]}
 RICH = COLOUR | CLASSES | {"model.block": "separable"}
 FILLED = {"data.max_scale": 3.0, "data.max_stretch": 2.0}
+TESTS = Path(__file__).parent
 SIZES = [(32, 48), (20, 30), (100, 61), (300, 1)]
 
 
@@ -94,6 +99,40 @@ def test_both_files_decide_as_the_predictor_does(made):
             assert_agree(predictor.predict(image), model(batch))
             twice = model(np.concatenate([batch, batch[:, ::-1]]))
             assert_agree(predictor.predict(image), {k: v[:1] for k, v in twice.items()})
+
+
+def run_without_internet(module, *arguments, **places):
+    """Run a module of tests/ in a process that dies of opening an internet socket."""
+    command = [sys.executable, str(TESTS / "no_network.py"), module, *map(str, arguments)]
+    surroundings = os.environ | {name: str(place) for name, place in places.items()}
+    surroundings["PYTHONPATH"] = os.pathsep.join([str(TESTS), str(TESTS.parent)])
+    surroundings.pop("ORT_DISABLE_TELEMETRY", None)  # set by this process's import of the package
+    return subprocess.run(command, env=surroundings, capture_output=True, text=True, timeout=300)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the filter is Linux's")
+def test_export_calls_nobody_and_writes_nothing_elsewhere(tmp_path):
+    """onnxruntime writes a device id into the user's home and asks a host for settings."""
+    for name in ("home", "tmp", "images"):
+        (tmp_path / name).mkdir()
+    for seed in range(2):
+        Image.fromarray(surface(32, 48, seed=seed)).save(tmp_path / "images" / f"{seed}.png")
+    places = {"HOME": tmp_path / "home", "TMPDIR": tmp_path / "tmp", "XDG_CACHE_HOME": ""}
+    paths = tmp_path / "images", tmp_path / "exported"
+    done = run_without_internet("tiny_export", *paths, **places)
+    assert done.returncode == 0, done.stderr
+    written = {path.name for path in tmp_path.rglob("*") if path.is_file()}
+    assert written == {mode.STABLEHLO, mode.ONNX, mode.INT8, mode.CARD, "0.png", "1.png"}
+    assert [*(tmp_path / "home").iterdir(), *(tmp_path / "tmp").iterdir()] == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the filter is Linux's")
+def test_a_process_without_internet_dies_of_opening_a_socket(tmp_path):
+    """Or the test above could not fail."""
+    (tmp_path / "opens.py").write_text("import socket; socket.socket(); print('open')")
+    command = [sys.executable, str(TESTS / "no_network.py"), "opens"]
+    done = subprocess.run(command, env={"PYTHONPATH": str(tmp_path)}, capture_output=True)
+    assert (done.returncode, done.stdout) == (-signal.SIGSYS, b"")
 
 
 WITHOUT_PACKAGE = """

@@ -107,6 +107,26 @@ def test_arguments_folder_and_exit_code_are_handed_on(checkout, script, module):
     assert result.stdout.splitlines() == [*arguments, str(checkout.parent), f"{checkout}|unset"]
 
 
+@pytest.mark.parametrize("planted", ["configs", "defect_jax"])
+def test_modules_in_the_callers_folder_are_not_run(checkout, planted):
+    """A folder of pictures from somebody else may hold modules with the names of ours."""
+    write_script(checkout / "launch" / "set_up.sh", ":")
+    (checkout / ".venv" / "bin").mkdir(parents=True)
+    (checkout / ".venv" / "bin" / "python").symlink_to(sys.executable)
+    child = "subprocess.run([sys.executable, '-m', 'configs.base'])"
+    for folder, says in ((checkout, "ours"), (checkout.parent, "planted")):
+        for name in ("configs", "defect_jax") if says == "ours" else (planted,):
+            (folder / name).mkdir()
+            (folder / name / "base.py").write_text(f"print({says!r})")
+            text = f"import subprocess, sys, configs.base; print({says!r}, flush=True); {child}"
+            (folder / name / "main.py").write_text(text)
+            (folder / name / "__init__.py").write_text(
+                f"print({says!r}) if {says!r} != 'ours' else 0"
+            )
+    result = start(checkout, "local.sh", PYTHONDONTWRITEBYTECODE="1")
+    assert result.stdout.split() == ["ours"] * 3, result.stderr
+
+
 def test_test_hands_on_arguments_and_starts_at_the_root(checkout):
     write_script(checkout / ".venv" / "bin" / "python", SHOW)
     write_script(checkout / "launch" / "set_up.sh", '[ "$*" = test ]')

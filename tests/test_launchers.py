@@ -459,6 +459,17 @@ def test_image_runs_the_program_without_a_shell_and_not_as_root():
     assert not {"ADD", "CMD"} & {verb for verb, _ in instructions}
 
 
+def test_image_stands_on_a_digest_and_trusts_no_mounted_folder():
+    instructions = dockerfile()
+    python = next(words for verb, words in instructions if verb == "ARG")
+    assert re.fullmatch(r"PYTHON=3\.\d+-slim-\w+@sha256:[0-9a-f]{64}", python)
+    assert all(
+        words.split()[0] == "python:${PYTHON}" for verb, words in instructions if verb == "FROM"
+    )
+    (environment,) = (words for verb, words in instructions if verb == "ENV")
+    assert {"PYTHONSAFEPATH=1", "ORT_DISABLE_TELEMETRY=1"} < set(environment.split())
+
+
 def test_image_installs_pinned_packages_alone():
     runs = [words for verb, words in dockerfile() if verb == "RUN"]
     commands = [part.split() for words in runs for part in words.split("&&")]

@@ -1,17 +1,21 @@
 """The Python interface: any image, alone or among others, from one thread or many."""
 
+import gc
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 from scipy import special
 from tiny_predictor import RULE, surface, tiny_config, tiny_network, tiny_predictor
 
-from defect_jax.deploy.predictor import canvas_side_px, load
-from defect_jax.distributed.sharding import make_mesh
+from defect_jax.deploy.predictor import Predictor, canvas_side_px, load
+from defect_jax.distributed.sharding import make_mesh, one_device_mesh
 from defect_jax.runtime.errors import UserError
 
 SIZES = [(32, 48), (20, 30), (100, 60), (1, 50), (300, 1), (33, 47), (64, 96), (5, 5)]
@@ -99,6 +103,57 @@ def test_grey_is_widened_to_what_the_network_knows():
     assert colour.predict([]) == []
 
 
+class Tensor:
+    """What PyTorch's tensors show of themselves, on the CPU or where NumPy cannot reach them."""
+
+    def __init__(self, array, reason=None):
+        self.array, self.reason, self.shape = array, reason, array.shape
+
+    def __array__(self, dtype=None, copy=None):
+        if self.reason:
+            raise TypeError(self.reason)
+        return self.array
+
+    def __len__(self):
+        return len(self.array)
+
+    def __iter__(self):
+        return iter(self.array)
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        jnp.asarray,
+        Tensor,
+        Image.fromarray,
+        lambda array: array[..., None],
+        lambda array: array.astype(np.uint16).astype(">u2"),
+    ],
+    ids=["jax", "tensor", "pillow", "channels", "byte order"],
+)
+@pytest.mark.parametrize("shape", [(48, 32), (3, 32), (1, 3)])
+def test_an_array_is_one_image_whoever_made_it(form, shape):
+    """An array of JAX, or a tensor, was once taken for as many images as it has rows."""
+    colour = tiny_predictor(**{"data_info.channels": 3, "data_info.bit_depth": 16})
+    grey = surface(*shape)
+    given = form(grey)
+    if getattr(given, "dtype", None) == ">u2":
+        grey = grey.astype(np.uint16)
+    assert_same(colour.predict(given), colour.predict(grey))
+    together = colour.predict([given, grey])
+    assert len(together) == 2
+    assert_same(*together)
+
+
+@pytest.mark.parametrize("form", [jnp.asarray, Tensor, list, tuple])
+def test_an_array_of_four_axes_and_a_list_are_several_images(form):
+    colour = tiny_predictor(**{"data_info.channels": 3})
+    batch = np.stack([surface(32, 48, channels=3, seed=seed) for seed in (0, 5)])
+    for one, other in zip(colour.predict(form(batch)), colour.predict(batch), strict=True):
+        assert_same(one, other)
+
+
 @pytest.mark.parametrize(
     ("image", "says"),
     [
@@ -109,6 +164,30 @@ def test_grey_is_widened_to_what_the_network_knows():
         (np.zeros((4, 4, 3), np.uint8), "the image: has 3 channels of 8 bit"),
         (np.zeros((4, 4), np.uint16), "the image: has 1 channels of 16 bit"),
         ([np.zeros((4, 4), np.uint8), np.zeros(4, np.uint8)], "image 1: has shape"),
+        (np.zeros((3, 40, 50), np.uint8), r"has shape \[3, 40, 50\] \(channels come last\)"),
+        (np.zeros((2, 3, 40, 50), np.uint8), r"image 0: has shape \[3, 40, 50\] \(channels"),
+        (np.zeros((1, 1, 4, 4, 1), np.uint8), r"image 0: has shape \[1, 4, 4, 1\]"),
+        (np.uint8(3), r"the image: has shape \[\]"),
+        (np.zeros((4, 4), np.uint8).tolist(), "image 0: is of type list: give an array"),
+        ("part.png", "the image: is of type str: give an array"),
+        (b"\x89PNG", "the image: is of type bytes"),
+        (memoryview(np.zeros((4, 4), np.uint8)), "the image: is of type memoryview"),
+        (None, "the image: is of type NoneType"),
+        ({"image": 3}, "the image: is of type dict"),
+        (["part.png"], "image 0: is of type str"),
+        (np.zeros((4, 4), bool), "the image: holds bool"),
+        (np.zeros((4, 4), np.int8), "the image: holds int8"),
+        (np.zeros((4, 4), object), "the image: holds object"),
+        (np.ma.zeros((4, 4), np.uint8), "the image: is a masked array"),
+        ([np.ma.zeros((4, 4), np.uint8)], "image 0: is a masked array"),
+        (Tensor(np.zeros((4, 4)), "on cuda:0: use .cpu()"), r"array \(on cuda:0: use \.cpu"),
+        (Image.new("P", (4, 4)), "the image: is a Pillow image of mode P: convert it to L or RGB"),
+        (Image.new("CMYK", (4, 4)), "a Pillow image of mode CMYK"),
+        (Image.new("YCbCr", (4, 4)), "a Pillow image of mode YCbCr"),
+        (Image.new("LA", (4, 4)), "a Pillow image of mode LA"),
+        (Image.new("1", (4, 4)), "a Pillow image of mode 1"),
+        ([Image.new("HSV", (4, 4))], "image 0: is a Pillow image of mode HSV"),
+        (jax.ShapeDtypeStruct((4, 4), np.uint8), "the image: is of type ShapeDtypeStruct"),
     ],
 )
 def test_images_that_cannot_be_used_are_refused(predictor, image, says):
@@ -132,11 +211,25 @@ def test_a_canvas_is_a_quarter_longer_at_most(side):
 
 def test_few_canvases_serve_all_sizes(predictor):
     assert len({canvas_side_px(side) for side in range(1, 10_001)}) < 40
+    compiled = predictor._marker._program_on.cache_info
     for height in range(81, 96):
         predictor.predict(surface(height, 90))
-    programs = predictor._marker._program._cache_size()
+    before = compiled().misses
     predictor.predict(surface(88, 83))
-    assert predictor._marker._program._cache_size() == programs
+    assert compiled().misses == before
+
+
+def test_programs_of_canvases_are_few_and_are_let_go(monkeypatch):
+    """200 sizes once left 119 compiled programs and 390 MB behind."""
+    monkeypatch.setattr("defect_jax.deploy.predictor.MOST_CANVASES", 2)
+    network, ema = tiny_network(config := tiny_config())
+    predictor = Predictor(network, config, ema, RULE, one_device_mesh())
+    program = weakref.ref(predictor._marker._program_on((32, 32)))
+    assert predictor._marker._program_on((32, 32)) is program()
+    for canvas in ((32, 40), (40, 40)):
+        predictor._marker._program_on(canvas)
+    gc.collect()
+    assert program() is None and predictor._marker._program_on.cache_info().currsize == 2
 
 
 def test_a_folder_without_a_network_is_refused(tmp_path):

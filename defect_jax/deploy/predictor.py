@@ -3,19 +3,21 @@
     from defect_jax.predictor import load
 
     predictor = load("runs/folder")
-    decision = predictor.predict(image)  # NumPy, [h, w] or [h, w, channels], uint8 or uint16
+    decision = predictor.predict(image)  # [h, w] or [h, w, channels], uint8 or uint16
     decision.rejected, decision.probability, decision.mask
 
-Images may have any size. The thresholds are those of the workdir's decision.json.
+Images may have any size, and be arrays of NumPy, JAX or PyTorch, or Pillow's. The thresholds are
+those of the workdir's decision.json.
 """
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 from jax.sharding import Mesh
-from jaxtyping import Float32, Shaped, UInt
+from jaxtyping import Float32, UInt
 from ml_collections import ConfigDict
 
 from defect_jax.data.geometry.framing import Letterbox, Tiling
@@ -33,18 +35,18 @@ from defect_jax.decision.apply import (
     mark,
     mark_strips,
 )
+from defect_jax.deploy.arrays import checked, listed_images
 from defect_jax.distributed.sharding import batch_sharding, one_device_mesh, replicated
 from defect_jax.models.initialise import Variables
 from defect_jax.models.network import SegmentationNetwork
 from defect_jax.models.probabilities import OfFrames, Probabilities, make_probabilities
 from defect_jax.runtime.compiler_options import compiler_options
-from defect_jax.runtime.errors import UserError
 from defect_jax.runtime.paths import AnyPath, as_path
 from defect_jax.workdir.best_weights import restore_trained
 
-Images = Shaped[np.ndarray, "..."] | Sequence[Shaped[np.ndarray, "..."]]
 BATCH_SIZE = 8
 SMALLEST_CANVAS_PX = 32
+MOST_CANVASES = 32  # compiled at once, 3 MB each; the one not used for longest goes first
 
 
 def load(
@@ -83,12 +85,13 @@ class Predictor:
         frames = _Frames(program, ema, mesh, self.batch_size)
         self._marker = MARKERS[type(self.spec.framing)](self.spec, frames, Thresholds.of(rule))
 
-    def predict(self, images: Images) -> Decision | list[Decision]:
+    def predict(self, images: Any) -> Decision | list[Decision]:
         """Decide on one image, or on several of any sizes.
 
         Args:
             images: one of shape [h w] or [h w c]; or several, as a list of such or as [b h w c].
-                Grey or RGB, as the network was trained (grey is widened), uint8 or uint16.
+                Grey or RGB, as the network was trained (grey is widened), uint8 or uint16; an
+                array of whatever NumPy reads, see `arrays.listed_images`.
 
         Returns:
             One decision, or a list of them in the order of the images.
@@ -96,11 +99,12 @@ class Predictor:
         Raises:
             UserError: an image that the network cannot take, with its position.
         """
-        if isinstance(images, np.ndarray) and images.ndim < 4:
-            return self.decide([self.ready(images)])[0]
-        return self.decide([self.ready(image, f"image {n}") for n, image in enumerate(images)])
+        listed, alone = listed_images(images)
+        if alone:
+            return self.decide([self.ready(listed[0])])[0]
+        return self.decide([self.ready(image, f"image {n}") for n, image in enumerate(listed)])
 
-    def ready(self, image: Shaped[np.ndarray, "..."], name: str = "the image") -> "Ready":
+    def ready(self, image: Any, name: str = "the image") -> "Ready":
         """Check an image and bring it into the form that `decide` takes: the part for threads.
 
         Raises:
@@ -151,7 +155,7 @@ class _WholeMarker:
 
     def __init__(self, spec: InputSpec, frames: _Frames, thresholds: Thresholds):
         self._framing, self._frames, self._thresholds = spec.framing, frames, thresholds
-        self._program = jax.jit(_mark, static_argnames="canvas_px")
+        self._program_on = functools.lru_cache(MOST_CANVASES)(_program_on)
 
     def ready(self, image: UInt[np.ndarray, "h w c"], name: str) -> Framed:
         placement = self._framing.place(image.shape[:2], name)
@@ -172,7 +176,7 @@ class _WholeMarker:
         height, width = image.native_px
         canvas = tuple(canvas_side_px(side) for side in image.native_px)
         where = np.float32(image.placement), np.int32(image.native_px)
-        marked = self._program(predicted.mask[row], *where, self._thresholds, canvas_px=canvas)
+        marked = self._program_on(canvas)(predicted.mask[row], *where, self._thresholds)
         label = None if predicted.label is None else predicted.label[row]
         marked, label = jax.device_get((marked, label))
         return (
@@ -223,36 +227,21 @@ def _on_host(decision: Decision) -> Decision:
     return Decision(**{name: v.item() if v.ndim == 0 else mask for name, v in plain.items()})
 
 
-def _mark(
-    mask: Any, placement: Any, native: Any, thresholds: Thresholds, canvas_px: tuple[int, int]
-) -> Marked:
-    """Mark one image from its frame's probabilities [h w classes]."""
-    maps = unletterbox_classes(mask[None], placement[None], native[None], canvas_px)
-    valid = inside(native[None], canvas_px)
-    probability = defect_probability(maps, 1, valid)
-    marked = mark(probability, maps.argmax(axis=1), thresholds, valid)
-    return jax.tree.map(lambda array: array[0], marked)
+def _program_on(canvas_px: tuple[int, int]) -> Callable[..., Marked]:
+    """Return the program that marks one image from its frame's probabilities [h w classes].
 
-
-def checked(image: Shaped[np.ndarray, "..."], name: str) -> UInt[np.ndarray, "h w c"]:
-    """Return the image with its axis of channels.
-
-    Raises:
-        UserError: other axes, other numbers, or nothing in it.
-
-    >>> checked(np.zeros((2, 3), np.uint8), "x").shape
-    (2, 3, 1)
+    It is a function of its own, with all that was compiled for it: one `jit` for all canvases
+    would keep each of them for as long as the process lives.
     """
-    image = np.asarray(image)
-    shaped = image[..., None] if image.ndim == 2 else image
-    if shaped.ndim != 3 or shaped.shape[2] not in (1, 3) or shaped.size == 0:
-        raise UserError(
-            f"{name}: has shape {list(image.shape)}: give [height, width] for grey or "
-            "[height, width, 3] for RGB"
-        )
-    if shaped.dtype not in (np.uint8, np.uint16):
-        raise UserError(f"{name}: holds {image.dtype}: give uint8 or uint16")
-    return shaped
+
+    def marked(mask: Any, placement: Any, native: Any, thresholds: Thresholds) -> Marked:
+        maps = unletterbox_classes(mask[None], placement[None], native[None], canvas_px)
+        valid = inside(native[None], canvas_px)
+        probability = defect_probability(maps, 1, valid)
+        found = mark(probability, maps.argmax(axis=1), thresholds, valid)
+        return jax.tree.map(lambda array: array[0], found)
+
+    return jax.jit(marked)
 
 
 def canvas_side_px(side: int) -> int:

@@ -15,7 +15,7 @@ from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Var
 
 from defect_jax.deploy.onnx.control_flow import chosen, platform, scan
 from defect_jax.deploy.onnx.convolution import writer_of_named
-from defect_jax.deploy.onnx.dimensions import declare
+from defect_jax.deploy.onnx.dimensions import declare, vector
 from defect_jax.deploy.onnx.dtypes import tensor_info, tensor_type
 from defect_jax.deploy.onnx.graph import Graph, Unsupported
 from defect_jax.deploy.onnx.optimise import fold_convolutions, keep_in_blocks, prune
@@ -89,15 +89,27 @@ def graph_of(
     if len(traced.out_avals) != len(outputs):
         raise ValueError(f"outputs {list(outputs)}: the function has {len(traced.out_avals)}")
     graph = Graph()
-    inputs = []
     for name, spec in zip(arguments, traced.in_avals, strict=True):
         graph.inputs.append(tensor_info(name, spec.dtype, spec.shape))
-        inputs.append(Stored(name, spec.shape, spec.dtype, as_jax(len(spec.shape))))
     declare(graph, arguments)
+    inputs = []
+    for name, spec in zip(arguments, traced.in_avals, strict=True):
+        checked = _of_checked_size(graph, name, spec.shape)
+        inputs.append(Stored(checked, spec.shape, spec.dtype, as_jax(len(spec.shape))))
     for name, value in zip(outputs, written(graph, traced, inputs), strict=True):
         graph.copy(in_order(graph, value, as_jax(len(value.shape))), name)
         graph.outputs.append(tensor_info(name, value.dtype, value.shape))
     return graph
+
+
+def _of_checked_size(graph: Graph, name: str, shape: Sequence[Any]) -> str:
+    """Return the input as all nodes read it: once its symbolic sizes have been checked."""
+    if not any(is_symbolic_dim(dimension) for dimension in shape):
+        return name
+    try:
+        return graph.node("Reshape", name, vector(graph, shape))
+    except Unsupported:  # a size that can only be used where the function does not ask for it
+        return name
 
 
 def written(graph: Graph, function: ClosedJaxpr | Jaxpr, inputs: Sequence[Value]) -> list[Value]:

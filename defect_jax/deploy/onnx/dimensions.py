@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 import jax
+import onnx
 from jax.export import is_symbolic_dim
 
 from defect_jax.deploy.onnx.graph import Graph, Unsupported
@@ -30,7 +31,18 @@ def declare(graph: Graph, arguments: Mapping[str, jax.ShapeDtypeStruct]) -> None
                 length = graph.node("Shape", argument, start=axis, end=axis + 1)
                 if found[1]:
                     length = graph.node("Div", length, graph.integers([int(found[1])]))
-                graph.written["size", found[2]] = length
+                graph.written["size", found[2]] = at_least_1(graph, length, found[2])
+
+
+def at_least_1(graph: Graph, length: str, name: str) -> str:
+    """Return the same length, from a node that fails where it is 0, as JAX does.
+
+    Without it onnxruntime divides by the length of an image without pixels, and the whole process
+    dies of SIGFPE. ONNX has no assertion, but every runtime refuses a place behind the end.
+    """
+    is_empty = graph.node("Less", length, graph.integers([1]))
+    place = graph.node("Cast", is_empty, to=onnx.TensorProto.INT64)
+    return graph.node("Gather", length, place, called=f"{name}_must_be_at_least_1")
 
 
 def size(graph: Graph, dimension: Dimension) -> str:

@@ -45,9 +45,9 @@ class Graph:
         self._constants: dict[Any, str] = {} if outer is None else outer._constants
         self._numbers = itertools.count() if outer is None else outer._numbers
 
-    def node(self, operator: str, *inputs: str, **attributes: Any) -> str:
-        """Append a node and return the name of its output."""
-        name = self.name(operator)
+    def node(self, operator: str, *inputs: str, called: str = "", **attributes: Any) -> str:
+        """Append a node and return the name of its output, which begins with `called`."""
+        name = self.name(called or operator)
         self.nodes.append(helper.make_node(operator, inputs, [name], name=name, **attributes))
         return name
 

@@ -1,0 +1,89 @@
+"""Whatever a caller has an image in, as the array that a predictor takes, or refused in one line.
+
+What is told apart here goes wrong without a word otherwise: rows of an array taken for images,
+indices of a palette for grey values, three channels of another colour model for RGB.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Shaped, UInt
+from PIL import Image
+
+from defect_jax.runtime.errors import UserError
+
+PIL_MODES = ("L", "RGB", "I;16", "I;16L", "I;16B", "I;16N")
+SHAPES = "give [height, width] for grey or [height, width, 3] for RGB"
+DTYPES = "give uint8 or uint16"
+
+
+def listed_images(images: Any) -> tuple[list[Any], bool]:
+    """Return the images that were given, each with the axes it came with, and whether it was one.
+
+    An array of two or three axes is one image, one of four is several: whose array it is
+    (NumPy's, JAX's, PyTorch's, Pillow's) makes no difference. A list or tuple is several.
+
+    Raises:
+        UserError: it is none of these.
+
+    >>> [len(listed_images(np.zeros(shape, np.uint8))[0]) for shape in ((4, 6, 3), (2, 4, 6, 3))]
+    [1, 2]
+    """
+    if _is_array(images):
+        if isinstance(images, Image.Image):
+            return [images], True
+        array = as_numpy(images, "the image")
+        return ([array], True) if array.ndim < 4 else (list(array), False)
+    if isinstance(images, Sequence) and not isinstance(
+        images, str | bytes | bytearray | memoryview
+    ):
+        return list(images), False
+    kind = type(images).__name__
+    raise UserError(f"the image: is of type {kind}: give an array, or a list of arrays")
+
+
+def _is_array(image: Any) -> bool:
+    """Return whether NumPy reads it as one array; what is in a list does not matter."""
+    return hasattr(image, "__array__") or hasattr(image, "__array_interface__")
+
+
+def as_numpy(image: Any, name: str) -> Shaped[np.ndarray, "..."]:
+    """Return an image as NumPy has it, in this machine's byte order.
+
+    Raises:
+        UserError: it is no array, hides some of its pixels, or is a Pillow image whose values
+            are neither grey nor RGB.
+    """
+    if not _is_array(image):
+        raise UserError(f"{name}: is of type {type(image).__name__}: give an array")
+    if isinstance(image, np.ma.MaskedArray):
+        raise UserError(f"{name}: is a masked array: give its data, filled as you mean it")
+    if isinstance(image, Image.Image) and image.mode not in PIL_MODES:
+        raise UserError(f"{name}: is a Pillow image of mode {image.mode}: convert it to L or RGB")
+    try:
+        array = np.asarray(image)
+    except (TypeError, ValueError, RuntimeError) as error:
+        # A tensor on a GPU or with a gradient, a donated or traced array: all say what to do.
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UserError(f"{name}: cannot be read as an array ({reason})") from error
+    return array.astype(array.dtype.newbyteorder("="), copy=False)
+
+
+def checked(image: Any, name: str) -> UInt[np.ndarray, "h w c"]:
+    """Return the image with its axis of channels.
+
+    Raises:
+        UserError: no array, other axes, other numbers, or nothing in it.
+
+    >>> checked(np.zeros((2, 3), np.uint8), "x").shape
+    (2, 3, 1)
+    """
+    array = as_numpy(image, name)
+    shaped = array[..., None] if array.ndim == 2 else array
+    if shaped.ndim != 3 or shaped.shape[2] not in (1, 3) or shaped.size == 0:
+        first = " (channels come last)" if array.ndim == 3 and array.shape[0] in (1, 3) else ""
+        raise UserError(f"{name}: has shape {list(array.shape)}{first}: {SHAPES}")
+    if shaped.dtype not in (np.uint8, np.uint16):
+        raise UserError(f"{name}: holds {array.dtype}: {DTYPES}")
+    return shaped
