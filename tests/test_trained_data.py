@@ -213,8 +213,8 @@ def keep_all(root, test):
 
 
 CHANGES = (
-    keep_all, rename_all, swap_two, replace_one, replace_by_a_learnt_one, copy_one, copy_one_instead,
-    group_all, empty_a_mask, remove_a_learnt_one,
+    keep_all, rename_all, swap_two, replace_one, replace_by_a_learnt_one, copy_one,
+    copy_one_instead, group_all, empty_a_mask, remove_a_learnt_one,
 )  # fmt: skip
 
 
