@@ -89,11 +89,13 @@ def data_to_train_on(config: ConfigDict, workdir: AnyPath, begun: bool) -> Prepa
         UserError: the workdir's run has another config or other data.
     """
     path = workdir / "config.json"
-    if not exists(path):
+    kept = processes.from_first(
+        lambda: run_config.load(workdir).to_dict() if exists(path) else None
+    )
+    if kept is None:
         return prepare(config.data)
-    kept = run_config.load(workdir)
-    run_config.refuse_differences(kept, config, path)
-    return data_to_go_on_with(config, workdir, kept.data_info.fingerprint, begun)
+    run_config.refuse_differences(ConfigDict(kept), config, path)
+    return data_to_go_on_with(config, workdir, kept["data_info"]["fingerprint"], begun)
 
 
 def learn_first_stage(

@@ -37,7 +37,7 @@ def grouped_split(
 
     There is one exception. A split without a good group, or without one that has a defect, cannot
     be judged: where there are at least as many groups of that kind as splits, it takes the one
-    that came nearest to it. Such a group goes back once another one of its kind arrives. With 30
+    that came nearest to it, and gives it back once it has one of its own. With 30
     groups of a kind this happens once in 400 times, with 60 once in 300,000.
 
     Args:
