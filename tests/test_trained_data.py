@@ -451,3 +451,21 @@ def test_a_run_goes_on_with_its_split_when_groups_are_given(begun, capsys):
     for split in ("train", "val", "test"):
         assert ids_of(prepared, split) == sorted(kept(workdir, split))
     assert "45 images are in other groups than in training" in capsys.readouterr().err
+
+
+def test_a_run_that_saved_nothing_yet_begins_with_the_data_of_today(older):
+    root, config, workdir, _ = older
+    add_parts(root)
+    prepared = data_to_go_on_with(config, workdir, config.data_info.fingerprint, begun=False)
+    assert sum(len(split.rows) for split in prepared.splits.values()) == 57
+
+
+def test_where_images_were_not_looked_at_the_refusal_says_why(begun):
+    """Regrouped, so most test images are in training today, where one cannot be read."""
+    root, config, workdir = begun
+    group_all(root, set())
+    today = prepare(config.data)
+    (root / f"{next(id for id in ids_of(today, 'train') if 'good' in id)}.png").write_bytes(b"")
+    told = "can be judged no more: .* train and val were not looked at: .* is empty: copy it again"
+    with pytest.raises(UserError, match=told):
+        data_to_judge_on(config, workdir, {"test"})

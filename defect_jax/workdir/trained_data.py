@@ -34,17 +34,17 @@ def data_to_judge_on(config: ConfigDict, workdir: AnyPath, needed: Collection[st
         UserError: how the network was trained is not known, or too little is left of a split.
     """
     trained_on = config.data_info.fingerprint
-    now = prepare_all_there_is(config.data, needed, trained_on)
+    now, unseen = prepare_all_there_is(config.data, needed, trained_on)
     kept = kept_split.read(workdir)
     if kept is None:
         kept = _of_older_version(workdir, config, trained_on, now)
     changes = changes_since(kept, now.splits)
     judged = with_splits(now, changes.split_of, [split for split in SPLITS if split in needed])
     for split in judged.splits:
-        _refuse_remains(workdir, split, kept, judged, changes)
+        _refuse_remains(workdir, split, kept, judged, changes.in_words() + unseen)
     straddling = [] if now.info.leaking else _straddling(now, changes, needed)
-    notes = _notes(changes, trained_on, straddling)
-    for note in notes if changes.any or straddling else []:
+    notes = _notes(changes, trained_on, straddling) + unseen
+    for note in notes if changes.any or straddling else unseen:
         say(f"{config.data.name}: {note}")
     info = dataclasses.replace(
         now.info,
@@ -115,12 +115,15 @@ def _refuse_remains(
     split: str,
     kept: Sequence[KeptRow],
     judged: Prepared,
-    changes: DataChanges,
+    words: list[str],
 ) -> None:
     """Refuse to judge a network on what is left of a split, where that says nothing of the split.
 
+    Args:
+        words: what changed.
+
     Raises:
-        UserError: naming what changed.
+        UserError: naming it.
     """
     before = [row.label for row in kept if row.split == split]
     left = [row.label for row in judged.splits[split].rows]
@@ -135,7 +138,7 @@ def _refuse_remains(
         return
     raise UserError(
         f"{workdir}: the {split} split that the network was trained with can be judged no more: "
-        f"{'; '.join([reason, *changes.in_words()])}: bring the images back, or name the "
+        f"{'; '.join([reason, *words])}: bring the images back, or name the "
         "--config.data.root that has them; for other images there is --mode=predict"
     )
 

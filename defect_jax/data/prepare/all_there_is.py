@@ -1,7 +1,6 @@
 """The data of a network that is trained: all that is left of them, whatever their splits today."""
 
 from collections.abc import Collection
-from dataclasses import replace
 
 from ml_collections import ConfigDict
 
@@ -24,16 +23,19 @@ from defect_jax.runtime.errors import UserError
 
 def prepare_all_there_is(
     data: ConfigDict, needed: Collection[str], trained_on: str | None = None
-) -> Prepared:
+) -> tuple[Prepared, list[str]]:
     """Return all splits, or the needed ones alone where the others are not there or have faults.
 
     A network is judged by the split that it was trained with, so an image that is needed may be in
-    any split of today. Where not all are there, a note says why.
+    any split of today.
 
     Args:
         data: `config.data`.
         needed: the splits to have at least.
         trained_on: as `prepare` takes it.
+
+    Returns:
+        The set, and a sentence that says why not all splits are in it, where they are not.
 
     Raises:
         UserError: as `prepare`, for the needed splits.
@@ -42,18 +44,15 @@ def prepare_all_there_is(
     try:
         raw = chosen.open(data)
     except UserError as error:
-        return without_raw_files(data, chosen, needed, trained_on, error)
+        return without_raw_files(data, chosen, needed, trained_on, error), []
     try:
         if not directory_of(data, origin_of(data, chosen, raw, SPLITS)).is_dir():
             refuse(listing_faults(chosen.catalogue(raw, data, SPLITS), SPLITS))
-        return from_raw_files(data, chosen, raw, SPLITS)
+        return from_raw_files(data, chosen, raw, SPLITS), []
     except UserError as error:
         found = from_raw_files(data, chosen, raw, needed)
-        if set(needed) >= set(SPLITS):
-            return found
         others = " and ".join(split for split in SPLITS if split not in needed)
-        note = f"the images of {others} were not looked at: {error}"
-        return replace(found, info=replace(found.info, notes=[*found.info.notes, note]))
+        return found, [f"the images of {others} were not looked at: {error}"]
 
 
 def split_of_older_version(data: ConfigDict, trained_on: str) -> list[dict[str, str]] | None:
