@@ -279,19 +279,22 @@ def test_other_data_are_not_judged_at_all(begun, tmp_path):
         data_to_judge_on(config, workdir, {"test"})
 
 
-def test_where_the_raw_files_are_gone_the_set_of_the_run_is_used(begun, capsys):
+@pytest.mark.parametrize("is_mounted_on", [False, True])
+def test_where_the_raw_files_are_gone_the_set_of_the_run_is_used(begun, is_mounted_on, capsys):
     root, config, workdir = begun
     expected = kept(workdir, "test")
     add_parts(root)
     newest = prepare(config.data)
     shutil.rmtree(root)
+    root.mkdir() if is_mounted_on else None
     prepared = data_to_judge_on(config, workdir, {"test"})
     assert ids_of(prepared) == sorted(expected) and prepared.directory != newest.directory
     assert "is gone; using what was prepared before" in capsys.readouterr().err
-    assert prepare(config.data).directory == newest.directory, "no run that has begun: the newest"
     fingerprint = config.data_info.fingerprint
     going_on = data_to_go_on_with(config, workdir, fingerprint, begun=True)
     assert going_on.directory == prepared.directory
+    shutil.rmtree(root, ignore_errors=True)
+    assert prepare(config.data).directory == newest.directory, "no run that has begun: the newest"
 
 
 @pytest.mark.parametrize("elsewhere", ["moved away", ""])

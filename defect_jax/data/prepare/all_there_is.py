@@ -11,6 +11,7 @@ from defect_jax.data.prepare.prepare import (
     cache_folder,
     directory_of,
     from_raw_files,
+    opened,
     options_of,
     origin_of,
     without_raw_files,
@@ -22,7 +23,7 @@ from defect_jax.runtime.errors import UserError
 
 
 def prepare_all_there_is(
-    data: ConfigDict, needed: Collection[str], trained_on: str | None = None
+    data: ConfigDict, needed: Collection[str], trained_on: str
 ) -> tuple[Prepared, list[str]]:
     """Return all splits, or the needed ones alone where the others are not there or have faults.
 
@@ -42,7 +43,7 @@ def prepare_all_there_is(
     """
     chosen = data_set(data.name)
     try:
-        raw = chosen.open(data)
+        raw = opened(data, chosen, trained_on)
     except UserError as error:
         return without_raw_files(data, chosen, needed, trained_on, error), []
     try:

@@ -59,10 +59,24 @@ def prepare(
     """
     chosen = data_set(data.name)
     try:
-        raw = chosen.open(data)
+        raw = opened(data, chosen, trained_on)
     except UserError as error:
         return without_raw_files(data, chosen, needed, trained_on, error)
     return from_raw_files(data, chosen, raw, needed)
+
+
+def opened(data: ConfigDict, chosen: DataSet, trained_on: str | None) -> RawFiles:
+    """Open the raw files; for a network that is trained, an empty root is as good as none.
+
+    That is what is left of a disk that is not mounted.
+
+    Raises:
+        UserError: there are none.
+    """
+    raw = chosen.open(data)
+    if trained_on and not raw.names():
+        raise UserError(f"config.data.root: {data.root} is empty: give the folder with the data")
+    return raw
 
 
 def from_raw_files(
@@ -162,14 +176,15 @@ def without_raw_files(
 
 def _is_there(root: str) -> bool:
     """Return whether there is something at the root; a bucket that does not answer is as good as
-    gone."""
+    gone, and so is an empty folder."""
     path = as_path(root)
-    if not is_remote(path):
-        return path.expanduser().exists()
     try:
-        return exists(path)
+        if is_remote(path):
+            return exists(path)
+        path = path.expanduser()
+        return any(path.iterdir()) if path.is_dir() else path.exists()
     except OSError:
-        return False
+        return not is_remote(path)  # what may not be looked at is there
 
 
 @contextlib.contextmanager
