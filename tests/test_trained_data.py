@@ -68,7 +68,7 @@ def test_a_run_keeps_its_split(trained):
     assert judged(workdir).keys() == kept(workdir, "test").keys()
     report = (workdir / "eval/report.html").read_text()
     fingerprint = run_config.load(workdir).data_info.fingerprint
-    assert f"judged on data that are those of training (fingerprint {fingerprint[:12]})" in report
+    assert f"judged on the data of training (fingerprint {fingerprint[:12]})" in report
 
 
 def test_parts_that_came_later_are_reported_and_not_counted(forked, trained, tmp_path):
@@ -209,7 +209,7 @@ def remove_a_learnt_one(root, test):
 
 
 def keep_all(root, test):
-    return test, "judged on data that are those of training"
+    return test, "judged on the data of training"
 
 
 CHANGES = (
@@ -229,7 +229,7 @@ def test_the_split_is_that_of_training_by_content(begun, change, capsys):
     assert words in words_of(prepared)
     assert prepared.info.leaking == (change is group_all)
     said = capsys.readouterr().err
-    assert ("judged on" in said) == (change is not keep_all)
+    assert ("the data changed since training" in said) == (change is not keep_all)
     split = prepared.splits["test"]
     assert [one["id"].decode() for one in split.source] == ids_of(prepared)
     for row, one in zip(split.rows, split.source, strict=True):

@@ -157,11 +157,11 @@ def _straddling(now: Prepared, changes: DataChanges, needed: Collection[str]) ->
 
 def _notes(changes: DataChanges, trained_on: str, straddling: list[str]) -> list[str]:
     words = changes.in_words()
-    state = f"those of training (fingerprint {trained_on[:12]})"
-    notes = [f"judged on data that are {state}"]
+    state = f"(fingerprint {trained_on[:12]})"
+    notes = [f"judged on the data of training {state}"]
     if words:
         notes = [
-            f"judged on data that are not {state}: {'; '.join(words)}. Every image of training "
+            f"the data changed since training {state}: {'; '.join(words)}. Every image of training "
             "counts in the split that it had there; what was added or replaced is not counted"
         ]
     if changes.regrouped:
