@@ -22,7 +22,6 @@ from jaxtyping import Bool
 from benchmarks.controls.native_maps import NativeMaps, native_maps
 from benchmarks.controls.threshold import Binned, best_threshold
 from benchmarks.gap_variants import VARIANTS, Variant
-from defect_jax.data.prepare.prepare import prepare
 from defect_jax.data.prepare.prepared import Prepared, Split
 from defect_jax.data.sources.synthetic import generator
 from defect_jax.data.sources.synthetic.options import Options, checked
@@ -36,6 +35,7 @@ from defect_jax.workdir.best_weights import (
     restore_best,
     selection_scores,
 )
+from defect_jax.workdir.trained_data import data_to_judge_on
 
 WORKDIR = flags.DEFINE_string("workdir", "runs/synthetic_gaps_ablation-cpu", "Of the ablation.")
 SEEDS = flags.DEFINE_list("seeds", ["0", "1", "2"], "Of its cells.")
@@ -74,7 +74,7 @@ def of_seed(folder: pathlib.Path, seed: int) -> Iterator[tuple[str, tuple[float,
     for variant in VARIANTS:
         cell = folder / "cells" / f"{variant.row}-seed_{seed}"
         config = run_config.load(cell)
-        prepared = prepare(config.data, needed={"val", "test"})
+        prepared = data_to_judge_on(config, cell, {"val", "test"})
         predict = predictor(cell, config, variant)
         yield variant.title, tuple(judged(predict, prepared, checked(config.data), variant))
 

@@ -28,7 +28,6 @@ from jaxtyping import UInt, UInt8
 from benchmarks.lite_metrics import of_file
 from defect_jax.data.geometry.input_spec import InputSpec
 from defect_jax.data.pipeline.loading import decoded
-from defect_jax.data.prepare.prepare import prepare
 from defect_jax.data.prepare.prepared import Split
 from defect_jax.decision.apply import Decision
 from defect_jax.deploy import int8
@@ -42,6 +41,7 @@ from defect_jax.runtime.console import say
 from defect_jax.runtime.errors import UserError
 from defect_jax.runtime.paths import AnyPath, as_path, read_text
 from defect_jax.workdir.best_weights import Trained, restore_trained
+from defect_jax.workdir.trained_data import data_to_judge_on
 
 WORKDIRS = flags.DEFINE_list("workdirs", None, "Trained and evaluated.", required=True)
 TIMED = flags.DEFINE_integer("timed", 60, "Test images that latency is taken over.")
@@ -63,7 +63,7 @@ def main(_: Sequence[str]) -> None:
     files, timed = [], {}
     for name in WORKDIRS.value:
         trained = restore_trained(as_path(name), one_device_mesh())
-        splits = prepare(trained.config.data, needed={"val", "test"}).splits
+        splits = data_to_judge_on(trained.config, as_path(name), {"val", "test"}).splits
         for file in files_of(as_path(name), trained, splits):
             files.append(file)
             timed[file.title] = list(itertools.islice(images(splits["test"], trained), TIMED.value))

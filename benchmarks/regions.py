@@ -29,7 +29,6 @@ from defect_jax.data.geometry.framing import Letterbox, Tiling
 from defect_jax.data.geometry.input_spec import InputSpec, filled_up
 from defect_jax.data.geometry.stitching import iter_tile_rows
 from defect_jax.data.pipeline.loading import decoded
-from defect_jax.data.prepare.prepare import prepare
 from defect_jax.data.prepare.prepared import Split
 from defect_jax.decision.apply import defect_probability
 from defect_jax.distributed.sharding import batch_sharding, one_device_mesh, replicated
@@ -39,6 +38,7 @@ from defect_jax.models.probabilities import make_probabilities
 from defect_jax.runtime.compiler_options import compiler_options
 from defect_jax.runtime.console import track
 from defect_jax.workdir.best_weights import restore_trained
+from defect_jax.workdir.trained_data import data_to_judge_on
 
 WORKDIRS = flags.DEFINE_list("workdirs", ["runs/bsdata-cpu", "runs/bsdata-cpu_scaled"], "Trained.")
 FALSE = flags.DEFINE_list("false_per_image", ["0.5", "1", "2"], "Allowed on validation.")
@@ -102,7 +102,7 @@ def of_workdir(workdir: pathlib.Path) -> tuple[list[Regions], list[Regions]]:
     """Return all images of the validation and of the test split."""
     mesh = one_device_mesh()
     network, config, ema, _ = restore_trained(workdir, mesh)
-    splits = prepare(config.data, needed={"val", "test"}).splits
+    splits = data_to_judge_on(config, workdir, {"val", "test"}).splits
     maps = {Letterbox: frame_maps, Tiling: tile_maps}[type(InputSpec.of(config).framing)]
     return tuple(
         [

@@ -14,8 +14,8 @@ import cv2
 import numpy as np
 
 from defect_jax.data.files.images import decode_image, decode_mask
-from defect_jax.data.prepare.prepare import prepare
 from defect_jax.workdir import run_config
+from defect_jax.workdir.trained_data import data_to_judge_on
 from docs.make_pictures import COLUMNS, enlarged, outlined, sheet
 
 CELLS = ("shallow-seed_0", "shallow_confidence-seed_0")
@@ -25,7 +25,7 @@ GAPPY = ("fray", "weave")
 def main(folder: pathlib.Path) -> None:
     """Write the sheet: images above, the plain network's masks, those after confidence below."""
     cells = [folder / "cells" / name for name in CELLS]
-    test = prepare(run_config.load(cells[0]).data, needed=("test",)).splits["test"]
+    test = data_to_judge_on(run_config.load(cells[0]), cells[0], {"test"}).splits["test"]
     rows: list[list[np.ndarray]] = [[], [], []]
     for index in chosen_rows(test.rows):
         record = test.source[index]

@@ -14,9 +14,9 @@ import cv2
 import numpy as np
 
 from defect_jax.data.files.images import decode_image, decode_mask
-from defect_jax.data.prepare.prepare import prepare
 from defect_jax.report.colours import DECIDED_RGB, TRUE_RGB
 from defect_jax.workdir import run_config
+from defect_jax.workdir.trained_data import data_to_judge_on
 
 ZOOM, COLUMNS, GAP_PX = 2, 5, 6
 CLEAR_PX = 4  # between a defect and its outline, which would otherwise hide it
@@ -25,7 +25,7 @@ CLEAR_PX = 4  # between a defect and its outline, which would otherwise hide it
 def main(workdir: pathlib.Path) -> None:
     """Write the contact sheet of one finished run."""
     config = run_config.load(workdir)
-    test = prepare(config.data, needed=("test",)).splits["test"]
+    test = data_to_judge_on(config, workdir, {"test"}).splits["test"]
     plain, marked = [], []
     for row in chosen_rows(test.rows):
         record = test.source[row]

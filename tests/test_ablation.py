@@ -153,6 +153,18 @@ def test_the_table_is_of_what_is_finished(ablation, tmp_path):
     assert "| fixed 0.5/0.5 | 0 of 1 | – | – |" in text and "| MGDA | 1 of 1 | 0.500 | – |" in text
 
 
+def test_cells_that_were_trained_on_other_images_are_not_compared(ablation, tmp_path):
+    cells = grid.all_cells(ablation)
+    for cell, split in zip(cells, ("test,a", "test,a"), strict=True):
+        finish(ablation, tmp_path, cell)
+        (grid.workdir_of(tmp_path, cell) / "split.csv").write_text(split)
+    table.write_table(ablation, tmp_path)
+    (grid.workdir_of(tmp_path, cells[1]) / "split.csv").write_text("test,a\ntest,b")
+    refused = "mgda-seed_0/split.csv: the images .* not those that fixed-seed_0 was trained with"
+    with pytest.raises(UserError, match=refused):
+        table.write_table(ablation, tmp_path)
+
+
 def test_a_cell_of_another_config_is_refused_before_any_work(ablation, tmp_path):
     finish(ablation, tmp_path, grid.all_cells(ablation)[1])
     ablation.base.train.steps = 6

@@ -19,7 +19,6 @@ from benchmarks.controls.post_processing import Control
 from benchmarks.controls.scores import scored
 from benchmarks.controls.threshold import Binned, best_threshold
 from defect_jax.data.pipeline.batches import canvas_px
-from defect_jax.data.prepare.prepare import prepare
 from defect_jax.data.prepare.prepared import Prepared, Split
 from defect_jax.decision import DecisionRule
 from defect_jax.distributed.sharding import make_mesh
@@ -38,6 +37,7 @@ from defect_jax.workdir.best_weights import (
     restore_best,
     selection_scores,
 )
+from defect_jax.workdir.trained_data import data_to_judge_on
 
 FILE = "control.json"
 OF_THE_NETWORK = ("metrics.jsonl", "decision.json")  # another training, another checkpoint
@@ -65,7 +65,7 @@ def run_control(
             f"{base}: decision.json is of step {made.checkpoint_step}, but step {step} is the best "
             "checkpoint: evaluate it again"
         )
-    prepared = prepare(config.data, needed={"val", "test"})
+    prepared = data_to_judge_on(config, base, {"val", "test"})
     pixel = tuned(predict, prepared.splits["val"], control, made.pixel_threshold)
     say(f"step {step} of {base.name}: pixel threshold {made.pixel_threshold:.4f} -> {pixel:.4f}")
     write_results(workdir, predict, prepared, config, control, pixel, made)

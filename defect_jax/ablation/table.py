@@ -15,9 +15,10 @@ from collections.abc import Mapping, Sequence
 
 from ml_collections import ConfigDict
 
-from defect_jax.ablation.grid import Cell, Row, all_cells, workdir_of
+from defect_jax.ablation.grid import Cell, Row, all_cells, cell_config, workdir_of
 from defect_jax.ablation.run import is_finished
 from defect_jax.runtime import atomic_files
+from defect_jax.runtime.errors import UserError
 
 LOWER_IS_BETTER = ("seg_fpr", "false_positive_rate", "fpr_at_recall_95")
 Figures = Mapping[Cell, Mapping[str, int | float | None]]
@@ -75,13 +76,37 @@ class Difference:
 
 
 def write_table(ablation: ConfigDict, folder: pathlib.Path) -> pathlib.Path:
-    """Write table.md, table.csv and cells.csv of the finished cells, and return the first."""
+    """Write table.md, table.csv and cells.csv of the finished cells, and return the first.
+
+    Raises:
+        UserError: the data changed while the cells were trained.
+    """
     cells = [cell for cell in all_cells(ablation) if is_finished(ablation, folder, cell)]
+    refuse_other_data(ablation, cells, folder)
     figures = figures_of(cells, folder)
     atomic_files.write_text(folder / "cells.csv", cells_csv(figures, ablation.metrics))
     atomic_files.write_text(folder / "table.csv", table_csv(figures, ablation))
     atomic_files.write_text(folder / "table.md", markdown(figures, ablation))
     return folder / "table.md"
+
+
+def refuse_other_data(ablation: ConfigDict, cells: Sequence[Cell], folder: pathlib.Path) -> None:
+    """Refuse cells that asked for the same data and got another state of them: no pairs.
+
+    Raises:
+        UserError: naming two such cells.
+    """
+    first: dict[str, tuple[Cell, str | None]] = {}
+    for cell in cells:
+        path = workdir_of(folder, cell) / "split.csv"
+        split = path.read_text(encoding="utf-8") if path.exists() else None
+        data = json.dumps(cell_config(ablation, cell).data.to_dict(), sort_keys=True)
+        other, expected = first.setdefault(data, (cell, split))
+        if split != expected:
+            raise UserError(
+                f"{path}: the images or their split are not those that {other.name} was trained "
+                "with, so the two cannot be compared: move the folder of one away, and run again"
+            )
 
 
 def figures_of(cells: Sequence[Cell], folder: pathlib.Path) -> Figures:

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import numpy as np
 
 from defect_jax.data.files.images import decode_image, decode_mask
-from defect_jax.data.prepare.prepare import prepare
 from defect_jax.data.prepare.prepared import Split
 from defect_jax.metrics import bootstrap
 from defect_jax.metrics.confidence import RATES, bootstrapped
@@ -23,6 +22,7 @@ from defect_jax.runtime.console import say
 from defect_jax.runtime.errors import UserError
 from defect_jax.runtime.paths import AnyPath, is_remote, read_bytes
 from defect_jax.workdir import run_config
+from defect_jax.workdir.trained_data import data_to_judge_on
 
 SAME = ("label", "group", "true_px")  # of an image, whatever the network
 
@@ -45,7 +45,7 @@ def compare(workdirs: Sequence[AnyPath], output: AnyPath, split: str) -> None:
     for name, table in zip(names[1:], tables[1:], strict=True):
         _refuse_other_images(names[0], tables[0], name, table)
     config = run_config.load(workdirs[0])
-    judged = prepare(config.data, needed={split})
+    judged = data_to_judge_on(config, workdirs[0], {split})
     differences = [_difference_row(key, tables) for key in _metrics_of(tables[0])]
     comparison = Comparison(
         title=f"{config.data.name}: {', '.join(names)}",
@@ -53,7 +53,7 @@ def compare(workdirs: Sequence[AnyPath], output: AnyPath, split: str) -> None:
         names=names,
         differences=differences,
         rows=[_compared(row) for row in zip(*tables, strict=True)],
-        warnings=[note for note in judged.info.notes if judged.info.leaking],
+        warnings=[note for note in judged.info.notes if note.startswith("leaking")],
         load_image=_loader(judged.splits[split], [w / "eval" / split for w in workdirs]),
     )
     write_comparison(output / "compare.html", comparison)

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 from ml_collections import ConfigDict
 
-from defect_jax.data.prepare.prepare import prepare
 from defect_jax.decision import DecisionRule
 from defect_jax.decision.apply import Thresholds
 from defect_jax.distributed import processes
@@ -27,14 +26,16 @@ from defect_jax.workdir.best_weights import (
     restore_best,
     selection_scores,
 )
+from defect_jax.workdir.trained_data import data_to_judge_on
 
 
 def evaluate(config: ConfigDict, workdir: AnyPath, split: str = "test") -> Metrics | None:
     """Restore the best checkpoint, decide on every image of a split, write metrics and report.
 
     The decision comes from `decision.json`; where that is missing, or belongs to another checkpoint
-    or another `config.decision`, it is made first, from the validation split alone. Training
-    images are not needed.
+    or another `config.decision`, it is made first, from the validation split alone. The splits are
+    those that the network was trained with, whatever the data have become since. Training images
+    are not needed.
 
     Args:
         config: resolved, as in the workdir's config.json.
@@ -51,7 +52,7 @@ def evaluate(config: ConfigDict, workdir: AnyPath, split: str = "test") -> Metri
     scores = selection_scores(history)
     step, ema = restore_best(network, image_shape(config), workdir, scores, mesh)
     made = decision_for(workdir, step, config.model.prune, config.decision.to_dict())
-    prepared = prepare(config.data, needed={split} if made else {"val", split})
+    prepared = data_to_judge_on(config, workdir, {split} if made else {"val", split})
     if not made:
         compared = max(1, len(scores))
         made = decide_on_validation(

@@ -108,7 +108,7 @@ def render(report: Report) -> str:
 
 
 def _is_leak(note: str) -> bool:
-    return "leak" in note.lower()
+    return note.lower().startswith("leak")
 
 
 def _warnings(report: Report) -> list[str]:

@@ -18,7 +18,7 @@ from defect_jax.models.network import SegmentationNetwork
 from defect_jax.runtime.compiler_options import training_options
 from defect_jax.runtime.console import say
 from defect_jax.runtime.errors import UserError
-from defect_jax.runtime.paths import AnyPath
+from defect_jax.runtime.paths import AnyPath, exists
 from defect_jax.training.loop import MEASURING_STEP, STEP, Loop, Step
 from defect_jax.training.optimizer import make_tx, measured_every_steps
 from defect_jax.training.stages import (
@@ -35,13 +35,14 @@ from defect_jax.training.steps import (
     make_train_step,
     to_checkpointables,
 )
-from defect_jax.workdir import checkpoints, run_config
+from defect_jax.workdir import checkpoints, kept_split, run_config
 from defect_jax.workdir.best_weights import (
     image_shape,
     read_history,
     restore_best,
     selection_scores,
 )
+from defect_jax.workdir.trained_data import data_to_go_on_with
 
 
 def train(config: ConfigDict, workdir: AnyPath, must_resume: bool = False) -> None:
@@ -59,22 +60,42 @@ def train(config: ConfigDict, workdir: AnyPath, must_resume: bool = False) -> No
     run_config.check_values(config)
     begun = processes.from_first(lambda: checkpoints.exist(workdir))
     first = workdir / FIRST_STAGE
-    if must_resume and not (begun or processes.from_first(lambda: checkpoints.exist(first))):
+    any_begun = begun or processes.from_first(lambda: checkpoints.exist(first))
+    if must_resume and not any_begun:
         raise UserError(f"--resume=must: {workdir} holds no checkpoint to go on from")
     mesh = make_mesh(config.mesh.data, config.mesh.fsdp)
     check_batch_size(config.train.batch_size, mesh)
     make_network(config), make_tx(config)  # what cannot be built is refused before data are read
-    prepared = with_decoded_cache(prepare(config.data), config.data, ("train", "val"))
+    prepared = data_to_train_on(config, workdir, any_begun)
+    prepared = with_decoded_cache(prepared, config.data, ("train", "val"))
     refuse_empty_promise(config, prepared.splits["val"])
     config = run_config.resolve(config, data_info(prepared, config.model.num_classes))
-    processes.refuse_disagreement("the config or the data", run_config.decisive(config))
+    decisive = [run_config.decisive(config), kept_split.rows_of(prepared)]
+    processes.refuse_disagreement("the config or the data", decisive)
     if processes.is_first():
         run_config.claim(workdir, config)
+        kept_split.keep(workdir, prepared)
     learnt = {}
     if has_first_stage(config) and not begun:
         learnt = learn_first_stage(config, first, prepared, mesh)
     fit(config, workdir, prepared, mesh, learnt)
     evaluate(config, workdir)
+
+
+def data_to_train_on(config: ConfigDict, workdir: AnyPath, begun: bool) -> Prepared:
+    """Prepare the data; where the run has begun, with the split that it began with.
+
+    Raises:
+        UserError: the workdir's run has another config or other data.
+    """
+    path = workdir / "config.json"
+    kept = processes.from_first(
+        lambda: run_config.load(workdir).to_dict() if exists(path) else None
+    )
+    if kept is None:
+        return prepare(config.data)
+    run_config.refuse_differences(ConfigDict(kept), config, path)
+    return data_to_go_on_with(config, workdir, kept["data_info"]["fingerprint"], begun)
 
 
 def learn_first_stage(
@@ -85,6 +106,7 @@ def learn_first_stage(
     say(f"stage one: localisation, {stage.train.steps} steps, in {workdir}")
     if processes.is_first():
         run_config.claim(workdir, stage)
+        kept_split.keep(workdir, prepared)
     fit(stage, workdir, prepared, mesh, {})
     scores = selection_scores(processes.from_first(lambda: read_history(workdir)))
     step, ema = restore_best(make_network(stage), image_shape(stage), workdir, scores, mesh)

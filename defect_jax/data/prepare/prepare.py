@@ -26,6 +26,7 @@ from defect_jax.data.files.reading import in_threads
 from defect_jax.data.prepare import prepared
 from defect_jax.data.prepare.builder import builder_class
 from defect_jax.data.prepare.check import all_faults, listing_faults, refuse
+from defect_jax.data.prepare.earlier_sets import best_substitute
 from defect_jax.data.prepare.examine import Facts, examine, example
 from defect_jax.data.prepare.prepared import Prepared, SplitRow
 from defect_jax.data.prepare.summarise import summarise
@@ -35,35 +36,60 @@ from defect_jax.runtime.console import say
 from defect_jax.runtime.errors import UserError
 from defect_jax.runtime.paths import as_path, exists, is_remote
 
-LAYOUT = 2  # raised when what is stored changes, so that older folders are not used
+# Raised when what is stored or how it is split changes, so that older folders are not used.
+LAYOUT = 3
 PARTIAL = ".partial"
 NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR)
 
 
-def prepare(data: ConfigDict, needed: Collection[str] = SPLITS) -> Prepared:
+def prepare(
+    data: ConfigDict, needed: Collection[str] = SPLITS, trained_on: str | None = None
+) -> Prepared:
     """Return the prepared data set, and prepare it first if that has not been done.
 
     Args:
         data: `config.data`.
         needed: the splits to have; raw files of others need not be there.
+        trained_on: fingerprint of the set to take, of those there are, where the raw files are
+            gone.
 
     Raises:
         UserError: the data set has a fault (the first is named, with the number of others), or
             `config.data.data_dir` cannot be written.
     """
     chosen = data_set(data.name)
-    home = _cache_folder(data) / data.name
-    options = _options(data, chosen)
     try:
-        raw = chosen.open(data)
+        raw = opened(data, chosen, trained_on)
     except UserError as error:
-        return _without_raw_files(data, home, options, needed, error)
+        return without_raw_files(data, chosen, needed, trained_on, error)
+    return from_raw_files(data, chosen, raw, needed)
+
+
+def opened(data: ConfigDict, chosen: DataSet, trained_on: str | None) -> RawFiles:
+    """Open the raw files; for a network that is trained, an empty root is as good as none.
+
+    That is what is left of a disk that is not mounted.
+
+    Raises:
+        UserError: there are none.
+    """
+    raw = chosen.open(data)
+    if trained_on and not raw.names():
+        raise UserError(f"config.data.root: {data.root} is empty: give the folder with the data")
+    return raw
+
+
+def from_raw_files(
+    data: ConfigDict, chosen: DataSet, raw: RawFiles, needed: Collection[str]
+) -> Prepared:
+    """Return what was prepared from the raw files as they are, and prepare it first if need be."""
     needed = [split for split in SPLITS if split in needed]
-    for splits in (list(SPLITS), needed):
-        origin = {"layout": LAYOUT, "options": options, "raw": raw.stamp(), "splits": splits}
-        directory = home / _digest(origin)
+    for splits in (SPLITS, needed):
+        origin = origin_of(data, chosen, raw, splits)
+        directory = directory_of(data, origin)
         if directory.is_dir():
             return prepared.load(directory, needed)
+    home = directory.parent
     with _writing(home), _lock(directory, f"waiting for another process that prepares {data.name}"):
         if not directory.is_dir():
             _clear_remains(home)
@@ -71,7 +97,29 @@ def prepare(data: ConfigDict, needed: Collection[str] = SPLITS) -> Prepared:
     return prepared.load(directory, needed)
 
 
-def _cache_folder(data: ConfigDict) -> Path:
+def origin_of(
+    data: ConfigDict, chosen: DataSet, raw: RawFiles, splits: Collection[str]
+) -> dict[str, Any]:
+    """Return all that a prepared set depends on."""
+    return {
+        "layout": LAYOUT,
+        "options": options_of(data, chosen),
+        "raw": raw.stamp(),
+        "splits": list(splits),
+    }
+
+
+def directory_of(data: ConfigDict, origin: dict[str, Any]) -> Path:
+    """Return where the set that was made from `origin` is, or would be."""
+    return cache_folder(data) / data.name / _digest(origin)
+
+
+def cache_folder(data: ConfigDict) -> Path:
+    """Return the folder of all prepared sets, which is never in the raw data.
+
+    Raises:
+        UserError: `config.data.data_dir` is there, or in a bucket.
+    """
     if data.data_dir:
         folder = as_path(data.data_dir)
         if is_remote(folder):
@@ -89,7 +137,7 @@ def _cache_folder(data: ConfigDict) -> Path:
     return folder
 
 
-def _options(data: ConfigDict, chosen: DataSet) -> dict[str, Any]:
+def options_of(data: ConfigDict, chosen: DataSet) -> dict[str, Any]:
     """Return what was asked for, in a form that survives JSON.
 
     What is empty is left out, since the config.json of an older run lacks the newer fields.
@@ -106,35 +154,37 @@ def _digest(origin: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(origin, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _without_raw_files(
-    data: ConfigDict, home: Path, options: dict[str, Any], needed: Collection[str], error: UserError
+def without_raw_files(
+    data: ConfigDict,
+    chosen: DataSet,
+    needed: Collection[str],
+    trained_on: str | None,
+    error: UserError,
 ) -> Prepared:
     """Fall back to what was prepared before, if the raw data are gone rather than damaged."""
-    if not data.root or _is_there(data.root):
+    if _is_there(data.root) if data.root else trained_on is None:
         raise error
-    candidates = []
-    for directory in home.glob("[!.]*"):
-        origin = prepared.read_origin(directory)
-        if origin and (origin["layout"], origin["options"]) == (LAYOUT, options):
-            if set(needed) <= set(origin["splits"]):
-                candidates.append((directory.stat().st_mtime_ns, directory))
-    if not candidates:
+    home, options = cache_folder(data) / data.name, options_of(data, chosen)
+    substitute = best_substitute(home, LAYOUT, options, needed, trained_on)
+    if substitute is None:
         raise error
-    directory = max(candidates)[1]
-    say(f"{data.root} is gone; using what was prepared from it before: {directory}")
-    return prepared.load(directory, needed)
+    directory, origin, _ = substitute
+    gone = f"{data.root} is gone" if data.root else "config.data.root is not set"
+    say(f"{gone}; using what was prepared before: {directory}")
+    return prepared.load(directory, origin["splits"] if trained_on else needed)
 
 
 def _is_there(root: str) -> bool:
     """Return whether there is something at the root; a bucket that does not answer is as good as
-    gone."""
+    gone, and so is an empty folder."""
     path = as_path(root)
-    if not is_remote(path):
-        return path.expanduser().exists()
     try:
-        return exists(path)
+        if is_remote(path):
+            return exists(path)
+        path = path.expanduser()
+        return any(path.iterdir()) if path.is_dir() else path.exists()
     except OSError:
-        return False
+        return not is_remote(path)  # what may not be looked at is there
 
 
 @contextlib.contextmanager
@@ -184,9 +234,7 @@ def _build(
     partial_folder.mkdir()
     try:
         stored = _store(partial_folder, raw, data, found)
-        table = [
-            (record.split, _row(record, facts), facts.image_sha256) for record, facts in stored
-        ]
+        table = [(record.split, _row(record, facts)) for record, facts in stored]
         info = summarise(data.name, stored, found)
         prepared.write(partial_folder, table, info, origin)
         os.rename(partial_folder, directory)
@@ -230,4 +278,6 @@ def _row(record: Record, facts: Facts) -> SplitRow:
         height=facts.height,
         width=facts.width,
         defect_px=facts.defect_px,
+        sha256=facts.image_sha256,
+        mask_sha256=facts.mask_sha256,
     )

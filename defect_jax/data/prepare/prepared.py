@@ -23,11 +23,15 @@ SPLIT_FILE = "split.csv"
 INFO_FILE = "info.json"
 COLUMNS = (
     "split", "id", "group", "class_name", "label", "height", "width", "defect_px", "sha256",
+    "mask_sha256",
 )  # fmt: skip
 
 
 class SplitRow(NamedTuple):
-    """What is known of an image without decoding it; sizes in px."""
+    """What is known of an image without decoding it; sizes in px.
+
+    The hashes are of the raw files, `mask_sha256` that of nothing where there is no mask.
+    """
 
     id: str
     group: str
@@ -36,6 +40,8 @@ class SplitRow(NamedTuple):
     height: int
     width: int
     defect_px: int
+    sha256: str = ""
+    mask_sha256: str = ""
 
 
 @dataclass(frozen=True)
@@ -91,7 +97,7 @@ class Prepared:
 
 def write(
     directory: Path,
-    table: Sequence[tuple[str, SplitRow, str]],
+    table: Sequence[tuple[str, SplitRow]],
     info: DataInfo,
     origin: dict[str, Any],
 ) -> None:
@@ -99,22 +105,24 @@ def write(
 
     Args:
         directory: where the images already are.
-        table: split, row and SHA-256 of every image, split after split.
+        table: split and row of every image, split after split.
         info: what holds for the whole set.
         origin: what it was prepared from, kept in info.json.
     """
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
-    writer.writerows((split, *row, sha256) for split, row, sha256 in table)
+    writer.writerows((split, *row) for split, row in table)
     write_text(directory / SPLIT_FILE, text.getvalue())
     write_text(directory / INFO_FILE, json.dumps(asdict(info) | {"origin": origin}, indent=2))
 
 
-def read_origin(directory: Path) -> dict[str, Any] | None:
-    """Return what a set was prepared from, or None where nothing can be read."""
+def read_origin(directory: Path) -> tuple[dict[str, Any], str] | None:
+    """Return what a set was prepared from, and its fingerprint, or None where nothing can be
+    read."""
     try:
-        return json.loads((directory / INFO_FILE).read_text(encoding="utf-8"))["origin"]
+        fields = json.loads((directory / INFO_FILE).read_text(encoding="utf-8"))
+        return fields["origin"], fields["fingerprint"]
     except (OSError, ValueError, KeyError):
         return None
 
@@ -154,6 +162,7 @@ def _read_rows(directory: Path) -> dict[str, list[SplitRow]]:
     with (directory / SPLIT_FILE).open(encoding="utf-8", newline="") as file:
         for line in csv.DictReader(file, strict=True):
             texts = [line[name] for name in SplitRow._fields[:3]]
-            numbers = [int(line[name]) for name in SplitRow._fields[3:]]
-            rows[line["split"]].append(SplitRow(*texts, *numbers))
+            numbers = [int(line[name]) for name in SplitRow._fields[3:7]]
+            hashes = [line[name] for name in SplitRow._fields[7:]]
+            rows[line["split"]].append(SplitRow(*texts, *numbers, *hashes))
     return rows

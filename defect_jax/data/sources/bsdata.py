@@ -27,7 +27,7 @@ from defect_jax.data.files.images import BadImage
 from defect_jax.data.files.raw_files import RawFiles, open_root, top_folder
 from defect_jax.data.files.reading import main_classes
 from defect_jax.data.files.record_encoding import encode_classes
-from defect_jax.data.sources.records import GOOD, Catalogue, DataSet, Fault, Record, listed
+from defect_jax.data.sources.records import Catalogue, DataSet, Fault, Record, listed
 from defect_jax.data.sources.splits import SHARES, Member, grouped_split
 from defect_jax.runtime.errors import UserError
 
@@ -145,10 +145,7 @@ def _records(raw: RawFiles, data: ConfigDict, top: str, groups: dict[str, str]) 
 
 
 def _with_splits(records: list[Record], seed: int) -> list[Record]:
-    """Deal the groups out screw by screw, since there is one kind of defect but several screws."""
-    members = [
-        Member(r.id, r.group, GOOD if r.class_name == GOOD else r.group.split()[0]) for r in records
-    ]
+    members = [Member(r.id, r.group, r.class_name) for r in records]
     splits = grouped_split(members, SHARES, seed)
     return [replace(record, split=splits[record.id]) for record in records]
 
