@@ -244,6 +244,14 @@ def test_raw_files_that_are_gone(data, root, capsys):
         prepare(data)
 
 
+@pytest.mark.parametrize("text", ["{", "[]", "{}", '{"origin": 1, "fingerprint": ""}', "null"])
+def test_a_set_that_cannot_be_read_is_passed_over_where_the_raw_files_are_gone(data, root, text):
+    usable = prepare(data)
+    raw_data.write(Path(data.data_dir, data.name, "damaged", "info.json"), text.encode())
+    shutil.rmtree(root)
+    assert prepare(data).directory == usable.directory
+
+
 def test_only_the_splits_that_are_needed(tmp_path):
     root = raw_data.ksdd2_release(tmp_path / "raw", scale=0.1)
     data = raw_data.config("ksdd2", root, tmp_path)

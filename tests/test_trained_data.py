@@ -411,9 +411,13 @@ def test_a_run_of_an_older_version_on_other_data(older):
         data_to_judge_on(config, workdir, {"test"})
 
 
-def test_a_run_of_an_older_version_whose_split_is_not_known(older):
+@pytest.mark.parametrize("rest", [None, "", "split,id\ntest,a", "\0"])
+def test_a_run_of_an_older_version_whose_split_is_not_known(older, rest):
     _, config, workdir, before = older
-    shutil.rmtree(before.directory)
+    if rest is None:
+        shutil.rmtree(before.directory)
+    else:
+        (before.directory / "split.csv").write_text(rest)
     for judge in (
         lambda: data_to_judge_on(config, workdir, {"test"}),
         lambda: data_to_go_on_with(config, workdir, config.data_info.fingerprint, begun=True),

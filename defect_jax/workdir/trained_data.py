@@ -1,5 +1,6 @@
 """The data set of a workdir with the split that its network was trained with."""
 
+import csv
 import dataclasses
 from collections import defaultdict
 from collections.abc import Collection, Sequence
@@ -93,14 +94,13 @@ def _of_older_version(
     Raises:
         UserError: what it prepared is gone, or the data are not the same any more.
     """
-    lines = split_of_older_version(config.data, trained_on)
-    if lines is None:
+    kept = _rows_of_older_version(config, trained_on)
+    if kept is None:
         raise UserError(
             f"{workdir}: holds no split.csv: an earlier version trained it, which split the data "
             "otherwise, and what it had prepared is gone, so which images the network has learnt "
             "is not known: train anew"
         )
-    kept = kept_split.kept_rows(lines)
     if now.info.fingerprint != trained_on:
         words = changes_since(kept, now.splits).in_words() or ["masks or ids"]
         raise UserError(
@@ -108,6 +108,14 @@ def _of_older_version(
             f"{'; '.join(words)}: undo that, or train anew"
         )
     return kept
+
+
+def _rows_of_older_version(config: ConfigDict, trained_on: str) -> list[KeptRow] | None:
+    try:
+        lines = split_of_older_version(config.data, trained_on)
+        return None if lines is None else kept_split.kept_rows(lines)
+    except (OSError, csv.Error, LookupError, TypeError, ValueError):  # as good as gone
+        return None
 
 
 def _refuse_remains(

@@ -42,6 +42,7 @@ def prepare_all_there_is(
         UserError: as `prepare`, for the needed splits.
     """
     chosen = data_set(data.name)
+    cache_folder(data)  # a wrong one is refused before anything is read
     try:
         raw = opened(data, chosen, trained_on)
     except UserError as error:

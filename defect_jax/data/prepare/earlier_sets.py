@@ -70,7 +70,7 @@ def split_before(
         is_older = one.origin["layout"] < layout and one.fingerprint == fingerprint
         if is_older and _rootless(one.origin["options"]) == _rootless(options):
             with (one.directory / prepared.SPLIT_FILE).open(encoding="utf-8", newline="") as file:
-                return list(csv.DictReader(file, strict=True))
+                return list(csv.DictReader(file))
     return None
 
 

@@ -58,6 +58,7 @@ def prepare(
             `config.data.data_dir` cannot be written.
     """
     chosen = data_set(data.name)
+    cache_folder(data)  # a wrong one is refused before anything is read
     try:
         raw = opened(data, chosen, trained_on)
     except UserError as error:

@@ -21,6 +21,7 @@ from defect_jax.runtime.errors import UserError
 
 SPLIT_FILE = "split.csv"
 INFO_FILE = "info.json"
+ORIGIN = ("layout", "options", "raw", "splits")  # of what a set was prepared
 COLUMNS = (
     "split", "id", "group", "class_name", "label", "height", "width", "defect_px", "sha256",
     "mask_sha256",
@@ -122,8 +123,9 @@ def read_origin(directory: Path) -> tuple[dict[str, Any], str] | None:
     read."""
     try:
         fields = json.loads((directory / INFO_FILE).read_text(encoding="utf-8"))
-        return fields["origin"], fields["fingerprint"]
-    except (OSError, ValueError, KeyError):
+        origin = fields["origin"]
+        return {name: origin[name] for name in ORIGIN}, fields["fingerprint"]
+    except (OSError, ValueError, LookupError, TypeError):
         return None
 
 

@@ -3,7 +3,7 @@
 An image without a mask, or with an empty one, is a good part. Where `config.data.classes` names
 classes, the values in the masks are their ids, counted from 1; otherwise there is one class, and
 values above `config.data.mask_threshold` are defect. `train/ val/ test/` above the two fix the
-splits; otherwise they are made here, 60/20/20, by group and stratified. `groups.csv` beside them
+splits; otherwise they are made here, about 60/20/20, by group. `groups.csv` beside them
 says which images show the same part; without it every image is a group of its own.
 """
 
