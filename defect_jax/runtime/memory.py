@@ -31,6 +31,23 @@ def free_bytes() -> FreeMemory:
     return min((_of_machine(), *_of_cgroups(), *_of_process()), key=lambda free: free.bytes)
 
 
+def check_free(needed_bytes: int) -> None:
+    """Say that memory is short before it is taken: the system ends a process with no word.
+
+    Raises:
+        MemoryError: with how much is needed, how much is free, and within which limit.
+    """
+    free = free_bytes()
+    if needed_bytes > free.bytes:
+        raise MemoryError(shortage(needed_bytes, free))
+
+
+def shortage(needed_bytes: int | None = None, free: FreeMemory | None = None) -> str:
+    """Return the words for an image that memory does not hold; those of `check_free`."""
+    how_much = "more memory" if needed_bytes is None else f"{needed_bytes / GB:.1f} GB of memory"
+    return f"needs {how_much}, but there is only {free or free_bytes()}"
+
+
 def _of_machine() -> FreeMemory:
     memory = psutil.virtual_memory()
     return FreeMemory(memory.available, f"the {memory.total / GB:.1f} GB of this machine")
