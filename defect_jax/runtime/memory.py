@@ -10,6 +10,8 @@ import psutil
 CGROUPS_OF_PROCESS = Path("/proc/self/cgroup")
 MOUNTED = Path("/sys/fs/cgroup")
 GB = 10**9
+LARGE_BYTES = 64 * 2**20
+OPENCV_SHORTAGE = "Insufficient memory"
 
 
 class FreeMemory(NamedTuple):
@@ -31,21 +33,41 @@ def free_bytes() -> FreeMemory:
     return min((_of_machine(), *_of_cgroups(), *_of_process()), key=lambda free: free.bytes)
 
 
+class TooLittleMemory(MemoryError):
+    """What is asked for is not there; the message says so without a name before it."""
+
+
 def check_free(needed_bytes: int) -> None:
     """Say that memory is short before it is taken: the system ends a process with no word.
 
+    Small amounts are not looked at, as looking takes time.
+
     Raises:
-        MemoryError: with how much is needed, how much is free, and within which limit.
+        TooLittleMemory: with how much is needed, how much is free, and within which limit.
     """
+    if needed_bytes <= LARGE_BYTES:
+        return
     free = free_bytes()
     if needed_bytes > free.bytes:
-        raise MemoryError(shortage(needed_bytes, free))
+        raise TooLittleMemory(
+            f"needs {needed_bytes / GB:.1f} GB of memory, and there are {free}: make it smaller, "
+            "or raise the limit"
+        )
 
 
-def shortage(needed_bytes: int | None = None, free: FreeMemory | None = None) -> str:
-    """Return the words for an image that memory does not hold; those of `check_free`."""
-    how_much = "more memory" if needed_bytes is None else f"{needed_bytes / GB:.1f} GB of memory"
-    return f"needs {how_much}, but there is only {free or free_bytes()}"
+def shortage(error: BaseException) -> str | None:
+    """Return what to say of a file where `error` came of too little memory; None of others.
+
+    Decoders hide it in errors of their own.
+    """
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, TooLittleMemory):
+            return str(cause)
+        if isinstance(cause, MemoryError) or OPENCV_SHORTAGE in str(cause):
+            return f"needs more memory than there is ({free_bytes()}): make it smaller"
+        cause = cause.__cause__
+    return None
 
 
 def _of_machine() -> FreeMemory:

@@ -76,6 +76,9 @@ class TarArchive(_Archive):
             file.seek(start)
             return file.read(size_bytes)
 
+    def size(self, name: str) -> int:
+        return self._place(name).size_bytes
+
 
 class ZipArchive(_Archive):
     """A zip file, kept open; Python's reader shares it safely between threads."""
@@ -93,6 +96,9 @@ class ZipArchive(_Archive):
         info = self._place(name)
         check_size(name, info.file_size, self._max_megapixels)
         return read_member(self._archive, info)
+
+    def size(self, name: str) -> int:
+        return self._place(name).file_size
 
 
 def archive_kind(start: bytes) -> type[TarArchive] | type[ZipArchive] | None:

@@ -16,7 +16,6 @@ MEGAPIXELS = 100.0  # as in configs/base.py, where nothing else is said
 WIDEST_PIXEL_BYTES = 8  # red, green, blue and transparency of 16 bits
 SLACK_BYTES = 16 * 2**20  # for headers, colour profiles, previews
 TEXT_BYTES = 256 * 2**20  # tables and labels; those of labelme hold their picture once more
-LARGE_BYTES = 64 * 2**20  # what is smaller is read without a look at the memory
 
 KINDS = {
     stat.S_IFDIR: "a folder",
@@ -57,8 +56,7 @@ def check_size(name: str, size_bytes: int, max_megapixels: float) -> None:
         most, hint = TEXT_BYTES, "that a table or label may take: give the right file"
     if size_bytes > most:
         raise BadFile(f"is {_amount(size_bytes)}, more than the {_amount(most)} {hint}")
-    if size_bytes > LARGE_BYTES:
-        memory.check_free(size_bytes)
+    memory.check_free(size_bytes)
 
 
 def _amount(size_bytes: int) -> str:

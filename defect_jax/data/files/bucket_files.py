@@ -22,10 +22,11 @@ class BucketFolder(Listed):
         self._listing = listing(((name, name) for name in self._facts), path)
 
     def read(self, name: str) -> bytes:
-        object_name = self._place(name)
-        size_bytes = self._facts[object_name].get("size") or 0
-        check_size(name, size_bytes, self._max_megapixels)
-        return buckets.read(self._path / object_name)
+        check_size(name, self.size(name), self._max_megapixels)
+        return buckets.read(self._path / self._place(name))
+
+    def size(self, name: str) -> int:
+        return self._facts[self._place(name)].get("size") or 0
 
     def stamp(self) -> str:
         lines = [f"{name}\0{self._version(place)}\n" for name, place in self._listing.files.items()]
@@ -55,6 +56,9 @@ class BucketArchive:
 
     def read(self, name: str) -> bytes:
         return self._local().read(name)
+
+    def size(self, name: str) -> int:
+        return self._local().size(name)
 
     def stamp(self) -> str:
         return hashlib.sha256(buckets.version(self._facts).encode()).hexdigest()

@@ -23,6 +23,9 @@ class Folder(Listed):
     def read(self, name: str) -> bytes:
         return read_regular(self._path / self._place(name), name, self._max_megapixels)
 
+    def size(self, name: str) -> int:
+        return (self._path / self._place(name)).stat().st_size
+
     def stamp(self) -> str:
         digest = hashlib.sha256()
         for name, place in self._listing.files.items():

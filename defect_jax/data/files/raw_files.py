@@ -42,6 +42,13 @@ class RawFiles(Protocol):
             MemoryError: there is less memory than it takes.
         """
 
+    def size(self, name: str) -> int:
+        """Return how many bytes a file holds.
+
+        Raises:
+            OSError: the file is gone, or is refused.
+        """
+
     def stamp(self) -> str:
         """Return a text that changes when the raw files change."""
 
