@@ -64,6 +64,11 @@ def _amount(size_bytes: int) -> str:
 
 
 def open_regular(path: Path) -> BinaryIO:
+    """Open a regular file to read it; see `regular_handle`."""
+    return os.fdopen(regular_handle(path), "rb")
+
+
+def regular_handle(path: Path) -> int:
     """Open a regular file, or a link to one, and never wait for it.
 
     Raises:
@@ -75,10 +80,10 @@ def open_regular(path: Path) -> BinaryIO:
     handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     try:
         _refuse_other_kinds(os.fstat(handle).st_mode)
-        return os.fdopen(handle, "rb")
     except BaseException:
         os.close(handle)
         raise
+    return handle
 
 
 def _refuse_other_kinds(mode: int) -> None:

@@ -23,6 +23,10 @@ MACHINE_ENDINGS = ("@synoeastream", "@synoresource", ":zone.identifier", ":encry
 APPLE_DOUBLE = "._"
 MOST_CHARACTERS, MOST_FOLDERS = 1024, 64  # of a path; a hostile one could have a million
 UNREADABLE = "\N{REPLACEMENT CHARACTER}"
+# Control characters, ends of lines, and surrogates, which stand for bytes that are not UTF-8; and
+# what turns the direction of a text, so that "gnp.exe" is shown for another name.
+UNWRITTEN = ("Cc", "Cs", "Zl", "Zp")
+TURNING = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 NAMELESS = "(a file without a name)"
 
 
@@ -109,8 +113,10 @@ def plain(name: str, root: object = "") -> str:
 
 
 def _written(name: str) -> str:
-    """Replace control characters, and surrogates, which stand for bytes that are not UTF-8."""
-    return "".join(UNREADABLE if unicodedata.category(c) in ("Cc", "Cs") else c for c in name)
+    """Return a name as it can be shown, with a mark for each character that cannot."""
+    return "".join(
+        UNREADABLE if c in TURNING or unicodedata.category(c) in UNWRITTEN else c for c in name
+    )
 
 
 def machine_part(name: str) -> str | None:

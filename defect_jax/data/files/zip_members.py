@@ -1,6 +1,7 @@
 """What is in a zip file, and the bytes of one member, which are no more than it declares."""
 
 import lzma
+import os
 import stat
 import struct
 import zipfile
@@ -8,10 +9,9 @@ import zlib
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO
 
 from defect_jax.data.files.archive_links import Damaged, Member
-from defect_jax.data.files.bounded import BadFile, kind_of, open_regular
+from defect_jax.data.files.bounded import BadFile, kind_of, regular_handle
 from defect_jax.data.files.raw_names import Refused
 
 MOST_TABLE_BYTES = 64 * 2**20  # of the table of contents: half a million names
@@ -32,9 +32,10 @@ class _ZipFile:
     it is read, and that opening the member is what fails.
     """
 
-    def __init__(self, file: BinaryIO):
-        self._file, self.is_listed = file, False
-        self.seek, self.tell, self.seekable = file.seek, file.tell, file.seekable
+    def __init__(self, path: Path):
+        self._handle, self.is_listed = regular_handle(path), False
+        self._file = os.fdopen(self._handle, "rb", closefd=False)
+        self.seek, self.tell, self.seekable = self._file.seek, self._file.tell, self._file.seekable
 
     def read(self, size: int = -1) -> bytes:
         if self.is_listed:
@@ -44,10 +45,8 @@ class _ZipFile:
         data = self._file.read(size)
         return _mended(data) if data.startswith(ENTRY_START) else data
 
-    def close(self) -> None:
-        self._file.close()
-
-    __del__ = close  # nobody else does when the archive is let go
+    def __del__(self) -> None:
+        os.close(self._handle)  # nobody else does: an archive is kept open while it is known
 
 
 def opened(path: Path) -> zipfile.ZipFile:
@@ -56,7 +55,7 @@ def opened(path: Path) -> zipfile.ZipFile:
     Raises:
         Damaged: its table of contents cannot be read.
     """
-    file = _ZipFile(open_regular(path))
+    file = _ZipFile(path)
     try:
         archive = zipfile.ZipFile(file)
     except (*UNPACKING_ERRORS, MemoryError) as error:
