@@ -1,5 +1,6 @@
 """What is in a zip file, and the bytes of one member, which are no more than it declares."""
 
+import copy
 import lzma
 import os
 import stat
@@ -20,6 +21,8 @@ MOST_TARGET_BYTES = 4096  # of a link's path
 # with others it stops at the number of bytes that is asked for.
 CHUNK_BYTES = {zipfile.ZIP_STORED: 2**20, zipfile.ZIP_DEFLATED: 2**20}
 SMALL_CHUNK_BYTES = 4096
+MOST_DICTIONARY_BYTES = 128 * 2**20  # of LZMA; the highest level of 7-Zip takes 64 MiB
+LZMA_START = struct.Struct("<2sHBL")  # version, length of what follows, settings, dictionary
 UNIX, ENCRYPTED, UTF_8 = 3, 0x1, 0x800
 ENTRY_START, ENTRY_BYTES = b"PK\x01\x02", 46  # of the table of contents, before the name
 NEWEST_VERSION, NO_METHOD = 63, 0xFFFF  # of the format, as `zipfile` knows it
@@ -133,18 +136,48 @@ def read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
     """
     if info.flag_bits & ENCRYPTED:
         raise BadFile("is encrypted: pack it again without a password")
-    chunk_bytes = CHUNK_BYTES.get(info.compress_type, SMALL_CHUNK_BYTES)
-    try:
-        with archive.open(info) as member:
-            data = b"".join(iter(partial(member.read, chunk_bytes), b""))
-    except NotImplementedError as error:
-        raise BadFile(f"is packed in a way that is not known ({error}): use deflate") from error
-    except (*UNPACKING_ERRORS, OSError) as error:
-        raise BadFile(f"is damaged inside the archive ({error!s:.99}): pack it again") from error
+    if info.compress_type == zipfile.ZIP_LZMA:
+        _check_dictionary(archive, info)
+    data = _unpacked(archive, info)
     if len(data) != info.file_size:
         text = f"is damaged inside the archive ({len(data)} of {info.file_size} bytes)"
         raise BadFile(f"{text}: pack it again")
     return data
+
+
+def _unpacked(archive: zipfile.ZipFile, info: zipfile.ZipInfo, most: int | None = None) -> bytes:
+    """Return all bytes of a member, or the first ones.
+
+    Raises:
+        BadFile: it cannot be opened or unpacked.
+    """
+    chunk_bytes = CHUNK_BYTES.get(info.compress_type, SMALL_CHUNK_BYTES)
+    try:
+        with archive.open(info) as member:
+            if most is not None:
+                return member.read(most)
+            return b"".join(iter(partial(member.read, chunk_bytes), b""))
+    except NotImplementedError as error:
+        raise BadFile(f"is packed in a way that is not known ({error}): use deflate") from error
+    except (*UNPACKING_ERRORS, OSError) as error:
+        raise BadFile(f"is damaged inside the archive ({error!s:.99}): pack it again") from error
+
+
+def _check_dictionary(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> None:
+    """Refuse what takes more memory to unpack than it can need.
+
+    Raises:
+        BadFile: it does; or the member cannot be opened.
+    """
+    packed = copy.copy(info)  # its bytes as they are in the archive
+    packed.compress_type, packed.file_size = zipfile.ZIP_STORED, info.compress_size
+    del packed.CRC  # which is of the unpacked bytes; without it none is compared
+    start = _unpacked(archive, packed, LZMA_START.size)
+    if len(start) == LZMA_START.size:
+        *_, dictionary_bytes = LZMA_START.unpack(start)
+        if dictionary_bytes > MOST_DICTIONARY_BYTES:
+            text = f"is packed with a dictionary of {dictionary_bytes / 1e9:.1f} GB"
+            raise BadFile(f"{text}: pack it again with deflate")
 
 
 UNPACKING_ERRORS = (
