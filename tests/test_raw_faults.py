@@ -2,6 +2,7 @@
 
 import os
 import stat
+import subprocess
 import tarfile
 
 import pytest
@@ -45,7 +46,7 @@ def link(path, target, kind):
         path.symlink_to(os.path.relpath(target, path.parent))
 
 
-@pytest.mark.parametrize("pack", ["folder", "tar", "gnu tar"])
+@pytest.mark.parametrize("pack", ["folder", "tar", "system's tar"])
 def test_linked_masks_are_masks(folder, tmp_path, pack):
     """Three are hard links, three links, three as they were; a tar once lost the first six."""
     for number, mask in enumerate(masks(folder)[:6]):
@@ -53,9 +54,9 @@ def test_linked_masks_are_masks(folder, tmp_path, pack):
     root = folder
     if pack == "tar":
         root = raw_data.pack_tar(folder, tmp_path / "raw.tar")
-    elif pack == "gnu tar":
+    elif pack == "system's tar":
         root = tmp_path / "raw.tar"
-        assert os.system(f"tar -C {folder} -cf {root} images masks store") == 0
+        subprocess.run(["tar", "-C", folder, "-cf", root, "images", "masks", "store"], check=True)
     found, notes = defective(raw_data.config("folder", root, tmp_path))
     assert found == DEFECTIVE
     assert notes[0].startswith("ignored 6 files outside images/ and masks/: store/0.png")
@@ -63,13 +64,16 @@ def test_linked_masks_are_masks(folder, tmp_path, pack):
 
 def test_sparse_masks_are_faults_by_name(folder, tmp_path):
     """As `tar --sparse` packs them; the zeros between would have been taken for the file."""
+    version = subprocess.run(["tar", "--version"], capture_output=True, check=False).stdout
+    if b"GNU tar" not in version:
+        pytest.skip("another tar, which does not pack holes")
     for mask in masks(folder)[:2]:
         data = mask.read_bytes()
         with mask.open("wb") as file:
             file.write(data)
             file.truncate(10**6)
     root = tmp_path / "raw.tar"
-    assert os.system(f"tar --sparse -C {folder} -cf {root} images masks") == 0
+    subprocess.run(["tar", "--sparse", "-C", folder, "-cf", root, "images", "masks"], check=True)
     faults = find_faults(raw_data.config("folder", root, tmp_path))
     assert [str(fault) for fault in faults] == [
         f"{root}: masks/bad/{mask.name}: is stored as a sparse file, which is not read: "

@@ -189,8 +189,35 @@ def test_a_truncated_zip(packed, kept):
         packed(cut)
 
 
+def test_an_extra_field_that_python_cannot_read(packed):
+    """A size that is said to stand in an extra field, which is not there."""
+
+    def change(data):
+        struct.pack_into("<L", data, entry(data, CENTRAL) + 24, 0xFFFFFFFF)
+        place = entry(data, CENTRAL) + 46
+        extra = struct.pack("<2H", 1, 0)
+        struct.pack_into("<H", data, entry(data, CENTRAL) + 30, len(extra))
+        data[place + 7 : place + 7] = extra
+        end = data.index(b"PK\x05\x06")
+        struct.pack_into("<L", data, end + 12, end - data.index(CENTRAL))
+
+    raw = packed(change)
+    assert raw.names() == ["a.png", "bad.png", "z.png"] and raw.read("z.png") == ONE
+    with pytest.raises(OSError, match="is 4.3 GB, more than the"):
+        raw.read("bad.png")
+
+
+@pytest.mark.parametrize("second", [[("b.png", ONE)], []])
+def test_two_archives_in_one_file(tmp_path, second):
+    path = raw_data.zip_of(tmp_path / "raw.zip", ("a.png", ONE))
+    other = raw_data.zip_of(tmp_path / "other.zip", *second)
+    path.write_bytes(path.read_bytes() + other.read_bytes())
+    with pytest.raises(UserError, match="raw.zip is damaged .its table of contents leaves out fi"):
+        open_root(str(path))
+
+
 def test_a_table_of_contents_that_would_fill_the_memory(packed, monkeypatch):
-    monkeypatch.setattr("defect_jax.data.files.zip_members.MOST_TABLE_BYTES", 100)
+    monkeypatch.setattr("defect_jax.data.files.zip_table.MOST_TABLE_BYTES", 100)
     with pytest.raises(UserError, match="raw.zip is damaged .its table of contents takes 1.. byt"):
         packed(lambda data: None)
 

@@ -114,6 +114,8 @@ def plain(name: str, root: object = "") -> str:
 
 def _written(name: str) -> str:
     """Return a name as it can be shown, with a mark for each character that cannot."""
+    if name.isascii() and name.isprintable():
+        return name  # as nearly all are, and there may be a million
     return "".join(
         UNREADABLE if c in TURNING or unicodedata.category(c) in UNWRITTEN else c for c in name
     )
