@@ -8,6 +8,7 @@ import tarfile
 import pytest
 import raw_data
 
+from defect_jax.data.files import folder_files
 from defect_jax.data.files.raw_files import open_root
 from defect_jax.data.prepare.check import find_faults
 from defect_jax.data.prepare.prepare import prepare
@@ -59,7 +60,7 @@ def test_linked_masks_are_masks(folder, tmp_path, pack):
         subprocess.run(["tar", "-C", folder, "-cf", root, "images", "masks", "store"], check=True)
     found, notes = defective(raw_data.config("folder", root, tmp_path))
     assert found == DEFECTIVE
-    assert notes[0].startswith("ignored 6 files outside images/ and masks/: store/0.png")
+    assert any("ignored 6 files outside" in note for note in notes)
 
 
 def test_sparse_masks_are_faults_by_name(folder, tmp_path):
@@ -75,7 +76,7 @@ def test_sparse_masks_are_faults_by_name(folder, tmp_path):
     root = tmp_path / "raw.tar"
     subprocess.run(["tar", "--sparse", "-C", folder, "-cf", root, "images", "masks"], check=True)
     faults = find_faults(raw_data.config("folder", root, tmp_path))
-    assert [str(fault) for fault in faults] == [
+    assert sorted(str(fault) for fault in faults) == [
         f"{root}: masks/bad/{mask.name}: is stored as a sparse file, which is not read: "
         "pack it again without --sparse"
         for mask in masks(folder)[:2]
@@ -109,9 +110,9 @@ def test_pictures_of_a_nas_are_no_parts_and_are_counted(folder, tmp_path, capsys
         raw_data.pack_zip(folder, tmp_path / "raw.zip"),
     ):
         config = raw_data.config("folder", root, tmp_path)
-        assert defective(config) == (DEFECTIVE, [note])
-    info = prepare(config).info
-    assert info.notes == [note]
+        found, notes = defective(config)
+        assert found == DEFECTIVE and note in notes
+    assert note in prepare(config).info.notes
     assert f"folder: {note}" in capsys.readouterr().err
 
 
@@ -155,18 +156,16 @@ def test_what_is_too_large_for_the_memory_is_named_with_the_limit(folder, tmp_pa
 
 @pytest.mark.parametrize("shortage", [MemoryError(), MemoryError("Unable to allocate 9 GiB")])
 def test_a_shortage_costs_one_image(folder, tmp_path, monkeypatch, shortage):
-    kept = raw_data.config("folder", folder, tmp_path)
-    seen = []
+    short = folder / "images/good/part_003.png"
 
-    def read(self, name):
-        if name.endswith("good/part_003.png"):
-            seen.append(name)
+    def read(path, name, max_megapixels):
+        if path == short:
             raise shortage
-        return (folder / name).read_bytes()
+        return path.read_bytes()
 
-    monkeypatch.setattr("defect_jax.data.files.folder_files.Folder.read", read)
-    (fault,) = find_faults(kept)
-    assert fault.where == f"{folder}/images/good/part_003.png" and seen
+    monkeypatch.setattr(folder_files, "read_regular", read)
+    (fault,) = find_faults(raw_data.config("folder", folder, tmp_path))
+    assert fault.where == str(short)
     assert fault.what.startswith("needs more memory than there is (")
     assert "GB free within" in fault.what
 

@@ -3,13 +3,14 @@
 import hashlib
 import os
 import tarfile
+import zipfile
 from collections.abc import Iterable
 from pathlib import Path
 
 from defect_jax.data.files.archive_links import Damaged, Member, resolved
 from defect_jax.data.files.bounded import MEGAPIXELS, BadFile, check_size, open_regular
 from defect_jax.data.files.raw_names import Listed, listing
-from defect_jax.data.files.tar_members import BLOCK, tar_members
+from defect_jax.data.files.tar_members import BLOCK, Place, tar_members
 from defect_jax.data.files.zip_members import read_member, zip_members
 from defect_jax.data.files.zip_table import opened
 from defect_jax.runtime.errors import UserError
@@ -67,15 +68,14 @@ class TarArchive(_Archive):
         with open_regular(path) as file:
             self._list(tar_members(file))
 
-    def read(self, name: str) -> bytes:
-        start, size_bytes = self._place(name)
-        check_size(name, size_bytes, self._max_megapixels)
+    def _read(self, name: str, place: Place) -> bytes:
+        check_size(name, place.size_bytes, self._max_megapixels)
         with open_regular(self._path) as file:
             status = os.fstat(file.fileno())
             if (status.st_size, status.st_mtime_ns) != self._state:
                 raise BadFile("is in an archive that has changed since: start again")
-            file.seek(start)
-            return file.read(size_bytes)
+            file.seek(place.start)
+            return file.read(place.size_bytes)
 
     def size(self, name: str) -> int:
         return self._place(name).size_bytes
@@ -93,10 +93,9 @@ class ZipArchive(_Archive):
             raise damaged(self._called, error) from error
         self._list(zip_members(self._archive))
 
-    def read(self, name: str) -> bytes:
-        info = self._place(name)
-        check_size(name, info.file_size, self._max_megapixels)
-        return read_member(self._archive, info)
+    def _read(self, name: str, place: zipfile.ZipInfo) -> bytes:
+        check_size(name, place.file_size, self._max_megapixels)
+        return read_member(self._archive, place)
 
     def size(self, name: str) -> int:
         return self._place(name).file_size

@@ -21,9 +21,9 @@ class BucketFolder(Listed):
         self._facts = buckets.files_below(path)
         self._listing = listing(((name, name) for name in self._facts), path)
 
-    def read(self, name: str) -> bytes:
+    def _read(self, name: str, place: str) -> bytes:
         check_size(name, self.size(name), self._max_megapixels)
-        return buckets.read(self._path / self._place(name))
+        return buckets.read(self._path / place)
 
     def size(self, name: str) -> int:
         return self._facts[self._place(name)].get("size") or 0

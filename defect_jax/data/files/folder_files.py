@@ -20,8 +20,8 @@ class Folder(Listed):
         self._path, self._max_megapixels = path, max_megapixels
         self._listing = listing(_Walk(path), path)
 
-    def read(self, name: str) -> bytes:
-        return read_regular(self._path / self._place(name), name, self._max_megapixels)
+    def _read(self, name: str, place: str) -> bytes:
+        return read_regular(self._path / place, name, self._max_megapixels)
 
     def size(self, name: str) -> int:
         return (self._path / self._place(name)).stat().st_size

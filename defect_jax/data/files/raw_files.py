@@ -38,9 +38,8 @@ class RawFiles(Protocol):
         """Return a file's bytes; safe to call from several threads.
 
         Raises:
-            OSError: the file is gone, may not be read, is too large or no regular file, or is
-                damaged inside its archive.
-            MemoryError: there is less memory than it takes.
+            OSError: the file is gone, may not be read, is no regular file, is damaged inside its
+                archive, or is larger than it may be or than memory is left.
         """
 
     def size(self, name: str) -> int:

@@ -1,5 +1,6 @@
 """Names of raw files: which of them count, which are left out, and that none stands for two."""
 
+import abc
 import errno
 import os
 import unicodedata
@@ -9,6 +10,7 @@ from typing import Any, NamedTuple
 
 from defect_jax.data.files.bounded import BadFile, is_picture
 from defect_jax.runtime.errors import UserError
+from defect_jax.runtime.memory import shortage
 
 # What systems, disks and NAS boxes keep beside the files of their users: thumbnails, waste baskets,
 # snapshots. They hold pictures, too, and nothing tells them from the user's own. In lower case.
@@ -161,10 +163,21 @@ def skipped_note(skipped: Mapping[str, int], most: int = 10) -> str:
     )
 
 
-class Listed:
+class Listed(abc.ABC):
     """What all kinds of raw files share once they are listed."""
 
     _listing: Listing
+
+    @abc.abstractmethod
+    def _read(self, name: str, place: Any) -> bytes:
+        """Return the bytes of a file that is at a place of the listing."""
+
+    def read(self, name: str) -> bytes:
+        place = self._place(name)
+        try:
+            return self._read(name, place)
+        except MemoryError as error:  # it is this file that is too large, and not the others
+            raise BadFile(shortage(error)) from error
 
     def names(self) -> list[str]:
         return list(self._listing.files)
