@@ -216,6 +216,21 @@ def test_two_archives_in_one_file(tmp_path, second):
         open_root(str(path))
 
 
+@pytest.mark.parametrize("kept, follows", [(50, True), (0, False)])
+def test_an_archive_and_half_of_another(tmp_path, kept, follows):
+    """Of the two, every program lists the first alone, unless something tells it to look."""
+    path = raw_data.zip_of(tmp_path / "raw.zip", ("a.png", ONE))
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.comment = b"of the first"
+    data = path.read_bytes()
+    path.write_bytes(data + data[:kept] + bytes(100))  # zeros may fill up a block
+    if follows:
+        with pytest.raises(UserError, match="raw.zip is damaged .more follows its end"):
+            open_root(str(path))
+    else:
+        assert open_root(str(path)).read("a.png") == ONE
+
+
 def test_a_table_of_contents_that_would_fill_the_memory(packed, monkeypatch):
     monkeypatch.setattr("defect_jax.data.files.zip_table.MOST_TABLE_BYTES", 100)
     with pytest.raises(UserError, match="raw.zip is damaged .its table of contents takes 1.. byt"):

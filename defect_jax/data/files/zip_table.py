@@ -13,6 +13,7 @@ from defect_jax.data.files.bounded import regular_handle
 MOST_TABLE_BYTES = 64 * 2**20  # half a million names
 MEMBER_START = b"PK\x03\x04"
 ENTRY_START, ENTRY_BYTES = b"PK\x01\x02", 46  # before the name
+END_START, END_BYTES, MOST_COMMENT_BYTES = b"PK\x05\x06", 22, 2**16
 UTF_8 = 0x800  # a flag
 NEWEST_VERSION, NO_METHOD = 63, 0xFFFF  # of the format, as `zipfile` knows it
 
@@ -72,11 +73,25 @@ def opened(path: Path) -> zipfile.ZipFile:
         except UNPACKING_ERRORS:
             raise Damaged(str(error)) from error
     file.is_listed = True
+    _refuse_joined(file, archive)
+    return archive
+
+
+def _refuse_joined(file: _ZipFile, archive: zipfile.ZipFile) -> None:
+    """Refuse files beside those of the table of contents, which every program would pass over.
+
+    Raises:
+        Damaged: there are members before the first that it lists, or something follows its end.
+    """
     first = min((info.header_offset for info in archive.infolist()), default=None)
     file.seek(0)
     if file.read(len(MEMBER_START)) == MEMBER_START and first != 0:
         raise Damaged("its table of contents leaves out files, as when two archives are joined")
-    return archive
+    start = max(0, file.seek(0, os.SEEK_END) - END_BYTES - MOST_COMMENT_BYTES)
+    file.seek(start)
+    _, _, end = file.read().rpartition(END_START)
+    if end[END_BYTES - len(END_START) + len(archive.comment) :].strip(b"\0"):
+        raise Damaged("more follows its end, as when two archives are joined")
 
 
 def _mended(table: bytes, with_extras: bool) -> bytes:
