@@ -22,6 +22,7 @@ from defect_jax.distributed.sharding import make_mesh
 from defect_jax.runtime import signals
 from defect_jax.runtime.console import say, track
 from defect_jax.runtime.errors import UserError
+from defect_jax.runtime.memory import shortage
 from defect_jax.runtime.paths import AnyPath, as_path, is_remote
 
 
@@ -56,7 +57,7 @@ def predict(input: str, output: str, workdir: AnyPath, max_megapixels: float, st
     Raises:
         UserError: a path that cannot be used, or, at the end, images that could not be used.
     """
-    raw, inputs = open_input(input)
+    raw, inputs = open_input(input, max_megapixels)
     folder = as_path(output)
     if is_remote(folder):
         raise UserError(f"{FIELD}: {output} must be a folder of this machine")
@@ -110,8 +111,8 @@ def read(
             return Read(item.id, origin)
         _, image = inspect_image(data, max_megapixels)
         ready = predictor.ready(image, raw.where(item.name))
-    except (BadImage, OSError) as error:
-        what = getattr(error, "strerror", None) or error
+    except (BadImage, OSError, MemoryError) as error:
+        what = shortage(error) or getattr(error, "strerror", None) or error
         return Read(item.id, origin, fault=f"{raw.where(item.name)}: {what}")
     except UserError as error:
         return Read(item.id, origin, fault=str(error))
