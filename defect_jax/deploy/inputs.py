@@ -9,7 +9,8 @@ import numpy as np
 from jaxtyping import UInt
 from ml_collections import ConfigDict
 
-from defect_jax.data.files.images import SUFFIXES, BadImage, inspect_image
+from defect_jax.data.files.file_kinds import SUFFIXES, BadImage
+from defect_jax.data.files.images import inspect_image
 from defect_jax.data.files.raw_files import Folder, RawFiles, open_root
 from defect_jax.data.geometry.input_spec import InputSpec
 from defect_jax.runtime.errors import UserError

@@ -23,7 +23,7 @@ from jaxtyping import Float64
 from ml_collections import ConfigDict
 from PIL import Image, ImageDraw
 
-from defect_jax.data.files.images import BadImage
+from defect_jax.data.files.file_kinds import BadImage
 from defect_jax.data.files.raw_files import RawFiles, open_root, top_folder
 from defect_jax.data.files.reading import main_classes
 from defect_jax.data.files.record_encoding import encode_classes

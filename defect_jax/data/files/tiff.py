@@ -1,0 +1,257 @@
+"""TIFF: what its header says of the pixels, and which reader gives them as it says.
+
+No one reader reads all of TIFF, and some are wrong without a word: OpenCV multiplies colours by
+their alpha, takes separate planes for one, and like Pillow leaves 16 bits inverted where white is
+0. So Pillow reads what has up to 8 bits and plain grey of 16, OpenCV colour of 16 bits where
+Pillow's upper 8 bits agree, and tifffile the rest. A kind that none of them reads is refused.
+"""
+
+import io
+import logging
+import zlib
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import tifffile
+from jaxtyping import Shaped
+from PIL import Image
+
+from defect_jax.data.files.file_kinds import BadImage, first_line
+from defect_jax.data.files.pillow_reader import alpha_of, colours_of, load, opened, palette_of
+
+WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE, YCBCR = 0, 1, 2, 3, 6
+PHOTOMETRIC_NAMES = {5: "CMYK", 8: "CIELAB", 32803: "a camera's raw pixels", 34892: "raw pixels"}
+NONE, DEFLATE, OLD_DEFLATE, PACKBITS, LZW = 1, 8, 32946, 32773, 5
+OF_TIFFFILE = (NONE, DEFLATE, OLD_DEFLATE, PACKBITS)  # which it reads without other packages
+OF_TIFFFILE_COLOURS = (WHITE_IS_ZERO, BLACK_IS_ZERO, RGB)
+OF_OPENCV = (*OF_TIFFFILE, LZW)
+LOSSLESS = (*OF_OPENCV, 2, 3, 4, 32771, 34925, 34926, 50000)
+SIGNED, FLOAT = 2, 3
+MULTIPLIED_ALPHA, STRAIGHT_ALPHA = 1, 2
+ORIENTATION_TAG, SUB_IMAGES_TAG, DNG_TAG = 274, 330, 50706
+UNTURN = {  # for each orientation, whether to swap the axes, then to reverse rows and columns
+    2: (False, False, True), 3: (False, True, True), 4: (False, True, False),
+    5: (True, False, False), 6: (True, False, True), 7: (True, True, True), 8: (True, True, False),
+}  # fmt: skip
+
+logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # our one line says it
+
+
+class Facts(NamedTuple):
+    """What a header says that decides how the pixels are read."""
+
+    height: int
+    width: int
+    samples: int  # values of a pixel, with those that are no colour
+    bits: int
+    sample_format: int
+    photometric: int
+    separate: bool  # each channel in a plane of its own
+    extra: tuple[int, ...]  # what the values are that are no colour
+    compression: int
+    orientation: int
+
+    @property
+    def lossy(self) -> bool:
+        return self.compression not in LOSSLESS
+
+    @property
+    def white_is_zero(self) -> bool:
+        return self.photometric == WHITE_IS_ZERO
+
+    @property
+    def unsigned(self) -> bool:
+        return self.sample_format not in (SIGNED, FLOAT)
+
+
+class Decoded(NamedTuple):
+    """See `images.Looked`."""
+
+    colours: Shaped[np.ndarray, "h w c"]
+    alpha: Shaped[np.ndarray, "h w"] | None
+    indices: Shaped[np.ndarray, "h w"] | None
+    palette: Shaped[np.ndarray, "256 3"] | None
+    mode: str
+
+
+def facts_of(data: bytes) -> Facts:
+    """Read the header.
+
+    Raises:
+        BadImage: it is damaged, speaks of several images, or of pixels that nobody reads here.
+    """
+    try:
+        with tifffile.TiffFile(io.BytesIO(data)) as file:
+            count = len(file.pages)
+            page = file.pages.first
+            facts = _facts(page)
+            _refuse_raw(page)
+    except BadImage:
+        raise
+    except Exception as error:  # whatever the parser tripped over
+        raise BadImage(f"has a damaged header ({first_line(error)}): copy it again") from error
+    if count > 1:
+        raise BadImage(f"holds {count} images: save each in a file of its own")
+    _refuse_unreadable(facts)
+    return facts
+
+
+def _facts(page: tifffile.TiffPage) -> Facts:
+    bits = page.tags.valueof(258, default=1)
+    if isinstance(bits, tuple) and len(set(bits)) > 1:
+        raise BadImage(f"has channels of {bits} bits: save it with 8 or 16 bits")
+    if page.imagedepth > 1:
+        raise BadImage(f"holds {page.imagedepth} layers: save each in a file of its own")
+    return Facts(
+        height=page.imagelength,
+        width=page.imagewidth,
+        samples=page.samplesperpixel,
+        bits=int(page.bitspersample),
+        sample_format=int(page.sampleformat),
+        photometric=int(page.photometric),
+        separate=int(page.planarconfig or 1) == 2 and page.samplesperpixel > 1,
+        extra=tuple(int(kind) for kind in page.extrasamples),
+        compression=int(page.compression),
+        orientation=int(page.tags.valueof(ORIENTATION_TAG, default=1)),
+    )
+
+
+def _refuse_raw(page: tifffile.TiffPage) -> None:
+    """Refuse a camera's raw file, whose first image may be a thumbnail of the picture."""
+    if DNG_TAG in page.tags or (SUB_IMAGES_TAG in page.tags and page.is_reduced):
+        raise BadImage("is a camera's raw file: develop it to PNG or TIFF")
+
+
+def _refuse_unreadable(facts: Facts) -> None:
+    if min(facts.height, facts.width) < 1:
+        raise BadImage(f"is {facts.width}x{facts.height} px: save it again")
+    if facts.photometric not in (WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE, YCBCR):
+        name = PHOTOMETRIC_NAMES.get(facts.photometric, f"colours of kind {facts.photometric}")
+        raise BadImage(f"is a TIFF that holds {name}: save it as grey or RGB")
+    colours = 3 if facts.photometric in (RGB, YCBCR) else 1
+    if facts.samples not in (colours, colours + 1):
+        raise BadImage(f"has {facts.samples} channels: save it as grey or RGB")
+
+
+def decode(data: bytes, facts: Facts) -> Decoded:
+    """Decode the pixels, turned as the file's orientation says.
+
+    Args:
+        facts: of the same bytes, within the limit on pixels.
+
+    Raises:
+        BadImage: they are damaged, or of a kind that no reader reads.
+    """
+    if facts.unsigned and (_is_shallow(facts) or _is_plain_grey(facts)):
+        return _by_pillow(data, facts)
+    if facts.unsigned and facts.bits == 16 and _is_plain_colour(facts):
+        return _by_opencv(data)
+    if facts.compression in OF_TIFFFILE and facts.photometric in OF_TIFFFILE_COLOURS:
+        return _by_tifffile(data, facts)
+    what = f"{facts.bits} bits, {facts.samples} channels, compression {_name(facts.compression)}"
+    raise BadImage(f"is a TIFF of a kind that is not read ({what}): save it as PNG")
+
+
+def _is_shallow(facts: Facts) -> bool:
+    known = not facts.separate or facts.extra in ((), (STRAIGHT_ALPHA,))
+    return facts.bits <= 8 and known
+
+
+def _is_plain_grey(facts: Facts) -> bool:
+    return facts.bits == 16 and facts.samples == 1 and facts.photometric == BLACK_IS_ZERO
+
+
+def _is_plain_colour(facts: Facts) -> bool:
+    straight = MULTIPLIED_ALPHA not in facts.extra
+    plain = facts.photometric == RGB and not facts.separate and straight
+    return plain and facts.compression in OF_OPENCV
+
+
+def _name(compression: int) -> str:
+    try:
+        return tifffile.COMPRESSION(compression).name.lower()
+    except ValueError:
+        return str(compression)
+
+
+def _by_pillow(data: bytes, facts: Facts) -> Decoded:
+    image = opened(data, max_megapixels=None)
+    _load(image, facts)
+    return Decoded(colours_of(image), alpha_of(image), *palette_of(image), image.mode)
+
+
+def _load(image: Image.Image, facts: Facts) -> None:
+    try:
+        load(image)
+    except BadImage as error:
+        if facts.compression in OF_OPENCV or "image: save" in str(error):
+            raise
+        name = _name(facts.compression)
+        text = f"is damaged, or its compression {name} is not read: save it with LZW or none"
+        raise BadImage(text) from error
+
+
+def _by_opencv(data: bytes) -> Decoded:
+    image = opened(data, max_megapixels=None)
+    load(image)
+    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    if pixels is None or pixels.dtype != np.uint16 or pixels.ndim != 3:
+        raise BadImage("is truncated or damaged: copy it again")
+    colours = np.ascontiguousarray(pixels[..., 2::-1])
+    upper = colours_of(image)
+    if upper.shape != colours.shape or ((colours >> 8) != upper).any():
+        raise BadImage("has pixels that two readers read differently: save it again as PNG")
+    alpha = pixels[..., 3] if pixels.shape[2] == 4 else None
+    return Decoded(colours, alpha, None, None, image.mode)
+
+
+def _by_tifffile(data: bytes, facts: Facts) -> Decoded:
+    if MULTIPLIED_ALPHA in facts.extra:
+        raise BadImage("has colours multiplied by their alpha: save it without transparency")
+    try:
+        with tifffile.TiffFile(io.BytesIO(data)) as file:
+            page = file.pages.first
+            _refuse_gaps(data, page, facts)
+            raw = page.asarray()
+    except BadImage:
+        raise
+    except Exception as error:  # whatever the decoder tripped over
+        raise BadImage(f"is truncated or damaged ({first_line(error)}): copy it again") from error
+    shape = (facts.samples, facts.height, facts.width)
+    raw = raw.reshape(shape) if facts.separate else raw.reshape(*shape[1:], shape[0])
+    pixels = _turned(np.moveaxis(raw, 0, -1) if facts.separate else raw, facts.orientation)
+    if facts.white_is_zero:
+        if not facts.unsigned:
+            raise BadImage("says that white is 0, of signed or float pixels: save it as PNG")
+        pixels = np.iinfo(pixels.dtype).max - pixels
+    count = 3 if facts.photometric == RGB else 1
+    colours, rest = pixels[..., :count], pixels[..., count:]
+    alpha = rest[..., 0] if rest.shape[2] and facts.extra != (0,) else None
+    mode = f"{pixels.dtype} {'RGB' if colours.shape[2] == 3 else 'L'}"
+    native = colours.dtype.newbyteorder("=")
+    return Decoded(np.ascontiguousarray(colours, native), alpha, None, None, mode)
+
+
+def _refuse_gaps(data: bytes, page: tifffile.TiffPage, facts: Facts) -> None:
+    """Refuse pieces that are missing, or that would unpack to more than they may hold.
+
+    tifffile fills the former with zeros, and unpacks the latter into whatever memory there is.
+    """
+    most_bytes = facts.width * facts.height * facts.samples * ((facts.bits + 7) // 8)
+    if page.is_tiled:
+        most_bytes += page.tilewidth * page.tilelength * facts.samples * facts.bits
+    for offset, length in zip(page.dataoffsets, page.databytecounts, strict=True):
+        piece = data[offset : offset + length]
+        if not length or len(piece) < length:
+            raise BadImage("is truncated: copy it again")
+        if facts.compression in (DEFLATE, OLD_DEFLATE):
+            if len(zlib.decompressobj().decompress(piece, most_bytes + 1)) > most_bytes:
+                raise BadImage("unpacks to more than its size: save it again")
+
+
+def _turned(pixels: Shaped[np.ndarray, "..."], orientation: int) -> Shaped[np.ndarray, "..."]:
+    """Turn pixels upright, as Pillow and OpenCV do."""
+    swap, rows, columns = UNTURN.get(orientation, (False, False, False))
+    pixels = pixels.swapaxes(0, 1) if swap else pixels
+    return pixels[:: -1 if rows else 1, :: -1 if columns else 1]
