@@ -52,6 +52,11 @@ def _data_rules(config: ConfigDict) -> Rules:
             lambda share: share is None or 0.0 < share < 1.0,
             "between 0 and 1, or None for the set's own share",
         ),
+        "data.mask_threshold": (lambda value: value >= 0, "0 or more"),
+        "data.mask_alpha": (
+            lambda alpha: not alpha or not config.data.classes,
+            "False where config.data.classes names classes, whose ids are the masks' values",
+        ),
         "data.threads": (lambda threads: threads >= 0, "0 or more"),
         "data.workers": (lambda workers: workers >= 0, "0 or more"),
         "data.cache_mb": (lambda megabytes: megabytes >= 0, "0 or more"),

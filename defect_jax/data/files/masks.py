@@ -166,11 +166,18 @@ def _refuse_noise(values: Shaped[np.ndarray, "h w c"], levels: tuple[str, ...]) 
     top = values.max()
     near = (values > 0) & (values < top)
     near &= (values < top / NEAR_END) | (values > top - top / NEAR_END)
-    if top > MOST_LABEL and near.any():
+    if top <= MOST_LABEL or not near.any():
+        return
+    if values[values < top].max() <= MOST_LABEL:
         raise BadImage(
-            f"is a mask of the values {_listed(levels)}: a mask that was a JPEG holds such, or one "
-            f"that marks what to ignore. {_advice(top)}"
+            f"is a mask of the values {_listed(levels)}: no value means 'ignore' here, and all "
+            f"above 0 would count as defect. If {levels[-1]} is to be ignored, save it as 0; "
+            "if the mask was a JPEG, save it with two values"
         )
+    raise BadImage(
+        f"is a mask of the values {_listed(levels)}, as one that was a JPEG or was resized. "
+        f"{_advice(top)}"
+    )
 
 
 def _refuse_soft(values: Shaped[np.ndarray, "h w c"], levels: tuple[str, ...]) -> None:

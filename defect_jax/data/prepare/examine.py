@@ -30,7 +30,7 @@ class Facts(NamedTuple):
     defect_px: int
     image_sha256: str
     mask_sha256: str  # of nothing, for a good part without a mask
-    defect_sha256: str = ""  # of the mask's pixels; of nothing, where none is defect
+    truth_sha256: str = ""  # of the class ids; the same for no mask and an empty one
     mask_levels: tuple[str, ...] = ()  # see `masks.Mask`; empty where values are class ids
 
 
@@ -117,7 +117,7 @@ def _facts(
         defect_px=int(np.count_nonzero(mask)),
         image_sha256=hashlib.sha256(image).hexdigest(),
         mask_sha256=hashlib.sha256(mask_file).hexdigest(),
-        defect_sha256=hashlib.sha256(mask).hexdigest() if mask.any() else "",
+        truth_sha256=hashlib.sha256(mask).hexdigest(),
     )
 
 

@@ -27,6 +27,7 @@ from defect_jax.data.prepare import prepared
 from defect_jax.data.prepare.builder import builder_class
 from defect_jax.data.prepare.check import all_faults, listing_faults, refuse
 from defect_jax.data.prepare.examine import Facts, examine, example
+from defect_jax.data.prepare.plausibility import doubts_about_masks
 from defect_jax.data.prepare.prepared import Prepared, SplitRow
 from defect_jax.data.prepare.summarise import summarise
 from defect_jax.data.sources.data_sets import data_set
@@ -35,7 +36,8 @@ from defect_jax.runtime.console import say
 from defect_jax.runtime.errors import UserError
 from defect_jax.runtime.paths import as_path, exists, is_remote
 
-LAYOUT = 2  # raised when what is stored changes, so that older folders are not used
+# Raised when what is stored or how it is split changes, so that older folders are not used.
+LAYOUT = 3
 PARTIAL = ".partial"
 NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR)
 
@@ -184,6 +186,9 @@ def _build(
     partial_folder.mkdir()
     try:
         stored = _store(partial_folder, raw, data, found)
+        doubts = doubts_about_masks(raw, data, stored)
+        refuse(doubts.faults)
+        found.notes += doubts.notes
         table = [
             (record.split, _row(record, facts), facts.image_sha256) for record, facts in stored
         ]

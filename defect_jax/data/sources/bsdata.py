@@ -31,7 +31,7 @@ from defect_jax.data.sources.records import GOOD, Catalogue, DataSet, Fault, Rec
 from defect_jax.data.sources.splits import SHARES, Member, grouped_split
 from defect_jax.runtime.errors import UserError
 
-OPTIONS = ("seed",)
+OPTIONS = ("seed", "trust_masks")
 PITTING, PITTING_ID = "pitting", 1
 FOLDERS = ("data", "label")
 FILE = re.compile(r"data/([^/]+)\.jpg|label/([^/]+)\.json")

@@ -33,7 +33,7 @@ from defect_jax.data.sources.records import (
 from defect_jax.data.sources.splits import HOLD_OUT_SHARES, SHARES, Member, grouped_split
 from defect_jax.runtime.errors import UserError
 
-OPTIONS = ("seed", "mask_threshold", "classes")
+OPTIONS = ("seed", "mask_threshold", "mask_alpha", "trust_masks", "classes")
 FILE = re.compile(r"(?:(train|val|test)/)?(images|masks)/(.+)")
 GROUPS_FILE = "groups.csv"
 HEADER = ["id", "group"]
