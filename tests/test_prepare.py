@@ -107,7 +107,9 @@ def test_the_info(shared):
     info = prepared.info
     assert (info.name, info.channels, info.bit_depth, info.leaking) == ("folder", 3, 16, False)
     assert info.classes == ["defect"]
-    assert info.notes == [
+    same, *others = info.notes
+    assert same.startswith("5 masks are the same, pixel for pixel, as that of another part")
+    assert others == [
         "14 of 15 images are grey and used as RGB, like the others",
         "14 of 15 images have 8 bits and are scaled to 16, like the others",
     ]
@@ -191,7 +193,7 @@ def test_a_set_of_the_layout_before_is_not_used(data, monkeypatch):
     monkeypatch.setattr(preparing, "LAYOUT", 1)
     older = prepare(data).directory
     monkeypatch.undo()
-    assert preparing.LAYOUT == 2 and prepare(data).directory != older
+    assert preparing.LAYOUT == 3 and prepare(data).directory != older
     shutil.rmtree(prepare(data).directory), shutil.rmtree(data.root)
     with pytest.raises(UserError, match="config.data.root"):
         prepare(data)

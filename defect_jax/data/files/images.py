@@ -15,7 +15,12 @@ from jaxtyping import Shaped, UInt8, UInt16
 from PIL import ExifTags, Image
 
 from defect_jax.data.files import tiff
-from defect_jax.data.files.file_kinds import BadImage, first_line, is_tiff
+from defect_jax.data.files.file_kinds import (
+    BadImage,
+    first_line,
+    is_tiff,
+    refuse_other_formats,
+)
 from defect_jax.data.files.pillow_reader import (
     alpha_of,
     colours_of,
@@ -111,6 +116,7 @@ def look(data: bytes, max_megapixels: float) -> Looked:
 
 
 def _look_at_tiff(data: bytes, max_megapixels: float) -> Looked:
+    refuse_other_formats(data)
     facts = tiff.facts_of(data)
     if facts.height * facts.width > int(max_megapixels * 1e6):
         raise BadImage(too_large(max_megapixels))
@@ -161,8 +167,9 @@ def _refuse_disagreement(header: Header, image: Image.Image, colours: np.ndarray
     agree = colours.shape == other.shape and colours.dtype == other.dtype
     most = MOST_JPEG_DIFFERENCE if header.lossy else 0
     if not agree or cv2.norm(colours, other, cv2.NORM_INF) > most:
-        kind = f"a {header.format} of {header.bits} bits, mode {header.mode},"
-        raise BadImage(f"is {kind} whose pixels two readers read differently: save it again as PNG")
+        raise BadImage(
+            f"is a {header.format} whose pixels two readers read differently: save it again as PNG"
+        )
 
 
 def decode_image(data: bytes) -> UInt8[np.ndarray, "h w c"] | UInt16[np.ndarray, "h w c"]:

@@ -15,7 +15,6 @@ import cv2
 import numpy as np
 import tifffile
 from jaxtyping import Shaped
-from PIL import Image
 
 from defect_jax.data.files.file_kinds import BadImage, first_line
 from defect_jax.data.files.pillow_reader import alpha_of, colours_of, load, opened, palette_of
@@ -176,20 +175,16 @@ def _name(compression: int) -> str:
 
 
 def _by_pillow(data: bytes, facts: Facts) -> Decoded:
-    image = opened(data, max_megapixels=None)
-    _load(image, facts)
-    return Decoded(colours_of(image), alpha_of(image), *palette_of(image), image.mode)
-
-
-def _load(image: Image.Image, facts: Facts) -> None:
     try:
+        image = opened(data, max_megapixels=None)
         load(image)
     except BadImage as error:
-        if facts.compression in OF_OPENCV or "image: save" in str(error):
+        if facts.compression in OF_OPENCV:
             raise
         name = _name(facts.compression)
         text = f"is damaged, or its compression {name} is not read: save it with LZW or none"
         raise BadImage(text) from error
+    return Decoded(colours_of(image), alpha_of(image), *palette_of(image), image.mode)
 
 
 def _by_opencv(data: bytes) -> Decoded:

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from ml_collections import ConfigDict
 
+from defect_jax.data.files.masks import MaskRules
 from defect_jax.data.files.raw_files import RawFiles
 from defect_jax.data.prepare.examine import Facts
 from defect_jax.data.sources.records import Fault, Record, listed
@@ -40,6 +41,7 @@ def doubts_about_masks(raw: RawFiles, data: ConfigDict, stored: Stored) -> Doubt
         data: `config.data`; with `trust_masks`, all that is odd is a note.
         stored: the images without faults, as `examine` found them.
     """
+    stored = sorted(stored, key=lambda one: one[0].id)
     marking = [(record, facts) for record, facts in stored if facts.defect_px]
     covering = [(record, facts) for record, facts in marking if share(facts) > MOST_MARKED]
     faint = [(record, facts) for record, facts in stored if is_faint(facts)]
@@ -55,7 +57,7 @@ def doubts_about_masks(raw: RawFiles, data: ConfigDict, stored: Stored) -> Doubt
     notes = [
         *_covering_note([one for one in covering if _where(raw, one[0]) not in told]),
         *_faint_note([one for one in faint if _where(raw, one[0]) not in told], data),
-        *(_level_note(marking) if data.mask_threshold == 0 else []),
+        *(_level_note(marking) if MaskRules.of(data).above == 0 else []),
         *_folder_notes(stored),
         *_identical_note(marking),
     ]
@@ -170,5 +172,5 @@ def _identical_note(marking: Stored) -> list[str]:
         return []
     return [
         f"{len(names)} masks are the same, pixel for pixel, as that of another part; look whether "
-        f"they were copied by mistake: {listed(names)}"
+        f"they were copied by mistake: {listed(sorted(names))}"
     ]
