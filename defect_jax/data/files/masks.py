@@ -5,6 +5,7 @@ background. What a file leaves open is refused: transparency that says one thing
 say another, and edges that are soft, where nobody said how much of them is defect.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import cv2
@@ -131,8 +132,9 @@ def _refuse_blind_palette(looked: Looked, values: np.ndarray) -> None:
     """Refuse a palette that shows all values in one colour, so that only the values differ."""
     used = np.unique(looked.indices)
     if len(used) > 1 and (values == values[:1, :1]).all():
+        named = _listed([str(value) for value in used])
         raise BadImage(
-            f"is a mask of the values {_listed(used)}, which its palette shows in one colour: "
+            f"is a mask of the values {named}, which its palette shows in one colour: "
             "save it as grey"
         )
 
@@ -163,7 +165,7 @@ def _refuse_white_background(header: Header, defect: Bool[np.ndarray, "h w"]) ->
 
 def _refuse_noise(values: Shaped[np.ndarray, "h w c"], levels: tuple[str, ...]) -> None:
     """Refuse values close to black or white: noise of a JPEG, or labels beside an "ignore"."""
-    top = values.max()
+    top = float(values.max())
     near = (values > 0) & (values < top)
     near &= (values < top / NEAR_END) | (values > top - top / NEAR_END)
     if top <= MOST_LABEL or not near.any():
@@ -193,7 +195,7 @@ def _refuse_soft(values: Shaped[np.ndarray, "h w c"], levels: tuple[str, ...]) -
         if np.count_nonzero(between & shades) > MOST_BETWEEN * max(np.count_nonzero(shades), 1):
             raise BadImage(
                 f"is a mask with soft edges, of the values {_listed(levels)}, as one that was "
-                f"resized or blurred or was a JPEG. {_advice(values.max())}"
+                f"resized or blurred or was a JPEG. {_advice(float(values.max()))}"
             )
 
 
@@ -212,8 +214,8 @@ def _advice(top: float) -> str:
     )
 
 
-def _listed(levels: "np.ndarray | tuple[str, ...]") -> str:
-    shown = [str(level) for level in levels[:SHOWN_LEVELS]]
+def _listed(levels: Sequence[str]) -> str:
+    shown = levels[:SHOWN_LEVELS]
     if len(levels) > SHOWN_LEVELS:
         return f"{', '.join(shown)} … {levels[-1]} ({len(levels)} of them)"
     return f"{', '.join(shown[:-1])} and {shown[-1]}" if len(shown) > 1 else shown[0]

@@ -1,5 +1,6 @@
 """What Pillow says of a file, and the arrays of what it has decoded: colours, alpha, palette."""
 
+import contextlib
 import io
 import threading
 import warnings
@@ -39,13 +40,22 @@ def opened(data: bytes, max_megapixels: float | None) -> Image.Image:
         limit = Image.MAX_IMAGE_PIXELS
         Image.MAX_IMAGE_PIXELS = None if max_megapixels is None else int(max_megapixels * 1e6)
         try:
-            return Image.open(io.BytesIO(data), formats=FORMATS)
+            image = Image.open(io.BytesIO(data), formats=FORMATS)
+            if image.format == "TIFF":
+                _read_exif(image)
+            return image
         except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
             raise BadImage(too_large(max_megapixels)) from error
         except Exception as error:
             raise _unopened(data, error) from error
         finally:
             Image.MAX_IMAGE_PIXELS = limit
+
+
+def _read_exif(image: Image.Image) -> None:
+    """Read it now, since a damaged one makes Pillow warn, and later nobody keeps the warning in."""
+    with contextlib.suppress(Exception):
+        image.getexif()
 
 
 def too_large(max_megapixels: float | None) -> str:

@@ -100,12 +100,12 @@ def _facts(page: tifffile.TiffPage) -> Facts:
     bits = page.tags.valueof(258, default=1)
     if isinstance(bits, tuple) and len(set(bits)) > 1:
         raise BadImage(f"has channels of {bits} bits: save it with 8 or 16 bits")
-    if page.imagedepth > 1:
+    if int(page.imagedepth) > 1:
         raise BadImage(f"holds {page.imagedepth} layers: save each in a file of its own")
     return Facts(
-        height=page.imagelength,
-        width=page.imagewidth,
-        samples=page.samplesperpixel,
+        height=int(page.imagelength),
+        width=int(page.imagewidth),
+        samples=int(page.samplesperpixel),
         bits=int(page.bitspersample),
         sample_format=int(page.sampleformat),
         photometric=int(page.photometric),
@@ -208,13 +208,13 @@ def _by_tifffile(data: bytes, facts: Facts) -> Decoded:
         with tifffile.TiffFile(io.BytesIO(data)) as file:
             page = file.pages.first
             _refuse_gaps(data, page, facts)
+            shape = (facts.samples, facts.height, facts.width)
             raw = page.asarray()
+            raw = raw.reshape(shape if facts.separate else (*shape[1:], shape[0]))
     except BadImage:
         raise
     except Exception as error:  # whatever the decoder tripped over
         raise BadImage(f"is truncated or damaged ({first_line(error)}): copy it again") from error
-    shape = (facts.samples, facts.height, facts.width)
-    raw = raw.reshape(shape) if facts.separate else raw.reshape(*shape[1:], shape[0])
     pixels = _turned(np.moveaxis(raw, 0, -1) if facts.separate else raw, facts.orientation)
     if facts.white_is_zero:
         if not facts.unsigned:
