@@ -276,4 +276,38 @@ _PALETTES = {
     ),
     "tiff palette, pillow": (pillow(Image.open(io.BytesIO(palette_png(COLOURS)))), COLOURS[GREY]),
 }
-TIFF_FILES = _PILLOW | _FAX | _OPENCV | _IMAGEIO | _LAYOUTS | _PLANES | _EXTRA | _WHITE | _PALETTES
+
+
+def with_tags(data: bytes, **values: int) -> bytes:
+    """Overwrites shorts in the header of a little-endian TIFF, by the names of their tags."""
+    with tifffile.TiffFile(io.BytesIO(data)) as file:
+        places = {name: file.pages.first.tags[name].valueoffset for name in values}
+    for name, value in values.items():
+        data = data[: places[name]] + struct.pack("<H", value) + data[places[name] + 2 :]
+    return data
+
+
+SHALLOW = {"ImageWidth": WIDTH, "BitsPerSample": 4}
+_FEW_BITS = {
+    "tiff of 4 bits": (with_tags(tiff(PAIRS), **SHALLOW), (GREY >> 4) * np.uint8(17)),
+    "tiff of 4 bits, white is 0": (
+        with_tags(tiff(PAIRS, photometric="miniswhite"), **SHALLOW),
+        255 - (GREY >> 4) * np.uint8(17),
+    ),
+    "tiff of 2 bits": (
+        with_tags(tiff(np.packbits(TWO_BITS, axis=1)), ImageWidth=WIDTH, BitsPerSample=2),
+        (GREY & 3) * np.uint8(85),
+    ),
+}
+TIFF_FILES = (
+    _PILLOW
+    | _FAX
+    | _OPENCV
+    | _IMAGEIO
+    | _LAYOUTS
+    | _PLANES
+    | _EXTRA
+    | _WHITE
+    | _PALETTES
+    | _FEW_BITS
+)

@@ -7,8 +7,18 @@ import cv2
 import image_corpus
 import numpy as np
 import pytest
-import tifffile
-from image_corpus import BMP_FILES, GREY, PNG_FILES, RGB, RGBA, TIFF_FILES, bmp, pillow, tiff
+from image_corpus import (
+    BMP_FILES,
+    GREY,
+    PNG_FILES,
+    RGB,
+    RGBA,
+    TIFF_FILES,
+    bmp,
+    pillow,
+    tiff,
+    with_tags,
+)
 from PIL import Image
 
 from defect_jax.data.files.file_kinds import BadImage
@@ -103,6 +113,7 @@ def test_colours_multiplied_by_alpha_are_divided_again_as_pillow_does():
 
 CMYK = Image.fromarray(RGB).convert("CMYK")
 ISO = b"\0\0\0\x18ftyp"
+WHITE_IS_0 = {"photometric": "miniswhite"}
 REFUSED = {
     "webp": (pillow(RGB, "WEBP"), "is WebP, whatever its name says: save it as PNG"),
     "gif": (pillow(GREY, "GIF"), "is GIF"),
@@ -157,6 +168,17 @@ REFUSED = {
         tiff(image_corpus.RGBA_16, photometric="rgb", extrasamples=["assocalpha"]),
         "has colours multiplied by their alpha",
     ),
+    "12 bits, packed": (
+        with_tags(tiff(image_corpus.GREY_16), ImageWidth=64, BitsPerSample=12),
+        "is a TIFF of a kind that is not read .12 bits",
+    ),
+    "a predictor for floats": (
+        with_tags(
+            tiff(image_corpus.GREY_16, compression="zlib", predictor=True, **WHITE_IS_0),
+            Predictor=3,
+        ),
+        "is a TIFF of a kind that is not read .*predictor",
+    ),
     "16 bits in colour, lzma": (
         tiff(image_corpus.RGB_16, photometric="rgb", compression="lzma"),
         "is a TIFF of a kind that is not read .*compression lzma",
@@ -171,18 +193,11 @@ def test_what_is_not_read_is_named(data, reason):
     assert "damaged" not in str(refused.value)
 
 
-def _with_tag(data: bytes, tag: int, value: int) -> bytes:
-    """Overwrites a short of a little-endian TIFF's header."""
-    with tifffile.TiffFile(io.BytesIO(data)) as file:
-        place = file.pages.first.tags[tag].valueoffset
-    return data[:place] + struct.pack("<H", value) + data[place + 2 :]
-
-
 @pytest.mark.parametrize("compression", [34712, 50001, 50002, 34887, 65000])
 @pytest.mark.parametrize("pixels", [GREY, image_corpus.RGB_16], ids=["grey", "rgb 16"])
 def test_a_compression_that_is_not_read_is_named(compression, pixels):
     options = {"photometric": "rgb"} if pixels.ndim == 3 else {}
-    data = _with_tag(tiff(pixels, **options), 259, compression)
+    data = with_tags(tiff(pixels, **options), Compression=compression)
     with pytest.raises(BadImage, match=r"compression .* is not read|is not read \(.*compression"):
         inspect_image(data, 1.0)
 
@@ -190,9 +205,8 @@ def test_a_compression_that_is_not_read_is_named(compression, pixels):
 def test_a_tiff_that_would_unpack_to_more_than_its_size_is_refused():
     planes = np.moveaxis(np.zeros((64, 64, 3), np.uint16), -1, 0)
     data = tiff(planes, photometric="rgb", planarconfig="separate", compression="zlib")
-    for tag, value in ((256, 8), (257, 8), (278, 8)):  # width, height, rows of a strip
-        data = _with_tag(data, tag, value)
-    with pytest.raises(BadImage):
+    data = with_tags(data, ImageWidth=8, ImageLength=8, RowsPerStrip=8)
+    with pytest.raises(BadImage, match="unpacks to more than its size"):
         inspect_image(data, 1.0)
 
 

@@ -23,7 +23,6 @@ WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE, YCBCR = 0, 1, 2, 3, 6
 PHOTOMETRIC_NAMES = {5: "CMYK", 8: "CIELAB", 32803: "a camera's raw pixels", 34892: "raw pixels"}
 NONE, DEFLATE, OLD_DEFLATE, PACKBITS, LZW = 1, 8, 32946, 32773, 5
 OF_TIFFFILE = (NONE, DEFLATE, OLD_DEFLATE, PACKBITS)  # which it reads without other packages
-OF_TIFFFILE_COLOURS = (WHITE_IS_ZERO, BLACK_IS_ZERO, RGB)
 OF_OPENCV = (*OF_TIFFFILE, LZW)
 LOSSLESS = (*OF_OPENCV, 2, 3, 4, 32771, 34925, 34926, 50000)
 SIGNED, FLOAT = 2, 3
@@ -146,7 +145,7 @@ def decode(data: bytes, facts: Facts) -> Decoded:
         return _by_pillow(data, facts)
     if facts.unsigned and facts.bits == 16 and _is_plain_colour(facts):
         return _by_opencv(data)
-    if facts.compression in OF_TIFFFILE and facts.photometric in OF_TIFFFILE_COLOURS:
+    if _is_of_tifffile(facts):
         return _by_tifffile(data, facts)
     what = f"{facts.bits} bits, {facts.samples} channels, compression {_name(facts.compression)}"
     raise BadImage(f"is a TIFF of a kind that is not read ({what}): save it as PNG")
@@ -165,6 +164,11 @@ def _is_plain_colour(facts: Facts) -> bool:
     straight = MULTIPLIED_ALPHA not in facts.extra
     plain = facts.photometric == RGB and not facts.separate and straight
     return plain and facts.compression in OF_OPENCV
+
+
+def _is_of_tifffile(facts: Facts) -> bool:
+    plain = facts.photometric in (WHITE_IS_ZERO, BLACK_IS_ZERO, RGB)
+    return plain and facts.compression in OF_TIFFFILE and facts.bits in (8, 16, 32, 64)
 
 
 def _name(compression: int) -> str:
@@ -214,6 +218,11 @@ def _by_tifffile(data: bytes, facts: Facts) -> Decoded:
     except BadImage:
         raise
     except Exception as error:  # whatever the decoder tripped over
+        if "imagecodecs" in str(error):  # what it asks for where it lacks a decoder
+            what = f"{facts.bits} bits, a predictor of its own"
+            raise BadImage(
+                f"is a TIFF of a kind that is not read ({what}): save it as PNG"
+            ) from error
         raise BadImage(f"is truncated or damaged ({first_line(error)}): copy it again") from error
     pixels = _turned(np.moveaxis(raw, 0, -1) if facts.separate else raw, facts.orientation)
     if facts.white_is_zero:
