@@ -14,7 +14,7 @@ from PIL import Image
 
 from defect_jax.data.files.file_kinds import BadImage
 from defect_jax.data.files.images import check_image, decode_image, inspect_image
-from defect_jax.data.files.masks import decode_mask, inspect_mask
+from defect_jax.data.files.masks import MaskRules, decode_mask, inspect_mask
 from defect_jax.data.files.record_encoding import encode_mask, unpacked
 
 GREY = raw_data.noise(0)
@@ -200,7 +200,7 @@ MASKS = {
 
 @pytest.mark.parametrize("data, threshold, defect", MASKS.values(), ids=MASKS)
 def test_masks_of_every_kind(data, threshold, defect):
-    mask = inspect_mask(data, 1.0, threshold)[1]
+    mask = inspect_mask(data, 1.0, MaskRules(threshold))[1]
     assert mask.dtype == bool
     np.testing.assert_array_equal(mask, defect)
 
@@ -208,8 +208,8 @@ def test_masks_of_every_kind(data, threshold, defect):
 def test_a_jpeg_mask_needs_a_threshold():
     data = raw_data.encoded(raw_data.defect_mask(40, 40), "JPEG")
     with pytest.raises(BadImage, match="config.data.mask_threshold"):
-        inspect_mask(data, 1.0, 0)
-    mask = inspect_mask(data, 1.0, 127)[1]
+        inspect_mask(data, 1.0, MaskRules())
+    mask = inspect_mask(data, 1.0, MaskRules(127))[1]
     np.testing.assert_array_equal(mask, raw_data.defect_mask(40, 40) > 0)
 
 

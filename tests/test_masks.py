@@ -14,7 +14,7 @@ from PIL import Image, ImageFilter
 
 from defect_jax.data.files.class_masks import inspect_classes
 from defect_jax.data.files.file_kinds import BadImage
-from defect_jax.data.files.masks import MaskRules, inspect_mask, read_mask
+from defect_jax.data.files.masks import MaskRules, inspect_mask
 
 DEFECT = np.zeros((40, 48), bool)
 DEFECT[10:18, 20:28] = True  # 64 of 1920 px
@@ -83,7 +83,7 @@ READ = {
 
 @pytest.mark.parametrize("data", READ.values(), ids=READ)
 def test_the_64_px_that_the_file_shows(data):
-    mask = inspect_mask(data, 1.0, 0)
+    mask = inspect_mask(data, 1.0, MaskRules())
     np.testing.assert_array_equal(mask.defect, DEFECT)
     assert len(mask.levels) == 2
 
@@ -96,7 +96,10 @@ REFUSED = {
         pillow(MASK, "MPO", save_all=True, append_images=[Image.fromarray(MASK)]),
         "is a JPEG mask",
     ),
-    "jpeg in tiff": (pillow(MASK, compression="jpeg"), "is a TIFF with lossy compression"),
+    "jpeg in tiff": (
+        pillow(MASK, compression="jpeg"),
+        "is a mask in a TIFF with lossy compression",
+    ),
     "webp": (pillow(MASK, "WEBP"), "is WebP"),
     "was a jpeg": (pillow(jpeg(MASK), "PNG"), SOFT),
     "was a jpeg, in colour": (pillow(jpeg(np.dstack([MASK] * 3)), "PNG"), SOFT),
@@ -149,7 +152,7 @@ REFUSED = {
 @pytest.mark.parametrize("data, reason", REFUSED.values(), ids=REFUSED)
 def test_what_leaves_the_defect_open_is_refused(data, reason):
     with pytest.raises(BadImage, match=reason) as refused:
-        inspect_mask(data, 1.0, 0)
+        inspect_mask(data, 1.0, MaskRules())
     assert "\n" not in str(refused.value)
 
 
@@ -160,8 +163,8 @@ def test_resized_masks_are_noticed_and_a_threshold_settles_it(factor, how, value
     moved = np.roll(DEFECT, (1, 1), (0, 1)) * np.uint8(value)
     soft = resized(moved, factor, how)
     with pytest.raises(BadImage, match=f"(?s){SOFT}.*config.data.mask_threshold"):
-        inspect_mask(pillow(soft, "PNG"), 1.0, 0)
-    mask = inspect_mask(pillow(soft, "PNG"), 1.0, value // 2)
+        inspect_mask(pillow(soft, "PNG"), 1.0, MaskRules())
+    mask = inspect_mask(pillow(soft, "PNG"), 1.0, MaskRules(value // 2))
     np.testing.assert_array_equal(mask.defect, soft > value // 2)
 
 
@@ -175,7 +178,7 @@ def test_a_mask_that_was_a_jpeg_is_read_rightly_or_refused(corner, size, quality
     mask = np.zeros((40, 48), np.uint8)
     mask[top : top + height, left : left + width] = 255
     try:
-        found = inspect_mask(pillow(jpeg(mask, quality), "PNG"), 1.0, 0)
+        found = inspect_mask(pillow(jpeg(mask, quality), "PNG"), 1.0, MaskRules())
     except BadImage:
         return
     np.testing.assert_array_equal(found.defect, mask > 0)
@@ -190,25 +193,25 @@ def labels(*values: int) -> np.ndarray:
 
 @pytest.mark.parametrize("values", [(1, 2, 3), (50, 100, 150), (85, 170, 255), (128, 255)])
 def test_labels_side_by_side_are_defects_all_of_them(values):
-    mask = inspect_mask(pillow(labels(*values), "PNG"), 1.0, 0)
+    mask = inspect_mask(pillow(labels(*values), "PNG"), 1.0, MaskRules())
     np.testing.assert_array_equal(mask.defect, labels(*values) > 0)
     assert mask.levels == ("0", *map(str, values))
 
 
 def test_labels_in_colour():
     colours = np.array([(0, 0, 0), (128, 0, 0), (0, 128, 0), (128, 128, 0)], np.uint8)
-    mask = inspect_mask(pillow(colours[labels(1, 2, 3)], "PNG"), 1.0, 0)
+    mask = inspect_mask(pillow(colours[labels(1, 2, 3)], "PNG"), 1.0, MaskRules())
     np.testing.assert_array_equal(mask.defect, labels(1, 2, 3) > 0)
     assert mask.levels == ("#000000", "#008000", "#800000", "#808000")
 
 
 def test_what_is_noise_to_one_is_asked_for_by_another():
     data = pillow(jpeg(MASK), "PNG")
-    trusted = read_mask(data, 1.0, MaskRules(trusted=True)).defect
+    trusted = inspect_mask(data, 1.0, MaskRules(trusted=True)).defect
     np.testing.assert_array_equal(trusted, jpeg(MASK) > 0)
     assert trusted.sum() > 64
     for lossy in (data, pillow(MASK, "JPEG"), pillow(MASK, compression="jpeg")):
-        np.testing.assert_array_equal(inspect_mask(lossy, 1.0, 127).defect, DEFECT)
+        np.testing.assert_array_equal(inspect_mask(lossy, 1.0, MaskRules(127)).defect, DEFECT)
 
 
 ALPHA = {
@@ -229,18 +232,18 @@ ALPHA = {
 
 @pytest.mark.parametrize("data", ALPHA.values(), ids=ALPHA)
 def test_a_mask_drawn_in_transparency_is_read_when_asked_for(data):
-    np.testing.assert_array_equal(inspect_mask(data, 1.0, 0, alpha=True).defect, DEFECT)
+    np.testing.assert_array_equal(inspect_mask(data, 1.0, MaskRules(alpha=True)).defect, DEFECT)
 
 
 def test_transparency_that_is_not_there_or_is_soft_is_refused():
     with pytest.raises(BadImage, match="without transparency, but config.data.mask_alpha is True"):
-        inspect_mask(pillow(MASK, "PNG"), 1.0, 0, alpha=True)
+        inspect_mask(pillow(MASK, "PNG"), 1.0, MaskRules(alpha=True))
     soft = np.dstack([WHITE, cv2.GaussianBlur(MASK, (5, 5), 1)])
     with pytest.raises(BadImage, match=SOFT):
-        inspect_mask(pillow(soft, "PNG"), 1.0, 0, alpha=True)
-    assert not inspect_mask(pillow(np.dstack([WHITE, 0 * MASK]), "PNG"), 1.0, 0, alpha=True)[
-        1
-    ].any()
+        inspect_mask(pillow(soft, "PNG"), 1.0, MaskRules(alpha=True))
+    assert not inspect_mask(
+        pillow(np.dstack([WHITE, 0 * MASK]), "PNG"), 1.0, MaskRules(alpha=True)
+    )[1].any()
 
 
 CLASS_IDS = labels(1, 2, 3)

@@ -50,8 +50,9 @@ def inspect_classes(data: bytes, max_megapixels: float, classes: int) -> UInt8[n
     """
     looked = look(data, max_megapixels)
     if looked.header.lossy:
-        kind = "TIFF with lossy compression" if looked.header.format == "TIFF" else "JPEG"
-        raise BadImage(f"is a {kind} mask, whose compression changes class ids: save it as PNG")
+        is_tiff = looked.header.format == "TIFF"
+        kind = "a mask in a TIFF with lossy compression" if is_tiff else "a JPEG mask"
+        raise BadImage(f"is {kind}, whose compression changes class ids: save it as PNG")
     refuse_transparency(looked)
     ids = _ids(looked)
     highest = ids.max()

@@ -29,6 +29,7 @@ from defect_jax.data.files.pillow_reader import (
     palette_of,
     too_large,
 )
+from defect_jax.data.files.tiff_header import facts_of
 
 PNG_END = b"IEND\xaeB`\x82"
 PNG_START = b"\x89PNG"
@@ -130,7 +131,7 @@ def look(data: bytes, max_megapixels: float) -> Looked:
 
 def _look_at_tiff(data: bytes, max_megapixels: float) -> Looked:
     refuse_other_formats(data)
-    facts = tiff.facts_of(data)
+    facts = facts_of(data)
     if facts.height * facts.width > int(max_megapixels * 1e6):
         raise BadImage(too_large(max_megapixels))
     colours, alpha, indices, palette, mode = tiff.decode(data, facts)
@@ -205,7 +206,7 @@ def decode_image(data: bytes) -> UInt8[np.ndarray, "h w c"] | UInt16[np.ndarray,
         BadImage: the bytes cannot be decoded, or hold neither grey nor RGB of 8 or 16 bits.
     """
     if is_tiff(data):
-        return _as_image(tiff.decode(data, tiff.facts_of(data))[0])
+        return _as_image(tiff.decode(data, facts_of(data))[0])
     return _as_image(_colours(data, decode(data)))
 
 

@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 
 from defect_jax.data.files.class_masks import inspect_classes, main_class
 from defect_jax.data.files.file_kinds import BadImage
-from defect_jax.data.files.masks import MaskRules, read_mask
+from defect_jax.data.files.masks import MaskRules, inspect_mask
 from defect_jax.data.files.raw_files import RawFiles
 from defect_jax.data.sources.records import GOOD
 from defect_jax.runtime.console import track
@@ -59,7 +59,7 @@ def empty_masks(raw: RawFiles, names: Sequence[str], data: ConfigDict) -> set[st
     rules = MaskRules.of(data)
 
     def is_empty(encoded: bytes) -> bool:
-        return not read_mask(encoded, data.max_megapixels, rules).defect.any()
+        return not inspect_mask(encoded, data.max_megapixels, rules).defect.any()
 
     verdicts = _of_masks(raw, names, is_empty, unreadable=False)
     return {name for name, empty in verdicts.items() if empty}

@@ -1,4 +1,4 @@
-"""TIFF: what its header says of the pixels, and which reader gives them as it says.
+"""TIFF: the reader that gives the pixels as the header says.
 
 No one reader reads all of TIFF, and some are wrong without a word: OpenCV multiplies colours by
 their alpha, takes separate planes for one, and like Pillow leaves 16 bits inverted where white is
@@ -7,7 +7,6 @@ Pillow's upper 8 bits agree, and tifffile the rest. A kind that none of them rea
 """
 
 import io
-import logging
 import zlib
 from typing import NamedTuple
 
@@ -18,49 +17,25 @@ from jaxtyping import Shaped
 
 from defect_jax.data.files.file_kinds import BadImage, first_line
 from defect_jax.data.files.pillow_reader import alpha_of, colours_of, load, opened, palette_of
+from defect_jax.data.files.tiff_header import (
+    BLACK_IS_ZERO,
+    DEFLATE,
+    LZW,
+    NONE,
+    OLD_DEFLATE,
+    PACKBITS,
+    RGB,
+    WHITE_IS_ZERO,
+    Facts,
+)
 
-WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE, YCBCR = 0, 1, 2, 3, 6
-PHOTOMETRIC_NAMES = {5: "CMYK", 8: "CIELAB", 32803: "a camera's raw pixels", 34892: "raw pixels"}
-NONE, DEFLATE, OLD_DEFLATE, PACKBITS, LZW = 1, 8, 32946, 32773, 5
 OF_TIFFFILE = (NONE, DEFLATE, OLD_DEFLATE, PACKBITS)  # which it reads without other packages
 OF_OPENCV = (*OF_TIFFFILE, LZW)
-LOSSLESS = (*OF_OPENCV, 2, 3, 4, 32771, 34925, 34926, 50000)
-SIGNED, FLOAT = 2, 3
 MULTIPLIED_ALPHA, STRAIGHT_ALPHA = 1, 2
-ORIENTATION_TAG, SUB_IMAGES_TAG, DNG_TAG = 274, 330, 50706
 UNTURN = {  # for each orientation, whether to swap the axes, then to reverse rows and columns
     2: (False, False, True), 3: (False, True, True), 4: (False, True, False),
     5: (True, False, False), 6: (True, False, True), 7: (True, True, True), 8: (True, True, False),
 }  # fmt: skip
-
-logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # our one line says it
-
-
-class Facts(NamedTuple):
-    """What a header says that decides how the pixels are read."""
-
-    height: int
-    width: int
-    samples: int  # values of a pixel, with those that are no colour
-    bits: int
-    sample_format: int
-    photometric: int
-    separate: bool  # each channel in a plane of its own
-    extra: tuple[int, ...]  # what the values are that are no colour
-    compression: int
-    orientation: int
-
-    @property
-    def lossy(self) -> bool:
-        return self.compression not in LOSSLESS
-
-    @property
-    def white_is_zero(self) -> bool:
-        return self.photometric == WHITE_IS_ZERO
-
-    @property
-    def unsigned(self) -> bool:
-        return self.sample_format not in (SIGNED, FLOAT)
 
 
 class Decoded(NamedTuple):
@@ -71,65 +46,6 @@ class Decoded(NamedTuple):
     indices: Shaped[np.ndarray, "h w"] | None
     palette: Shaped[np.ndarray, "256 3"] | None
     mode: str
-
-
-def facts_of(data: bytes) -> Facts:
-    """Read the header.
-
-    Raises:
-        BadImage: it is damaged, speaks of several images, or of pixels that nobody reads here.
-    """
-    try:
-        with tifffile.TiffFile(io.BytesIO(data)) as file:
-            count = len(file.pages)
-            page = file.pages.first
-            facts = _facts(page)
-            _refuse_raw(page)
-    except BadImage:
-        raise
-    except Exception as error:  # whatever the parser tripped over
-        raise BadImage(f"has a damaged header ({first_line(error)}): copy it again") from error
-    if count > 1:
-        raise BadImage(f"holds {count} images: save each in a file of its own")
-    _refuse_unreadable(facts)
-    return facts
-
-
-def _facts(page: tifffile.TiffPage) -> Facts:
-    bits = page.tags.valueof(258, default=1)
-    if isinstance(bits, tuple) and len(set(bits)) > 1:
-        raise BadImage(f"has channels of {bits} bits: save it with 8 or 16 bits")
-    if int(page.imagedepth) > 1:
-        raise BadImage(f"holds {page.imagedepth} layers: save each in a file of its own")
-    return Facts(
-        height=int(page.imagelength),
-        width=int(page.imagewidth),
-        samples=int(page.samplesperpixel),
-        bits=int(page.bitspersample),
-        sample_format=int(page.sampleformat),
-        photometric=int(page.photometric),
-        separate=int(page.planarconfig or 1) == 2 and page.samplesperpixel > 1,
-        extra=tuple(int(kind) for kind in page.extrasamples),
-        compression=int(page.compression),
-        orientation=int(page.tags.valueof(ORIENTATION_TAG, default=1)),
-    )
-
-
-def _refuse_raw(page: tifffile.TiffPage) -> None:
-    """Refuse a camera's raw file, whose first image may be a thumbnail of the picture."""
-    if DNG_TAG in page.tags or (SUB_IMAGES_TAG in page.tags and page.is_reduced):
-        raise BadImage("is a camera's raw file: develop it to PNG or TIFF")
-
-
-def _refuse_unreadable(facts: Facts) -> None:
-    if min(facts.height, facts.width) < 1:
-        raise BadImage(f"is {facts.width}x{facts.height} px: save it again")
-    if facts.photometric not in (WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, PALETTE, YCBCR):
-        name = PHOTOMETRIC_NAMES.get(facts.photometric, f"colours of kind {facts.photometric}")
-        raise BadImage(f"is a TIFF that holds {name}: save it as grey or RGB")
-    colours = 3 if facts.photometric in (RGB, YCBCR) else 1
-    if facts.samples not in (colours, colours + 1):
-        raise BadImage(f"has {facts.samples} channels: save it as grey or RGB")
 
 
 def decode(data: bytes, facts: Facts) -> Decoded:

@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 from defect_jax.data.files.class_masks import inspect_classes
 from defect_jax.data.files.file_kinds import BadImage
 from defect_jax.data.files.images import Header, inspect_image
-from defect_jax.data.files.masks import MaskRules, read_mask
+from defect_jax.data.files.masks import MaskRules, inspect_mask
 from defect_jax.data.files.raw_files import RawFiles
 from defect_jax.data.files.record_encoding import encode_classes, unpacked
 from defect_jax.data.sources.records import GOOD, Fault, Record
@@ -85,7 +85,7 @@ def _class_ids(
     """Return the ids, and the levels of a mask that holds none."""
     if record.class_id is None:
         return inspect_classes(encoded, data.max_megapixels, classes), ()
-    mask = read_mask(encoded, data.max_megapixels, MaskRules.of(data))
+    mask = inspect_mask(encoded, data.max_megapixels, MaskRules.of(data))
     return mask.defect * np.uint8(record.class_id), mask.levels
 
 
