@@ -17,7 +17,9 @@ def base() -> ml_collections.ConfigDict:
     data.data_dir = ""  # prepared data; empty: the user's cache folder
     data.seed = 0  # of splits and of generated images
     data.max_megapixels = 100.0  # a larger image is refused before it is decoded
-    data.mask_threshold = 0  # mask values above it are defect
+    data.mask_threshold = 0  # mask values above it are defect; 0: soft edges are refused
+    data.mask_alpha = False  # the masks' transparency holds the defect: what is opaque
+    data.trust_masks = False  # masks are taken as they are, however implausible they look
     data.classes = ()  # names of mask values 1, 2, …, where masks tell kinds of defect apart
     data.size = (256, 256)  # height and width that the network sees, px
     data.min_scale = 0.0  # an image that would be shrunk below this is refused

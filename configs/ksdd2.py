@@ -16,6 +16,7 @@ from configs import base
 def get_config(variant: str = "") -> ml_collections.ConfigDict:
     config = base.base()
     config.data.name = "ksdd2"
+    config.data.trust_masks = True  # by definition, every value above 0 is defect
     config.data.size = (672, 256)
     config.data.min_scale = 1.0  # together with max_scale: never scaled
     config.data.augment.shrink = 0.0

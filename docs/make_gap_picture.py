@@ -13,7 +13,8 @@ import sys
 import cv2
 import numpy as np
 
-from defect_jax.data.files.images import decode_image, decode_mask
+from defect_jax.data.files.images import decode_image
+from defect_jax.data.files.masks import decode_mask
 from defect_jax.workdir import run_config
 from defect_jax.workdir.trained_data import data_to_judge_on
 from docs.make_pictures import COLUMNS, enlarged, outlined, sheet

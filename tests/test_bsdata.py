@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import raw_data
 
-from defect_jax.data.files.images import BadImage, decode_image
+from defect_jax.data.files.file_kinds import BadImage
+from defect_jax.data.files.images import decode_image
 from defect_jax.data.files.record_encoding import decode_classes
 from defect_jax.data.prepare.check import find_faults
 from defect_jax.data.prepare.examine import examine

@@ -9,13 +9,14 @@ import raw_data
 from PIL import Image
 
 from defect_jax.data.files.class_masks import checked_names, inspect_classes, main_class
-from defect_jax.data.files.images import BadImage, decode_mask
+from defect_jax.data.files.file_kinds import BadImage
+from defect_jax.data.files.masks import decode_mask
 from defect_jax.data.files.record_encoding import decode_classes, encode_classes
 from defect_jax.runtime.errors import UserError
 
 IDS = raw_data.noise(0) % 4
 PALETTE = Image.fromarray(IDS)
-PALETTE.putpalette([9, 9, 9, 200, 0, 0, 0, 0, 0, 0, 0, 200])
+PALETTE.putpalette([0, 0, 0, 200, 0, 0, 9, 9, 9, 0, 0, 200])
 
 
 def grey_png(ids: np.ndarray, bits: int) -> bytes:

@@ -12,14 +12,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from PIL import Image
 
-from defect_jax.data.files.images import (
-    BadImage,
-    check_image,
-    decode_image,
-    decode_mask,
-    inspect_image,
-    inspect_mask,
-)
+from defect_jax.data.files.file_kinds import BadImage
+from defect_jax.data.files.images import check_image, decode_image, inspect_image
+from defect_jax.data.files.masks import MaskRules, decode_mask, inspect_mask
 from defect_jax.data.files.record_encoding import encode_mask, unpacked
 
 GREY = raw_data.noise(0)
@@ -125,12 +120,12 @@ def test_a_flipped_bit_in_a_png_is_noticed():
     [
         (b"", "is empty"),
         (b"plain text", "is not an image"),
-        (raw_data.encoded(GREY, "GIF"), "is not an image"),
+        (raw_data.encoded(GREY, "GIF"), "is GIF, whatever its name says: save it as PNG"),
         (
             raw_data.encoded(GREY, "TIFF", save_all=True, append_images=[Image.fromarray(GREY)]),
             "holds 2 images",
         ),
-        (raw_data.encoded(GREY.astype(np.float32), "TIFF"), "is a F image"),
+        (raw_data.encoded(GREY.astype(np.float32), "TIFF"), "holds float32 pixels"),
         (raw_data.encoded(GREY.astype(np.int32), "TIFF"), "int32 pixels"),
         (raw_data.encoded(Image.fromarray(RGB).convert("CMYK"), "JPEG"), "is a CMYK image"),
     ],
@@ -198,14 +193,14 @@ MASKS = {
         0,
         np.zeros_like(DEFECT),
     ),
-    "palette indices count": (raw_data.encoded(PALETTE), 1, GREY % 3 > 1),
+    "palette colours count": (raw_data.encoded(PALETTE), 150, GREY % 3 == 1),
     "palette tiff": (raw_data.encoded(PALETTE, "TIFF"), 0, GREY % 3 > 0),
 }
 
 
 @pytest.mark.parametrize("data, threshold, defect", MASKS.values(), ids=MASKS)
 def test_masks_of_every_kind(data, threshold, defect):
-    mask = inspect_mask(data, 1.0, threshold)[1]
+    mask = inspect_mask(data, 1.0, MaskRules(threshold))[1]
     assert mask.dtype == bool
     np.testing.assert_array_equal(mask, defect)
 
@@ -213,8 +208,8 @@ def test_masks_of_every_kind(data, threshold, defect):
 def test_a_jpeg_mask_needs_a_threshold():
     data = raw_data.encoded(raw_data.defect_mask(40, 40), "JPEG")
     with pytest.raises(BadImage, match="config.data.mask_threshold"):
-        inspect_mask(data, 1.0, 0)
-    mask = inspect_mask(data, 1.0, 127)[1]
+        inspect_mask(data, 1.0, MaskRules())
+    mask = inspect_mask(data, 1.0, MaskRules(127))[1]
     np.testing.assert_array_equal(mask, raw_data.defect_mask(40, 40) > 0)
 
 

@@ -13,7 +13,7 @@ import pytest
 import raw_data
 from tiny_predictor import RULE, surface, tiny_predictor
 
-from defect_jax.data.files.images import decode_mask
+from defect_jax.data.files.masks import decode_mask
 from defect_jax.deploy import predict as mode
 from defect_jax.deploy.inputs import open_input
 from defect_jax.deploy.outputs import Prediction, PredictionFolder, overlay

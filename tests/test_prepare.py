@@ -114,7 +114,9 @@ def test_the_info(shared):
     info = prepared.info
     assert (info.name, info.channels, info.bit_depth, info.leaking) == ("folder", 3, 16, False)
     assert info.classes == ["defect"]
-    assert info.notes == [
+    same, *others = info.notes
+    assert same.startswith("5 masks are the same, pixel for pixel, as that of another part")
+    assert others == [
         "14 of 15 images are grey and used as RGB, like the others",
         "14 of 15 images have 8 bits and are scaled to 16, like the others",
     ]

@@ -7,7 +7,7 @@ import pytest
 from test_report import HISTORY, Outline, report, text_of
 from test_report_plots import cells, shown
 
-from defect_jax.data.files.images import decode_mask
+from defect_jax.data.files.masks import decode_mask
 from defect_jax.data.files.record_encoding import decode_classes, encode_classes
 from defect_jax.data.prepare.prepared import Split, SplitRow
 from defect_jax.evaluation.result_files import ResultFolder, image_loader

@@ -73,6 +73,7 @@ def test_an_unknown_variant_lists_the_known_ones():
         ("data.size", (100, 128)),
         ("data.size", (128, 128, 1)),
         ("data.threads", -1),
+        ("data.mask_threshold", -1),
         ("evaluation.dtype", "float64"),
         ("data.workers", -1),
         ("data.cache_mb", -1),
@@ -94,6 +95,19 @@ def test_a_bad_value_is_refused_with_its_field(field, value):
         config.update_from_flattened_dict({field: value})
     with pytest.raises(UserError, match=rf"config\.{field} is .*: it must be "):
         run_config.check_values(config)
+
+
+def test_masks_drawn_in_transparency_hold_no_class_ids():
+    config = ConfigDict(synthetic.get_config("debug").to_dict())
+    config.data.mask_alpha = True
+    run_config.check_values(config)
+    config.data.classes = ("dent", "scratch")
+    with pytest.raises(
+        UserError, match=r"config\.data\.mask_alpha is True: it must be False where"
+    ):
+        run_config.check_values(config)
+    del config.data.mask_alpha, config.data.trust_masks  # a run from before there were such fields
+    run_config.check_values(config)
 
 
 @pytest.mark.parametrize(

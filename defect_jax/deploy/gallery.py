@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 
 from markupsafe import Markup
 
-from defect_jax.data.files.images import decode_image, decode_mask
+from defect_jax.data.files.images import decode_image
+from defect_jax.data.files.masks import decode_mask
 from defect_jax.data.files.raw_files import RawFiles
 from defect_jax.decision import DecisionRule
 from defect_jax.report.cards import Fact, card

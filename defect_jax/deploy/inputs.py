@@ -10,7 +10,8 @@ from jaxtyping import UInt
 from ml_collections import ConfigDict
 
 from defect_jax.data.files.bounded import MEGAPIXELS
-from defect_jax.data.files.images import SUFFIXES, BadImage, inspect_image
+from defect_jax.data.files.file_kinds import SUFFIXES, BadImage
+from defect_jax.data.files.images import inspect_image
 from defect_jax.data.files.raw_files import Folder, RawFiles, open_root
 from defect_jax.data.files.raw_names import Listing, skipped_note
 from defect_jax.data.geometry.input_spec import InputSpec

@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import defect_jax
-from defect_jax.data.files.images import BadImage, inspect_image
+from defect_jax.data.files.file_kinds import BadImage
+from defect_jax.data.files.images import inspect_image
 from defect_jax.data.files.raw_files import RawFiles
 from defect_jax.data.files.reading import threaded
 from defect_jax.deploy.gallery import write_page

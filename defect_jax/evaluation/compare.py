@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from defect_jax.data.files.images import decode_image, decode_mask
+from defect_jax.data.files.images import decode_image
+from defect_jax.data.files.masks import decode_mask
 from defect_jax.data.prepare.prepared import Split
 from defect_jax.metrics import bootstrap
 from defect_jax.metrics.confidence import RATES, bootstrapped

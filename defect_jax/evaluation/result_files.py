@@ -9,7 +9,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from defect_jax.data.files.images import decode_image, decode_mask
+from defect_jax.data.files.images import decode_image
+from defect_jax.data.files.masks import decode_mask
 from defect_jax.data.files.record_encoding import decode_classes, encode_classes, encode_mask
 from defect_jax.data.prepare.prepared import Split
 from defect_jax.evaluation.evaluator import OnMask

@@ -43,7 +43,7 @@ def _data_rules(config: ConfigDict) -> Rules:
     if config.model.localisation == "backbone":
         levels = max(levels, len(config.model.localisation_widths))
     unit = 2 ** (levels - 1)
-    return {
+    return _mask_rules(config) | {
         "data.size": (
             lambda size: len(size) == 2 and all(s > 0 and s % unit == 0 for s in size),
             f"two sides divisible by {unit}, for {levels} levels",
@@ -52,6 +52,7 @@ def _data_rules(config: ConfigDict) -> Rules:
             lambda share: share is None or 0.0 < share < 1.0,
             "between 0 and 1, or None for the set's own share",
         ),
+        "data.mask_threshold": (lambda value: value >= 0, "0 or more"),
         "data.threads": (lambda threads: threads >= 0, "0 or more"),
         "data.workers": (lambda workers: workers >= 0, "0 or more"),
         "data.cache_mb": (lambda megabytes: megabytes >= 0, "0 or more"),
@@ -64,6 +65,17 @@ def _data_rules(config: ConfigDict) -> Rules:
             lambda overlap: overlap % unit == 0 and 0 <= overlap <= min(config.data.size) // 2,
             f"0, or at most half of the smaller data.size and divisible by {unit}, so that all "
             "tiles are halved alike",
+        ),
+    }
+
+
+def _mask_rules(config: ConfigDict) -> Rules:
+    if "mask_alpha" not in config.data:  # a run from before masks could be drawn in it
+        return {}
+    return {
+        "data.mask_alpha": (
+            lambda alpha: not alpha or not config.data.classes,
+            "False where config.data.classes names classes, whose ids are the masks' values",
         ),
     }
 

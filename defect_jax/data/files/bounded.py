@@ -9,7 +9,7 @@ import stat
 from pathlib import Path
 from typing import BinaryIO
 
-from defect_jax.data.files.images import SUFFIXES
+from defect_jax.data.files.file_kinds import SUFFIXES
 from defect_jax.runtime import memory
 
 MEGAPIXELS = 100.0  # as in configs/base.py, where nothing else is said

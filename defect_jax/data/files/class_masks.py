@@ -4,14 +4,15 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import UInt8, UInt16
 
-from defect_jax.data.files.images import BadImage, Header, check_image, mask_values
+from defect_jax.data.files.file_kinds import BadImage
+from defect_jax.data.files.images import Looked, look
+from defect_jax.data.files.masks import refuse_transparency
 from defect_jax.data.sources.records import GOOD
 from defect_jax.runtime.errors import UserError
 
 MOST_CLASSES = 255  # ids are stored in 8 bits, and 0 is the background
-PNG_DEPTH_BYTE = 24
 
 
 def checked_names(names: Sequence[Any]) -> tuple[str, ...]:
@@ -44,18 +45,16 @@ def inspect_classes(data: bytes, max_megapixels: float, classes: int) -> UInt8[n
         classes: the highest id that counts.
 
     Raises:
-        BadImage: the file is damaged, a JPEG, in colour, neither 8 nor 16 bits deep, or holds a
-            value above `classes`.
+        BadImage: the file is damaged, a JPEG, in colour, neither 8 nor 16 bits deep, holds a
+            value above `classes`, or shows another background than 0.
     """
-    header = check_image(data, max_megapixels)
-    if header.format == "JPEG":
-        raise BadImage("is a JPEG mask, whose compression changes class ids: save it as PNG")
-    values = mask_values(data)
-    if values.dtype not in (np.uint8, np.uint16):
-        raise BadImage(f"holds {values.dtype} pixels: save it with 8 or 16 bits")
-    if (values != values[..., :1]).any():
-        raise BadImage("is a colour mask, but values are class ids: save it as grey or palette PNG")
-    ids = values[..., 0] // _grey_step(data, header)
+    looked = look(data, max_megapixels)
+    if looked.header.lossy:
+        is_tiff = looked.header.format == "TIFF"
+        kind = "a mask in a TIFF with lossy compression" if is_tiff else "a JPEG mask"
+        raise BadImage(f"is {kind}, whose compression changes class ids: save it as PNG")
+    refuse_transparency(looked)
+    ids = _ids(looked)
     highest = ids.max()
     if highest > classes:
         text = (
@@ -66,13 +65,34 @@ def inspect_classes(data: bytes, max_megapixels: float, classes: int) -> UInt8[n
     return ids.astype(np.uint8)
 
 
-def _grey_step(data: bytes, header: Header) -> int:
-    """Return how far ids are apart: both readers spread grey of 1, 2, 4 bits over 0 … 255."""
-    if header.mode == "1":
-        return 255
-    if header.format == "PNG" and header.mode == "L":
-        return 255 // (2 ** data[PNG_DEPTH_BYTE] - 1)
-    return 1
+def _ids(looked: Looked) -> UInt8[np.ndarray, "h w"] | UInt16[np.ndarray, "h w"]:
+    if looked.indices is not None:
+        _refuse_other_background(looked)
+        return looked.indices
+    values = looked.colours
+    if values.dtype not in (np.uint8, np.uint16):
+        raise BadImage(f"holds {values.dtype} pixels: save it with 8 or 16 bits")
+    if (values != values[..., :1]).any():
+        raise BadImage("is a colour mask, but values are class ids: save it as grey or palette PNG")
+    # All readers spread grey of 1, 2 and 4 bits over 0 … 255.
+    return values[..., 0] // (255 // (2 ** min(looked.header.bits, 8) - 1))
+
+
+def _refuse_other_background(looked: Looked) -> None:
+    """Refuse a palette that says plainly that 0 is not the background.
+
+    That is one where another value is black and 0 is not, as programs leave it that sort a palette
+    by how often a colour occurs, or one where another value has the colour of 0.
+    """
+    palette = looked.palette
+    for value in np.unique(looked.indices[looked.indices > 0]):
+        black = palette[0].any() and not palette[value].any()
+        if black or (palette[value] == palette[0]).all():
+            looks = "black" if black else "in the colour of 0"
+            raise BadImage(
+                f"is a palette mask that shows its value {value} {looks}, though 0 is the "
+                "background: save the class ids as grey PNG, or correct the palette"
+            )
 
 
 def main_class(ids: UInt8[np.ndarray, "h w"]) -> int:

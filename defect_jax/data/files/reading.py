@@ -10,7 +10,8 @@ from typing import TypeVar
 from ml_collections import ConfigDict
 
 from defect_jax.data.files.class_masks import inspect_classes, main_class
-from defect_jax.data.files.images import BadImage, inspect_mask
+from defect_jax.data.files.file_kinds import BadImage
+from defect_jax.data.files.masks import MaskRules, inspect_mask
 from defect_jax.data.files.raw_files import RawFiles
 from defect_jax.data.sources.records import GOOD
 from defect_jax.runtime.console import track
@@ -55,8 +56,10 @@ def empty_masks(raw: RawFiles, names: Sequence[str], data: ConfigDict) -> set[st
     A mask that cannot be read counts as not empty: its fault is reported with its image's.
     """
 
+    rules = MaskRules.of(data)
+
     def is_empty(encoded: bytes) -> bool:
-        return not inspect_mask(encoded, data.max_megapixels, data.mask_threshold)[1].any()
+        return not inspect_mask(encoded, data.max_megapixels, rules).defect.any()
 
     verdicts = _of_masks(raw, names, is_empty, unreadable=False)
     return {name for name, empty in verdicts.items() if empty}

@@ -4,23 +4,27 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, Shaped, UInt8
 
-from defect_jax.data.files.images import BadImage, decode
+from defect_jax.data.files.file_kinds import BadImage, is_tiff
+from defect_jax.data.files.images import decode
 
 MOST_GROWTH = 4  # grey photographs grow by 2 to 4, as PNG or JPEG; smooth JPEGs in colour by 30
 
 
 def unpacked(encoded: bytes, pixels: Shaped[np.ndarray, "h w c"]) -> bytes:
     """Return the image as a Netpbm file, or as it is where its pixels take `MOST_GROWTH` times the
-    room.
+    room; a TIFF is then made a PNG, since what reads TIFF for certain is slow.
 
-    Its pixels are there as they are: it is decoded in a fiftieth of the time of a PNG.
+    In Netpbm pixels are there as they are: it is decoded in a fiftieth of the time of a PNG.
 
     Args:
         encoded: its own file, whose pixels `decode_image` returns.
     """
+    suffix = ".pgm" if pixels.shape[2] == 1 else ".ppm"
     if pixels.nbytes > MOST_GROWTH * len(encoded):
-        return encoded
-    done, data = cv2.imencode(".pgm" if pixels.shape[2] == 1 else ".ppm", pixels[..., ::-1])
+        if not is_tiff(encoded):
+            return encoded
+        suffix = ".png"
+    done, data = cv2.imencode(suffix, pixels[..., ::-1])
     if not done:
         raise ValueError(f"OpenCV could not encode an image of shape {pixels.shape}")
     return data.tobytes()

@@ -8,6 +8,7 @@ from ml_collections import ConfigDict
 from defect_jax.data.files.raw_files import RawFiles
 from defect_jax.data.files.reading import in_threads
 from defect_jax.data.prepare.examine import examine
+from defect_jax.data.prepare.plausibility import doubts_about_masks
 from defect_jax.data.sources.data_sets import data_set
 from defect_jax.data.sources.records import SPLITS, Catalogue, Fault, split_faults
 from defect_jax.runtime.errors import UserError
@@ -46,12 +47,19 @@ def report_faults(data: ConfigDict) -> None:
 def all_faults(
     raw: RawFiles, data: ConfigDict, found: Catalogue, needed: Collection[str]
 ) -> list[Fault]:
-    """Return the faults of the file names, of the splits, and of every image and mask."""
+    """Return the faults of the file names, of the splits, and of every image and mask.
+
+    What is odd about the masks is added to the notes of `found`.
+    """
     faults = listing_faults(found, needed)
     look = partial(examine, raw, data, len(found.classes))
+    stored = []
     for examined in in_threads(look, found.records, "Checking images"):
         faults += examined.faults
-    return faults
+        stored += [(examined.record, examined.facts)] if examined.facts else []
+    doubts = doubts_about_masks(raw, data, stored)
+    found.notes += doubts.notes
+    return faults + doubts.faults
 
 
 def listing_faults(found: Catalogue, needed: Collection[str]) -> list[Fault]:

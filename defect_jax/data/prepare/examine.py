@@ -10,7 +10,9 @@ from ml_collections import ConfigDict
 
 from defect_jax.data.files.bounded import BadFile
 from defect_jax.data.files.class_masks import inspect_classes
-from defect_jax.data.files.images import BadImage, Header, inspect_image, inspect_mask
+from defect_jax.data.files.file_kinds import BadImage
+from defect_jax.data.files.images import Header, inspect_image
+from defect_jax.data.files.masks import MaskRules, inspect_mask
 from defect_jax.data.files.raw_files import RawFiles
 from defect_jax.data.files.record_encoding import encode_classes, unpacked
 from defect_jax.data.sources.records import GOOD, Fault, Record
@@ -30,6 +32,8 @@ class Facts(NamedTuple):
     defect_px: int
     image_sha256: str
     mask_sha256: str  # of nothing, for a good part without a mask
+    truth_sha256: str = ""  # of the class ids; the same for no mask and an empty one
+    mask_levels: tuple[str, ...] = ()  # see `masks.Mask`; empty where values are class ids
 
 
 class Examined(NamedTuple):
@@ -71,26 +75,28 @@ def _examined(raw: RawFiles, data: ConfigDict, classes: int, record: Record) -> 
         return encoded, None
 
     image, looked = attempt(record.image, lambda b: inspect_image(b, data.max_megapixels))
-    mask_file, mask = b"", None
+    mask_file, mask, levels = b"", None, ()
     if record.mask is not None:
-        mask_file, mask = attempt(record.mask, lambda b: _class_ids(b, data, classes, record))
+        mask_file, read = attempt(record.mask, lambda b: _class_ids(b, data, classes, record))
+        mask, levels = read or (None, ())
     elif looked is not None:
         mask = np.zeros(looked[1].shape[:2], np.uint8)
     if looked is not None and mask is not None:
         faults += _disagreements(raw, record, looked[0], mask)
     if faults:
         return Examined(record, faults, None, b"", b"")
-    facts = _facts(*looked, mask, image, mask_file)
+    facts = _facts(*looked, mask, image, mask_file)._replace(mask_levels=levels)
     return Examined(record, [], facts, unpacked(image, looked[1]), encode_classes(mask))
 
 
 def _class_ids(
     encoded: bytes, data: ConfigDict, classes: int, record: Record
-) -> UInt8[np.ndarray, "h w"]:
+) -> tuple[UInt8[np.ndarray, "h w"], tuple[str, ...]]:
+    """Return the ids, and the levels of a mask that holds none."""
     if record.class_id is None:
-        return inspect_classes(encoded, data.max_megapixels, classes)
-    defect = inspect_mask(encoded, data.max_megapixels, data.mask_threshold)[1]
-    return defect * np.uint8(record.class_id)
+        return inspect_classes(encoded, data.max_megapixels, classes), ()
+    mask = inspect_mask(encoded, data.max_megapixels, MaskRules.of(data))
+    return mask.defect * np.uint8(record.class_id), mask.levels
 
 
 def _disagreements(raw: RawFiles, record: Record, header: Header, mask: np.ndarray) -> list[Fault]:
@@ -121,6 +127,7 @@ def _facts(
         defect_px=int(np.count_nonzero(mask)),
         image_sha256=hashlib.sha256(image).hexdigest(),
         mask_sha256=hashlib.sha256(mask_file).hexdigest(),
+        truth_sha256=hashlib.sha256(mask).hexdigest(),
     )
 
 

@@ -28,6 +28,7 @@ from defect_jax.data.prepare.builder import builder_class
 from defect_jax.data.prepare.check import all_faults, listing_faults, refuse
 from defect_jax.data.prepare.earlier_sets import best_substitute
 from defect_jax.data.prepare.examine import Facts, examine, example
+from defect_jax.data.prepare.plausibility import doubts_about_masks
 from defect_jax.data.prepare.prepared import Prepared, SplitRow
 from defect_jax.data.prepare.summarise import summarise
 from defect_jax.data.sources.data_sets import data_set
@@ -235,6 +236,9 @@ def _build(
     partial_folder.mkdir()
     try:
         stored = _store(partial_folder, raw, data, found)
+        doubts = doubts_about_masks(raw, data, stored)
+        refuse(doubts.faults)
+        found.notes += doubts.notes
         table = [(record.split, _row(record, facts)) for record, facts in stored]
         info = summarise(data.name, stored, found)
         prepared.write(partial_folder, table, info, origin)

@@ -23,7 +23,7 @@ from jaxtyping import Float64
 from ml_collections import ConfigDict
 from PIL import Image, ImageDraw
 
-from defect_jax.data.files.images import BadImage
+from defect_jax.data.files.file_kinds import BadImage
 from defect_jax.data.files.raw_files import RawFiles, open_data_root, top_folder
 from defect_jax.data.files.reading import main_classes
 from defect_jax.data.files.record_encoding import encode_classes
@@ -31,7 +31,7 @@ from defect_jax.data.sources.records import Catalogue, DataSet, Fault, Record, l
 from defect_jax.data.sources.splits import SHARES, Member, grouped_split
 from defect_jax.runtime.errors import UserError
 
-OPTIONS = ("seed",)
+OPTIONS = ("seed", "trust_masks")
 PITTING, PITTING_ID = "pitting", 1
 FOLDERS = ("data", "label")
 FILE = re.compile(r"data/([^/]+)\.jpg|label/([^/]+)\.json")

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 from ml_collections import ConfigDict
 
 from defect_jax.data.files.class_masks import checked_names
-from defect_jax.data.files.images import SUFFIXES
+from defect_jax.data.files.file_kinds import SUFFIXES
 from defect_jax.data.files.raw_files import RawFiles, open_data_root, top_folder
 from defect_jax.data.files.reading import empty_masks, main_classes
 from defect_jax.data.sources.records import (
@@ -33,7 +33,7 @@ from defect_jax.data.sources.records import (
 from defect_jax.data.sources.splits import HOLD_OUT_SHARES, SHARES, Member, grouped_split
 from defect_jax.runtime.errors import UserError
 
-OPTIONS = ("seed", "mask_threshold", "classes")
+OPTIONS = ("seed", "mask_threshold", "mask_alpha", "trust_masks", "classes")
 FILE = re.compile(r"(?:(train|val|test)/)?(images|masks)/(.+)")
 GROUPS_FILE = "groups.csv"
 HEADER = ["id", "group"]

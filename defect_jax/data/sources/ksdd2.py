@@ -17,7 +17,7 @@ from defect_jax.data.sources.records import DEFECT, GOOD, Catalogue, DataSet, Fa
 from defect_jax.data.sources.splits import HOLD_OUT_SHARES, Member, grouped_split
 from defect_jax.runtime.errors import UserError
 
-OPTIONS = ("seed", "mask_threshold")
+OPTIONS = ("seed", "mask_threshold", "mask_alpha", "trust_masks")
 FOLDERS = ("train", "test")
 # The whole name has to match: the release also holds "10301 (copy).png" and "10301_GT (copy).png",
 # and a rule that looks at the ending alone takes the second, a mask, for an image.

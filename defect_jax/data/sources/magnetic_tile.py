@@ -21,7 +21,7 @@ from defect_jax.data.sources.records import GOOD, Catalogue, DataSet, Fault, Rec
 from defect_jax.data.sources.splits import SHARES, Member, grouped_split
 from defect_jax.runtime.errors import UserError
 
-OPTIONS = ("split", "fold", "seed", "mask_threshold")
+OPTIONS = ("split", "fold", "seed", "mask_threshold", "mask_alpha", "trust_masks")
 FOLDS = 5
 FREE = "MT_Free"
 DEFECTS = ("MT_Blowhole", "MT_Break", "MT_Crack", "MT_Fray", "MT_Uneven")

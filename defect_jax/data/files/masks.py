@@ -1,0 +1,159 @@
+"""Masks of one kind of defect: a pixel is defect or not, as the file shows it to whoever drew it.
+
+Palettes are read by their colours and TIFF by its photometric interpretation, so that black is
+background. What a file leaves open is refused: transparency that says one thing and colours that
+say another, and edges that are soft, where nobody said how much of them is defect.
+"""
+
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from jaxtyping import Bool, Shaped
+from ml_collections import ConfigDict
+
+from defect_jax.data.files.file_kinds import BadImage
+from defect_jax.data.files.images import Header, Looked, decode_image, look
+from defect_jax.data.files.mask_values import (
+    refuse_blind_palette,
+    refuse_no_background,
+    refuse_noise,
+    refuse_soft,
+    refuse_white_background,
+)
+
+MOST_LEVELS = 256  # that are told apart
+
+
+class MaskRules(NamedTuple):
+    """How masks are read; see `config.data`."""
+
+    above: int = 0  # values above it are defect; 0: masks have to have two values
+    alpha: bool = False  # the defect is drawn in the transparency
+    trusted: bool = False  # what looks implausible is taken as it is
+
+    @classmethod
+    def of(cls, data: ConfigDict) -> "MaskRules":
+        """Read them from `config.data`."""
+        return cls(
+            data.mask_threshold, data.get("mask_alpha", False), data.get("trust_masks", False)
+        )
+
+
+class Mask(NamedTuple):
+    """A mask that was read.
+
+    Attributes:
+        header: of its file.
+        defect: h w; which pixels are defect.
+        levels: its values or, as #rrggbb, its colours, from dark to light: the first of them, and
+            the last.
+    """
+
+    header: Header
+    defect: Bool[np.ndarray, "h w"]
+    levels: tuple[str, ...]
+
+
+def inspect_mask(data: bytes, max_megapixels: float, rules: MaskRules) -> Mask:
+    """Check and decode a mask; see `images.look`.
+
+    Raises:
+        BadImage: the file cannot be used, or does not say for certain what is defect.
+    """
+    looked = look(data, max_megapixels)
+    _refuse_lossy(looked.header, rules)
+    values = _values(looked, rules)
+    shades = _shades(values)
+    levels = _levels(values, shades)
+    defect = _brightest(values) > rules.above
+    if not rules.trusted:
+        refuse_white_background(looked.header, defect)
+        if rules.above == 0:
+            refuse_noise(shades, levels)
+            refuse_soft(values, levels)
+            refuse_no_background(defect, levels)
+    if len(levels) > MOST_LEVELS:
+        levels = (*levels[: MOST_LEVELS - 1], levels[-1])
+    return Mask(looked.header, defect, levels)
+
+
+def decode_mask(data: bytes, threshold: int) -> Bool[np.ndarray, "h w"]:
+    """Decode a mask that the program wrote, or that `inspect_mask` has found good.
+
+    Returns:
+        Where any channel is above the threshold; transparency does not count.
+
+    Raises:
+        BadImage: the bytes cannot be decoded.
+    """
+    return _brightest(decode_image(data)) > threshold
+
+
+def _refuse_lossy(header: Header, rules: MaskRules) -> None:
+    """Refuse a mask whose compression changed its values, unless a threshold was set for it."""
+    if header.lossy and rules.above == 0 and not rules.trusted:
+        kind = (
+            "a mask in a TIFF with lossy compression" if header.format == "TIFF" else "a JPEG mask"
+        )
+        raise BadImage(
+            f"is {kind}, whose compression noise would count as defect: "
+            "save it as PNG, or set config.data.mask_threshold=127"
+        )
+
+
+def refuse_transparency(looked: Looked) -> None:
+    """Refuse transparency that varies: the defect may be drawn in it."""
+    if looked.alpha is not None and np.ptp(looked.alpha) > 0:
+        raise BadImage(
+            "is a mask whose transparency varies: set config.data.mask_alpha=True if the defect "
+            "is drawn in it, else save the mask without transparency"
+        )
+
+
+def _values(looked: Looked, rules: MaskRules) -> Shaped[np.ndarray, "h w c"]:
+    """Return the values that the threshold is for."""
+    if rules.alpha:
+        if looked.alpha is None:
+            raise BadImage(
+                "is a mask without transparency, but config.data.mask_alpha is True: "
+                "save it with the defect opaque, or set config.data.mask_alpha=False"
+            )
+        return looked.alpha[..., None]
+    refuse_transparency(looked)
+    values = looked.colours
+    if (values == values[..., :1]).all():  # grey saved as RGB
+        values = values[..., :1]
+    if not np.isfinite(values).all() or values.min() < 0:
+        raise BadImage("is a mask with values below 0 or not finite: save it with 8 bits")
+    if looked.indices is not None:
+        refuse_blind_palette(looked, values)
+    return values
+
+
+def _brightest(values: Shaped[np.ndarray, "h w c"]) -> Shaped[np.ndarray, "h w"]:
+    """Return the highest channel, in a fortieth of the time of NumPy's maximum along an axis."""
+    brightest = values[..., 0]
+    for channel in range(1, values.shape[2]):
+        brightest = np.maximum(brightest, values[..., channel])
+    return brightest
+
+
+def _shades(values: Shaped[np.ndarray, "h w c"]) -> Shaped[np.ndarray, " n"]:
+    """Return the distinct values of all channels, in order."""
+    if values.dtype != np.uint8:
+        return np.unique(values)
+    flat = values.reshape(values.shape[0], -1)
+    return np.flatnonzero(cv2.calcHist([flat], [0], None, [256], [0, 256]))
+
+
+def _levels(
+    values: Shaped[np.ndarray, "h w c"], shades: Shaped[np.ndarray, " n"]
+) -> tuple[str, ...]:
+    """Return the distinct values, or the distinct colours where there are any, dark ones first."""
+    if values.shape[2] == 1:
+        return tuple(f"{shade:g}" for shade in shades)
+    packed = values.astype(np.uint64) @ np.array([1 << 32, 1 << 16, 1], np.uint64)
+    colours = [(int(c) >> 32, int(c) >> 16 & 0xFFFF, int(c) & 0xFFFF) for c in np.unique(packed)]
+    colours.sort(key=sum)
+    return tuple("#" + "".join(f"{channel:02x}" for channel in colour) for colour in colours)
