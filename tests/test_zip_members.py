@@ -2,6 +2,8 @@
 
 import stat
 import struct
+import subprocess
+import sys
 import tracemalloc
 import zipfile
 
@@ -214,6 +216,19 @@ def test_two_archives_in_one_file(tmp_path, second):
     path.write_bytes(path.read_bytes() + other.read_bytes())
     with pytest.raises(UserError, match="raw.zip is damaged .its table of contents leaves out fi"):
         open_root(str(path))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="counts open files in /proc")
+def test_an_archive_is_closed_when_it_is_let_go_and_nothing_is_said_at_the_end(tmp_path):
+    path = raw_data.zip_of(tmp_path / "raw.zip", ("a.png", ONE))
+    code = (
+        "from defect_jax.data.files.raw_files import open_root; import os, gc\n"
+        f"before = os.listdir('/proc/self/fd'); raw = open_root({str(path)!r}); del raw\n"
+        "gc.collect(); assert os.listdir('/proc/self/fd') == before\n"
+        f"raw = open_root({str(path)!r}); kept = [raw]; kept.append(kept)\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (ended.returncode, ended.stderr) == (0, "")
 
 
 @pytest.mark.parametrize("kept, follows", [(50, True), (0, False)])

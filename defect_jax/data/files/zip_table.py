@@ -3,6 +3,7 @@
 import lzma
 import os
 import struct
+import weakref
 import zipfile
 import zlib
 from pathlib import Path
@@ -41,8 +42,10 @@ class _ZipFile:
 
     def __init__(self, handle: int, with_extras: bool):
         """Take the file over; without extras the fields beside names and sizes are passed over."""
-        self._handle, self._with_extras, self.is_listed = handle, with_extras, False
+        self._with_extras, self.is_listed = with_extras, False
         self._file = os.fdopen(handle, "rb", closefd=False)
+        # Nobody else does: an archive is kept open while it is known.
+        weakref.finalize(self, os.close, handle)
         self.seek, self.tell, self.seekable = self._file.seek, self._file.tell, self._file.seekable
 
     def read(self, size: int = -1) -> bytes:
@@ -52,9 +55,6 @@ class _ZipFile:
             raise zipfile.BadZipFile(f"its table of contents takes {size:,} bytes")
         data = self._file.read(size)
         return _mended(data, self._with_extras) if data.startswith(ENTRY_START) else data
-
-    def __del__(self) -> None:
-        os.close(self._handle)  # nobody else does: an archive is kept open while it is known
 
 
 def opened(path: Path) -> zipfile.ZipFile:
