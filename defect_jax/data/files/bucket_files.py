@@ -26,6 +26,9 @@ class BucketFolder:
     def read(self, name: str) -> bytes:
         return buckets.read(self._path / name)
 
+    def size(self, name: str) -> int:
+        return self._facts[name]["size"]
+
     def stamp(self) -> str:
         lines = [f"{name}\0{buckets.version(self._facts[name])}\n" for name in self._names]
         return hashlib.sha256("".join(lines).encode()).hexdigest()
@@ -51,6 +54,9 @@ class BucketArchive:
 
     def read(self, name: str) -> bytes:
         return self._local().read(name)
+
+    def size(self, name: str) -> int:
+        return self._local().size(name)
 
     def stamp(self) -> str:
         return hashlib.sha256(buckets.version(self._facts).encode()).hexdigest()

@@ -39,6 +39,13 @@ class RawFiles(Protocol):
             OSError: the file is gone, may not be read, or is damaged inside its archive.
         """
 
+    def size(self, name: str) -> int:
+        """Return how many bytes a file holds.
+
+        Raises:
+            OSError: the file is gone.
+        """
+
     def stamp(self) -> str:
         """Return a text that changes when the raw files change."""
 
@@ -114,6 +121,9 @@ class Folder:
     def read(self, name: str) -> bytes:
         return (self._path / name).read_bytes()
 
+    def size(self, name: str) -> int:
+        return (self._path / name).stat().st_size
+
     def stamp(self) -> str:
         digest = hashlib.sha256()
         for name in self._names:
@@ -176,6 +186,9 @@ class TarArchive:
             raise OSError(f"the end of {self._called} is missing")
         return data
 
+    def size(self, name: str) -> int:
+        return self._places[name][1]
+
     def stamp(self) -> str:
         return _archive_stamp(self._path)
 
@@ -208,6 +221,9 @@ class ZipArchive:
             raise OSError(f"damaged inside the archive: {error}") from error
         except RuntimeError as error:  # the member is encrypted
             raise OSError(f"damaged inside the archive: {error}") from error
+
+    def size(self, name: str) -> int:
+        return self._archive.getinfo(self._members[name]).file_size
 
     def stamp(self) -> str:
         return _archive_stamp(self._path)

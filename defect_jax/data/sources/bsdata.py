@@ -61,6 +61,10 @@ class Release:
         data = self._raw.read(name)
         return _drawn(data, self._max_megapixels) if name.endswith(".json") else data
 
+    def size(self, name: str) -> int:
+        """Return the bytes of the file itself, for a label too."""
+        return self._raw.size(name)
+
     def stamp(self) -> str:
         return self._raw.stamp()
 

@@ -64,6 +64,9 @@ class Catalogue:
         leaking: True when images of one part are on both sides of the split.
         classes: names of the classes 1 … N that a mask may hold.
         has_good: False for a release without good parts, whose splits are one-sided by nature.
+        grouped: False where nothing says which images show the same part.
+        own: True for the user's own files. Images that contradict each other are then faults; of a
+            published release they are notes, since it is used as it is.
     """
 
     records: list[Record] = field(default_factory=list)
@@ -72,6 +75,8 @@ class Catalogue:
     leaking: bool = False
     classes: tuple[str, ...] = (DEFECT,)
     has_good: bool = True
+    grouped: bool = True
+    own: bool = False
 
 
 def listed(names: list[str], most: int = 10) -> str:

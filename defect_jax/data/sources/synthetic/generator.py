@@ -137,6 +137,10 @@ class SyntheticFiles:
         draw = draw_image if folder == "images" else draw_mask
         return cv2.imencode(".png", draw(self._options, part, shot))[1].tobytes()
 
+    def size(self, name: str) -> int:
+        """Return the bytes of the PNG, which is made for it."""
+        return len(self.read(name))
+
     def stamp(self) -> str:
         """Return the generator's version and its options: equal stamps, equal images."""
         shown = OPTIONS if self._options.defect_kinds == DEFAULT_KINDS else Options._fields
