@@ -1,20 +1,45 @@
 """All faults of a data set in one pass (`--mode=check`)."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from functools import partial
 
 from ml_collections import ConfigDict
 
 from defect_jax.data.files.raw_files import RawFiles
 from defect_jax.data.files.reading import in_threads
-from defect_jax.data.prepare.examine import examine
+from defect_jax.data.prepare.examine import Facts, examine
+from defect_jax.data.prepare.grouping import Alike, alike_images
+from defect_jax.data.prepare.identical import identical_faults
+from defect_jax.data.prepare.prepared import DataInfo
+from defect_jax.data.prepare.summarise import summarise
 from defect_jax.data.sources.data_sets import data_set
-from defect_jax.data.sources.records import SPLITS, Catalogue, Fault, split_faults
+from defect_jax.data.sources.records import SPLITS, Catalogue, Fault, Record, split_faults
 from defect_jax.runtime.errors import UserError
 
 
-def find_faults(data: ConfigDict) -> list[Fault]:
-    """Read the whole data set and return every fault found; change nothing.
+@dataclass(frozen=True)
+class Inspection:
+    """All that a look at every file of a data set says.
+
+    Attributes:
+        faults: what the user has to mend.
+        raw, found: the files and what they are; None where they cannot even be listed.
+        stored: the images without faults, in the order in which they would be stored.
+        alike: near-duplicates among those.
+        info: what would hold for the prepared set; None where no image is without faults.
+    """
+
+    faults: list[Fault]
+    raw: RawFiles | None = None
+    found: Catalogue | None = None
+    stored: Sequence[tuple[Record, Facts]] = ()
+    alike: Alike = Alike([], True)
+    info: DataInfo | None = None
+
+
+def inspect(data: ConfigDict) -> Inspection:
+    """Read the whole data set as it would be prepared; change nothing.
 
     Args:
         data: `config.data`.
@@ -24,34 +49,42 @@ def find_faults(data: ConfigDict) -> list[Fault]:
         raw = chosen.open(data)
         found = chosen.catalogue(raw, data, SPLITS)
     except UserError as error:  # nothing more can be said about this data set
-        where, _, what = str(error).partition(": ")
-        return [Fault(where, what)]
-    return all_faults(raw, data, found, SPLITS)
+        return Inspection([as_fault(error)])
+    found.records.sort(key=lambda record: (SPLITS.index(record.split), record.id))
+    faults, stored = _look(raw, data, found, SPLITS)
+    alike = alike_images(stored)
+    info = summarise(data.name, stored, found, alike) if stored else None
+    return Inspection(faults, raw, found, stored, alike, info)
 
 
-def report_faults(data: ConfigDict) -> None:
-    """Print every fault of a data set, one a line.
+def find_faults(data: ConfigDict) -> list[Fault]:
+    """Read the whole data set and return every fault found; change nothing."""
+    return inspect(data).faults
 
-    Raises:
-        UserError: there is at least one.
-    """
-    faults = find_faults(data)
-    for fault in faults:
-        print(fault)
-    if faults:
-        raise UserError(f"{data.name}: faults to mend: {len(faults)}, listed above")
-    print(f"{data.name}: no fault found")
+
+def as_fault(error: UserError) -> Fault:
+    """Return what an error says as a fault: the file or field before the first colon."""
+    where, _, what = str(error).partition(": ")
+    return Fault(where, what)
 
 
 def all_faults(
     raw: RawFiles, data: ConfigDict, found: Catalogue, needed: Collection[str]
 ) -> list[Fault]:
     """Return the faults of the file names, of the splits, and of every image and mask."""
-    faults = listing_faults(found, needed)
+    return _look(raw, data, found, needed)[0]
+
+
+def _look(
+    raw: RawFiles, data: ConfigDict, found: Catalogue, needed: Collection[str]
+) -> tuple[list[Fault], list[tuple[Record, Facts]]]:
+    """Return all faults, and the images that have none by themselves."""
+    faults, stored = listing_faults(found, needed), []
     look = partial(examine, raw, data, len(found.classes))
     for examined in in_threads(look, found.records, "Checking images"):
         faults += examined.faults
-    return faults
+        stored += [(examined.record, examined.facts)] if examined.facts else []
+    return faults + (identical_faults(raw, stored) if found.own else []), stored
 
 
 def listing_faults(found: Catalogue, needed: Collection[str]) -> list[Fault]:

@@ -145,7 +145,11 @@ def _refuse_contradictions(homes: dict[tuple[str, str], set[str]], root: str) ->
                 f"config.data.root: {root} holds {' beside '.join(sorted(spelled))} for "
                 f"{what}: keep one of the two"
             )
-    fixed = sorted(min(homes[IMAGES, split]) for split in SPLITS if (IMAGES, split) in homes)
+    fixed = sorted(
+        min(homes[IMAGES, split]).removesuffix("images/")
+        for split in SPLITS
+        if (IMAGES, split) in homes
+    )
     free = sorted(homes.get((IMAGES, ""), ()))
     if free and fixed:
         raise UserError(

@@ -1,0 +1,85 @@
+"""What `--mode=check` prints of a data set besides its faults: counts, notes, groups to propose."""
+
+import csv
+import io
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+
+from defect_jax.data.prepare.check import Inspection
+from defect_jax.data.prepare.grouping import proposed_groups
+from defect_jax.data.sources.folder_layout import GROUPS_FILE
+from defect_jax.data.sources.groups import HEADER
+from defect_jax.data.sources.records import SPLITS, Catalogue
+from defect_jax.runtime.atomic_files import write_text
+from defect_jax.runtime.errors import UserError
+
+MOST_GROUPS = 20  # that are printed
+
+
+def remarks(inspected: Inspection) -> Iterator[str]:
+    """Yield what to print, line by line; the notes are those that training prints."""
+    if inspected.found is not None:
+        yield from count_lines(inspected.found)
+        yield from inspected.info.notes if inspected.info else inspected.found.notes
+        yield from _proposal(inspected)
+
+
+def count_lines(found: Catalogue) -> list[str]:
+    """Count images, and those with and without a mask, by split and label."""
+    images, masks = Counter(), Counter()
+    for record in found.records:
+        images[record.split, record.class_name] += 1
+        masks[record.split, record.class_name] += record.mask is not None
+    return [
+        f"{split}, {label}: {count} images, {masks[split, label]} with a mask, "
+        f"{count - masks[split, label]} without"
+        for (split, label), count in sorted(
+            images.items(), key=lambda one: (SPLITS.index(one[0][0]), one[0][1])
+        )
+    ]
+
+
+def _proposal(inspected: Inspection) -> Iterator[str]:
+    """Yield the lines of groups.csv that join near-duplicates."""
+    if not inspected.alike.pairs:
+        return
+    members = defaultdict(list)
+    for id, group in proposed_groups(inspected.stored, inspected.alike).items():
+        members[group].append(id)
+    before = {record.id: record.group for record, _ in inspected.stored}
+    joined = {group: ids for group, ids in members.items() if len({before[id] for id in ids}) > 1}
+    yield (
+        f"near-duplicates join images into {len(joined)} groups. Look at them, then take their "
+        f"lines into {GROUPS_FILE}; with --output=DIR the whole file, with every image, is written "
+        "there:"
+    )
+    for group, ids in list(joined.items())[:MOST_GROUPS]:
+        yield from _csv_lines([id, group] for id in ids)
+    if len(joined) > MOST_GROUPS:
+        yield f"and {len(joined) - MOST_GROUPS} groups more"
+
+
+def write_proposal(inspected: Inspection, folder: Path) -> Path:
+    """Write groups.csv with a line for every image, near-duplicates joined.
+
+    Raises:
+        UserError: it is there already, or cannot be written.
+    """
+    path = folder / GROUPS_FILE
+    groups = proposed_groups(inspected.stored, inspected.alike)
+    text = "".join(f"{line}\n" for line in _csv_lines([HEADER, *groups.items()]))
+    if path.exists():
+        raise UserError(f"--output: {path} is there already: name another folder")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_text(path, text)
+    except OSError as error:
+        raise UserError(f"--output: {path} cannot be written ({error.strerror})") from error
+    return path
+
+
+def _csv_lines(rows) -> list[str]:
+    text = io.StringIO(newline="")
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue().splitlines()
