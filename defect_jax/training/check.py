@@ -45,8 +45,8 @@ def check(config: ConfigDict, output: Path | None = None) -> None:
     inspected = inspect(config.data)
     faults += faults_at_work(config, inspected, values_are_wrong=bool(faults))
     faults += inspected.faults
-    for line in remarks(inspected):
-        print(f"{name}: {line}")
+    for line in remarks(name, inspected):
+        print(line)
     if output is not None and inspected.stored:
         print(f"{name}: wrote {write_proposal(inspected, output)}")
     for fault in faults:

@@ -45,9 +45,9 @@ def grouping_notes(stored: Stored, found: Catalogue, alike: Alike) -> list[str]:
     if alike.pairs:
         rows = {row for pair in alike.pairs for row in pair}
         shown = [f"{stored[one][0].id} ~ {stored[other][0].id}" for one, other in alike.pairs]
+        hint = " (--mode=check proposes groups)" * found.own
         notes.append(
-            f"{len(rows)} images look like one of another group (--mode=check lists them): "
-            f"{listed(shown, most=3)}"
+            f"{len(rows)} images look like one of another group{hint}: {listed(shown, most=3)}"
         )
     return notes + _across_splits(stored, found, alike)
 
@@ -77,9 +77,12 @@ def _is_met_in_training(stored: Stored, pair: tuple[int, int], row: int) -> bool
     return stored[row][0].split != "train" and stored[other][0].split == "train"
 
 
-def proposed_groups(stored: Stored, alike: Alike) -> dict[str, str]:
-    """Return the group of every image by its id, with near-duplicates joined."""
-    records = [record for record, _ in stored]
-    sets = [(records[one].group, records[other].group) for one, other in alike.pairs]
+def proposed_groups(records: Sequence[Record], stored: Stored, alike: Alike) -> dict[str, str]:
+    """Return the group of every image by its id, with near-duplicates joined.
+
+    Args:
+        records: all images, also those with faults, which no pair names.
+    """
+    sets = [(stored[one][0].group, stored[other][0].group) for one, other in alike.pairs]
     joined = joined_groups(records, sets)
     return {record.id: joined[record.group] for record in sorted(records, key=lambda r: r.id)}

@@ -6,6 +6,7 @@ same camera came out as the same. Measured on three real sets and a generated on
 and benchmarks/near_duplicates.py.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -15,9 +16,14 @@ import numpy as np
 from jaxtyping import Float32, Int64, UInt8, UInt16, UInt64
 from PIL import Image
 
+from defect_jax.data.sources.groups import connected
+
 SIDE_PX = 32  # of a thumbnail
-HASH_SIDE = 16  # so 256 bits
-LARGEST_DISTANCE = 51  # in bits, a fifth; images of different parts are 128 apart on average
+FINE, COARSE = 16, 8  # sides of the two hashes: 256 bits for textures, 64 for smooth surfaces
+# Most bits of either that differ; those of different parts differ in half of them on average. The
+# next is taken where one would join more than LARGEST_SHARE of the images, each with the next.
+DISTANCES = ((51, 6), (38, 4), (25, 2), (12, 0))
+LARGEST_SHARE = 0.25
 FEW_IMAGES = 16  # below that, one part is too much of the mean image to be taken off
 MOST_A_IMAGE = 100  # pairs; beyond that the images are all alike, and hashes tell nothing
 CONTRAST = 32.0  # steps of the hashed image for a standard deviation
@@ -49,21 +55,34 @@ def thumbnail(pixels: UInt8[np.ndarray, "h w c"] | UInt16[np.ndarray, "h w c"]) 
 
 
 def find_pairs(thumbnails: Sequence[bytes]) -> Pairs:
-    """Find the images whose hashes differ in at most `LARGEST_DISTANCE` bits."""
-    if len(thumbnails) < 2:
-        return Pairs(np.zeros((0, 2), np.int64), True)
-    return close_pairs(hashes(thumbnails), LARGEST_DISTANCE)
+    """Find the images one of whose hashes nearly agrees, as nearly as `DISTANCES` says."""
+    count = len(thumbnails)
+    pairs = Pairs(np.zeros((0, 2), np.int64), True)
+    words = hashes(thumbnails) if count > 1 else ()
+    for distances in DISTANCES if count > 1 else ():
+        by_hash = [close_pairs(*given) for given in zip(words, distances, strict=True)]
+        rows = np.unique(np.concatenate([found.rows for found in by_hash]), axis=0)
+        pairs = Pairs(rows, all(found.complete for found in by_hash))
+        joined = max(Counter(connected(count, rows)).values())
+        if pairs.complete and joined <= max(FEW_IMAGES, LARGEST_SHARE * count):
+            break
+    return pairs
 
 
-def hashes(thumbnails: Sequence[bytes]) -> UInt64[np.ndarray, "n words"]:
-    """Return the perceptual hash of each image, of what sets it apart from the mean image."""
+def hashes(
+    thumbnails: Sequence[bytes],
+) -> tuple[UInt64[np.ndarray, "n 4"], UInt64[np.ndarray, "n 1"]]:
+    """Return the fine and the coarse hash of each image, of what sets it apart from the mean."""
     shape = (len(thumbnails), SIDE_PX, SIDE_PX)
     images = np.frombuffer(b"".join(thumbnails), np.float16).reshape(shape).astype(np.float32)
     if len(images) >= FEW_IMAGES:
         images = _normalised(images - images.mean(axis=0))
     eight_bits = np.clip(np.rint(128 + CONTRAST * images), 0, 255).astype(np.uint8)
-    factor = SIDE_PX // HASH_SIDE
-    bits = [imagehash.phash(Image.fromarray(i), HASH_SIDE, factor).hash for i in eight_bits]
+    return tuple(_hashed(eight_bits, side) for side in (FINE, COARSE))
+
+
+def _hashed(images: UInt8[np.ndarray, "n h w"], side: int) -> UInt64[np.ndarray, "n words"]:
+    bits = [imagehash.phash(Image.fromarray(i), side, SIDE_PX // side).hash for i in images]
     return np.packbits(np.reshape(bits, (len(bits), -1)), axis=1).view(np.uint64)
 
 

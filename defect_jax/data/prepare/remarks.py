@@ -3,7 +3,7 @@
 import csv
 import io
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from defect_jax.data.prepare.check import Inspection
@@ -14,15 +14,16 @@ from defect_jax.data.sources.records import SPLITS, Catalogue
 from defect_jax.runtime.atomic_files import write_text
 from defect_jax.runtime.errors import UserError
 
-MOST_GROUPS = 20  # that are printed
+MOST_LINES = 60  # of groups.csv that are printed
 
 
-def remarks(inspected: Inspection) -> Iterator[str]:
+def remarks(name: str, inspected: Inspection) -> Iterator[str]:
     """Yield what to print, line by line; the notes are those that training prints."""
     if inspected.found is not None:
-        yield from count_lines(inspected.found)
-        yield from inspected.info.notes if inspected.info else inspected.found.notes
-        yield from _proposal(inspected)
+        notes = inspected.info.notes if inspected.info else inspected.found.notes
+        yield from (f"{name}: {line}" for line in count_lines(inspected.found) + notes)
+        if inspected.found.own and inspected.alike.pairs:
+            yield from _proposal(inspected)
 
 
 def count_lines(found: Catalogue) -> list[str]:
@@ -41,23 +42,20 @@ def count_lines(found: Catalogue) -> list[str]:
 
 
 def _proposal(inspected: Inspection) -> Iterator[str]:
-    """Yield the lines of groups.csv that join near-duplicates."""
-    if not inspected.alike.pairs:
-        return
+    """Yield the lines of groups.csv that join near-duplicates, bare, to be copied."""
     members = defaultdict(list)
-    for id, group in proposed_groups(inspected.stored, inspected.alike).items():
+    for id, group in _groups(inspected).items():
         members[group].append(id)
-    before = {record.id: record.group for record, _ in inspected.stored}
+    before = {record.id: record.group for record in inspected.found.records}
     joined = {group: ids for group, ids in members.items() if len({before[id] for id in ids}) > 1}
     yield (
-        f"near-duplicates join images into {len(joined)} groups. Look at them, then take their "
-        f"lines into {GROUPS_FILE}; with --output=DIR the whole file, with every image, is written "
-        "there:"
+        f"{GROUPS_FILE} might join near-duplicates into {len(joined)} groups, if they show one "
+        "part each. It lists every image, and --output=DIR writes it there:"
     )
-    for group, ids in list(joined.items())[:MOST_GROUPS]:
-        yield from _csv_lines([id, group] for id in ids)
-    if len(joined) > MOST_GROUPS:
-        yield f"and {len(joined) - MOST_GROUPS} groups more"
+    lines = _csv_lines([id, group] for group, ids in joined.items() for id in ids)
+    yield from lines[:MOST_LINES]
+    if len(lines) > MOST_LINES:
+        yield f"and {len(lines) - MOST_LINES} lines more"
 
 
 def write_proposal(inspected: Inspection, folder: Path) -> Path:
@@ -67,19 +65,22 @@ def write_proposal(inspected: Inspection, folder: Path) -> Path:
         UserError: it is there already, or cannot be written.
     """
     path = folder / GROUPS_FILE
-    groups = proposed_groups(inspected.stored, inspected.alike)
-    text = "".join(f"{line}\n" for line in _csv_lines([HEADER, *groups.items()]))
+    lines = _csv_lines([HEADER, *_groups(inspected).items()])
     if path.exists():
         raise UserError(f"--output: {path} is there already: name another folder")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        write_text(path, text)
+        write_text(path, "".join(f"{line}\n" for line in lines))
     except OSError as error:
         raise UserError(f"--output: {path} cannot be written ({error.strerror})") from error
     return path
 
 
-def _csv_lines(rows) -> list[str]:
+def _groups(inspected: Inspection) -> dict[str, str]:
+    return proposed_groups(inspected.found.records, inspected.stored, inspected.alike)
+
+
+def _csv_lines(rows: Iterable[Sequence[str]]) -> list[str]:
     text = io.StringIO(newline="")
     csv.writer(text, lineterminator="\n").writerows(rows)
     return text.getvalue().splitlines()
