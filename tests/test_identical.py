@@ -104,6 +104,30 @@ def test_one_image_in_two_fixed_splits(tmp_path, home, how):
     assert "in train" in fault and "in test" in fault and fault.endswith("keep one of the two")
 
 
+@pytest.mark.parametrize("how", HOW)
+def test_the_same_pixels_stay_in_one_split(tmp_path, how):
+    root = raw_data.folder_data(tmp_path / "raw", good=12, defective=8)
+    for number in range(20):
+        kind = "good" if number < 12 else "bad"
+        data, suffix = again((root / f"images/{kind}/part_{number:03}.png").read_bytes(), how)
+        raw_data.write(root / f"images/{kind}/z_{number:03}.{suffix}", data)
+        if kind == "bad":
+            raw_data.write(root / f"masks/{kind}/z_{number:03}.png", raw_data.defect_mask())
+    data = raw_data.config("folder", root, tmp_path)
+    inspected, prepared = inspect(data), prepare(data)
+    splits = {row.id: name for name, split in prepared.splits.items() for row in split.rows}
+    groups = {row.id: row.group for split in prepared.splits.values() for row in split.rows}
+    assert len(splits) == 40 and inspected.faults == []
+    assert splits == {record.id: record.split for record, _ in inspected.stored}
+    for id, split in splits.items():
+        assert split == splits[id.replace("z_", "part_")]
+        assert groups[id] == id.replace("z_", "part_")
+    assert inspected.info == prepared.info
+    assert [len(split.source) for split in prepared.splits.values()] == [
+        len(split.rows) for split in prepared.splits.values()
+    ]
+
+
 def test_a_release_stays_as_it_is(tmp_path):
     root = raw_data.ksdd2_release(tmp_path / "raw", scale=0.1)
     for source, name in (("train/10001", "test/20001"), ("train/10025", "train/10002")):

@@ -10,7 +10,7 @@ from defect_jax.data.files.raw_files import RawFiles
 from defect_jax.data.files.reading import in_threads
 from defect_jax.data.prepare.examine import Facts, examine
 from defect_jax.data.prepare.grouping import Alike, alike_images
-from defect_jax.data.prepare.identical import identical_faults
+from defect_jax.data.prepare.identical import identical_faults, kept_together
 from defect_jax.data.prepare.prepared import DataInfo
 from defect_jax.data.prepare.summarise import summarise
 from defect_jax.data.sources.data_sets import data_set
@@ -84,7 +84,19 @@ def _look(
     for examined in in_threads(look, found.records, "Checking images"):
         faults += examined.faults
         stored += [(examined.record, examined.facts)] if examined.facts else []
+    stored = _as_kept_together(found, stored)
     return faults + (identical_faults(raw, stored) if found.own else []), stored
+
+
+def _as_kept_together(
+    found: Catalogue, stored: list[tuple[Record, Facts]]
+) -> list[tuple[Record, Facts]]:
+    """Return the images in the splits in which `prepare` would store them."""
+    records = kept_together(found, stored)
+    if records is None:
+        return stored
+    found.records, facts = records, {record.id: facts for record, facts in stored}
+    return [(record, facts[record.id]) for record in records if record.id in facts]
 
 
 def listing_faults(found: Catalogue, needed: Collection[str]) -> list[Fault]:

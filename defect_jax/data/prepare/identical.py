@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from defect_jax.data.files.raw_files import RawFiles
 from defect_jax.data.prepare.examine import Facts
-from defect_jax.data.sources.records import Fault, Record, listed
+from defect_jax.data.sources.records import SPLITS, Catalogue, Fault, Record, listed
 
 Stored = Sequence[tuple[Record, Facts]]
 
@@ -23,11 +23,28 @@ def identical_sets(stored: Stored) -> list[list[tuple[Record, Facts]]]:
     return [same for same in by_pixels.values() if len(same) > 1]
 
 
+def kept_together(found: Catalogue, stored: Stored) -> list[Record] | None:
+    """Return the records split anew where images with the same pixels are in two splits.
+
+    Exact copies are in one already; the same pixels in another file are only known from here on.
+
+    Returns:
+        The records in order of splits and ids; None where there is nothing to change.
+    """
+    sets = identical_sets(stored)
+    labels_agree = all(len({facts.truth_sha256 for _, facts in same}) == 1 for same in sets)
+    in_two = any(len({record.split for record, _ in same}) > 1 for same in sets)
+    if found.together is None or not in_two or not labels_agree:
+        return None
+    records = found.together([[record for record, _ in same] for same in sets])
+    return sorted(records, key=lambda record: (SPLITS.index(record.split), record.id))
+
+
 def identical_faults(raw: RawFiles, stored: Stored) -> list[Fault]:
     """Find identical images that contradict each other, and name both.
 
-    Exact copies of files are in one split from the start where the splits are made here; those
-    that are left in two were put there by their folders, by groups.csv, or saved differently.
+    Where the splits are made here, identical images are in one; those that are left in two were
+    put there by their folders.
     """
     faults = []
     for (first, facts), *others in identical_sets(stored):

@@ -27,7 +27,7 @@ from defect_jax.data.prepare import prepared
 from defect_jax.data.prepare.builder import builder_class
 from defect_jax.data.prepare.check import all_faults, listing_faults, refuse
 from defect_jax.data.prepare.examine import Facts, examine, example
-from defect_jax.data.prepare.identical import identical_faults
+from defect_jax.data.prepare.identical import identical_faults, kept_together
 from defect_jax.data.prepare.prepared import Prepared, SplitRow
 from defect_jax.data.prepare.summarise import summarise
 from defect_jax.data.sources.data_sets import data_set
@@ -184,7 +184,7 @@ def _build(
     shutil.rmtree(partial_folder, ignore_errors=True)
     partial_folder.mkdir()
     try:
-        stored = _store(partial_folder, raw, data, found)
+        stored = _store_together(partial_folder, raw, data, found)
         refuse(identical_faults(raw, stored) if found.own else [])
         table = [
             (record.split, _row(record, facts), facts.image_sha256) for record, facts in stored
@@ -197,6 +197,20 @@ def _build(
         raise
     for note in info.notes:
         say(f"{data.name}: {note}")
+
+
+def _store_together(
+    folder: Path, raw: RawFiles, data: ConfigDict, found: Catalogue
+) -> list[tuple[Record, Facts]]:
+    """Store every image, and all again where their pixels show that some belong into one split."""
+    stored = _store(folder, raw, data, found)
+    records = kept_together(found, stored)
+    if records is None:
+        return stored
+    found.records = records
+    shutil.rmtree(folder)
+    folder.mkdir()
+    return _store(folder, raw, data, found)
 
 
 def _store(

@@ -8,7 +8,7 @@ the splits (`folder_layout`); otherwise they are made here, 60/20/20, by group a
 a group of its own, together with its exact copies.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 from ml_collections import ConfigDict
@@ -43,6 +43,7 @@ from defect_jax.data.sources.records import (
 from defect_jax.data.sources.splits import HOLD_OUT_SHARES, SHARES, Member, grouped_split
 
 OPTIONS = ("seed", "mask_threshold", "classes")
+NO_VAL = "there is no val/: a fifth of train/, by group, is used for validation"
 
 
 def catalogue(raw: RawFiles, data: ConfigDict, needed: Collection[str]) -> Catalogue:
@@ -60,9 +61,15 @@ def catalogue(raw: RawFiles, data: ConfigDict, needed: Collection[str]) -> Catal
     records = _records(raw, data, layout, folders, names)
     if found.grouped:
         records = _with_groups(raw, layout, folders, records, found.faults)
-    records = with_copies(records, copies(raw, records))
-    records = _with_splits(records, layout.folders, data.seed, found)
-    found.records = [record for record in records if record.split in needed]
+    if "train" in layout.folders and "val" not in layout.folders:
+        found.notes += [NO_VAL] if "train" in folders else []
+
+    def together(sets: Sequence[Sequence[Record]]) -> list[Record]:
+        dealt = _with_splits(with_copies(records, sets), layout.folders, data.seed)
+        return [record for record in dealt if record.split in needed]
+
+    found.together = None if "val" in layout.folders else together
+    found.records = together(copies(raw, records))
     return found
 
 
@@ -125,16 +132,12 @@ def _with_groups(
     return records
 
 
-def _with_splits(
-    records: list[Record], folders: set[str], seed: int, found: Catalogue
-) -> list[Record]:
+def _with_splits(records: list[Record], folders: set[str], seed: int) -> list[Record]:
     if "" in folders:
         return _split(records, SHARES, seed)
     if "val" in folders:
         return records
     train = [record for record in records if record.split == "train"]
-    if train:
-        found.notes.append("there is no val/: a fifth of train/, by group, is used for validation")
     rest = [record for record in records if record.split != "train"]
     return _split(train, HOLD_OUT_SHARES, seed) + rest
 
