@@ -116,6 +116,16 @@ def test_short_ids_where_a_split_is_not_there(tmp_path):
     assert fault.what.startswith("lists 'only/in/train', but there is no")
 
 
+@pytest.mark.parametrize("name", ["Groups.csv", "train/groups.csv", "other/GROUPS.CSV"])
+def test_a_file_of_groups_that_would_not_be_read(tmp_path, name):
+    root = raw_data.folder_data(tmp_path / "raw/train").parent
+    raw_data.write(root / name, b"id,group\n")
+    (fault,) = catalogue(root, tmp_path, ("train",)).faults
+    assert str(fault) == (
+        f"{root}/{name}: is not read: call it groups.csv and put it beside images/"
+    )
+
+
 # Exact copies.
 
 

@@ -16,14 +16,8 @@ from ml_collections import ConfigDict
 from defect_jax.data.files.class_masks import checked_names
 from defect_jax.data.files.raw_files import RawFiles, open_data_root
 from defect_jax.data.files.reading import empty_masks, main_classes
-from defect_jax.data.sources.folder_layout import (
-    GROUPS_FILE,
-    Layout,
-    file_faults,
-    find_layout,
-    folders_for,
-    notes_of,
-)
+from defect_jax.data.sources.folder_faults import file_faults, notes_of
+from defect_jax.data.sources.folder_layout import GROUPS_FILE, Layout, find_layout, folders_for
 from defect_jax.data.sources.groups import (
     copies,
     read_groups,

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from defect_jax.data.files.images import SUFFIXES
 from defect_jax.data.files.raw_files import RawFiles, top_folder
-from defect_jax.data.sources.records import SPLITS, Fault, listed
+from defect_jax.data.sources.records import SPLITS
 from defect_jax.runtime.errors import UserError
 
 GROUPS_FILE = "groups.csv"
@@ -178,27 +178,6 @@ def _refuse_splits_inside(layout: Layout, root: str) -> None:
         )
 
 
-def notes_of(layout: Layout) -> list[str]:
-    """Say what is left out: files elsewhere, and by name the folders with images among them."""
-    if not layout.outside:
-        return []
-    notes = [
-        f"ignored {len(layout.outside)} files outside images/ and masks/: {listed(layout.outside)}"
-    ]
-    folders = Counter(
-        name.removeprefix(layout.top).rpartition("/")[0]
-        for name in layout.outside
-        if is_image(name)
-    )
-    if folders:
-        shown = [f"{folder or '.'}/ ({count})" for folder, count in sorted(folders.items())]
-        notes.append(
-            f"{folders.total()} of them are images, in {listed(shown)}: only images/ and masks/ "
-            f"count, and {', '.join(SPLIT_NAMES)} as splits above or below them"
-        )
-    return notes
-
-
 def folders_for(needed: Collection[str], folders: set[str]) -> list[str]:
     """Return the splits that have to be read to fill the wanted ones; `[""]` for all images."""
     if "" in folders:
@@ -207,38 +186,3 @@ def folders_for(needed: Collection[str], folders: set[str]) -> list[str]:
     if "val" in wanted and "val" not in folders:
         wanted |= {"train"}  # a part of it becomes val
     return [split for split in SPLITS if split in wanted]
-
-
-def file_faults(raw: RawFiles, layout: Layout, folders: list[str]) -> list[Fault]:
-    """Find files that are no images, share an id, or are masks of nothing."""
-    faults = []
-    for split in dict.fromkeys([*folders, ""]):
-        for name in layout.strange[split]:
-            what = f"is not an image ({' '.join(SUFFIXES)}): move it elsewhere"
-            faults.append(Fault(raw.where(name), what))
-    for files in (layout.images, layout.masks):
-        for (split, _), names in files.items():
-            if split in folders and len(names) > 1:
-                others = ", ".join(name.rpartition("/")[2] for name in names[1:])
-                what = f"has the same id as {others}: keep one, or rename"
-                faults.append(Fault(raw.where(names[0]), what))
-    for key, names in layout.masks.items():
-        if _is_lost(key, layout, folders):
-            what = f"is a mask without an image: there is no {_expected(names[0], layout.top)}.*"
-            faults.append(Fault(raw.where(names[0]), what))
-    return faults
-
-
-def _is_lost(key: Key, layout: Layout, folders: list[str]) -> bool:
-    """Return whether a mask has no image among those that are read.
-
-    Where splits are fixed for images or masks alone, no mask fits, and all parts would turn good.
-    """
-    return key not in layout.images and (key[0] in (*folders, "") or folders == [""])
-
-
-def _expected(mask: str, top: str) -> str:
-    """Return the path, without suffix, of the image that a mask belongs to."""
-    place = place_of(mask.removeprefix(top))
-    home = place.home.lower().replace(MASKS, IMAGES)
-    return stem_of(f"{home}{place.rest}")
