@@ -85,7 +85,14 @@ def _look(
         faults += examined.faults
         stored += [(examined.record, examined.facts)] if examined.facts else []
     stored = _as_kept_together(found, stored)
-    return faults + (identical_faults(raw, stored) if found.own else []), stored
+    return faults + faults_together(raw, found, stored), stored
+
+
+def faults_together(
+    raw: RawFiles, found: Catalogue, stored: Sequence[tuple[Record, Facts]]
+) -> list[Fault]:
+    """Return the faults that images without one by themselves have beside each other."""
+    return identical_faults(raw, stored) if found.own else []
 
 
 def _as_kept_together(

@@ -25,9 +25,9 @@ from defect_jax.data.files.raw_files import RawFiles
 from defect_jax.data.files.reading import in_threads
 from defect_jax.data.prepare import prepared
 from defect_jax.data.prepare.builder import builder_class
-from defect_jax.data.prepare.check import all_faults, listing_faults, refuse
+from defect_jax.data.prepare.check import all_faults, faults_together, listing_faults, refuse
 from defect_jax.data.prepare.examine import Facts, examine, example
-from defect_jax.data.prepare.identical import identical_faults, kept_together
+from defect_jax.data.prepare.identical import kept_together
 from defect_jax.data.prepare.prepared import Prepared, SplitRow
 from defect_jax.data.prepare.summarise import summarise
 from defect_jax.data.sources.data_sets import data_set
@@ -185,7 +185,7 @@ def _build(
     partial_folder.mkdir()
     try:
         stored = _store_together(partial_folder, raw, data, found)
-        refuse(identical_faults(raw, stored) if found.own else [])
+        refuse(faults_together(raw, found, stored))
         table = [
             (record.split, _row(record, facts), facts.image_sha256) for record, facts in stored
         ]
