@@ -3,6 +3,8 @@
 python -m defect_jax.main --config=configs/synthetic.py:cpu
 """
 
+import pathlib
+
 from absl import flags
 
 from defect_jax import command_line
@@ -26,7 +28,9 @@ HOST_TIMEOUT_S = flags.DEFINE_integer(
 INPUT = flags.DEFINE_string(
     "input", None, "An image, folder, .tar or .zip, to predict; of export, to write int8 with."
 )
-OUTPUT = flags.DEFINE_string("output", None, "Folder that --mode=predict and export write into.")
+OUTPUT = flags.DEFINE_string(
+    "output", None, "Folder that --mode=predict, export and check write into."
+)
 STRICT = flags.DEFINE_bool("strict", False, "End at the first image that cannot be used.")
 WORKDIRS = flags.DEFINE_list("workdirs", [], "Of --mode=compare: the first is the reference.")
 
@@ -101,12 +105,12 @@ def require(flag: str, value: str | None) -> None:
 
 
 def check() -> None:
-    """List every fault of a data set."""
-    from defect_jax.data.prepare.check import report_faults
+    """List every fault and every note of a config and its data set, as training finds them."""
+    from defect_jax.training.check import check
 
     config = given_config()
     compilation.start_cache(config.compilation_cache)
-    report_faults(config.data)
+    check(config, pathlib.Path(OUTPUT.value).expanduser() if OUTPUT.value else None)
 
 
 def compare() -> None:

@@ -5,6 +5,7 @@ import json
 import shutil
 import tarfile
 import zipfile
+import zlib
 from pathlib import Path
 
 import cv2
@@ -81,11 +82,15 @@ def write(path: Path, data: bytes | np.ndarray) -> Path:
 
 
 def folder_data(root: Path, good: int = 10, defective: int = 5, channels: int = 1) -> Path:
-    """Writes `images/` and `masks/`; only defective parts have a mask."""
+    """Writes `images/` and `masks/`; only defective parts have a mask.
+
+    Folders of other names hold other images: one image in two splits is a fault.
+    """
+    first = 1000 * zlib.crc32(root.name.encode())
     for number in range(good + defective):
         kind = "good" if number < good else "bad"
         stem = f"{kind}/part_{number:03d}"
-        write(root / "images" / f"{stem}.png", noise(number, channels=channels))
+        write(root / "images" / f"{stem}.png", noise(first + number, channels=channels))
         if kind == "bad":
             write(root / "masks" / f"{stem}.png", defect_mask())
     return root

@@ -119,6 +119,7 @@ def test_the_info(shared):
     assert others == [
         "14 of 15 images are grey and used as RGB, like the others",
         "14 of 15 images have 8 bits and are scaled to 16, like the others",
+        "there is no groups.csv: every image counts as a part of its own",
     ]
 
 

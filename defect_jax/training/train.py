@@ -157,16 +157,27 @@ def initial_state(
 ) -> tuple[TrainState, TrainState]:
     """Make the state of step 0 on the devices, each array born where it will stay."""
     variables = with_learnt(initial_variables(network, image_shape(config), config.seed), learnt)
-    try:
-        shapes = jax.eval_shape(lambda tree: create_state(tree, tx), variables)
-    except ValueError as error:
-        raise UserError(f"config.balance.shared is {config.balance.shared!r}: {error}") from error
+    shapes = state_shapes(variables, tx, config)
     shardings = state_sharding(mesh, shapes)
     placed = place_state(variables, jax.tree.map(lambda _: replicated(mesh), variables))
     create = jax.jit(lambda tree: create_state(tree, tx), out_shardings=shardings)
     parameters = sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))
     say(f"network: {parameters / 1e6:.2f} million parameters on {mesh.size} device(s)")
     return create(placed), shardings
+
+
+def state_shapes(
+    variables: Variables, tx: optax.GradientTransformation, config: ConfigDict
+) -> TrainState:
+    """Return the form of the state that begins with these variables, or with their forms.
+
+    Raises:
+        UserError: `config.balance.shared` names no parameters.
+    """
+    try:
+        return jax.eval_shape(lambda tree: create_state(tree, tx), variables)
+    except ValueError as error:
+        raise UserError(f"config.balance.shared is {config.balance.shared!r}: {error}") from error
 
 
 def resumed(

@@ -82,13 +82,13 @@ def _elements(split: Split, config: ConfigDict) -> grain.MapDataset:
     needs_good = spec.framing.needs_good_images
     labels = tuple(row.label for row in split.rows)
     if data.positive_fraction is not None:
-        _refuse_one_kind(labels, data.positive_fraction, needs_good)
+        refuse_one_kind(labels, data.positive_fraction, needs_good)
     plan = SamplingPlan(labels, length, data.positive_fraction, config.seed, needs_good)
     load = LoadTraining(split, spec, change)
     return grain.MapDataset.source(plan).seed(config.seed).random_map(load)
 
 
-def _refuse_one_kind(labels: Sequence[int], positive_fraction: float, needs_good: bool) -> None:
+def refuse_one_kind(labels: Sequence[int], positive_fraction: float, needs_good: bool) -> None:
     """Refuse to mix kinds where one is missing; good tiles are in defective images, too."""
     missing = "good" if 0 not in labels and needs_good else "defective" if 1 not in labels else ""
     if missing:

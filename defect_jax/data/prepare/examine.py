@@ -15,6 +15,7 @@ from defect_jax.data.files.images import Header, inspect_image
 from defect_jax.data.files.masks import MaskRules, inspect_mask
 from defect_jax.data.files.raw_files import RawFiles
 from defect_jax.data.files.record_encoding import encode_classes, unpacked
+from defect_jax.data.prepare.near_duplicates import thumbnail
 from defect_jax.data.sources.records import GOOD, Fault, Record
 from defect_jax.runtime.memory import shortage
 
@@ -32,7 +33,9 @@ class Facts(NamedTuple):
     defect_px: int
     image_sha256: str
     mask_sha256: str  # of nothing, for a good part without a mask
+    pixels_sha256: str = ""  # of the decoded image; the same for grey and for grey saved as RGB
     truth_sha256: str = ""  # of the class ids; the same for no mask and an empty one
+    thumbnail: bytes = b""  # see `near_duplicates.thumbnail`
     mask_levels: tuple[str, ...] = ()  # see `masks.Mask`; empty where values are class ids
 
 
@@ -127,8 +130,21 @@ def _facts(
         defect_px=int(np.count_nonzero(mask)),
         image_sha256=hashlib.sha256(image).hexdigest(),
         mask_sha256=hashlib.sha256(mask_file).hexdigest(),
-        truth_sha256=hashlib.sha256(mask).hexdigest(),
+        pixels_sha256=_sha256(_grey_if_it_is(pixels)),
+        truth_sha256=_sha256(mask),
+        thumbnail=thumbnail(pixels),
     )
+
+
+def _sha256(array: np.ndarray) -> str:
+    digest = hashlib.sha256(f"{array.shape} {array.dtype.str}\n".encode())
+    digest.update(np.ascontiguousarray(array))
+    return digest.hexdigest()
+
+
+def _grey_if_it_is(pixels: np.ndarray) -> np.ndarray:
+    """Return one channel of an image whose channels are all the same."""
+    return pixels[..., :1] if (pixels == pixels[..., :1]).all() else pixels
 
 
 def example(examined: Examined) -> dict[str, Any]:

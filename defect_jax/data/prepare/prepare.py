@@ -25,10 +25,10 @@ from defect_jax.data.files.raw_files import RawFiles
 from defect_jax.data.files.reading import in_threads
 from defect_jax.data.prepare import prepared
 from defect_jax.data.prepare.builder import builder_class
-from defect_jax.data.prepare.check import all_faults, listing_faults, refuse
+from defect_jax.data.prepare.check import all_faults, faults_together, listing_faults, refuse
 from defect_jax.data.prepare.earlier_sets import best_substitute
 from defect_jax.data.prepare.examine import Facts, examine, example
-from defect_jax.data.prepare.plausibility import doubts_about_masks
+from defect_jax.data.prepare.identical import kept_together
 from defect_jax.data.prepare.prepared import Prepared, SplitRow
 from defect_jax.data.prepare.summarise import summarise
 from defect_jax.data.sources.data_sets import data_set
@@ -235,10 +235,8 @@ def _build(
     shutil.rmtree(partial_folder, ignore_errors=True)
     partial_folder.mkdir()
     try:
-        stored = _store(partial_folder, raw, data, found)
-        doubts = doubts_about_masks(raw, data, stored)
-        refuse(doubts.faults)
-        found.notes += doubts.notes
+        stored = _store_together(partial_folder, raw, data, found)
+        refuse(faults_together(raw, data, found, stored))
         table = [(record.split, _row(record, facts)) for record, facts in stored]
         info = summarise(data.name, stored, found)
         prepared.write(partial_folder, table, info, origin)
@@ -248,6 +246,20 @@ def _build(
         raise
     for note in info.notes:
         say(f"{data.name}: {note}")
+
+
+def _store_together(
+    folder: Path, raw: RawFiles, data: ConfigDict, found: Catalogue
+) -> list[tuple[Record, Facts]]:
+    """Store every image, and all again where their pixels show that some belong into one split."""
+    stored = _store(folder, raw, data, found)
+    records = kept_together(found, stored)
+    if records is None:
+        return stored
+    found.records = records
+    shutil.rmtree(folder)
+    folder.mkdir()
+    return _store(folder, raw, data, found)
 
 
 def _store(

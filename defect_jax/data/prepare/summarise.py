@@ -5,19 +5,34 @@ import json
 from collections.abc import Sequence
 
 from defect_jax.data.prepare.examine import Facts
+from defect_jax.data.prepare.grouping import Alike, alike_images, grouping_notes
+from defect_jax.data.prepare.identical import identical_notes
 from defect_jax.data.prepare.prepared import DataInfo
 from defect_jax.data.sources.records import Catalogue, Record, listed
 
 
-def summarise(name: str, stored: Sequence[tuple[Record, Facts]], found: Catalogue) -> DataInfo:
-    """Sum up the images that were stored."""
+def summarise(
+    name: str,
+    stored: Sequence[tuple[Record, Facts]],
+    found: Catalogue,
+    alike: Alike | None = None,
+) -> DataInfo:
+    """Sum up the images that were stored.
+
+    Args:
+        alike: their near-duplicates; None: they are looked for.
+    """
+    alike = alike_images(stored) if alike is None else alike
     return DataInfo(
         name=name,
         channels=max(facts.channels for _, facts in stored),
         bit_depth=max(facts.bit_depth for _, facts in stored),
         fingerprint=_fingerprint(stored, found.classes),
         leaking=found.leaking,
-        notes=found.notes + _notes(stored),
+        notes=found.notes
+        + _notes(stored)
+        + identical_notes(stored, found.own)
+        + grouping_notes(stored, found, alike),
         classes=list(found.classes),
     )
 

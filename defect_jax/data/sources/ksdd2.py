@@ -33,7 +33,7 @@ def catalogue(raw: RawFiles, data: ConfigDict, needed: Collection[str]) -> Catal
             f"config.data.root: {data.root} holds no train/NNNNN.png or test/NNNNN.png: "
             "give the folder of the release, or its .zip"
         )
-    found = Catalogue()
+    found = Catalogue(grouped=False)
     skipped = [name for name in names if not FILE.fullmatch(name)]
     if skipped:
         found.notes.append(

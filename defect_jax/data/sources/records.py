@@ -1,6 +1,6 @@
 """What the rest of the program knows about a raw data set: its records and its faults."""
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -64,6 +64,11 @@ class Catalogue:
         leaking: True when images of one part are on both sides of the split.
         classes: names of the classes 1 … N that a mask may hold.
         has_good: False for a release without good parts, whose splits are one-sided by nature.
+        grouped: False where nothing says which images show the same part.
+        own: True for the user's own files. Images that contradict each other are then faults; of a
+            published release they are notes, since it is used as it is.
+        together: returns the records split anew, with the images of each given set in one group;
+            None where the splits are not made here.
     """
 
     records: list[Record] = field(default_factory=list)
@@ -72,6 +77,9 @@ class Catalogue:
     leaking: bool = False
     classes: tuple[str, ...] = (DEFECT,)
     has_good: bool = True
+    grouped: bool = True
+    own: bool = False
+    together: Callable[[Sequence[Sequence[Record]]], list[Record]] | None = None
 
 
 def listed(names: list[str], most: int = 10) -> str:

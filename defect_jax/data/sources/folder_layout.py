@@ -1,0 +1,188 @@
+"""Which files a user's own folder holds, and what splits its folders fix.
+
+Two arrangements of splits are common, and both count: `train/images/` with `train/masks/`, and
+`images/train/` with `masks/train/`. A folder that nearly names a split is refused or named rather
+than passed over: what is taken for training images unseen makes every number wrong.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+from typing import NamedTuple
+
+from defect_jax.data.files.file_kinds import SUFFIXES
+from defect_jax.data.files.raw_files import RawFiles, top_folder
+from defect_jax.data.sources.records import SPLITS
+from defect_jax.runtime.errors import UserError
+
+GROUPS_FILE = "groups.csv"
+IMAGES, MASKS = "images", "masks"
+SPLIT_NAMES = {
+    "train": "train", "training": "train",
+    "val": "val", "valid": "val", "validation": "val",
+    "test": "test", "testing": "test",
+}  # fmt: skip
+Key = tuple[str, str]  # a split's name, or "" where folders fix none, and a stem below it
+
+
+class Place(NamedTuple):
+    """What the folders above a file say of it.
+
+    Attributes:
+        split: "train", "val" or "test"; "" where no folder says so.
+        kind: IMAGES or MASKS.
+        home: the folders that say so, as they are spelled.
+        rest: the path below them.
+    """
+
+    split: str
+    kind: str
+    home: str
+    rest: str
+
+
+@dataclass
+class Layout:
+    """Which files there are, below the leading folder `top`.
+
+    `images` and `masks` map a split and a stem below its folder to file names.
+    """
+
+    top: str
+    images: dict[Key, list[str]] = field(default_factory=lambda: defaultdict(list))
+    masks: dict[Key, list[str]] = field(default_factory=lambda: defaultdict(list))
+    strange: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+    outside: list[str] = field(default_factory=list)
+
+    @property
+    def folders(self) -> set[str]:
+        """Return the splits that have images; `{""}` where no folder fixes any."""
+        return {split for split, _ in self.images}
+
+    def id(self, key: Key) -> str:
+        """Return the id of an image: its path below the root without its suffix."""
+        return stem_of(self.images[key][0].removeprefix(self.top))
+
+
+def find_layout(raw: RawFiles, root: str) -> Layout:
+    """Sort all files by what their folders say.
+
+    Raises:
+        UserError: there are no images, or the folders contradict each other.
+    """
+    files = [name for name in raw.names() if is_image(name)]
+    layout = Layout(top_folder(files, _known_folders(files), root))
+    homes = defaultdict(set)
+    for name in raw.names():
+        below = name.removeprefix(layout.top)
+        place = place_of(below) if name.startswith(layout.top) else None
+        if place is None:
+            layout.outside += [] if below == GROUPS_FILE else [name]
+        elif not is_image(place.rest):
+            layout.strange[place.split].append(name)
+        else:
+            files_of = layout.images if place.kind == IMAGES else layout.masks
+            files_of[place.split, stem_of(place.rest)].append(name)
+            homes[place.kind, place.split].add(place.home)
+    if not layout.images:
+        raise UserError(
+            f"config.data.root: {root} holds no images/ with {' '.join(SUFFIXES)} files"
+        )
+    _refuse_contradictions(homes, root)
+    _refuse_splits_inside(layout, root)
+    return layout
+
+
+def is_image(name: str) -> bool:
+    """Return whether the suffix is one of an image."""
+    return name.lower().endswith(SUFFIXES)
+
+
+def stem_of(name: str) -> str:
+    """Return a path without its suffix.
+
+    >>> stem_of("images/line.1/a.b.png")
+    'images/line.1/a.b'
+    """
+    return name.rpartition(".")[0]
+
+
+def place_of(below: str) -> Place | None:
+    """Read the first folders of a path; None for what is neither image nor mask.
+
+    >>> place_of("images/Valid/line_1/1.png")
+    Place(split='val', kind='images', home='images/Valid/', rest='line_1/1.png')
+    >>> place_of("train/masks/1.png")
+    Place(split='train', kind='masks', home='train/masks/', rest='1.png')
+    """
+    first, *others = below.split("/")
+    second = others[0] if len(others) > 1 else ""
+    if first.lower() in (IMAGES, MASKS) and others:
+        split = SPLIT_NAMES.get(second.lower(), "")
+        kind, depth = first.lower(), 1 + bool(split)
+    elif first.lower() in SPLIT_NAMES and second.lower() in (IMAGES, MASKS):
+        split, kind, depth = SPLIT_NAMES[first.lower()], second.lower(), 2
+    else:
+        return None
+    parts = below.split("/")
+    home = "".join(f"{part}/" for part in parts[:depth])
+    return Place(split, kind, home, "/".join(parts[depth:]))
+
+
+def _known_folders(files: Iterable[str]) -> set[str]:
+    """Return the folders that a data set may begin with, as they are spelled here."""
+    spelled = {folder for name in files for folder in name.split("/")[:-1]}
+    return {name for name in spelled if name.lower() in (IMAGES, MASKS, *SPLIT_NAMES)}
+
+
+def _refuse_contradictions(homes: dict[tuple[str, str], set[str]], root: str) -> None:
+    """Refuse two folders for one split, and images with a split beside images without one."""
+    for (kind, split), spelled in sorted(homes.items()):
+        if len(spelled) > 1:
+            what = f"the {kind} of {split}" if split else kind
+            raise UserError(
+                f"config.data.root: {root} holds {' beside '.join(sorted(spelled))} for "
+                f"{what}: keep one of the two"
+            )
+    fixed = sorted(
+        min(homes[IMAGES, split]).removesuffix("images/")
+        for split in SPLITS
+        if (IMAGES, split) in homes
+    )
+    free = sorted(homes.get((IMAGES, ""), ()))
+    if free and fixed:
+        raise UserError(
+            f"config.data.root: {root} holds {free[0]} beside {', '.join(fixed)}: keep one of the "
+            f"two; with fixed splits every image belongs below one of them"
+        )
+    if len({home.lower().startswith(IMAGES) for home in fixed}) > 1:
+        raise UserError(
+            f"config.data.root: {root} holds {' beside '.join(fixed)}: put the splits either "
+            f"above images/ or below it"
+        )
+
+
+def _refuse_splits_inside(layout: Layout, root: str) -> None:
+    """Refuse a split's name further down: whether it fixes a split, only the user knows."""
+    inside = Counter()
+    for (_, stem), names in layout.images.items():
+        if any(part.lower() in SPLIT_NAMES for part in stem.split("/")[:-1]):
+            inside[f"{PurePosixPath(names[0].removeprefix(layout.top)).parent}/"] += len(names)
+    if inside:
+        folder, count = inside.most_common(1)[0]
+        raise UserError(
+            f"config.data.root: {root} holds {count} images in {folder}: to fix a split, train/, "
+            f"val/ or test/ stands directly above or below images/; else give the folder another "
+            "name"
+        )
+
+
+def folders_for(needed: Collection[str], folders: set[str]) -> list[str]:
+    """Return the splits that have to be read to fill the wanted ones; `[""]` for all images."""
+    if "" in folders:
+        return [""]
+    wanted = set(needed)
+    if "val" in wanted and "val" not in folders:
+        wanted |= {"train"}  # a part of it becomes val
+    return [split for split in SPLITS if split in wanted]

@@ -1,0 +1,138 @@
+"""All that training would refuse or remark, in one pass and nothing changed (`--mode=check`)."""
+
+import contextlib
+import json
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax.traverse_util import flatten_dict
+from ml_collections import ConfigDict
+
+from defect_jax.data.geometry.input_spec import framing_of
+from defect_jax.data.pipeline.batches import refuse_one_kind
+from defect_jax.data.prepare.check import Inspection, as_fault, inspect
+from defect_jax.data.prepare.data_info import data_info
+from defect_jax.data.prepare.remarks import remarks, write_proposal
+from defect_jax.data.prepare.unprepared import unprepared
+from defect_jax.data.sources.records import SPLITS, Fault
+from defect_jax.distributed.sharding import make_mesh
+from defect_jax.evaluation.validation import refuse_empty_promise
+from defect_jax.runtime.errors import UserError
+from defect_jax.training.optimizer import make_tx
+from defect_jax.training.stages import first_stage, has_first_stage
+from defect_jax.training.train import check_batch_size, make_network, state_shapes
+from defect_jax.workdir import run_config
+from defect_jax.workdir.config_rules import rules_of
+
+Look = Callable[[], Any]  # raises a UserError where training would
+
+
+def check(config: ConfigDict, output: Path | None = None) -> None:
+    """Print counts, notes, groups to propose, and every fault of a config and of its data.
+
+    Args:
+        output: a folder to write the proposed groups.csv into.
+
+    Raises:
+        UserError: there is at least one fault.
+    """
+    name = config.data.name
+    faults = value_faults(config)
+    inspected = inspect(config.data)
+    faults += faults_at_work(config, inspected, values_are_wrong=bool(faults))
+    faults += inspected.faults
+    for line in remarks(name, inspected):
+        print(line)
+    if output is not None and inspected.stored:
+        print(f"{name}: wrote {write_proposal(inspected, output)}")
+    for fault in faults:
+        print(fault)
+    if faults:
+        raise UserError(f"{name}: faults to mend: {len(faults)}, listed above")
+    print(f"{name}: no fault found")
+
+
+def value_faults(config: ConfigDict) -> list[Fault]:
+    """Return every value that training refuses at its first look."""
+    try:
+        run_config.check_values(config)
+        return []
+    except UserError as error:
+        first = as_fault(error)
+    others = [fault for fault in _broken_rules(config) if fault != first]
+    return [first, *others]
+
+
+def _broken_rules(config: ConfigDict) -> Iterator[Fault]:
+    values = flatten_dict(json.loads(json.dumps(config.to_dict(), default=str)), sep=".")
+    for field, (holds, rule) in rules_of(config).items():
+        # A rule may rest on another field, which may be anything here.
+        with contextlib.suppress(TypeError, ValueError, ArithmeticError, LookupError):
+            if field in values and not holds(values[field]):
+                text = f"config.{field} is {values[field]}: it must be {rule}"
+                yield as_fault(UserError(text))
+
+
+def faults_at_work(
+    config: ConfigDict, inspected: Inspection, values_are_wrong: bool
+) -> list[Fault]:
+    """Return what fails when network, optimizer and batches are made of a config and the data.
+
+    Args:
+        values_are_wrong: whether the config has faults already: what else goes wrong follows from
+            them, unless it is said in as many words.
+    """
+    faults = []
+    expected = (Exception,) if values_are_wrong else ()
+    for look in (*_looks_at_config(config), *_looks_at_data(config, inspected)):
+        try:
+            look()
+        except UserError as error:
+            faults += [fault for fault in [as_fault(error)] if fault not in faults]
+        except expected:
+            continue
+    return faults
+
+
+def _looks_at_config(config: ConfigDict) -> Iterator[Look]:
+    """Yield what needs no data, each by itself, so that one fault does not hide another."""
+    yield lambda: check_batch_size(
+        config.train.batch_size, make_mesh(config.mesh.data, config.mesh.fsdp)
+    )
+    yield lambda: make_network(config)
+    yield lambda: make_tx(config)
+
+
+def _looks_at_data(config: ConfigDict, inspected: Inspection) -> Iterator[Look]:
+    """Yield what follows from the config and the images that have no fault by themselves."""
+    if inspected.info is None:
+        return
+    prepared = unprepared(config.data, inspected)
+    train, framing = prepared.splits["train"], framing_of(config.data)
+    yield lambda: refuse_empty_promise(config, prepared.splits["val"])
+    if train.rows:
+        yield lambda: data_info(prepared, config.model.num_classes)
+        if config.data.positive_fraction is not None:
+            labels = [row.label for row in train.rows]
+            kinds = config.data.positive_fraction, framing.needs_good_images
+            yield partial(refuse_one_kind, labels, *kinds)
+    stages = [config, first_stage(config)] if has_first_stage(config) else [config]
+    for stage in stages:
+        yield partial(_form_state, stage, inspected.info.channels)
+    for split in SPLITS:
+        for row in prepared.splits[split].rows:
+            yield partial(framing.place, (row.height, row.width), row.id)
+
+
+def _form_state(config: ConfigDict, channels: int) -> None:
+    """Go through the making of a run's first state without its memory."""
+    network, tx = make_network(config), make_tx(config)
+    image = jax.ShapeDtypeStruct((1, *config.data.size, channels), jnp.float32)
+    variables = jax.eval_shape(
+        lambda batch: network.init(jax.random.key(0), batch, train=False), image
+    )
+    state_shapes(variables, tx, config)
