@@ -4,10 +4,11 @@ import dataclasses
 
 import cv2
 import numpy as np
-from jaxtyping import Float32, Shaped, UInt8, UInt16
+from jaxtyping import Shaped, UInt8, UInt16
 from ml_collections import ConfigDict
 
 from defect_jax.data.geometry.framing import Framing, Letterbox, Tiling
+from defect_jax.data.geometry.intensity import WIDENED, IntensityRange
 from defect_jax.runtime.errors import UserError
 
 
@@ -19,13 +20,15 @@ class InputSpec:
         framing: how an image fills the frames.
         channels, bit_depth: common to all images.
         classes: of defects that the network tells apart.
-        mean, std: of the training images, as shares of the full range.
+        intensity: what is 0 and what is 1 for the network.
+        mean, std: of the training images, as shares of that.
     """
 
     framing: Framing
     channels: int
     bit_depth: int
     classes: int
+    intensity: IntensityRange
     mean: float
     std: float
 
@@ -33,8 +36,8 @@ class InputSpec:
     def of(cls, config: ConfigDict) -> "InputSpec":
         """Return the specification of a resolved config."""
         info = config.data_info
-        depth = info.channels, info.bit_depth
-        return cls(framing_of(config.data), *depth, config.model.num_classes, info.mean, info.std)
+        depth = info.channels, info.bit_depth, config.model.num_classes
+        return cls(framing_of(config.data), *depth, IntensityRange.of(info), info.mean, info.std)
 
     @property
     def size_px(self) -> tuple[int, int]:
@@ -50,7 +53,8 @@ class InputSpec:
         """Give `image` [h w c] the set's channels and depth; only ever widen.
 
         Raises:
-            UserError: colour or 16 bit where the network was trained on grey or 8 bit.
+            UserError: colour or 16 bit where the network was trained on grey or 8 bit; 8 bit where
+                it is not known what its counts are among those of 16.
         """
         if image.shape[-1] > self.channels or image.itemsize * 8 > self.bit_depth:
             raise UserError(
@@ -58,6 +62,12 @@ class InputSpec:
                 f"network was trained on {self.channels} of {self.bit_depth} bit"
             )
         if image.itemsize * 8 < self.bit_depth:
+            if not self.intensity.widened:
+                raise UserError(
+                    f"{name}: has 8 bits, but the network was trained on images of 16 bits with "
+                    f"values of about {self.intensity.low} to {self.intensity.high}, and how the "
+                    "two are related is not known: save it with 16 bits as those were"
+                )
             image = sixteen_bits(image)
         if image.shape[-1] == self.channels:
             return image
@@ -78,18 +88,7 @@ def framing_of(data: ConfigDict) -> Framing:
 
 def sixteen_bits(image: UInt8[np.ndarray, "h w c"]) -> UInt16[np.ndarray, "h w c"]:
     """Return the same image in 65536 steps."""
-    return image.astype(np.uint16) * 257  # 255 -> 65535
-
-
-def to_float01(
-    image: UInt8[np.ndarray, "h w c"] | UInt16[np.ndarray, "h w c"],
-) -> Float32[np.ndarray, "h w c"]:
-    """Return pixels as shares of the full range, which scaling does not round.
-
-    Rounded to whole steps, what OpenCV scales here and what an exported network scales by
-    `letterbox_jax` differed by half a step, and a probability by up to 5e-4.
-    """
-    return image.astype(np.float32) / np.iinfo(image.dtype).max
+    return image.astype(np.uint16) * WIDENED
 
 
 def filled_up(

@@ -10,7 +10,10 @@ from typing import Any
 import cv2
 import grain
 import numpy as np
+from jaxtyping import Float32
 from scipy import special
+
+Frame = Float32[np.ndarray, "h w c"]  # shares of the measured range
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,10 +23,10 @@ class Augment(grain.transforms.RandomMap):
     Attributes:
         flip_horizontal, flip_vertical: flip with probability one half.
         shift_px: largest shift along each axis.
-        brightness: largest change, as a share of the full range.
-        contrast: largest relative change of contrast around the middle of the image's range.
+        brightness: largest change, as a share of the measured range.
+        contrast: largest relative change of contrast around the middle of that range.
         gamma: largest exponent's logarithm; 0.2 draws exponents from 0.82 to 1.22.
-        noise: largest standard deviation of the added noise, as a share of the full range.
+        noise: largest standard deviation of the added noise, as a share of the measured range.
         blur_px: largest standard deviation of the blur.
     """
 
@@ -95,20 +98,25 @@ def _limited(shift_px: int, first: int, occupied: int, length: int) -> int:
 
 
 def _tones(
-    image: np.ndarray, brightness: float, contrast: float, gamma: float, rng: np.random.Generator
-) -> np.ndarray:
-    """Change brightness, contrast and gamma, by one look-up table over all values of pixels."""
-    top = np.iinfo(image.dtype).max
+    image: Frame, brightness: float, contrast: float, gamma: float, rng: np.random.Generator
+) -> Frame:
+    """Change brightness, contrast and gamma; brighter pixels stay brighter.
+
+    Gamma bends the range; what lies beyond it moves along with its end.
+    """
     offset = rng.uniform(-brightness, brightness)
     gain = 1.0 + rng.uniform(-contrast, contrast)
     exponent = float(np.exp(rng.uniform(-gamma, gamma)))
-    values = np.linspace(0.0, 1.0, top + 1, dtype=np.float32) ** exponent
-    values = (values - 0.5) * gain + 0.5 + offset
-    table = np.rint(values.clip(0.0, 1.0) * top).astype(image.dtype)
-    return cv2.LUT(image, table).reshape(image.shape)
+    if exponent != 1.0:
+        inside = image.clip(0.0, 1.0)
+        image = image - inside
+        image += np.power(inside, np.float32(exponent), out=inside)
+    image = image * np.float32(gain)
+    image += np.float32(0.5 - 0.5 * gain + offset)
+    return image
 
 
-def _blur(image: np.ndarray, blur_px: float, rng: np.random.Generator) -> np.ndarray:
+def _blur(image: Frame, blur_px: float, rng: np.random.Generator) -> Frame:
     """Blur every other image; the others keep the sharpness they came with."""
     sigma = rng.uniform(0.0, 2.0 * blur_px) - blur_px
     if sigma <= 0.1:  # a narrower kernel is one pixel: nothing would change
@@ -116,18 +124,13 @@ def _blur(image: np.ndarray, blur_px: float, rng: np.random.Generator) -> np.nda
     return cv2.GaussianBlur(image, (0, 0), sigma).reshape(image.shape)
 
 
-def _noise(image: np.ndarray, noise: float, rng: np.random.Generator) -> np.ndarray:
+def _noise(image: Frame, noise: float, rng: np.random.Generator) -> Frame:
     """Add Gaussian noise of a random strength, equal in all channels."""
     if noise == 0.0:
         return image
-    top = np.iinfo(image.dtype).max
-    middle = top // 2 + 1
-    steps = np.rint(rng.uniform(0.0, noise) * top * _normal_values(rng) + middle)
-    grain_ = cv2.LUT(_bytes(image.shape[:2], rng), steps.clip(0, top).astype(image.dtype))
-    # Saturating sums of one type take less than half the time of those of image and signed noise.
-    signs = cv2.subtract(grain_, middle), cv2.subtract(middle, grain_)
-    lighter, darker = (cv2.merge([plane] * image.shape[2]) for plane in signs)
-    return cv2.subtract(cv2.add(image, lighter), darker).reshape(image.shape)
+    steps = rng.uniform(0.0, noise) * _normal_values(rng)
+    grain_ = cv2.LUT(_bytes(image.shape[:2], rng), steps.astype(np.float32))
+    return cv2.add(image, cv2.merge([grain_] * image.shape[2])).reshape(image.shape)
 
 
 def _normal_values(rng: np.random.Generator) -> np.ndarray:
