@@ -91,4 +91,5 @@ class ExampleImages:
         except (BadImage, OSError) as error:
             raise UserError(f"{where}: {getattr(error, 'strerror', None) or error}") from error
         spec.framing.place(image.shape[:2], where)  # refuses what is too large
+        spec.refuse_other_depth(image, where)
         return spec.common(image, where)[None]

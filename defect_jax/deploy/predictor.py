@@ -106,7 +106,9 @@ class Predictor:
         Raises:
             UserError: it cannot be used; `name` is named.
         """
-        return self._marker.ready(self.spec.common(checked(image, name), name), name)
+        image = checked(image, name)
+        self.spec.refuse_other_depth(image, name)
+        return self._marker.ready(self.spec.common(image, name), name)
 
     def decide(self, images: Sequence["Ready"]) -> list[Decision]:
         """Decide on images that `ready` returned, as many at once as the network takes."""

@@ -7,9 +7,12 @@ import numpy as np
 from jaxtyping import Shaped, UInt8, UInt16
 from ml_collections import ConfigDict
 
+from defect_jax.data.geometry.depth import Depth, depth_of, times
 from defect_jax.data.geometry.framing import Framing, Letterbox, Tiling
 from defect_jax.data.geometry.intensity import WIDENED, IntensityRange
 from defect_jax.runtime.errors import UserError
+
+TOLERANCE = 1.5  # of how much brighter an image is, to be known as one of another depth
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,6 +75,26 @@ class InputSpec:
         if image.shape[-1] == self.channels:
             return image
         return cv2.merge([image] * self.channels)
+
+    def refuse_other_depth(self, image: np.ndarray, name: str) -> None:
+        """Refuse an image of 16 bits that uses more or fewer of them than those of training did.
+
+        Raises:
+            UserError: all of it is about 4, 16, 64 or 256 times as bright, or as dark.
+        """
+        if self.bit_depth == 8 or image.dtype == np.uint8:
+            return
+        low, high = self.intensity.low, self.intensity.high
+        trained = Depth(16, widened=False, middle=low + self.mean * (high - low), top=high)
+        seen = depth_of(image)
+        more, less = (times(*both, TOLERANCE) for both in ((seen, trained), (trained, seen)))
+        if more == less:
+            return
+        share = f"{more} times" if more > 1 else f"1/{less} of"
+        raise UserError(
+            f"{name}: holds about {share} the values of the training images ({low} to {high}), as "
+            "if its depth were another: save it as those were"
+        )
 
     def known(self, mask: UInt8[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w"]:
         """Give a mask the classes that the network tells apart: all are 1 where it knows one."""

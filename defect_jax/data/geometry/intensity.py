@@ -35,7 +35,7 @@ class IntensityRange:
         low = data_info.get("low", 0)
         return cls(low, data_info.get("high", 2 ** data_info.get("bit_depth", 8) - 1))
 
-    def shares(self, image: Shaped[np.ndarray, "*b h w c"]) -> Float32[np.ndarray, "*b h w c"]:
+    def shares(self, image: Shaped[np.ndarray, "*pixels"]) -> Float32[np.ndarray, "*pixels"]:
         """Return pixels of whole counts as shares of the range, exact to float32.
 
         Numerator and denominator are whole numbers that float32 holds, so that images which differ
@@ -57,8 +57,8 @@ class IntensityRange:
         return shifted / jnp.float32(self.high - self.low)
 
     def counts(
-        self, shares: Float[np.ndarray, "*b h w c"], dtype: type[np.unsignedinteger]
-    ) -> UInt[np.ndarray, "*b h w c"]:
+        self, shares: Float[np.ndarray, "*pixels"], dtype: type[np.unsignedinteger]
+    ) -> UInt[np.ndarray, "*pixels"]:
         """Return pixels of these shares, as near as the type of an image can hold them."""
         counts = np.rint(self.low + shares * (self.high - self.low))
         return counts.clip(0, np.iinfo(dtype).max).astype(dtype)

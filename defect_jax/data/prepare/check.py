@@ -7,6 +7,7 @@ from ml_collections import ConfigDict
 
 from defect_jax.data.files.raw_files import RawFiles
 from defect_jax.data.files.reading import in_threads
+from defect_jax.data.prepare.depths import depth_faults
 from defect_jax.data.prepare.examine import examine
 from defect_jax.data.sources.data_sets import data_set
 from defect_jax.data.sources.records import SPLITS, Catalogue, Fault, split_faults
@@ -47,11 +48,13 @@ def all_faults(
     raw: RawFiles, data: ConfigDict, found: Catalogue, needed: Collection[str]
 ) -> list[Fault]:
     """Return the faults of the file names, of the splits, and of every image and mask."""
-    faults = listing_faults(found, needed)
+    faults, depths = listing_faults(found, needed), []
     look = partial(examine, raw, data, len(found.classes))
     for examined in in_threads(look, found.records, "Checking images"):
         faults += examined.faults
-    return faults
+        if examined.facts is not None:
+            depths.append((raw.where(examined.record.image), examined.facts.depth))
+    return faults + depth_faults(depths)
 
 
 def listing_faults(found: Catalogue, needed: Collection[str]) -> list[Fault]:

@@ -12,6 +12,7 @@ from defect_jax.data.files.class_masks import inspect_classes
 from defect_jax.data.files.images import BadImage, Header, inspect_image, inspect_mask
 from defect_jax.data.files.raw_files import RawFiles
 from defect_jax.data.files.record_encoding import encode_classes, unpacked
+from defect_jax.data.geometry.depth import EIGHT_BITS, Depth, depth_of
 from defect_jax.data.sources.records import GOOD, Fault, Record
 
 T = TypeVar("T")
@@ -28,6 +29,7 @@ class Facts(NamedTuple):
     defect_px: int
     image_sha256: str
     mask_sha256: str  # of nothing, for a good part without a mask
+    depth: Depth = EIGHT_BITS
 
 
 class Examined(NamedTuple):
@@ -111,6 +113,7 @@ def _facts(
         defect_px=int(np.count_nonzero(mask)),
         image_sha256=hashlib.sha256(image).hexdigest(),
         mask_sha256=hashlib.sha256(mask_file).hexdigest(),
+        depth=depth_of(pixels),
     )
 
 

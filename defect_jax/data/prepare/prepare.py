@@ -26,6 +26,7 @@ from defect_jax.data.files.reading import in_threads
 from defect_jax.data.prepare import prepared
 from defect_jax.data.prepare.builder import builder_class
 from defect_jax.data.prepare.check import all_faults, listing_faults, refuse
+from defect_jax.data.prepare.depths import depth_faults
 from defect_jax.data.prepare.examine import Facts, examine, example
 from defect_jax.data.prepare.prepared import Prepared, SplitRow
 from defect_jax.data.prepare.summarise import summarise
@@ -184,6 +185,7 @@ def _build(
     partial_folder.mkdir()
     try:
         stored = _store(partial_folder, raw, data, found)
+        refuse(depth_faults([(raw.where(record.image), facts.depth) for record, facts in stored]))
         table = [
             (record.split, _row(record, facts), facts.image_sha256) for record, facts in stored
         ]
