@@ -96,7 +96,9 @@ def test_the_same_images_at_any_scale_and_offset_are_the_same_to_the_network(rea
 def test_runs_on_the_same_images_at_two_scales_end_alike(ready, tmp_path):
     metrics = []
     for scale in ("8 bit", "thermal"):
-        train(ready[scale][0], tmp_path / scale)
+        config = ready[scale][0].copy_and_resolve_references()
+        config.train.update(steps=4, eval_every_steps=4)
+        train(config, tmp_path / scale)
         lines = (tmp_path / scale / "metrics.jsonl").read_text().splitlines()
         metrics.append([line.partition(', "seconds')[0] for line in lines])
     assert metrics[0] == metrics[1]
@@ -133,9 +135,6 @@ def test_an_affine_map_of_the_counts_changes_no_share(values, factor, offset):
     ranges = IntensityRange(one.low, one.high), IntensityRange(two.low, two.high)
     shares = ranges[0].shares(image), ranges[1].shares(mapped)
     np.testing.assert_array_equal(*shares)
-    np.testing.assert_allclose(
-        ranges[1].shares_jax(mapped[None, ..., None])[0, ..., 0], shares[1], rtol=1e-6, atol=1e-6
-    )
     np.testing.assert_array_equal(ranges[1].counts(shares[1], np.uint16), mapped)
 
 
