@@ -3,9 +3,10 @@
     launch/module.sh benchmarks.input_pipeline --rival-python=rivals/bin/python
 
 with the rivals' environment of `benchmarks.predict` and opencv-python-headless. Grey PNG of 512x512
-px with their masks, generated; decoded, placed, changed at random and batched, as bytes: ours by
-`data.pipeline.batches` at its defaults and onto the device, the rival by benchmarks/rivals. That
-both change the images alike is checked by the mean of six figures over an epoch.
+px with their masks, generated; decoded, placed, changed at random and batched: ours in float32, by
+`data.pipeline.batches` at its defaults and onto the device, the rival's as bytes, by
+benchmarks/rivals. That both change the images alike is checked by the mean of six figures over an
+epoch.
 
 In each round every contender is a new process. All take their first epoch in turn, then all their
 second, and so on; one that waits is idle. Ours begins each epoch with empty buffers, which a run

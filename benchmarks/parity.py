@@ -27,6 +27,7 @@ from ml_collections import ConfigDict
 
 from benchmarks.random_networks import random_networks, with_thresholds
 from defect_jax.data.files.images import decode_image
+from defect_jax.data.geometry.intensity import IntensityRange
 from defect_jax.decision.apply import Decision
 from defect_jax.deploy.export import ONNX, STABLEHLO, models
 from defect_jax.deploy.inputs import open_input
@@ -134,7 +135,7 @@ def made_up(config: ConfigDict, count: int) -> Iterator[UInt[np.ndarray, "h w c"
         image[height // 3 : height // 2, width // 3 : width // 2] += rng.uniform(-0.5, 0.5)
         if number % 10 < 2:
             image[:] = number % 10
-        yield (np.clip(image, 0.0, 1.0) * np.iinfo(dtype).max).astype(dtype)
+        yield IntensityRange.of(info).counts(image, dtype)
 
 
 def widened(image: UInt[np.ndarray, "h w c"], config: ConfigDict) -> UInt[np.ndarray, "h w c"]:

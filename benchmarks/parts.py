@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
-import numpy as np
 from absl import app, flags
 from ml_collections import ConfigDict
 
@@ -88,7 +87,7 @@ def compiled(config: ConfigDict) -> Any:
         return probabilities(network.apply(average, image, train=False))
 
     step = make_train_step(network, tx, config, measure=False)
-    image = batch["image"].astype(np.float32)
+    image = batch["image"]
     for function, arguments, options in (
         (step, (state, batch), training_options(config.model.widths)),
         (predict, (state.ema, image), compiler_options()),

@@ -15,6 +15,7 @@ from ml_collections import ConfigDict
 
 from configs.base import base
 from defect_jax.data.geometry.input_spec import InputSpec
+from defect_jax.data.geometry.intensity import IntensityRange
 from defect_jax.decision import DecisionRule
 from defect_jax.decision.apply import Decision
 from defect_jax.deploy.export import INPUT, ONNX, STABLEHLO, input_shape, to_stablehlo
@@ -114,4 +115,4 @@ def images(config: ConfigDict, count: int) -> UInt8[np.ndarray, "b h w c"]:
     shape = (count, *config.data.size, config.data_info.channels)
     rng = np.random.default_rng(1)
     noise = rng.normal(config.data_info.mean, config.data_info.std, shape)
-    return (np.clip(noise, 0.0, 1.0) * 255).astype(np.uint8)
+    return IntensityRange.of(config.data_info).counts(noise, np.uint8)

@@ -7,7 +7,7 @@ from ml_collections import ConfigDict
 def random_batch(config: ConfigDict) -> dict[str, np.ndarray]:
     """Return noise with a square of class 1 in every other image."""
     rng, (height, width) = np.random.default_rng(0), config.data.size
-    image = rng.integers(0, 256, (config.train.batch_size, height, width, 1), np.uint8)
+    image = rng.random((config.train.batch_size, height, width, 1), np.float32)
     mask = np.zeros(image.shape[:3], np.uint8)
     mask[::2, : height // 4, : width // 4] = 1
     label = mask.any(axis=(1, 2)).astype(np.float32)

@@ -134,8 +134,9 @@ def tile_maps(
     )
     size, spec = config.train.batch_size, InputSpec.of(config)
 
-    def start(frames):
-        return step(ema, jax.device_put(filled_up(frames, size), batch_sharding(mesh)))
+    def start(tiles):
+        frames = spec.intensity.shares(filled_up(tiles, size))
+        return step(ema, jax.device_put(frames, batch_sharding(mesh)))
 
     with contextlib.closing(track(range(len(split.rows)), "predicting", len(split.rows))) as rows:
         for row in rows:

@@ -132,7 +132,7 @@ def abstract_batch(mesh: Mesh, images: int, size_px: tuple[int, int]) -> dict[st
     placed = {"sharding": batch_sharding(mesh)}
     frame = (images, *size_px)
     return {
-        "image": jax.ShapeDtypeStruct((*frame, 1), np.uint8, **placed),
+        "image": jax.ShapeDtypeStruct((*frame, 1), np.float32, **placed),
         "mask": jax.ShapeDtypeStruct(frame, np.uint8, **placed),
         "valid": jax.ShapeDtypeStruct(frame, bool, **placed),
         "label": jax.ShapeDtypeStruct((images,), np.float32, **placed),

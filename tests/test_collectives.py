@@ -54,7 +54,7 @@ def programs():
         mesh = make_mesh(*shape)
         state, shardings = initial_state(network, tx, config, mesh, {})
         batch = {
-            "image": np.zeros((8, 32, 32, 1), np.uint8),
+            "image": np.zeros((8, 32, 32, 1), np.float32),
             "mask": np.zeros((8, 32, 32), np.uint8),
             "valid": np.ones((8, 32, 32), bool),
             "label": np.zeros(8, np.float32),

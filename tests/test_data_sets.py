@@ -278,7 +278,7 @@ def test_folder_with_fixed_splits(tmp_path, splits):
     else:
         assert counts(found) == {"train": 12, "val": 3, "test": 15}
         assert found.notes == [
-            "there is no val/: a fifth of train/, by group, is used for validation"
+            "there is no val/: about a fifth of train/, by group, is used for validation"
         ]
     shutil.rmtree(tmp_path / "raw/train")
     only_test = catalogue(folder, data, ("test",))

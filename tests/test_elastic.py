@@ -29,7 +29,7 @@ def batch_of(step):
     mask[::2, 4:9, 5:11] = 1
     image = rng.integers(60, 120, (8, 16, 16, 1)) + 90 * mask[..., None]
     return {
-        "image": image.astype(np.uint8),
+        "image": np.float32(image / 255),
         "mask": mask,
         "valid": np.ones_like(mask, bool),
         "label": mask.any(axis=(1, 2)).astype(np.float32),

@@ -26,7 +26,11 @@ def part(
         split="train",
     )
     levels = (("0", "255") if defect_px else ("0",)) if levels is None else levels
-    facts = Facts(12, 16, 1, 8, False, defect_px, name, name, truth or name, levels)
+    facts = Facts(
+        *(12, 16, 1, 8, False, defect_px, name, name),
+        truth_sha256=truth or name,
+        mask_levels=levels,
+    )
     return record, facts
 
 

@@ -72,7 +72,7 @@ def expected(ready):
         image = decode_image(record["image"])
         grid = Grid.of(image.shape[:2], config.data.size, config.data.tile_overlap_px)
         assert grid.rows.tiles == grid.columns.tiles == 3
-        strips = iter_tile_rows(image, grid, predictor._marker._frames, 8)
+        strips = iter_tile_rows(image, grid, predictor._marker._start, 8)
         maps.append(np.concatenate([strip.maps[..., 0] for strip in strips]))
     highest = np.array([one.max() for one in maps])
     chosen = np.float32(np.median(highest)), np.float32(np.quantile(maps, 0.9))

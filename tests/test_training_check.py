@@ -35,7 +35,7 @@ def test_nothing_wrong(root, tmp_path, capsys):
     config = config_of(root, tmp_path)
     lines, error = checked(config, capsys)
     assert error == "" and lines[-1] == "folder: no fault found"
-    assert "folder: train, good: 6 images, 0 with a mask, 6 without" in lines
+    assert "folder: train, good: 8 images, 0 with a mask, 8 without" in lines
     assert not (tmp_path / "prepared").exists()
     prepare(config.data)
     assert [f"folder: {note}" for note in prepare(config.data).info.notes] == lines[6:-1]

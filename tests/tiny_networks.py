@@ -74,7 +74,7 @@ def class_batch(size=8, classes=3, seed=0):
     image = rng.integers(60, 120, (size, 16, 16, 1)) + 20 * mask[..., None]
     valid = np.ones(mask.shape, bool)
     valid[:, :2] = False
-    return {"image": image.astype(np.uint8), "mask": mask, "valid": valid, "label": label}
+    return {"image": np.float32(image / 255), "mask": mask, "valid": valid, "label": label}
 
 
 def training_config():

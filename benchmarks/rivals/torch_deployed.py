@@ -21,21 +21,22 @@ class Deployed(nn.Module):
     Attributes:
         network: PyTorch's.
         rule: fields of `defect_jax.decision.DecisionRule`.
-        mean, std: of the training images, as shares of the full range.
+        image: `data_info` of the config: range, mean and deviation of the training images.
     """
 
     def __init__(
-        self, network: SegmentationNetwork, rule: Mapping[str, Any], mean: float, std: float
+        self, network: SegmentationNetwork, rule: Mapping[str, Any], image: Mapping[str, Any]
     ):
         super().__init__()
         self.network, self.rule = network, dict(rule)
-        self.mean, self.std = mean, std
+        self.mean, self.std = image["mean"], image["std"]
+        self.low, self.high = image.get("low", 0), image.get("high", 255)
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
         """Decide on images, uint8 [b h w c]; return what `defect_jax.deploy.program` does."""
         rule = self.rule
         # The same bytes seen channels first: they are as PyTorch's channels_last has them.
-        pixels = image.permute(0, 3, 1, 2).float() / 255
+        pixels = (image.permute(0, 3, 1, 2).float() - self.low) / (self.high - self.low)
         outputs = self.network((pixels - self.mean) / self.std)
         probability = torch.sigmoid(outputs.mask_logits).mean(0)[:, 0]
         mask_score = probability.amax((1, 2))

@@ -34,7 +34,7 @@ def deployed(folder: Path) -> Deployed:
     our rule."""
     image = json.loads((folder / "config.json").read_text())["data_info"]
     rule = json.loads((folder / "decision.json").read_text())
-    return Deployed(network_of(folder), rule, image["mean"], image["std"]).eval()
+    return Deployed(network_of(folder), rule, image).eval()
 
 
 def export(folder: Path) -> None:

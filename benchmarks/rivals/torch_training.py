@@ -28,7 +28,10 @@ class Losses(nn.Module):
     def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return the losses of segmentation and of classification, each shape=()."""
         # The same bytes seen channels first: they are as PyTorch's channels_last has them.
-        image = batch["image"].permute(0, 3, 1, 2).float() / 255
+        image = batch["image"].permute(0, 3, 1, 2).float()
+        if not batch["image"].is_floating_point():  # else already shares of the range
+            low, high = self.image.get("low", 0), self.image.get("high", 255)
+            image = (image - low) / (high - low)
         image = (image - self.image["mean"]) / self.image["std"]
         with torch.autocast(image.device.type, torch.bfloat16, enabled=self.rounds):
             outputs = self.network(image)

@@ -68,6 +68,7 @@ def _input(spec: InputSpec) -> dict[str, Any]:
     return {
         "name": "image",
         "dtype": f"uint{spec.bit_depth}",
+        "trained_on_values": [spec.intensity.low, spec.intensity.high],
         "shape": ["b", "h", "w", spec.channels],
         "channels": "grey" if spec.channels == 1 else "red, green, blue",
         "sizes": (

@@ -104,4 +104,5 @@ class ExampleImages:
             what = shortage(error) or getattr(error, "strerror", None) or error
             raise UserError(f"{where}: {what}") from error
         spec.framing.place(image.shape[:2], where)  # refuses what is too large
+        spec.refuse_other_depth(image, where)
         return spec.common(image, where)[None]

@@ -62,10 +62,11 @@ def of_onnx(data: bytes):
 
 
 def example_images(spec: InputSpec) -> Iterator[UInt[np.ndarray, "b h w c"]]:
-    """Yield noise of the frame's size, larger, smaller, one pixel wide; black and white."""
-    top, rng = np.iinfo(spec.dtype).max, np.random.default_rng(0)
+    """Yield noise of the frame's size, larger, smaller, one pixel wide; the darkest and the
+    brightest of training."""
+    rng = np.random.default_rng(0)
     for size in spec.framing.example_sizes():
         noise = rng.normal(spec.mean, spec.std, (*size, spec.channels))
-        yield (np.clip(noise, 0.0, 1.0) * top).astype(spec.dtype)
-    for value in (0, top):
-        yield np.full((1, *spec.size_px, spec.channels), value, spec.dtype)
+        yield spec.intensity.counts(noise, spec.dtype)
+    for value in (spec.intensity.low, spec.intensity.high):
+        yield np.full((1, *spec.size_px, spec.channels), int(value), spec.dtype)

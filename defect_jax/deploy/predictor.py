@@ -21,7 +21,7 @@ from jaxtyping import Float32, UInt
 from ml_collections import ConfigDict
 
 from defect_jax.data.geometry.framing import Letterbox, Tiling
-from defect_jax.data.geometry.input_spec import InputSpec, filled_up, to_float01
+from defect_jax.data.geometry.input_spec import InputSpec, filled_up
 from defect_jax.data.geometry.letterbox import Placement, letterbox_image
 from defect_jax.data.geometry.stitching import iter_tile_rows
 from defect_jax.data.geometry.unletterbox import inside, unletterbox_classes
@@ -110,7 +110,9 @@ class Predictor:
         Raises:
             UserError: it cannot be used; `name` is named.
         """
-        return self._marker.ready(self.spec.common(checked(image, name), name), name)
+        image = checked(image, name)
+        self.spec.refuse_other_depth(image, name)
+        return self._marker.ready(self.spec.common(image, name), name)
 
     def decide(self, images: Sequence["Ready"]) -> list[Decision]:
         """Decide on images that `ready` returned, as many at once as the network takes."""
@@ -138,7 +140,7 @@ class _Frames:
 class Framed(NamedTuple):
     """An image as the network sees it, and how to get back."""
 
-    image: Float32[np.ndarray, "h w c"]  # shares of the full range
+    image: Float32[np.ndarray, "h w c"]  # shares of the measured range
     placement: Placement
     native_px: tuple[int, int]
 
@@ -155,11 +157,12 @@ class _WholeMarker:
 
     def __init__(self, spec: InputSpec, frames: _Frames, thresholds: Thresholds):
         self._framing, self._frames, self._thresholds = spec.framing, frames, thresholds
+        self._intensity = spec.intensity
         self._program_on = functools.lru_cache(MOST_CANVASES)(_program_on)
 
     def ready(self, image: UInt[np.ndarray, "h w c"], name: str) -> Framed:
         placement = self._framing.place(image.shape[:2], name)
-        frame = letterbox_image(to_float01(image), placement, self._framing.size_px)
+        frame = letterbox_image(self._intensity.shares(image), placement, self._framing.size_px)
         return Framed(frame, placement, image.shape[:2])
 
     def mark(self, images: Sequence[Framed]) -> list[tuple[Marked, float | None]]:
@@ -191,6 +194,7 @@ class _TiledMarker:
 
     def __init__(self, spec: InputSpec, frames: _Frames, thresholds: Thresholds):
         self._framing, self._frames, self._thresholds = spec.framing, frames, thresholds
+        self._intensity = spec.intensity
 
     def ready(self, image: UInt[np.ndarray, "h w c"], name: str) -> UInt[np.ndarray, "h w c"]:
         del name  # every size will do
@@ -204,7 +208,7 @@ class _TiledMarker:
     def _one(self, image: UInt[np.ndarray, "h w c"]) -> tuple[Marked, float | None]:
         native_px, label = image.shape[:2], None
         rows = iter_tile_rows(
-            image, self._framing.grid(native_px), self._frames, self._frames.batch_size
+            image, self._framing.grid(native_px), self._start, self._frames.batch_size
         )
 
         def maps():
@@ -215,6 +219,9 @@ class _TiledMarker:
 
         marked = mark_strips(maps(), native_px, self._thresholds)
         return marked, label
+
+    def _start(self, tiles: UInt[np.ndarray, "b h w c"]) -> Probabilities:
+        return self._frames(self._intensity.shares(tiles))
 
 
 MARKERS = {Letterbox: _WholeMarker, Tiling: _TiledMarker}

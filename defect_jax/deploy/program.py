@@ -9,7 +9,7 @@ from collections.abc import Callable
 from jaxtyping import Array, UInt
 from ml_collections import ConfigDict
 
-from defect_jax.data.geometry.input_spec import framing_of
+from defect_jax.data.geometry.input_spec import InputSpec
 from defect_jax.decision import DecisionRule
 from defect_jax.decision.apply import Decision, Thresholds, decide, defect_probability, mark
 from defect_jax.metrics.calibration import temperature_scale_jax
@@ -28,11 +28,12 @@ def make_program(
         rule: thresholds and temperature.
     """
     of_frames = make_probabilities(network, config.data_info, config.evaluation)
-    framing, classes = framing_of(config.data), config.model.num_classes
+    spec = InputSpec.of(config)
     thresholds = Thresholds.of(rule)
 
     def program(image: UInt[Array, "b h w c"]) -> Decision:
-        maps, label = framing.native_probabilities(of_frames, ema, image, classes)
+        shares = spec.intensity.shares_jax(image)
+        maps, label = spec.framing.native_probabilities(of_frames, ema, shares, spec.classes)
         marked = mark(defect_probability(maps, 1), maps.argmax(axis=1), thresholds)
         return decide(marked, label, rule, scale=temperature_scale_jax)
 

@@ -134,11 +134,12 @@ class TiledEvaluator:
         return accumulated
 
     def _start(self, ema: Variables) -> Start:
-        """Return what runs frames: each host gives those of its devices, and gets all answers."""
+        """Return what runs tiles: each host gives those of its devices, and gets all answers."""
 
-        def start(frames: np.ndarray) -> Probabilities:
-            filled = filled_up(frames, self._tiles_at_once)
-            placed = to_global(self._mesh)(filled[self._rows])
+        def start(tiles: np.ndarray) -> Probabilities:
+            filled = filled_up(tiles, self._tiles_at_once)
+            frames = self._spec.intensity.shares(filled[self._rows])
+            placed = to_global(self._mesh)(frames)
             if self._compiled is None:
                 name = "evaluation step"
                 self._compiled = compile_ahead(name, self._frames, ema, placed)

@@ -6,14 +6,14 @@ from typing import NamedTuple
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Float32, UInt
+from jaxtyping import Array, Float, Float32
 from ml_collections import ConfigDict
 
 from defect_jax.models.class_maps import mean_probabilities, probabilities_of
 from defect_jax.models.initialise import Variables
 from defect_jax.models.network import Outputs, SegmentationNetwork
 
-Frames = UInt[Array, "b h w c"] | Float[Array, "b h w c"]  # integers, or from 0 to 1
+Frames = Float[Array, "b h w c"]  # shares of the measured range: `intensity.IntensityRange`
 
 
 class Probabilities(NamedTuple):
@@ -33,14 +33,12 @@ def normalise(image: Frames, mean: float, std: float) -> Float[Array, "b h w c"]
     changes, and on a few hundred training images the network then learnt labels by heart sooner.
 
     Args:
-        image: integers, or shares of the full range.
-        mean, std: of the training images (`prepare.data_info`), as shares of the full range.
+        image: shares of the range that the training images fill.
+        mean, std: of the training images (`prepare.data_info`), as shares of the same.
 
-    >>> normalise(jnp.array([[[[51], [153]]]], jnp.uint8), 0.4, 0.2).round(4).ravel().tolist()
+    >>> normalise(jnp.array([[[[0.2], [0.6]]]]), 0.4, 0.2).round(4).ravel().tolist()
     [-1.0, 1.0]
     """
-    if jnp.issubdtype(image.dtype, jnp.integer):
-        image = image.astype(jnp.float32) / jnp.iinfo(image.dtype).max
     return (image - mean) / std
 
 

@@ -9,13 +9,13 @@ from typing import Any, ClassVar, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, UInt, UInt8
+from jaxtyping import Array, Float, UInt8
 
 from defect_jax.data.geometry import crops, letterbox_jax, tiles_jax
 from defect_jax.data.geometry.letterbox import Placement, jitter, place
 from defect_jax.data.geometry.tiles import Grid
 from defect_jax.data.geometry.unletterbox import unletterbox_classes
-from defect_jax.models.probabilities import OfFrames, Variables
+from defect_jax.models.probabilities import Frames, OfFrames, Variables
 
 ClassMaps = Float[Array, "b classes h w"]  # probability of each class of defect, at native size
 
@@ -83,14 +83,14 @@ class Letterbox:
         return TrainingPart(image, mask, placement)
 
     def native_probabilities(
-        self, of_frames: OfFrames, variables: Variables, image: UInt[Array, "b h w c"], classes: int
+        self, of_frames: OfFrames, variables: Variables, image: Frames, classes: int
     ) -> tuple[ClassMaps, Float[Array, " b"] | None]:
         """Return maps at the images' own size, and labels, inside a program for any size."""
         del classes
         native_px = image.shape[1:3]
         placement = letterbox_jax.place(native_px, self.size_px, self.max_scale, self.max_stretch)
         frame = letterbox_jax.letterbox_image(image, placement, self.size_px)
-        predicted = of_frames(variables, frame / jnp.iinfo(image.dtype).max)
+        predicted = of_frames(variables, frame)
         places = letterbox_jax.on_canvas(placement, image.shape[0], native_px)
         return unletterbox_classes(predicted.mask, *places, native_px), predicted.label
 
@@ -159,7 +159,7 @@ class Tiling:
         return TrainingPart(*parts, placement)
 
     def native_probabilities(
-        self, of_frames: OfFrames, variables: Variables, image: UInt[Array, "b h w c"], classes: int
+        self, of_frames: OfFrames, variables: Variables, image: Frames, classes: int
     ) -> tuple[ClassMaps, Float[Array, " b"] | None]:
         """Return maps at the images' own size, and the highest label of a tile."""
         predicted = tiles_jax.through_tiles(

@@ -4,11 +4,15 @@ import dataclasses
 
 import cv2
 import numpy as np
-from jaxtyping import Float32, Shaped, UInt8, UInt16
+from jaxtyping import Shaped, UInt8, UInt16
 from ml_collections import ConfigDict
 
+from defect_jax.data.geometry.depth import Depth, depth_of, times
 from defect_jax.data.geometry.framing import Framing, Letterbox, Tiling
+from defect_jax.data.geometry.intensity import WIDENED, IntensityRange
 from defect_jax.runtime.errors import UserError
+
+TOLERANCE = 1.5  # of how much brighter an image is, to be known as one of another depth
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,13 +23,15 @@ class InputSpec:
         framing: how an image fills the frames.
         channels, bit_depth: common to all images.
         classes: of defects that the network tells apart.
-        mean, std: of the training images, as shares of the full range.
+        intensity: what is 0 and what is 1 for the network.
+        mean, std: of the training images, as shares of that.
     """
 
     framing: Framing
     channels: int
     bit_depth: int
     classes: int
+    intensity: IntensityRange
     mean: float
     std: float
 
@@ -33,8 +39,8 @@ class InputSpec:
     def of(cls, config: ConfigDict) -> "InputSpec":
         """Return the specification of a resolved config."""
         info = config.data_info
-        depth = info.channels, info.bit_depth
-        return cls(framing_of(config.data), *depth, config.model.num_classes, info.mean, info.std)
+        depth = info.channels, info.bit_depth, config.model.num_classes
+        return cls(framing_of(config.data), *depth, IntensityRange.of(info), info.mean, info.std)
 
     @property
     def size_px(self) -> tuple[int, int]:
@@ -50,7 +56,8 @@ class InputSpec:
         """Give `image` [h w c] the set's channels and depth; only ever widen.
 
         Raises:
-            UserError: colour or 16 bit where the network was trained on grey or 8 bit.
+            UserError: colour or 16 bit where the network was trained on grey or 8 bit; 8 bit where
+                it is not known what its counts are among those of 16.
         """
         if image.shape[-1] > self.channels or image.itemsize * 8 > self.bit_depth:
             raise UserError(
@@ -58,10 +65,36 @@ class InputSpec:
                 f"network was trained on {self.channels} of {self.bit_depth} bit"
             )
         if image.itemsize * 8 < self.bit_depth:
+            if not self.intensity.widened:
+                raise UserError(
+                    f"{name}: has 8 bits, but the network was trained on images of 16 bits with "
+                    f"values of about {self.intensity.low} to {self.intensity.high}, and how the "
+                    "two are related is not known: save it with 16 bits as those were"
+                )
             image = sixteen_bits(image)
         if image.shape[-1] == self.channels:
             return image
         return cv2.merge([image] * self.channels)
+
+    def refuse_other_depth(self, image: np.ndarray, name: str) -> None:
+        """Refuse an image of 16 bits that uses more or fewer of them than those of training did.
+
+        Raises:
+            UserError: all of it is about 4, 16, 64 or 256 times as bright, or as dark.
+        """
+        if self.bit_depth == 8 or image.dtype == np.uint8:
+            return
+        low, high = self.intensity.low, self.intensity.high
+        trained = Depth(16, widened=False, middle=low + self.mean * (high - low), top=high)
+        seen = depth_of(image)
+        more, less = (times(*both, TOLERANCE) for both in ((seen, trained), (trained, seen)))
+        if more == less:
+            return
+        share = f"{more} times" if more > 1 else f"1/{less} of"
+        raise UserError(
+            f"{name}: holds about {share} the values of the training images ({low} to {high}), as "
+            "if its depth were another: save it as those were"
+        )
 
     def known(self, mask: UInt8[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w"]:
         """Give a mask the classes that the network tells apart: all are 1 where it knows one."""
@@ -78,18 +111,7 @@ def framing_of(data: ConfigDict) -> Framing:
 
 def sixteen_bits(image: UInt8[np.ndarray, "h w c"]) -> UInt16[np.ndarray, "h w c"]:
     """Return the same image in 65536 steps."""
-    return image.astype(np.uint16) * 257  # 255 -> 65535
-
-
-def to_float01(
-    image: UInt8[np.ndarray, "h w c"] | UInt16[np.ndarray, "h w c"],
-) -> Float32[np.ndarray, "h w c"]:
-    """Return pixels as shares of the full range, which scaling does not round.
-
-    Rounded to whole steps, what OpenCV scales here and what an exported network scales by
-    `letterbox_jax` differed by half a step, and a probability by up to 5e-4.
-    """
-    return image.astype(np.float32) / np.iinfo(image.dtype).max
+    return image.astype(np.uint16) * WIDENED
 
 
 def filled_up(

@@ -13,13 +13,12 @@ import jax
 import numpy as np
 from jaxtyping import Float32, UInt
 
-from defect_jax.data.geometry.input_spec import to_float01
 from defect_jax.data.geometry.tiles import Grid, later_share
 from defect_jax.models.probabilities import Probabilities
 
-# Starts the network on at most so many frames, shares of the full range; the rows behind the
-# frames' own are to be ignored.
-Start = Callable[[Float32[np.ndarray, "b h w c"]], Probabilities]
+# Starts the network on at most so many tiles, as cut from the image; the rows behind the tiles'
+# own are to be ignored.
+Start = Callable[[UInt[np.ndarray, "b h w c"]], Probabilities]
 
 
 class Strip(NamedTuple):
@@ -53,7 +52,7 @@ def _predicted(
     """Yield the network's answers; the next tiles are cut while it works on the last ones."""
     tiles, running = grid.cut(image), None
     while batch := list(itertools.islice(tiles, tiles_at_once)):
-        started = start(np.stack([to_float01(tile) for tile in batch])), len(batch)
+        started = start(np.stack(batch)), len(batch)
         if running is not None:
             yield _fetched(*running)
         running = started

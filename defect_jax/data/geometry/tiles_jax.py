@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 from jax import core, lax
-from jaxtyping import Array, Float32, Int, UInt
+from jaxtyping import Array, Float32, Int, Shaped
 
 from defect_jax.data.geometry.tiles import later_share
 from defect_jax.data.geometry.unletterbox import Px
@@ -57,8 +57,8 @@ class TileAxis(NamedTuple):
 
 
 def through_tiles(
-    predict: Callable[[UInt[Array, "b th tw c"]], Probabilities],
-    image: UInt[Array, "b h w c"],
+    predict: Callable[[Shaped[Array, "b th tw c"]], Probabilities],
+    image: Shaped[Array, "b h w c"],
     size_px: tuple[int, int],
     overlap_px: int,
     classes: int,

@@ -2,8 +2,9 @@
 
     plan -> seed -> load -> augment -> rows of this host -> batch -> workers -> device
 
-Training images travel as uint8 (or uint16) and are normalised on the device: a quarter of the
-bytes. Those that are decided on travel as float32, so that scaling rounds nothing.
+Images travel as float32, in shares of the range that those of training fill, so that neither
+scaling nor augmentation rounds anything: an image of few steps of brightness is changed as finely
+as one of many. They are normalised on the device.
 """
 
 import dataclasses

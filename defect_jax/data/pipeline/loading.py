@@ -9,7 +9,7 @@ import numpy as np
 from defect_jax.data.files.images import decode_image
 from defect_jax.data.files.record_encoding import decode_classes
 from defect_jax.data.geometry.framing import Change
-from defect_jax.data.geometry.input_spec import InputSpec, to_float01
+from defect_jax.data.geometry.input_spec import InputSpec
 from defect_jax.data.geometry.letterbox import (
     Placement,
     letterbox_image,
@@ -55,7 +55,7 @@ class LoadNative(grain.transforms.Map):
     def map(self, row: int) -> dict[str, Any]:
         image, mask = decoded(self.split, row, self.spec)
         placement = self.spec.framing.place(mask.shape, self.split.rows[int(row)].id)
-        element = to_element(to_float01(image), mask, placement, self.spec)
+        element = to_element(image, mask, placement, self.spec)
         weights, regions = region_weights(mask > 0)
         return element | {
             "row": np.int32(row),
@@ -92,10 +92,14 @@ def decoded(split: Split, row: int, spec: InputSpec) -> Decoded:
 def to_element(
     image: np.ndarray, mask: np.ndarray, placement: Placement, spec: InputSpec
 ) -> dict[str, Any]:
-    """Return the image, mask, valid and label of an image, or part of one, placed in the frame."""
+    """Return the image, mask, valid and label of an image, or part of one, placed in the frame.
+
+    Args:
+        image: in counts; the element's image is float32, in shares of the measured range.
+    """
     framed_mask = letterbox_mask(mask, placement, spec.size_px)
     return {
-        "image": letterbox_image(image, placement, spec.size_px),
+        "image": letterbox_image(spec.intensity.shares(image), placement, spec.size_px),
         "mask": framed_mask,
         "valid": valid_area(placement, spec.size_px),
         "label": np.float32(framed_mask.any()),

@@ -8,6 +8,7 @@ from ml_collections import ConfigDict
 
 from defect_jax.data.files.raw_files import RawFiles
 from defect_jax.data.files.reading import in_threads
+from defect_jax.data.prepare.depths import depth_faults
 from defect_jax.data.prepare.examine import Facts, examine
 from defect_jax.data.prepare.grouping import Alike, alike_images
 from defect_jax.data.prepare.identical import identical_faults, kept_together
@@ -101,7 +102,9 @@ def faults_together(
     """
     doubts = doubts_about_masks(raw, data, stored)
     found.notes += doubts.notes
-    return doubts.faults + (identical_faults(raw, stored) if found.own else [])
+    depths = [(raw.where(record.image), facts.depth) for record, facts in stored]
+    faults = doubts.faults + depth_faults(depths)
+    return faults + (identical_faults(raw, stored) if found.own else [])
 
 
 def _as_kept_together(

@@ -4,19 +4,23 @@ It stands in config.json as `data_info`, and is read from there by whatever uses
 """
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
+from jaxtyping import Float64, Int64
 
 from defect_jax.data.files.images import decode_image
 from defect_jax.data.files.reading import in_threads
+from defect_jax.data.geometry.intensity import WIDENED
 from defect_jax.data.prepare.prepared import Prepared, Split
 from defect_jax.data.sources.records import DEFECT
 from defect_jax.metrics.slices import size_edges
 from defect_jax.runtime.errors import UserError
 
 MOST_IMAGES = 256  # enough for three digits, and read in a second or two
-EVEN = 0.01  # smallest std: the noise of even surfaces is not blown up beyond that
+BEYOND = 0.001  # share of the pixels that are darker than the range, and of those brighter
+EVEN = 0.01  # smallest std, as a share of the range
 
 
 def data_info(prepared: Prepared, num_classes: int) -> dict[str, Any]:
@@ -29,13 +33,12 @@ def data_info(prepared: Prepared, num_classes: int) -> dict[str, Any]:
         UserError: the network tells more or fewer classes apart than the masks have.
     """
     info, train = prepared.info, prepared.splits["train"]
-    training = intensity(train)
+    training = intensity(train, info.bit_depth)
     return {
         "channels": info.channels,
         "bit_depth": info.bit_depth,
         "classes": class_names(num_classes, info.classes),
-        "mean": training.mean,
-        "std": training.std,
+        **training._asdict(),
         "fingerprint": info.fingerprint,
         "leaking": info.leaking,
         "defect_edges_px": size_edges([row.defect_px for row in train.rows]),
@@ -56,26 +59,88 @@ def class_names(asked: int, classes: Sequence[str]) -> list[str]:
 
 
 class Intensity(NamedTuple):
-    """Of all pixels and channels together, as shares of the full range."""
+    """Of all pixels and channels together; colours keep their relation."""
 
-    mean: float
+    low: int  # of a pixel, in counts of the set's depth: 0 for the network
+    high: int  # and 1
+    mean: float  # as shares of that range
     std: float
 
 
-def intensity(split: Split) -> Intensity:
-    """Return the mean and deviation over images evenly spaced through a split, each weighing the
+class _Sums(NamedTuple):
+    """Of one image, exact: whole numbers of any size."""
+
+    pixels: int
+    values: int
+    squares: int
+
+
+def intensity(split: Split, bit_depth: int) -> Intensity:
+    """Return range, mean and deviation over images evenly spaced through a split, each weighing the
     same.
 
-    Four digits are kept, so that another version of a JPEG decoder does not look like other data.
+    The range is that of order statistics, and the rest follows from whole numbers: images that
+    differ by a factor and an offset have exactly the range that does, and the same mean and
+    deviation. A camera's hot pixels are beyond the range, and so are the brightest of small
+    defects. Four digits of mean and deviation are kept, so that another version of a JPEG decoder
+    does not look like other data.
+
+    Args:
+        bit_depth: of the set; images of 8 bits are widened to it.
+
+    Raises:
+        UserError: all images hold one and the same value.
     """
     count = len(split.rows)
     chosen = np.linspace(0, count - 1, min(count, MOST_IMAGES)).round().astype(int).tolist()
+    shares, sums = np.zeros(2**bit_depth), []
+    for counts in in_threads(partial(_counts, split, bit_depth), chosen, "Reading intensities"):
+        sums.append(_sums(counts))
+        shares += counts / counts.sum()
+    low, high = _range(shares)
+    moments = np.mean([_moments(each, low, high - low) for each in sums], axis=0)
+    mean, square = moments.tolist()
+    std = max(square - mean**2, 0.0) ** 0.5
+    return Intensity(low, high, round(mean, 4), round(max(std, EVEN), 4))
 
-    def moments(row: int) -> tuple[float, float]:
-        image = decode_image(split.source[row]["image"])
-        share = image.astype(np.float64) / np.iinfo(image.dtype).max
-        return share.mean(), np.square(share).mean()
 
-    mean, square = np.mean(list(in_threads(moments, chosen, "Reading intensities")), axis=0)
-    std = np.sqrt(max(square - mean**2, 0.0))
-    return Intensity(round(float(mean), 4), round(max(float(std), EVEN), 4))
+def _counts(split: Split, bit_depth: int, row: int) -> Int64[np.ndarray, " values"]:
+    """Return how many pixels of an image have each value."""
+    image = decode_image(split.source[row]["image"])
+    factor = WIDENED if image.itemsize * 8 < bit_depth else 1
+    counts = np.zeros(2**bit_depth, np.int64)
+    found = np.bincount(image.ravel())
+    counts[: len(found) * factor : factor] = found
+    return counts
+
+
+def _sums(counts: Int64[np.ndarray, " values"]) -> _Sums:
+    values = np.arange(len(counts))
+    return _Sums(int(counts.sum()), int(counts @ values), int(counts @ values**2))
+
+
+def _range(shares: Float64[np.ndarray, " values"]) -> tuple[int, int]:
+    """Return the values that all but `BEYOND` of the pixels on either side lie between.
+
+    Args:
+        shares: of the pixels that have each value.
+    """
+    below = np.cumsum(shares)
+    low, high = np.searchsorted(below, below[-1] * np.array([BEYOND, 1.0 - BEYOND])).tolist()
+    if low == high:  # nearly all is one value: then the rest decides
+        found = np.flatnonzero(shares)
+        low, high = int(found[0]), int(found[-1])
+    if low == high:
+        raise UserError(
+            f"config.data.root: every training image holds the value {low} and nothing else: "
+            "there is nothing to learn from"
+        )
+    return low, high
+
+
+def _moments(sums: _Sums, low: int, width: int) -> tuple[float, float]:
+    """Return mean and mean square of an image's pixels as shares of the range."""
+    pixels, values, squares = sums
+    first = values - pixels * low
+    second = squares - 2 * low * values + pixels * low**2
+    return first / (pixels * width), second / (pixels * width**2)

@@ -15,6 +15,7 @@ from defect_jax.data.files.images import Header, inspect_image
 from defect_jax.data.files.masks import MaskRules, inspect_mask
 from defect_jax.data.files.raw_files import RawFiles
 from defect_jax.data.files.record_encoding import encode_classes, unpacked
+from defect_jax.data.geometry.depth import EIGHT_BITS, Depth, depth_of
 from defect_jax.data.prepare.near_duplicates import thumbnail
 from defect_jax.data.sources.records import GOOD, Fault, Record
 from defect_jax.runtime.memory import shortage
@@ -37,6 +38,7 @@ class Facts(NamedTuple):
     truth_sha256: str = ""  # of the class ids; the same for no mask and an empty one
     thumbnail: bytes = b""  # see `near_duplicates.thumbnail`
     mask_levels: tuple[str, ...] = ()  # see `masks.Mask`; empty where values are class ids
+    depth: Depth = EIGHT_BITS
 
 
 class Examined(NamedTuple):
@@ -133,6 +135,7 @@ def _facts(
         pixels_sha256=_sha256(_grey_if_it_is(pixels)),
         truth_sha256=_sha256(mask),
         thumbnail=thumbnail(pixels),
+        depth=depth_of(pixels),
     )
 
 

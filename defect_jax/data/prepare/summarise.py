@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 
+from defect_jax.data.prepare.depths import depth_notes
 from defect_jax.data.prepare.examine import Facts
 from defect_jax.data.prepare.grouping import Alike, alike_images, grouping_notes
 from defect_jax.data.prepare.identical import identical_notes
@@ -61,6 +62,7 @@ def _notes(stored: Sequence[tuple[Record, Facts]]) -> list[str]:
         notes.append(
             f"{shallow} of {len(stored)} images have 8 bits and are scaled to 16, like the others"
         )
+    notes += depth_notes([(record.id, facts.depth) for record, facts in stored])
     turned = [record.id for record, facts in stored if facts.turned]
     if turned:
         notes.append(
