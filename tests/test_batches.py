@@ -1,5 +1,8 @@
 """Batches: deterministic, resumable by slicing, every evaluated image exactly once."""
 
+import signal
+import sys
+
 import jax
 import numpy as np
 import pytest
@@ -11,6 +14,7 @@ from defect_jax.data.files.record_encoding import encode_classes
 from defect_jax.data.geometry.framing import Letterbox
 from defect_jax.data.geometry.input_spec import InputSpec
 from defect_jax.data.geometry.intensity import IntensityRange
+from defect_jax.data.pipeline import batches
 from defect_jax.data.pipeline.batches import (
     canvas_px,
     evaluation_batches,
@@ -205,3 +209,18 @@ def test_images_beyond_what_the_network_knows_are_refused_by_name(image):
     frame = input_spec((4, 4), channels=1, bit_depth=8, classes=1)
     with pytest.raises(UserError, match="part_3: has .* trained on 1 of 8 bit"):
         frame.common(image, "part_3")
+
+
+def test_what_gives_back_the_loaders_memory_outlives_a_closed_terminal(monkeypatch):
+    monkeypatch.setattr(sys, "warnoptions", [])
+    inherited = []
+
+    def started():
+        inherited.append((signal.pthread_sigmask(signal.SIG_BLOCK, ()), [*sys.warnoptions]))
+
+    monkeypatch.setattr(batches.resource_tracker, "ensure_running", started)
+    batches._start_tracker()
+    batches._start_tracker()
+    assert all(signal.SIGHUP in blocked for blocked, _ in inherited)
+    assert inherited[1][1] == ["ignore:resource_tracker:UserWarning"]
+    assert signal.SIGHUP not in signal.pthread_sigmask(signal.SIG_BLOCK, ())

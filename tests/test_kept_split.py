@@ -18,7 +18,7 @@ def prepared(tmp_path_factory):
 
 def test_what_was_written_is_read(prepared, tmp_path):
     assert kept_split.read(tmp_path) is None
-    kept_split.keep(tmp_path, prepared)
+    kept_split.keep(tmp_path, prepared, anew=False)
     rows = kept_split.read(tmp_path)
     assert rows == kept_split.rows_of(prepared) and len(rows) == 16
     assert {row.split: row.id for row in rows}.keys() == {"train", "val", "test"}
@@ -31,7 +31,7 @@ def test_what_was_written_is_read(prepared, tmp_path):
 
 def test_a_run_that_goes_on_keeps_what_it_has(prepared, tmp_path):
     (tmp_path / "split.csv").write_text("of before")
-    kept_split.keep(tmp_path, prepared)
+    kept_split.keep(tmp_path, prepared, anew=False)
     assert (tmp_path / "split.csv").read_text() == "of before"
 
 

@@ -17,6 +17,7 @@ from defect_jax.data.prepare.prepare import prepare
 from defect_jax.data.sources import folder
 from defect_jax.metrics.images import read_predictions
 from defect_jax.runtime.errors import UserError
+from defect_jax.training.train import data_to_train_on
 from defect_jax.workdir import kept_split, run_config
 from defect_jax.workdir.trained_data import data_to_go_on_with, data_to_judge_on
 
@@ -129,7 +130,7 @@ def begun(tmp_path):
 def run_on(data, workdir):
     """The config of a run and its workdir, without a network."""
     prepared = prepare(data)
-    kept_split.keep(workdir, prepared)
+    kept_split.keep(workdir, prepared, anew=True)
     return ConfigDict(
         {"data": data, "data_info": {"fingerprint": prepared.info.fingerprint}}
     ), workdir
@@ -291,7 +292,7 @@ def test_where_the_raw_files_are_gone_the_set_of_the_run_is_used(begun, is_mount
     assert ids_of(prepared) == sorted(expected) and prepared.directory != newest.directory
     assert "is gone; using what was prepared before" in capsys.readouterr().err
     fingerprint = config.data_info.fingerprint
-    going_on = data_to_go_on_with(config, workdir, fingerprint, begun=True)
+    going_on = data_to_go_on_with(config, workdir, fingerprint)
     assert going_on.directory == prepared.directory
     shutil.rmtree(root, ignore_errors=True)
     assert prepare(config.data).directory == newest.directory, "no run that has begun: the newest"
@@ -398,7 +399,7 @@ def test_a_run_of_an_older_version_is_judged_by_the_split_of_then(older):
     prepared = data_to_judge_on(config, workdir, {"test"})
     assert ids_of(prepared) == ids_of(before) != ids_of(prepare(config.data))
     fingerprint = config.data_info.fingerprint
-    going_on = data_to_go_on_with(config, workdir, fingerprint, begun=True)
+    going_on = data_to_go_on_with(config, workdir, fingerprint)
     assert ids_of(going_on, "train") == ids_of(before, "train")
 
 
@@ -420,7 +421,7 @@ def test_a_run_of_an_older_version_whose_split_is_not_known(older, rest):
         (before.directory / "split.csv").write_text(rest)
     for judge in (
         lambda: data_to_judge_on(config, workdir, {"test"}),
-        lambda: data_to_go_on_with(config, workdir, config.data_info.fingerprint, begun=True),
+        lambda: data_to_go_on_with(config, workdir, config.data_info.fingerprint),
     ):
         with pytest.raises(UserError, match=f"{workdir}: holds no split.csv: .*: train anew"):
             judge()
@@ -444,7 +445,7 @@ def test_a_run_does_not_go_on_with_other_data(begun, change):
     root, config, workdir = begun
     words = change(root, kept(workdir, "train"))
     with pytest.raises(UserError) as refusal:
-        data_to_go_on_with(config, workdir, config.data_info.fingerprint, begun=True)
+        data_to_go_on_with(config, workdir, config.data_info.fingerprint)
     assert str(refusal.value) == (
         f"{workdir}: the data changed since this run began: {words}: "
         "undo that to go on, or choose another --workdir to train anew"
@@ -454,7 +455,7 @@ def test_a_run_does_not_go_on_with_other_data(begun, change):
 def test_a_run_goes_on_with_its_split_when_groups_are_given(begun, capsys):
     root, config, workdir = begun
     group_all(root, set())
-    prepared = data_to_go_on_with(config, workdir, config.data_info.fingerprint, begun=True)
+    prepared = data_to_go_on_with(config, workdir, config.data_info.fingerprint)
     for split in ("train", "val", "test"):
         assert ids_of(prepared, split) == sorted(kept(workdir, split))
     assert "45 images are in other groups than in training" in capsys.readouterr().err
@@ -463,8 +464,10 @@ def test_a_run_goes_on_with_its_split_when_groups_are_given(begun, capsys):
 def test_a_run_that_saved_nothing_yet_begins_with_the_data_of_today(older):
     root, config, workdir, _ = older
     add_parts(root)
-    prepared = data_to_go_on_with(config, workdir, config.data_info.fingerprint, begun=False)
+    prepared = data_to_train_on(config, workdir, saved=False)
     assert sum(len(split.rows) for split in prepared.splits.values()) == 57
+    kept_split.keep(workdir, prepared, anew=True)
+    assert len(kept_split.read(workdir)) == 57
 
 
 def test_where_images_were_not_looked_at_the_refusal_says_why(begun):

@@ -35,7 +35,7 @@ from defect_jax.training.steps import (
     make_train_step,
     to_checkpointables,
 )
-from defect_jax.workdir import checkpoints, kept_split, run_config
+from defect_jax.workdir import checkpoints, kept_split, locks, run_config
 from defect_jax.workdir.best_weights import (
     image_shape,
     read_history,
@@ -55,26 +55,34 @@ def train(config: ConfigDict, workdir: AnyPath, must_resume: bool = False) -> No
 
     Raises:
         UserError: something the user can mend, see the message.
-        SystemExit: 128 + signal, after SIGTERM or SIGINT, with a checkpoint saved.
+        SystemExit: 128 + signal, after SIGTERM, SIGINT or SIGHUP, with a checkpoint saved.
     """
     run_config.check_values(config)
+    with locks.training(workdir):
+        train_alone(config, workdir, must_resume)
+
+
+def train_alone(config: ConfigDict, workdir: AnyPath, must_resume: bool) -> None:
+    """Do what `train` does, while nobody else trains in the workdir."""
     begun = processes.from_first(lambda: checkpoints.exist(workdir))
     first = workdir / FIRST_STAGE
-    any_begun = begun or processes.from_first(lambda: checkpoints.exist(first))
-    if must_resume and not any_begun:
+    saved = begun or processes.from_first(lambda: checkpoints.exist(first))
+    if must_resume and not saved:
         raise UserError(f"--resume=must: {workdir} holds no checkpoint to go on from")
     mesh = make_mesh(config.mesh.data, config.mesh.fsdp)
     check_batch_size(config.train.batch_size, mesh)
     make_network(config), make_tx(config)  # what cannot be built is refused before data are read
-    prepared = data_to_train_on(config, workdir, any_begun)
+    prepared = data_to_train_on(config, workdir, saved)
     prepared = with_decoded_cache(prepared, config.data, ("train", "val"))
     refuse_empty_promise(config, prepared.splits["val"])
     config = run_config.resolve(config, data_info(prepared, config.model.num_classes))
     decisive = [run_config.decisive(config), kept_split.rows_of(prepared)]
     processes.refuse_disagreement("the config or the data", decisive)
     if processes.is_first():
+        if not saved:
+            run_config.renew(workdir, config)
         run_config.claim(workdir, config)
-        kept_split.keep(workdir, prepared)
+        kept_split.keep(workdir, prepared, anew=not saved)
     learnt = {}
     if has_first_stage(config) and not begun:
         learnt = learn_first_stage(config, first, prepared, mesh)
@@ -82,20 +90,20 @@ def train(config: ConfigDict, workdir: AnyPath, must_resume: bool = False) -> No
     evaluate(config, workdir)
 
 
-def data_to_train_on(config: ConfigDict, workdir: AnyPath, begun: bool) -> Prepared:
-    """Prepare the data; where the run has begun, with the split that it began with.
+def data_to_train_on(config: ConfigDict, workdir: AnyPath, saved: bool) -> Prepared:
+    """Prepare the data; where the run has saved something, with the split that it began with.
 
     Raises:
         UserError: the workdir's run has another config or other data.
     """
     path = workdir / "config.json"
     kept = processes.from_first(
-        lambda: run_config.load(workdir).to_dict() if exists(path) else None
+        lambda: run_config.load(workdir).to_dict() if saved and exists(path) else None
     )
     if kept is None:
         return prepare(config.data)
     run_config.refuse_differences(ConfigDict(kept), config, path)
-    return data_to_go_on_with(config, workdir, kept["data_info"]["fingerprint"], begun)
+    return data_to_go_on_with(config, workdir, kept["data_info"]["fingerprint"])
 
 
 def learn_first_stage(
@@ -105,8 +113,11 @@ def learn_first_stage(
     stage = first_stage(config)
     say(f"stage one: localisation, {stage.train.steps} steps, in {workdir}")
     if processes.is_first():
+        saved = checkpoints.exist(workdir)
+        if not saved:
+            run_config.renew(workdir, stage)
         run_config.claim(workdir, stage)
-        kept_split.keep(workdir, prepared)
+        kept_split.keep(workdir, prepared, anew=not saved)
     fit(stage, workdir, prepared, mesh, {})
     scores = selection_scores(processes.from_first(lambda: read_history(workdir)))
     step, ema = restore_best(make_network(stage), image_shape(stage), workdir, scores, mesh)

@@ -46,10 +46,11 @@ def rows_of(prepared: Prepared) -> list[KeptRow]:
     ]
 
 
-def keep(workdir: AnyPath, prepared: Prepared) -> None:
-    """Write split.csv, unless there is one: a run that goes on has it already."""
+def keep(workdir: AnyPath, prepared: Prepared, anew: bool) -> None:
+    """Write split.csv; a run that goes on has it already, and only one that begins `anew` writes
+    it over what another left that had saved nothing."""
     path = workdir / SPLIT_FILE
-    if exists(path):
+    if exists(path) and not anew:
         return
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")

@@ -55,16 +55,13 @@ def data_to_judge_on(config: ConfigDict, workdir: AnyPath, needed: Collection[st
     return dataclasses.replace(judged, info=info)
 
 
-def data_to_go_on_with(
-    config: ConfigDict, workdir: AnyPath, trained_on: str, begun: bool
-) -> Prepared:
-    """Return the data of a run that has begun, with the split that it began with.
+def data_to_go_on_with(config: ConfigDict, workdir: AnyPath, trained_on: str) -> Prepared:
+    """Return the data of a run that has saved something, with the split that it began with.
 
     Args:
         config: as asked for now.
         workdir: of the run, with a config.json.
         trained_on: the fingerprint that stands there.
-        begun: whether there are checkpoints.
 
     Raises:
         UserError: images, masks or labels are not as they were when it began.
@@ -72,8 +69,6 @@ def data_to_go_on_with(
     now = prepare(config.data, trained_on=trained_on)
     kept = kept_split.read(workdir)
     if kept is None:
-        if not begun:
-            return now
         kept = _of_older_version(workdir, config, trained_on, now)
     changes = changes_since(kept, now.splits)
     if changes.in_words():
