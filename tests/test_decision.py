@@ -123,7 +123,7 @@ def test_interrupted_write_leaves_the_old_file(tmp_path):
         ({"threshold": None}, "threshold must be a number, not null"),
         ({"threshold": True}, "threshold must be a number"),
         ({"threshold": 1.5}, "threshold must be between 0 and 1"),
-        ({"threshold": float("nan")}, "threshold must be a number"),
+        ({"threshold": float("nan")}, "NaN is no number"),
         ({"pixel_threshold": 0.75}, "pixel_threshold must not be above mask_threshold"),
         ({"pictures": 1.5}, "pictures must be a whole number"),
         ({"defective": -1}, "defective must be a whole number"),
