@@ -14,33 +14,41 @@ class FieldRule(NamedTuple):
     Attributes:
         holds: whether a value is allowed; never raises, whatever JSON it is given.
         words: what it must be.
+        is_float: whether a whole number stands for the float of its size.
     """
 
     holds: Callable[[Any], bool]
     words: str
+    is_float: bool = False
 
 
 def number(low: int | float, high: int | float) -> FieldRule:
     """Return the rule of a finite number from `low` to `high`, both included."""
-    return FieldRule(lambda value: is_number(value) and low <= value <= high, _span(low, high))
+    return FieldRule(
+        lambda value: is_number(value) and low <= value <= high, _span(low, high), True
+    )
 
 
 def above(low: int | float, high: int | float) -> FieldRule:
     """Return the rule of a finite number above `low`, up to `high`."""
     rule = number(low, high)
     return FieldRule(
-        lambda value: rule.holds(value) and value > low, f"a number above {low:g}, up to {high:g}"
+        lambda value: rule.holds(value) and value > low,
+        f"a number above {low:g}, up to {high:g}",
+        True,
     )
 
 
 def share_below_one() -> FieldRule:
     """Return the rule of a share that is not the whole."""
-    return FieldRule(lambda value: is_number(value) and 0.0 <= value < 1.0, "from 0 to below 1")
+    return FieldRule(
+        lambda value: is_number(value) and 0.0 <= value < 1.0, "from 0 to below 1", True
+    )
 
 
 def inside_one() -> FieldRule:
     """Return the rule of a share that is neither nothing nor the whole."""
-    return FieldRule(lambda value: is_number(value) and 0.0 < value < 1.0, "between 0 and 1")
+    return FieldRule(lambda value: is_number(value) and 0.0 < value < 1.0, "between 0 and 1", True)
 
 
 def whole(low: int, high: int) -> FieldRule:
@@ -82,7 +90,9 @@ def several(rule: FieldRule, least: int, most: int) -> FieldRule:
 
 def or_null(rule: FieldRule) -> FieldRule:
     """Return the rule that allows null as well."""
-    return FieldRule(lambda value: value is None or rule.holds(value), f"{rule.words}, or None")
+    return FieldRule(
+        lambda value: value is None or rule.holds(value), f"{rule.words}, or None", rule.is_float
+    )
 
 
 def is_number(value: Any) -> bool:

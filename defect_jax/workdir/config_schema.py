@@ -59,7 +59,7 @@ def check(values: Mapping[str, Any]) -> None:
         if field not in values:
             raise UserError(f"config.{field} is missing: name the --config that has it")
     for field, value in values.items():
-        _refuse(field, value, *FIELDS[field])
+        _refuse(field, value, FIELDS[field].holds, FIELDS[field].words)
     config = nested(values)
     rules = rules_of(config) | (data_info_rules(config) if DATA_INFO in config else {})
     for field, (holds, words) in rules.items():
@@ -90,8 +90,12 @@ def _refuse(field: str, value: Any, holds: Any, words: str) -> None:
 
 
 def nested(values: Mapping[str, Any]) -> ConfigDict:
-    """Return a config from its flat fields."""
-    return ConfigDict(unflatten_dict(values, sep="."))
+    """Return a config from its flat fields; what is written 1 where 1.0 is meant is a float."""
+    typed = {
+        field: float(value) if FIELDS[field].is_float and value is not None else value
+        for field, value in values.items()
+    }
+    return ConfigDict(unflatten_dict(typed, sep="."))
 
 
 def filled(values: Mapping[str, Any]) -> dict[str, Any]:

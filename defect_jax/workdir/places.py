@@ -52,9 +52,11 @@ def recall(workdir: AnyPath) -> dict[str, Any]:
     """
     try:
         path = _file(workdir)
-        values = read_json(path)
-    except (FileNotFoundError, NotADirectoryError, RuntimeError):
+        if not path.exists():
+            return {}
+    except (OSError, RuntimeError):  # without a home, or one not to look into
         return {}
+    values = read_json(path)
     if not isinstance(values, dict) or not all(isinstance(values.get(f), str) for f in KEPT):
         raise UserError(f"{path}: is damaged: delete it")
     return {field: values[field] for field in KEPT}
