@@ -99,7 +99,7 @@ def selection_scores(history: Sequence[Mapping[str, Any]]) -> dict[int, float]:
     """Return the step -> the number by which checkpoints are compared, of lines of
     metrics.jsonl; what is no number is never the best."""
     scored = [line for line in history if line["split"] == "val"]
-    return {line["step"]: line[SELECTION] for line in scored if line[SELECTION] is not None}
+    return {line["step"]: float(line[SELECTION]) for line in scored if line[SELECTION] is not None}
 
 
 def decision_for(
