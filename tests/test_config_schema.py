@@ -10,9 +10,11 @@ from ml_collections import ConfigDict
 
 from configs import base, synthetic
 from defect_jax.data.geometry.input_spec import InputSpec
+from defect_jax.data.sources import data_sets
+from defect_jax.data.sources.synthetic import options
 from defect_jax.models.network import SegmentationNetwork
 from defect_jax.runtime.errors import UserError
-from defect_jax.workdir import config_schema, run_config
+from defect_jax.workdir import config_fields, config_schema, run_config
 from defect_jax.workdir.config_fields import BEFORE_IT_WAS, FIELDS
 
 DATA_INFO = {
@@ -62,6 +64,20 @@ def loaded(folder, text):
 def test_every_shipped_config_is_one(config):
     run_config.check_values(config)
     assert set(config_schema.flat(config)) <= set(FIELDS)
+
+
+def test_the_table_knows_every_data_set_and_its_fields():
+    assert set(config_fields.DATA_SETS) == set(data_sets.DATA_SETS)
+    for name, data_set in data_sets.DATA_SETS.items():
+        assert {f"data.{option}" for option in data_set.options} <= set(FIELDS)
+        only_its_own = set(data_set.options) - set(base.base().data)
+        assert {f"data.{option}" for option in only_its_own} == set(config_fields.DATA_SETS[name])
+    assert set(config_fields.DEFECT_KINDS) == set(options.DEFECTS)
+    for field, limits in options.LIMITS.items():
+        for number in (limits[0] - 1, *limits, limits[1] + 1):
+            assert FIELDS[f"data.{field}"].holds(number) == (limits[0] <= number <= limits[1])
+    for px in (63, 64, 4096, 4097):
+        assert FIELDS["data.picture_size"].holds([64, px]) == (64 <= px <= 4096)
 
 
 def test_every_field_of_the_defaults_has_a_rule_and_older_workdirs_get_these_defaults():

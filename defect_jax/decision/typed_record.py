@@ -8,6 +8,7 @@ import typing
 from typing import Any
 
 from defect_jax.runtime.errors import UserError
+from defect_jax.runtime.field_rules import is_plain
 from defect_jax.runtime.paths import AnyPath
 
 MOST_CHARACTERS = 4096
@@ -58,7 +59,7 @@ def _typed(path: AnyPath | str, name: str, value: Any, kind: Any) -> Any:
     if kind is dict and isinstance(value, dict):
         return value
     if kind is str and isinstance(value, str) and len(value) <= MOST_CHARACTERS:
-        if value.isprintable():
+        if is_plain(value):
             return value
     words = WORDS[kind] + " or null" * optional
     raise UserError(f"{path}: {name} must be {words}, not {json.dumps(value)[:100]}")

@@ -1,10 +1,13 @@
 """What one field of a file may be: a test, and the words that say it."""
 
 import sys
+import unicodedata
 from collections.abc import Callable, Collection
 from typing import Any, NamedTuple
 
 MOST_CHARACTERS = 4096
+NOT_PLAIN = ("Cc", "Cs", "Zl", "Zp")  # control, half a character, ends of lines
+TURNED = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")  # what is behind it
 LARGEST = sys.float_info.max  # also of whole numbers, which Python lets grow beyond every float
 
 
@@ -64,7 +67,7 @@ def flag() -> FieldRule:
 def text(most: int = MOST_CHARACTERS) -> FieldRule:
     """Return the rule of a line of text without control characters."""
     return FieldRule(
-        lambda value: isinstance(value, str) and len(value) <= most and _is_printed(value),
+        lambda value: isinstance(value, str) and len(value) <= most and is_plain(value),
         f"one line of text of at most {most} characters",
     )
 
@@ -105,8 +108,14 @@ def is_whole(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def _is_printed(value: str) -> bool:
-    return value == "" or value.isprintable()
+def is_plain(value: str) -> bool:
+    """Return whether a text holds nothing that would act on a terminal or turn what is read.
+
+    >>> is_plain("pr\u00fcf\u00a01"), is_plain("\x1b]52;c;aGk=\x07"), is_plain("a\u202egnp")
+    (True, False, False)
+    """
+    plain = all(unicodedata.category(character) not in NOT_PLAIN for character in value)
+    return plain and not TURNED & set(value)
 
 
 def _span(low: int | float, high: int | float) -> str:

@@ -16,7 +16,7 @@ from defect_jax.models.initialise import Variables
 from defect_jax.models.network import SegmentationNetwork
 from defect_jax.runtime.console import say
 from defect_jax.runtime.errors import UserError
-from defect_jax.runtime.field_rules import is_number, is_whole
+from defect_jax.runtime.field_rules import is_number, is_plain, is_whole
 from defect_jax.runtime.json_files import NotJson, parse, read_limited
 from defect_jax.runtime.paths import AnyPath
 from defect_jax.workdir import checkpoints, run_config
@@ -86,7 +86,7 @@ def _checked_line(line: Any) -> dict[str, Any]:
     if not (is_whole(step) and 0 <= step <= MOST_STEPS) or split not in HISTORY_SPLITS:
         raise NotJson(f"it must have a step, and a split of {', '.join(HISTORY_SPLITS)}")
     for name, value in line.items():
-        if len(name) > 200 or not name.isprintable():
+        if len(name) > 200 or not is_plain(name):
             raise NotJson(f"{name[:40]!r} is no name of a number")
         if name != "split" and not (value is None or is_number(value)):
             raise NotJson(f"{name} must be a number or null")

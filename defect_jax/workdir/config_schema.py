@@ -11,11 +11,16 @@ from typing import Any
 from flax.traverse_util import unflatten_dict
 from ml_collections import ConfigDict
 
-from defect_jax.data.sources.data_sets import data_set
 from defect_jax.models.fields import check_fields
 from defect_jax.runtime.errors import UserError
 from defect_jax.runtime.profiler import span
-from defect_jax.workdir.config_fields import BEFORE_IT_WAS, FIELDS, NOT_ALWAYS, OF_A_DATA_SET
+from defect_jax.workdir.config_fields import (
+    BEFORE_IT_WAS,
+    DATA_SETS,
+    FIELDS,
+    NOT_ALWAYS,
+    OF_A_DATA_SET,
+)
 from defect_jax.workdir.config_rules import data_info_rules, rules_of
 
 SECTIONS = {field.rsplit(".", n)[0] for field in FIELDS for n in range(1, field.count(".") + 1)}
@@ -73,11 +78,11 @@ def check(values: Mapping[str, Any]) -> None:
 def _needed(values: Mapping[str, Any]) -> Iterator[str]:
     resolved = any(field.startswith(f"{DATA_INFO}.") for field in values)
     name = values.get("data.name")
-    options = data_set(name).options if isinstance(name, str) else ()
+    own = DATA_SETS.get(name, ()) if isinstance(name, str) else ()
     for field in FIELDS:
         of_info = field.startswith(f"{DATA_INFO}.")
         if field in OF_A_DATA_SET:
-            if field.removeprefix("data.") in options:
+            if field in own:
                 yield field
         elif of_info and resolved and field not in ADDED_LATER or field not in NOT_ALWAYS:
             yield field

@@ -15,12 +15,12 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from defect_jax.data.sources.data_sets import NEEDS_NO_ROOT
 from defect_jax.runtime import atomic_files
 from defect_jax.runtime.console import say
 from defect_jax.runtime.errors import UserError
 from defect_jax.runtime.json_files import read_json
 from defect_jax.runtime.paths import AnyPath, as_path, is_remote
+from defect_jax.workdir.config_fields import NEEDS_NO_ROOT
 
 STATE = "XDG_STATE_HOME"
 KEPT = ("data.root", "data.data_dir")

@@ -12,7 +12,6 @@ DATA_SETS = {
     "bsdata": bsdata.DATA_SET,
     "folder": folder.DATA_SET,
 }
-NEEDS_NO_ROOT = ("synthetic",)  # generated: `config.data.root` stays empty
 
 
 def data_set(name: str) -> DataSet:
