@@ -180,3 +180,24 @@ def test_a_config_without_what_the_data_decide_is_for_no_network(tmp_path):
     run_config.claim(tmp_path, synthetic.get_config("debug"))
     with pytest.raises(UserError, match=r"config\.json: config\.data_info is missing"):
         run_config.refuse_unresolved(run_config.load(tmp_path), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("mode", "field", "value"),
+    [
+        ("predict", "data_info.std", 0.0),
+        ("predict", "data_info.mean", "NaN"),
+        ("export", "data.size", [10**9, 10**9]),
+        ("evaluate", "model", []),
+    ],
+)
+def test_every_mode_refuses_an_edited_config_in_one_line(mode, field, value, forked, tmp_path):
+    (tmp_path / "run" / "checkpoints").mkdir(parents=True)
+    (tmp_path / "images").mkdir()
+    text = replaced(CONFIG, field.split("."), value if value == "NaN" else json.dumps(value))
+    (tmp_path / "run" / "config.json").write_text(text)
+    flags = f"--workdir={tmp_path}/run", f"--input={tmp_path}/images", f"--output={tmp_path}/out"
+    result = forked.run(f"--mode={mode}", *flags)
+    assert result.returncode == 2 and "Traceback" not in result.stderr, result.stderr
+    assert "config.json: " in result.stderr.strip().splitlines()[-1]
+    assert not (tmp_path / "out").exists()
