@@ -29,6 +29,7 @@ from defect_jax.runtime.console import say
 from defect_jax.runtime.errors import UserError
 from defect_jax.runtime.paths import AnyPath
 from defect_jax.workdir import checkpoint_mirror
+from defect_jax.workdir.checkpoint_record import is_record
 from defect_jax.workdir.fingerprints import fingerprints, form, not_finite
 
 STATE, EMA = "state", "ema"
@@ -265,7 +266,7 @@ def _tasks_thrown_away() -> Iterator[None]:
 
 def _record(checkpointer: Checkpointer, step: int) -> dict[str, Any]:
     record = dict(checkpointer.orbax.metadata(step).custom_metadata)
-    if record.pop("sha256", None) != _sha256(record):
+    if record.pop("sha256", None) != _sha256(record) or not is_record(record):
         raise Damaged(f"{checkpointer.orbax.directory}/{step} is damaged (its record is)")
     return record
 

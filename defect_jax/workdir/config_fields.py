@@ -69,7 +69,7 @@ DATA = _below(
         "root": text(),
         "data_dir": text(),
         "seed": SEED,
-        "max_megapixels": above(0.0, 1e5),
+        "max_megapixels": above(0.0, 1e4),
         "mask_threshold": whole(0, 65535),
         "classes": several(text(200), 0, MOST_CLASSES),
         "size": several(whole(1, LARGEST_SIDE_PX), 2, 2),
