@@ -1,6 +1,6 @@
 """Whether the two exported models say the same, before anybody relies on one of them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from jax import export as jax_export
@@ -44,13 +44,13 @@ def check(stablehlo: bytes, onnx: bytes, spec: InputSpec) -> float:
     return largest
 
 
-def refuse_no_number(name: str, images: np.ndarray, *answers: np.ndarray) -> None:
+def refuse_no_number(name: str, images: np.ndarray, *answers: Sequence | np.ndarray) -> None:
     """Refuse answers that cannot be compared: every comparison with NaN would pass.
 
     Raises:
         UserError: naming the output and the size of the images.
     """
-    for answer in answers:
+    for answer in map(np.asarray, answers):
         if not np.isfinite(answer).all():
             height, width = images.shape[1:3]
             raise UserError(
