@@ -12,7 +12,7 @@ import stat
 from typing import Any, NoReturn
 
 from defect_jax.runtime.errors import UserError
-from defect_jax.runtime.paths import AnyPath, is_remote, read_bytes
+from defect_jax.runtime.paths import AnyPath, is_remote, os_errors
 
 MOST_BYTES = 1 << 20
 MOST_DEPTH = 16
@@ -46,7 +46,8 @@ def read_limited(path: AnyPath, most_bytes: int) -> str:
         UserError: it cannot be read, or is larger; `path` is named.
     """
     try:
-        data = read_bytes(path) if is_remote(path) else _read_regular(path, most_bytes + 1)
+        read = _read_object if is_remote(path) else _read_regular
+        data = read(path, most_bytes + 1)
         if len(data) > most_bytes:
             raise UserError(f"{path}: cannot be read: it has more than {most_bytes:,} bytes")
         return data.decode("utf-8")
@@ -56,6 +57,11 @@ def read_limited(path: AnyPath, most_bytes: int) -> str:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from error
     except UnicodeDecodeError:
         raise UserError(f"{path}: cannot be read: it is not UTF-8") from None
+
+
+def _read_object(path: AnyPath, most_bytes: int) -> bytes:
+    with os_errors(path), path.open("rb") as file:
+        return file.read(most_bytes)
 
 
 def _read_regular(path: AnyPath, most_bytes: int) -> bytes:
