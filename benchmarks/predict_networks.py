@@ -26,7 +26,6 @@ from defect_jax.models.initialise import initial_variables
 from defect_jax.models.network import SegmentationNetwork
 from defect_jax.runtime.errors import UserError
 from defect_jax.runtime.paths import as_path
-from defect_jax.workdir import run_config
 from defect_jax.workdir.best_weights import Trained, restore_trained
 
 CONFIG, RULE, WEIGHTS = "config.json", "decision.json", "weights.npz"
@@ -103,7 +102,7 @@ def write(found: Trained, folder: Path) -> None:
 
 def read(folder: Path) -> Trained:
     """Return what `write` was given."""
-    config = run_config.load(folder)
+    config = ConfigDict(json.loads((folder / CONFIG).read_text()))
     with np.load(folder / WEIGHTS) as arrays:
         average = unflatten_dict(dict(arrays), sep="/")
     rule = DecisionRule.from_json(folder / RULE)

@@ -34,16 +34,16 @@ def ours(measure: bool, told: bool = True) -> Callable[[Path, int], Ready]:
     def contender(folder: Path, threads: int) -> Ready:
         import jax
         from flax.traverse_util import unflatten_dict
+        from ml_collections import ConfigDict
 
         from defect_jax.models.network import SegmentationNetwork
         from defect_jax.runtime.compilation import compile_ahead
         from defect_jax.runtime.compiler_options import training_options
         from defect_jax.training.optimizer import make_tx
         from defect_jax.training.steps import create_state, make_train_step
-        from defect_jax.workdir import run_config
 
         del threads  # XLA takes the processors that the process may use
-        config = run_config.load(folder)
+        config = ConfigDict(json.loads((folder / CONFIG).read_text()))
         with np.load(folder / WEIGHTS) as arrays:
             variables = unflatten_dict(dict(arrays), sep="/")
         network, tx = SegmentationNetwork(**config.model), make_tx(config)

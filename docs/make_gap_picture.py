@@ -26,7 +26,8 @@ GAPPY = ("fray", "weave")
 def main(folder: pathlib.Path) -> None:
     """Write the sheet: images above, the plain network's masks, those after confidence below."""
     cells = [folder / "cells" / name for name in CELLS]
-    test = data_to_judge_on(run_config.load(cells[0]), cells[0], {"test"}).splits["test"]
+    config = run_config.of_workdir(cells[0], None)
+    test = data_to_judge_on(config, cells[0], {"test"}).splits["test"]
     rows: list[list[np.ndarray]] = [[], [], []]
     for index in chosen_rows(test.rows):
         record = test.source[index]

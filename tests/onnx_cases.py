@@ -68,7 +68,11 @@ ELEMENTS = {
     "int32 divided": (lambda x, y: (lax.div(x, y), lax.rem(x, y)), INTS, DIVISORS),
     "int32 divided as Python does": (lambda x: (x // 7, x % 7, x // -3), INTS),
     "int32 max": (lambda x, y: (jnp.maximum(x, y), jnp.maximum(x, 0)), INTS, DIVISORS),
-    "int32 clip, power, bits": (lambda x, y: (jnp.clip(x, 1, 9), x**5, x & y), INTS, DIVISORS),
+    "int32 clip, power, bits": (
+        lambda x, y: (jnp.clip(x, 1, 9), x**5, x & y, x | y, x ^ y),
+        INTS,
+        DIVISORS,
+    ),
     "uint8": (lambda x, y: (x + y, x - y, x * y, jnp.maximum(x, y)), BYTES, MORE_BYTES),
     "uint8 divided": (lambda x, y: (lax.div(x, y // 99), x > y), BYTES, MORE_BYTES),
     "uint8 selected": (
@@ -77,7 +81,7 @@ ELEMENTS = {
         MORE_BYTES,
     ),
     "uint16": (lambda x: (x + x, x * x, -x, x > 999, jnp.where(x > 999, x, 0)), WORDS),
-    "truths": (lambda x, y: (x & y, x == y, jnp.maximum(x, y)), TRUTHS, MORE_TRUTHS),
+    "truths": (lambda x, y: (x & y, x | y, x ^ y, x == y, jnp.maximum(x, y)), TRUTHS, MORE_TRUTHS),
     "truths selected": (lambda x, y: jnp.where(x, y, x == y), TRUTHS, MORE_TRUTHS),
     "to float": (lambda x: (x.astype(jnp.float32), x / jnp.float32(65535)), WORDS),
     "to integers": (lambda x: [x.astype(each) for each in ("int32", "uint8", "int16")], WIDE),

@@ -9,6 +9,7 @@ import pytest
 from etils import epath
 from ml_collections import ConfigDict
 
+from configs import synthetic
 from defect_jax.data.prepare.prepare import prepare
 from defect_jax.runtime import atomic_files, paths
 from defect_jax.runtime.errors import UserError
@@ -107,16 +108,15 @@ def test_texts_are_utf_8_and_one_put(buckets):
 
 def test_config_lives_in_a_bucket(buckets):
     workdir = as_path("s3://bucket/run")
-    config = {"seed": 1, "decision": {"rule": "best_f1"}, "model": {"prune": 0}}
-    config = ConfigDict(config)
+    config = synthetic.get_config("debug")
     run_config.claim(workdir, config)
-    assert json.loads(paths.read_text(workdir / "config.json")) == config.to_dict()
+    assert json.loads(paths.read_text(workdir / "config.json"))["seed"] == 0
     run_config.claim(workdir, config)
-    config.decision.rule = "recall"
+    config.decision.rule = "target_recall"
     run_config.keep_decision(workdir, config)
-    assert run_config.load(workdir).decision.rule == "recall"
+    assert run_config.load(workdir).decision.rule == "target_recall"
     with pytest.raises(UserError, match="s3://bucket/run/config.json: this workdir belongs to"):
-        run_config.claim(workdir, ConfigDict({"seed": 2, "decision": {}}))
+        run_config.claim(workdir, synthetic.get_config("cpu"))
     with pytest.raises(UserError, match="s3://bucket/other/config.json: not there; train first"):
         run_config.load(as_path("s3://bucket/other"))
     buckets.fails.append(RuntimeError("gone"))

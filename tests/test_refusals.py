@@ -52,7 +52,7 @@ def test_a_program_started_as_users_do_refuses_in_one_line_and_exit_code_two(
         (["--mode=compare", "--workdirs=no/such/run,no/run"], "no/such/run/eval/test/predictions"),
         ([CONFIG, "--config.profile=9"], "config.profile is '9': it must be START:STOP"),
         ([CONFIG, "--num_processes=2"], "several hosts need --coordinator_address"),
-        ([CONFIG, "--config.decision.rule=hope"], "config.decision.rule is hope"),
+        ([CONFIG, "--config.decision.rule=hope"], "config.decision.rule is 'hope'"),
         (
             ["--config=configs/folder.py:debug", "--config.data.root=no/such/folder"],
             "no/such/folder",

@@ -34,6 +34,7 @@ from defect_jax.decision.apply import (
     defect_probability,
     mark,
     mark_strips,
+    why_undecided,
 )
 from defect_jax.deploy.arrays import checked, listed_images
 from defect_jax.distributed.sharding import batch_sharding, one_device_mesh, replicated
@@ -41,6 +42,7 @@ from defect_jax.models.initialise import Variables
 from defect_jax.models.network import SegmentationNetwork
 from defect_jax.models.probabilities import OfFrames, Probabilities, make_probabilities
 from defect_jax.runtime.compiler_options import compiler_options
+from defect_jax.runtime.errors import UserError
 from defect_jax.runtime.forks import refuse_fork
 from defect_jax.runtime.paths import AnyPath, as_path
 from defect_jax.workdir.best_weights import restore_trained
@@ -100,7 +102,8 @@ class Predictor:
             One decision, or a list of them in the order of the images.
 
         Raises:
-            UserError: an image that the network cannot take, with its position.
+            UserError: an image that the network cannot take, or has no number for, with its
+                position.
         """
         listed, alone = listed_images(images)
         if alone:
@@ -121,8 +124,17 @@ class Predictor:
         """Decide on images that `ready` returned, as many at once as the network takes.
 
         Raises:
-            UserError: in a process that was forked after the network was loaded.
+            UserError: in a process that was forked after the network was loaded; or the network's
+                answer to an image is no number, and its position is named.
         """
+        decisions = self.decide_each(images)
+        for place, decision in enumerate(decisions):
+            if why := why_undecided(decision.score, decision.mask_score):
+                raise UserError(f"{f'image {place}' if len(images) > 1 else 'the image'}: {why}")
+        return decisions
+
+    def decide_each(self, images: Sequence["Ready"]) -> list[Decision]:
+        """Do the same, but hand out what is no number: rejected, see `apply.why_undecided`."""
         refuse_fork()
         found = (decide(marked, label, self.rule) for marked, label in self._marker.mark(images))
         return [_on_host(decision) for decision in found]

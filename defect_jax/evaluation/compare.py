@@ -5,6 +5,7 @@ import io
 from collections.abc import Sequence
 
 import numpy as np
+from ml_collections import ConfigDict
 
 from defect_jax.data.files.images import decode_image
 from defect_jax.data.files.masks import decode_mask
@@ -22,19 +23,22 @@ from defect_jax.runtime import atomic_files
 from defect_jax.runtime.console import say
 from defect_jax.runtime.errors import UserError
 from defect_jax.runtime.paths import AnyPath, is_remote, read_bytes
-from defect_jax.workdir import run_config
+from defect_jax.workdir import places, run_config
 from defect_jax.workdir.trained_data import data_to_judge_on
 
 SAME = ("label", "group", "true_px")  # of an image, whatever the network
 
 
-def compare(workdirs: Sequence[AnyPath], output: AnyPath, split: str) -> None:
+def compare(
+    workdirs: Sequence[AnyPath], output: AnyPath, split: str, asked: ConfigDict | None = None
+) -> None:
     """Write compare.html and differences.csv: every model against the first, paired by part.
 
     Args:
         workdirs: evaluated on `split`, the first is the one that others are compared with.
         output: folder of the two files.
         split: train, val or test.
+        asked: --config, which says where the data are; None: where they were.
 
     Raises:
         UserError: fewer than two workdirs, one is not evaluated, or they saw other images.
@@ -45,7 +49,8 @@ def compare(workdirs: Sequence[AnyPath], output: AnyPath, split: str) -> None:
     tables = [_sorted(read_predictions(_evaluated(workdir, split))) for workdir in workdirs]
     for name, table in zip(names[1:], tables[1:], strict=True):
         _refuse_other_images(names[0], tables[0], name, table)
-    config = run_config.load(workdirs[0])
+    config = run_config.of_workdir(workdirs[0], asked)
+    places.refuse_unknown(config, workdirs[0])
     judged = data_to_judge_on(config, workdirs[0], {split})
     differences = [_difference_row(key, tables) for key in _metrics_of(tables[0])]
     comparison = Comparison(

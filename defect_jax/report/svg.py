@@ -39,6 +39,8 @@ STYLE = {
     **{"legend.facecolor": PAGE, "legend.edgecolor": "none", "legend.framealpha": 0.8},
     **{"lines.linewidth": 1.8, "figure.constrained_layout.use": True},
     **{"svg.fonttype": "none", "savefig.transparent": True},
+    # A matplotlibrc in the folder that a program is started from could have LaTeX run.
+    **{"text.usetex": False},
 }
 
 

@@ -23,7 +23,8 @@ from orbax.checkpoint import v1 as ocp
 from defect_jax.runtime import signals
 from defect_jax.runtime.errors import UserError
 from defect_jax.runtime.paths import AnyPath
-from defect_jax.workdir.fingerprints import fingerprints, form
+from defect_jax.workdir.checkpoint_record import is_record
+from defect_jax.workdir.fingerprints import fingerprints, form, not_finite
 
 STATE, EMA = "state", "ema"
 Trees = Mapping[str, Any]  # name -> tree of arrays, of ShapeDtypeStructs or of shardings
@@ -93,6 +94,8 @@ def restore(directory: AnyPath, step: int, like: Trees, shardings: Trees) -> Res
         raise Damaged(f"{folder} is damaged ({first_line(error)})") from None
     for name, tree in trees.items():
         _check_fingerprints(folder, record["arrays"][name], tree)
+    if broken := not_finite(trees.get(EMA, {})):
+        raise Damaged(f"{folder} is of no use ({broken[0]} holds what is no number)")
     return Restored(trees, record["unlogged"])
 
 
@@ -141,7 +144,7 @@ def _tasks_thrown_away() -> Iterator[None]:
 
 def _record(folder: AnyPath) -> dict[str, Any]:
     record = dict(ocp.metadata(folder).custom_metadata)
-    if record.pop("sha256", None) != _sha256(record):
+    if record.pop("sha256", None) != _sha256(record) or not is_record(record):
         raise Damaged(f"{folder} is damaged (its record is)")
     return record
 
