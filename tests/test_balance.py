@@ -25,7 +25,8 @@ from jax.sharding import PartitionSpec as P
 from defect_jax import balance
 from defect_jax.balance.state import ordered_losses
 from defect_jax.training.steps import TrainState, from_checkpointables, to_checkpointables
-from defect_jax.workdir.checkpoints import open_checkpoints, restore, save
+from defect_jax.workdir.checkpoints import open_checkpoints, save
+from defect_jax.workdir.saved_checkpoints import restore
 
 every_method = pytest.mark.parametrize("method", METHODS)
 
@@ -147,8 +148,7 @@ def test_restored_in_mid_run_it_goes_on_bit_for_bit(method, tmp_path):
     here = jax.tree.map(lambda leaf: leaf.sharding, trees)
     with open_checkpoints(tmp_path) as checkpointer:
         save(checkpointer, 11, trees, [], {})
-    with open_checkpoints(tmp_path) as checkpointer:
-        back = from_checkpointables(restore(checkpointer, 11, trees, here).trees)
+    back = from_checkpointables(restore(tmp_path / "checkpoints", 11, trees, here).trees)
     assert type(back.opt_state[0]) is balance.BalanceState
     resumed = run(tx, batches[11:], back.params, back.opt_state)
     jax.tree.map(np.testing.assert_array_equal, resumed, whole)

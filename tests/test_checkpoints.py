@@ -17,7 +17,7 @@ from hypothesis.extra import numpy as hnp
 from defect_jax.distributed.sharding import make_mesh, place_state, state_sharding
 from defect_jax.runtime import signals
 from defect_jax.runtime.errors import UserError
-from defect_jax.workdir import checkpoints
+from defect_jax.workdir import checkpoints, saved_checkpoints
 from defect_jax.workdir.fingerprints import fingerprints, weighted_sum
 
 
@@ -92,8 +92,9 @@ def test_the_newest_two_and_the_best_are_kept(tmp_path):
     saved(tmp_path, 2, 4, 6, 8, 10, scores=scores)
     with checkpoints.open_checkpoints(tmp_path, scores) as checkpointer:
         assert checkpoints.steps(checkpointer) == [2, 8, 10]
-        assert checkpoints.best_first(checkpointer, scores) == [2]
-        assert checkpoints.best_first(checkpointer, {2: 0.9, 8: 0.9, 10: 0.1}) == [8, 2, 10]
+    folder = tmp_path / "checkpoints"
+    assert saved_checkpoints.best_first(folder, scores) == [2]
+    assert saved_checkpoints.best_first(folder, {2: 0.9, 8: 0.9, 10: 0.1}) == [8, 2, 10]
 
 
 def damage(folder, step, seed):
@@ -150,13 +151,13 @@ def test_a_flipped_bit_is_told_and_the_one_before_is_used(tmp_path, capsys):
 def test_the_average_is_read_without_the_state_and_the_other_way_round(tmp_path):
     state, shardings = saved(tmp_path, 4)
     break_arrays(tmp_path / "checkpoints" / "4")  # of the state alone
-    with checkpoints.open_checkpoints(tmp_path) as checkpointer:
-        wanted = {"ema": trees(state)["ema"]}, {"ema": trees(shardings)["ema"]}
-        back = checkpoints.restore(checkpointer, 4, *wanted)
-        assert list(back.trees) == ["ema"]
-        assert_same(back.trees["ema"], {"kernel": state.kernel})
-        with pytest.raises(checkpoints.Damaged):
-            checkpoints.restore(checkpointer, 4, {"state": state}, {"state": shardings})
+    folder = tmp_path / "checkpoints"
+    wanted = {"ema": trees(state)["ema"]}, {"ema": trees(shardings)["ema"]}
+    back = saved_checkpoints.restore(folder, 4, *wanted)
+    assert list(back.trees) == ["ema"]
+    assert_same(back.trees["ema"], {"kernel": state.kernel})
+    with pytest.raises(saved_checkpoints.Damaged):
+        saved_checkpoints.restore(folder, 4, {"state": state}, {"state": shardings})
 
 
 def test_nothing_but_damage_is_no_fresh_start(tmp_path):
@@ -175,16 +176,16 @@ def test_a_signal_while_restoring_is_not_taken_for_damage(tmp_path, monkeypatch)
     signals.watch()
     try:
         with checkpoints.open_checkpoints(tmp_path) as checkpointer:
-            load = type(checkpointer.orbax).load_checkpointables
+            load = saved_checkpoints.ocp.load_checkpointables
 
-            def interrupted(self, *arguments, **options):
+            def interrupted(*arguments, **options):
                 try:
                     signal.raise_signal(signal.SIGTERM)
                 except BaseException as error:  # as Orbax does
                     raise ValueError("incompatible handler") from error
-                return load(self, *arguments, **options)
+                return load(*arguments, **options)
 
-            monkeypatch.setattr(type(checkpointer.orbax), "load_checkpointables", interrupted)
+            monkeypatch.setattr(saved_checkpoints.ocp, "load_checkpointables", interrupted)
             with pytest.raises(signals.Stopped):
                 restore_newest(checkpointer, state, shardings)
             assert checkpoints.steps(checkpointer) == [4]

@@ -1,6 +1,5 @@
 """Writes a trained network as files that decide without this package (--mode=export)."""
 
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +15,7 @@ from defect_jax.deploy.inputs import ExampleImages
 from defect_jax.deploy.onnx import to_onnx
 from defect_jax.deploy.program import make_program
 from defect_jax.distributed.sharding import one_device_mesh
+from defect_jax.runtime import partial_folder
 from defect_jax.runtime.console import say
 from defect_jax.runtime.errors import UserError
 from defect_jax.runtime.paths import AnyPath, as_path, is_remote
@@ -108,17 +108,13 @@ def written_whole(folder: Path, field: str) -> Iterator[Path]:
     Raises:
         UserError: `folder` holds anything, or cannot be written; `field` is named.
     """
-    partial = folder.with_name(f".{folder.name}.partial")
     try:
         if folder.exists() and any(folder.iterdir()):
             raise UserError(f"{field}: {folder} is not empty: name a new folder")
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        yield partial
-        if folder.exists():
-            folder.rmdir()
-        partial.rename(folder)
+        with partial_folder.beside(folder) as partial:
+            yield partial
+            if folder.exists():
+                folder.rmdir()
+            partial.rename(folder)
     except OSError as error:
         raise UserError(f"{field}: {folder} cannot be written: {error.strerror}") from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)

@@ -1,5 +1,6 @@
 """From a trained network to decisions, files and the report: the second half of every run."""
 
+import contextlib
 from collections.abc import Sequence
 
 from ml_collections import ConfigDict
@@ -19,7 +20,7 @@ from defect_jax.models.network import SegmentationNetwork
 from defect_jax.report.page import Report, write_report
 from defect_jax.runtime.console import say
 from defect_jax.runtime.paths import AnyPath
-from defect_jax.workdir import run_config
+from defect_jax.workdir import locks, run_config
 from defect_jax.workdir.best_weights import (
     decision_for,
     image_shape,
@@ -58,8 +59,8 @@ def evaluate(config: ConfigDict, workdir: AnyPath, split: str = "test") -> Metri
             network, ema, prepared.splits["val"], config, mesh, step, compared
         )
         if processes.is_first():
-            made.to_json(workdir / "decision.json")
-            run_config.keep_decision(workdir, config)
+            with locks.results(workdir):
+                keep_decision(made, config, workdir)
     judged = prepared.splits[split]
     evaluate_split, thresholds = make_evaluator(network, judged, config, mesh), Thresholds.of(made)
     say(f"{split}: step {step}, thresholds from {made.chosen_on}: {shown(made)}")
@@ -69,24 +70,35 @@ def evaluate(config: ConfigDict, workdir: AnyPath, split: str = "test") -> Metri
     classes = list(config.data_info.classes)
     results = ResultFolder(workdir / "eval" / split)
     path = (workdir / "eval" if split == "test" else results.final) / "report.html"
-    with results:
-        scores = evaluate_split(ema, thresholds, results.mask_of(judged, classes))
-        tables = tabulate(judged, scores, made, config.data_info, prepared.info.leaking)
-        results.write_tables(tables)
-    report = Report(
-        title=f"{config.data.name}, step {step}{pruned(config.model.prune)}",
-        split=split,
-        decision=made,
-        **tables._asdict(),
-        notes=list(prepared.info.notes),
-        history=history,
-        config=config.to_dict(),
-        load_image=image_loader(judged, results.final, classes),
-        classes=class_pixels(scores, classes),
-    )
-    write_report(path, report)
+    with contextlib.ExitStack() as publishing:
+        with results:
+            scores = evaluate_split(ema, thresholds, results.mask_of(judged, classes))
+            tables = tabulate(judged, scores, made, config.data_info, prepared.info.leaking)
+            results.write_tables(tables)
+            # Until the page is written: all files are then those of one evaluation, also where
+            # another one chose a decision of its own meanwhile.
+            publishing.enter_context(locks.results(workdir))
+            keep_decision(made, config, workdir)
+        report = Report(
+            title=f"{config.data.name}, step {step}{pruned(config.model.prune)}",
+            split=split,
+            decision=made,
+            **tables._asdict(),
+            notes=list(prepared.info.notes),
+            history=history,
+            config=config.to_dict(),
+            load_image=image_loader(judged, results.final, classes),
+            classes=class_pixels(scores, classes),
+        )
+        write_report(path, report)
     say(f"wrote {results.final} and {path}")
     return tables.metrics
+
+
+def keep_decision(made: DecisionRule, config: ConfigDict, workdir: AnyPath) -> None:
+    """Write decision.json, and the options that it was made with into config.json."""
+    made.to_json(workdir / "decision.json")
+    run_config.keep_decision(workdir, config)
 
 
 def class_pixels(scores: Scores, classes: Sequence[str]) -> ClassPixels | None:

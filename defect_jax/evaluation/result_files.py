@@ -4,8 +4,10 @@ A bucket has no folders that could be renamed: there metrics.json is taken away 
 so that the folder is whole where it is.
 """
 
+import contextlib
+import pathlib
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
@@ -17,7 +19,7 @@ from defect_jax.evaluation.result_tables import ResultTables
 from defect_jax.metrics.images import write_predictions
 from defect_jax.metrics.parts import write_parts
 from defect_jax.metrics.summary import write_metrics
-from defect_jax.runtime import buckets, scratch
+from defect_jax.runtime import buckets, partial_folder, scratch
 from defect_jax.runtime.errors import UserError
 from defect_jax.runtime.paths import AnyPath, is_remote, read_bytes
 
@@ -30,35 +32,34 @@ class ResultFolder:
 
     Attributes:
         final: the folder.
-        folder: a local one, to write the files into.
+        folder: a local one, to write the files into; there inside of `with`.
     """
 
     def __init__(self, final: AnyPath):
         self.final = final
-        if is_remote(final):
-            self.folder = scratch.new_folder("results") / final.name
-        else:
-            # One name for all: the next evaluation takes away what a killed one left.
-            self.folder = final.with_name(f".{final.name}.partial")
 
     def __enter__(self) -> "ResultFolder":
-        shutil.rmtree(self.folder, ignore_errors=True)
+        self._held = contextlib.ExitStack()
         try:
+            self.folder = self._held.enter_context(_folder_for(self.final))
             (self.folder / "masks").mkdir(parents=True)
         except OSError as error:
+            self._held.close()
             raise UserError(f"{self.final}: cannot be written: {error.strerror}") from error
         return self
 
     def __exit__(self, kind: type | None, *rest: object) -> None:
-        if kind is None and not is_remote(self.final):
-            shutil.rmtree(self.final, ignore_errors=True)
-            self.folder.rename(self.final)
-            return
-        try:
-            if kind is None:
+        with self._held:
+            if kind is None and is_remote(self.final):
                 self._copy_up()
-        finally:
-            shutil.rmtree(self.folder, ignore_errors=True)
+            elif kind is None:
+                self._take_place()
+
+    def _take_place(self) -> None:
+        try:
+            partial_folder.take_place(self.folder, self.final)
+        except OSError as error:
+            raise UserError(f"{self.final}: cannot be written: {error.strerror}") from error
 
     def _copy_up(self) -> None:
         files = [path for path in self.folder.rglob("*") if path.is_file()]
@@ -97,6 +98,20 @@ class ResultFolder:
         path = self.folder / kind / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
+
+
+@contextlib.contextmanager
+def _folder_for(final: AnyPath) -> Iterator[pathlib.Path]:
+    """Yield a local folder for what will be at `final`; what is still in it is removed."""
+    if not is_remote(final):
+        with partial_folder.beside(final) as folder:
+            yield folder
+        return
+    folder = scratch.new_folder("results")
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def image_loader(split: Split, folder: AnyPath, classes: Sequence[str] = ("defect",)) -> LoadImage:

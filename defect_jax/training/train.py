@@ -35,7 +35,7 @@ from defect_jax.training.steps import (
     make_train_step,
     to_checkpointables,
 )
-from defect_jax.workdir import checkpoints, run_config
+from defect_jax.workdir import checkpoints, locks, run_config
 from defect_jax.workdir.best_weights import (
     image_shape,
     read_history,
@@ -54,9 +54,15 @@ def train(config: ConfigDict, workdir: AnyPath, must_resume: bool = False) -> No
 
     Raises:
         UserError: something the user can mend, see the message.
-        SystemExit: 128 + signal, after SIGTERM or SIGINT, with a checkpoint saved.
+        SystemExit: 128 + signal, after SIGTERM, SIGINT or SIGHUP, with a checkpoint saved.
     """
     run_config.check_values(config)
+    with locks.training(workdir):
+        train_alone(config, workdir, must_resume)
+
+
+def train_alone(config: ConfigDict, workdir: AnyPath, must_resume: bool) -> None:
+    """Do what `train` does, while nobody else trains in the workdir."""
     begun = processes.from_first(lambda: checkpoints.exist(workdir))
     first = workdir / FIRST_STAGE
     if must_resume and not (begun or processes.from_first(lambda: checkpoints.exist(first))):

@@ -18,9 +18,10 @@ from defect_jax.models.network import SegmentationNetwork
 from defect_jax.runtime.console import say
 from defect_jax.runtime.errors import UserError
 from defect_jax.runtime.paths import AnyPath, read_text
-from defect_jax.workdir import checkpoints, run_config
-from defect_jax.workdir.checkpoints import EMA
+from defect_jax.workdir import checkpoint_mirror, run_config, saved_checkpoints
+from defect_jax.workdir.saved_checkpoints import EMA
 
+TRIES = 5  # a training beside that deletes what is read has saved something better meanwhile
 SELECTION = "selection"  # the number by which checkpoints are compared
 
 
@@ -107,6 +108,9 @@ def restore_best(
 ) -> tuple[int, Variables]:
     """Restore step and averaged weights of the best whole checkpoint onto the devices there are.
 
+    Changes nothing. A training that writes there meanwhile deletes checkpoints, when there are
+    better ones: these are looked for then.
+
     Args:
         shape: `(b, h, w, c)` of images that the network takes.
         scores: step -> validation score.
@@ -118,17 +122,37 @@ def restore_best(
     if not folder.is_dir():
         raise UserError(f"{folder}: no checkpoint there; train first, or name another --workdir")
     like = {EMA: ema_shapes(network, shape)}
-    shardings = state_sharding(mesh, like)
-    with checkpoints.open_checkpoints(workdir, scores) as checkpointer:
-        for step in checkpoints.best_first(checkpointer, scores):
-            try:
-                return step, checkpoints.restore(checkpointer, step, like, shardings).trees[EMA]
-            except checkpoints.Damaged as damage:
-                say(f"{damage}; taking the next best one")
-    raise UserError(
+    for _ in range(TRIES):
+        try:
+            if found := _restore_best_of(folder, like, scores, mesh):
+                return found
+            gone = None
+        except saved_checkpoints.Gone as error:
+            gone = error
+        newer = selection_scores(processes.from_first(lambda: read_history(workdir)))
+        if gone is None and newer == scores:
+            break
+        scores = newer
+    raise gone or UserError(
         f"{folder}: no whole and validated checkpoint there; train on with the same command, or "
         "name another --workdir"
     )
+
+
+def _restore_best_of(
+    folder: AnyPath, like: saved_checkpoints.Trees, scores: Mapping[int, float], mesh: Mesh
+) -> tuple[int, Variables] | None:
+    try:
+        directory = checkpoint_mirror.local(folder)
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be used: {error.strerror or error}") from error
+    shardings = state_sharding(mesh, like)
+    for step in saved_checkpoints.best_first(directory, scores):
+        try:
+            return step, saved_checkpoints.restore(directory, step, like, shardings).trees[EMA]
+        except saved_checkpoints.Damaged as damage:
+            say(f"{damage}; taking the next best one")
+    return None
 
 
 def ema_shapes(network: SegmentationNetwork, shape: tuple[int, ...]) -> Variables:

@@ -5,6 +5,7 @@ s3:// it works on a local copy of the folder of checkpoints. What it saves is co
 same marker last, so a killed run leaves no step in the bucket that passes for whole.
 """
 
+import contextlib
 import functools
 import pathlib
 import shutil
@@ -42,7 +43,8 @@ def local(folder: AnyPath) -> AnyPath:
     copy = _copy_of(folder)
     for step, names in _steps(buckets.files_below(folder)).items():
         if MARKER in names and not (copy / step).exists():
-            _bring_down(folder / step, names, copy / step)
+            with contextlib.suppress(FileNotFoundError):  # a training beside has deleted it
+                _bring_down(folder / step, names, copy / step)
     return copy
 
 
