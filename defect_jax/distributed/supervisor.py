@@ -15,6 +15,7 @@ import sys
 import tempfile
 import threading
 import time
+from types import FrameType
 
 from defect_jax.runtime import signals
 
@@ -71,8 +72,13 @@ def run_worker(host_timeout_s: int) -> int:
             stderr=subprocess.PIPE,
             start_new_session=True,
         )
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda number, frame: child.send_signal(number))
+
+        def pass_on(number: int, frame: FrameType | None) -> None:
+            del frame
+            signals.let_go_of_lost_terminal()
+            child.send_signal(number)
+
+        signals.handle(pass_on)
         held: list[str] = []
         reader = threading.Thread(target=_show, args=(child, held), daemon=True)
         reader.start()
@@ -118,7 +124,7 @@ def _verdict(code: int, held: str, names: list[str], host_timeout_s: int) -> int
             file=sys.stderr,
         )
         return LOST
-    if code not in (0, 2, 128 + signal.SIGTERM, 128 + signal.SIGINT):
+    if code not in (0, 2, *(128 + number for number in signals.SIGNALS)):
         sys.stderr.write(held)
     return 128 - code if code < 0 else code
 

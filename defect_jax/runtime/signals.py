@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT: a training run saves at its next boundary and ends, anything else at once.
+"""SIGTERM, SIGINT, SIGHUP: a training saves at its next boundary and ends, anything else at once.
 
 Signals belong to the process, so this module keeps them for all of it. Boundaries are the places
 where a run may end: each step, each batch of an evaluation. On several hosts the signal comes to
@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-SIGNALS = (signal.SIGTERM, signal.SIGINT)
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 PR_SET_PDEATHSIG = 1  # of Linux's prctl: the signal a child gets when its parent dies
 
 
@@ -37,8 +37,14 @@ class _Process:
 
 def watch() -> None:
     """Have the first signal end the program in good order, and a second Ctrl-C at once."""
+    handle(_note)
+
+
+def handle(handler: Callable[[int, FrameType | None], None]) -> None:
+    """Have a function called for each signal; SIGHUP stays ignored where `nohup` asked for that."""
     for number in SIGNALS:
-        signal.signal(number, _note)
+        if (number, signal.getsignal(number)) != (signal.SIGHUP, signal.SIG_IGN):
+            signal.signal(number, handler)
 
 
 def agree_with_hosts() -> None:
@@ -95,8 +101,21 @@ def while_waiting() -> None:
         raise Stopped(_Process.came)
 
 
+def let_go_of_lost_terminal() -> None:
+    """Write into nothing from now on where the terminal is gone: any line would be an OSError."""
+    nothing = os.open(os.devnull, os.O_RDWR)
+    for output in (1, 2):
+        try:
+            os.write(output, b"")
+        except OSError:
+            os.dup2(nothing, output)
+    os.close(nothing)
+
+
 def _note(number: int, frame: FrameType | None) -> None:
     del frame
+    if number == signal.SIGHUP:
+        let_go_of_lost_terminal()
     if _Process.came is not None:
         if number == signal.SIGINT:
             os._exit(128 + number)

@@ -17,7 +17,7 @@ from defect_jax.models.network import SegmentationNetwork
 from defect_jax.models.probabilities import normalise
 from defect_jax.training.optimizer import update_ema
 from defect_jax.training.tasks import task_losses
-from defect_jax.workdir.checkpoints import EMA, STATE
+from defect_jax.workdir.saved_checkpoints import EMA, STATE
 
 
 @flax.struct.dataclass

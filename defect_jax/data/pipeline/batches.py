@@ -168,11 +168,11 @@ def _stream(
 def _prepare_worker(worker_index: int, worker_count: int) -> None:
     """Have a loader worker end with the run, and not before it.
 
-    A Ctrl-C, or a cluster manager's SIGTERM, goes to them as well, and the run still needs images
-    for the step it is at.
+    A Ctrl-C, a closed terminal, or a cluster manager's SIGTERM, goes to them as well, and the run
+    still needs images for the step it is at.
     """
     del worker_index, worker_count
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in signals.SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     signals.end_with_parent(multiprocessing.parent_process().pid)
 
