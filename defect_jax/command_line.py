@@ -5,6 +5,7 @@ import os
 import pathlib
 import sys
 from collections.abc import Callable
+from logging import getLogger
 from typing import NoReturn
 
 from absl import app, flags, logging
@@ -22,12 +23,13 @@ WORKDIR = flags.DEFINE_string("workdir", None, "Where the run lives; default run
 
 
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)  # the user's to mend
+FULL = ("No space left on device", "Disk quota exceeded")  # of libraries that have no errno
 
 
 def start(run: Callable[[], None]) -> None:
     """Parse the flags and call `run`; a UserError is one line on stderr and exit code 2.
 
-    After SIGTERM or SIGINT the exit code is 143 or 130.
+    After SIGTERM, SIGINT or SIGHUP the exit code is 143, 130 or 129.
     """
 
     def main(argv: list[str]) -> None:
@@ -49,6 +51,8 @@ def start(run: Callable[[], None]) -> None:
 
     signals.watch()
     logging.set_verbosity(logging.WARNING)
+    # It tells of each start that a user without a home has no settings of matplotlib.
+    getLogger("matplotlib").setLevel("ERROR")
     app.run(main, flags_parser=parse_flags)
 
 
@@ -69,6 +73,20 @@ def chosen_workdir() -> AnyPath:
     return pathlib.Path("runs") / (f"{name}-{variant}" if variant else name)
 
 
+def trained_workdir() -> AnyPath:
+    """Return `chosen_workdir` for a command that works on a trained network.
+
+    Raises:
+        UserError: neither --workdir nor --config says which.
+    """
+    if WORKDIR.value is None and CONFIG.value is None:
+        raise UserError(
+            "--workdir is missing: name the folder of a trained network, such as "
+            "--workdir=runs/folder"
+        )
+    return chosen_workdir()
+
+
 def parse_flags(argv: list[str]) -> list[str]:
     """Parse flags and load the config; what is wrong with either is one line and exit code 2."""
     try:
@@ -82,10 +100,16 @@ def parse_flags(argv: list[str]) -> list[str]:
         _refuse(" ".join(lines[-1:] if "Traceback" in str(error) else lines))
 
 
-def _refuse_disk(error: Exception) -> None:
-    if isinstance(error, OSError) and error.errno in DISK:
-        name = error.filename or "the disk"
-        _refuse(f"{name}: cannot be written or read ({error.strerror}); mend it and start again")
+def _refuse_disk(error: BaseException | None) -> None:
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in DISK:
+            name = error.filename or "the disk"
+            _refuse(
+                f"{name}: cannot be written or read ({error.strerror}); mend it and start again"
+            )
+        if any(words in str(error) for words in FULL):
+            _refuse(f"the disk is full ({str(error)[:400]}); make room and start again")
+        error = error.__cause__ or error.__context__
 
 
 def _refuse(message: str) -> NoReturn:

@@ -6,7 +6,7 @@ python -m defect_jax.main --config=configs/synthetic.py:cpu
 from absl import flags
 
 from defect_jax import command_line
-from defect_jax.command_line import CONFIG, WORKDIR, chosen_workdir, given_config
+from defect_jax.command_line import CONFIG, WORKDIR, chosen_workdir, given_config, trained_workdir
 from defect_jax.distributed import cluster
 from defect_jax.runtime import compilation
 from defect_jax.runtime.errors import UserError
@@ -54,7 +54,7 @@ def train() -> None:
 
 def evaluate() -> None:
     """Evaluate the best checkpoint of a workdir, with its own config."""
-    workdir = chosen_workdir()
+    workdir = trained_workdir()
     join_hosts()
     from defect_jax.evaluation.evaluate import evaluate
     from defect_jax.workdir import run_config
@@ -67,7 +67,7 @@ def evaluate() -> None:
 
 def predict() -> None:
     """Decide on every image of a folder."""
-    workdir = chosen_workdir()
+    workdir = trained_workdir()
     require("input", INPUT.value)
     require("output", OUTPUT.value)
     from defect_jax.deploy.predict import predict
@@ -83,7 +83,7 @@ def export() -> None:
 
     With --input, in eight bits too.
     """
-    workdir = chosen_workdir()
+    workdir = trained_workdir()
     require("output", OUTPUT.value)
     from defect_jax.deploy.export import export
 

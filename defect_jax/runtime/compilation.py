@@ -11,27 +11,37 @@ from typing import Any
 
 import jax
 
-from defect_jax.runtime import signals
+from defect_jax.runtime import program_memory, signals
 from defect_jax.runtime.console import say
 from defect_jax.runtime.errors import UserError
 from defect_jax.runtime.paths import as_path, is_remote
 
 LOOK_FOR_SIGNALS_EVERY_S = 0.2
 THREAD = "defect_jax compiler"
+NO_ROOM = "RESOURCE_EXHAUSTED"  # how compilers that look at memory themselves say it
+FREE_SOME = "end other programs, or take a machine with more memory"
 
 
-def compile_ahead(name: str, jitted: Any, *arguments: Any) -> Callable[..., Any]:
+def compile_ahead(
+    name: str, jitted: Any, *arguments: Any, if_too_large: str = FREE_SOME
+) -> Callable[..., Any]:
     """Compile a jitted function for these arguments and say how long that took.
 
     What comes back refuses arguments of any other shape, so it can never compile again unseen.
 
+    Args:
+        if_too_large: what the user can do where the program does not fit into the memory.
+
     Raises:
         signals.Stopped: a signal came meanwhile.
+        UserError: it needs more memory than is free.
     """
-    return compile_all_ahead({name: jitted}, *arguments)[name]
+    return compile_all_ahead({name: jitted}, *arguments, if_too_large=if_too_large)[name]
 
 
-def compile_all_ahead(jitted: Mapping[str, Any], *arguments: Any) -> dict[str, Callable[..., Any]]:
+def compile_all_ahead(
+    jitted: Mapping[str, Any], *arguments: Any, if_too_large: str = FREE_SOME
+) -> dict[str, Callable[..., Any]]:
     """Compile several functions of the same arguments side by side, as `compile_ahead` does one.
 
     The compiler uses one core for much of its time.
@@ -43,8 +53,15 @@ def compile_all_ahead(jitted: Mapping[str, Any], *arguments: Any) -> dict[str, C
     while not all(future.done() for future in futures.values()):
         signals.while_waiting()
         concurrent.futures.wait(futures.values(), LOOK_FOR_SIGNALS_EVERY_S)
-    ready = {name: future.result() for name, future in futures.items()}
+    try:
+        ready = {name: future.result() for name, future in futures.items()}
+    except jax.errors.JaxRuntimeError as error:
+        if NO_ROOM not in str(error):
+            raise
+        raise UserError(f"{', '.join(jitted)}: no room on the device: {if_too_large}") from error
     give_back_memory()
+    for name, program in ready.items():
+        program_memory.refuse_too_large(name, program, if_too_large)
     return ready
 
 

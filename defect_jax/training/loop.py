@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -87,24 +87,42 @@ class Loop:
                 raise
 
     def _train(self, first: int, step_fns: Mapping[str, Step]) -> None:
-        last, every_steps = self.config.train.steps, measured_every_steps(self.config.balance)
+        last = self.config.train.steps
         rows = rows_of_process(self.mesh, self.config.train.batch_size)
         place = to_global(self.mesh)
         batches = Peeked(training_batches(self.train_split, self.config, rows, place, first))
-        profile = Profile(self.config.profile, self.workdir)
-        steps = track(range(first + 1, last + 1), "training", last - first, self._heartbeat)
-        with contextlib.closing(batches), contextlib.closing(profile), contextlib.closing(steps):
-            ready = compile_all_ahead(step_fns, self.state, batches.first)
+        with contextlib.closing(batches):
+            ready = compile_all_ahead(
+                step_fns, self.state, batches.first, if_too_large=smaller(self.config)
+            )
+            finished = self._finished_steps(range(first + 1, last + 1), ready, batches)
+            shown = track(finished, "training", last - first, self._heartbeat)
+            with contextlib.closing(finished), contextlib.closing(shown):
+                for _ in shown:
+                    pass
+
+    def _finished_steps(
+        self, steps: range, step_fns: Mapping[str, Step], batches: Peeked
+    ) -> Iterator[int]:
+        """Train, and yield each step when its results are there: the next one is on its way then.
+
+        A step that was only started would count as done within a moment, however long it takes.
+        """
+        every_steps = measured_every_steps(self.config.balance)
+        finished = steps.start - 1
+        with contextlib.closing(Profile(self.config.profile, self.workdir)) as profile:
             for step in steps:
                 signals.check_preemption()
                 profile.before(step)
-                step_fn = ready[STEP if (step - 1) % every_steps else MEASURING_STEP]
+                step_fn = step_fns[STEP if (step - 1) % every_steps else MEASURING_STEP]
                 self.state, metrics = step_fn(self.state, next(batches))
                 self.log.note(step, metrics)
                 profile.after(step, metrics)
                 if self._is_due(step):
                     self.log.flush()
                     self._validate_if_due(step)
+                yield from range(finished + 1, self.log.finished_step + 1)
+                finished = self.log.finished_step
 
     def _heartbeat(self) -> str:
         return "no checkpoint yet" if self.saved_step is None else f"checkpoint {self.saved_step}"
@@ -145,3 +163,13 @@ class Loop:
     def _saved(self) -> tuple[checkpoints.Trees, list[dict[str, float]], dict[int, float]]:
         """Return what a checkpoint holds, and the scores by which older ones are kept."""
         return to_checkpointables(self.state), self.log.unlogged, self.scores
+
+
+def smaller(config: ConfigDict) -> str:
+    """Return what to do about a training step that does not fit into memory."""
+    height, width = config.data.size
+    return (
+        f"take fewer images a step (--config.train.batch_size={config.train.batch_size} now), "
+        f"smaller ones (config.data.size is {height}x{width}), the :cpu variant of the config, or "
+        "a machine with more memory"
+    )

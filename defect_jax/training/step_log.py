@@ -31,12 +31,19 @@ class TrainingLog:
         self._schedule = learning_rate(config)
         self._pending: tuple[int, dict[str, jax.Array]] | None = None
         self._window = [{k: np.float32(v) for k, v in numbers.items()} for numbers in unlogged]
-        self._since = (time.monotonic(), first_step)
+        self._since: tuple[float, int] | None = None  # the first step starts after compilation
+        self._finished_step = first_step
 
     def note(self, step: int, metrics: dict[str, jax.Array]) -> None:
         """Take the numbers of a step just started and check those of the step before."""
+        self._since = self._since or (time.monotonic(), step - 1)
         self.flush()
         self._pending = (step, metrics)
+
+    @property
+    def finished_step(self) -> int:
+        """Return the last step whose results are there; the one after it may be on its way."""
+        return self._finished_step
 
     @property
     def unlogged(self) -> list[dict[str, float]]:
@@ -55,6 +62,7 @@ class TrainingLog:
         self._pending = None
         numbers = jax.device_get(metrics)
         check_finite(step, numbers)
+        self._finished_step = step
         self._window.append(numbers)
         if step % self._config.train.log_every_steps == 0:
             self._write(step)

@@ -65,7 +65,8 @@ def train_alone(config: ConfigDict, workdir: AnyPath, must_resume: bool) -> None
     """Do what `train` does, while nobody else trains in the workdir."""
     begun = processes.from_first(lambda: checkpoints.exist(workdir))
     first = workdir / FIRST_STAGE
-    if must_resume and not (begun or processes.from_first(lambda: checkpoints.exist(first))):
+    saved = begun or processes.from_first(lambda: checkpoints.exist(first))
+    if must_resume and not saved:
         raise UserError(f"--resume=must: {workdir} holds no checkpoint to go on from")
     mesh = make_mesh(config.mesh.data, config.mesh.fsdp)
     check_batch_size(config.train.batch_size, mesh)
@@ -75,6 +76,8 @@ def train_alone(config: ConfigDict, workdir: AnyPath, must_resume: bool) -> None
     config = run_config.resolve(config, data_info(prepared, config.model.num_classes))
     processes.refuse_disagreement("the config or the data", run_config.decisive(config))
     if processes.is_first():
+        if not saved:
+            run_config.renew(workdir, config)
         run_config.claim(workdir, config)
     learnt = {}
     if has_first_stage(config) and not begun:
@@ -90,6 +93,8 @@ def learn_first_stage(
     stage = first_stage(config)
     say(f"stage one: localisation, {stage.train.steps} steps, in {workdir}")
     if processes.is_first():
+        if not checkpoints.exist(workdir):
+            run_config.renew(workdir, stage)
         run_config.claim(workdir, stage)
     fit(stage, workdir, prepared, mesh, {})
     scores = selection_scores(processes.from_first(lambda: read_history(workdir)))

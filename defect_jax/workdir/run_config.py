@@ -153,6 +153,13 @@ def keep_decision(workdir: AnyPath, config: ConfigDict) -> None:
         _write(workdir / "config.json", kept)
 
 
+def renew(workdir: AnyPath, config: ConfigDict) -> None:
+    """Let a workdir whose run saved nothing belong to this config: there is nothing to mix."""
+    path = workdir / "config.json"
+    if path.exists():
+        _write(path, config)
+
+
 def _write(path: AnyPath, config: ConfigDict) -> None:
     atomic_files.write_text(path, json.dumps(config.to_dict(), indent=2, sort_keys=True) + "\n")
 

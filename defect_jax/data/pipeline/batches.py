@@ -9,7 +9,9 @@ bytes. Those that are decided on travel as float32, so that scaling rounds nothi
 import dataclasses
 import multiprocessing
 import signal
+import sys
 from collections.abc import Callable, Iterator, Sequence
+from multiprocessing import resource_tracker
 from typing import Any
 
 import grain
@@ -157,12 +159,28 @@ def _stream(
     options = grain.ReadOptions(num_threads=data.threads, prefetch_buffer_size=HOST_BATCHES)
     stream = dataset.to_iter_dataset(options)
     if data.workers:
+        _start_tracker()
         processes = grain.MultiprocessingOptions(data.workers, per_worker_buffer_size=2)
         stream = stream.mp_prefetch(processes, worker_init_fn=_prepare_worker)
     on_device = stream.map(to_device)
     return grain.experimental.ThreadPrefetchIterDataset(
         on_device, prefetch_buffer_size=DEVICE_BATCHES
     )
+
+
+def _start_tracker() -> None:
+    """Start Python's process that gives back the loaders' shared memory: it must outlive them.
+
+    A terminal that is closed sends SIGHUP to it too. What is on its way when a run is stopped is
+    left to it, and it would tell of that as of a leak.
+    """
+    if (silent := "ignore:resource_tracker:UserWarning") not in sys.warnoptions:
+        sys.warnoptions.append(silent)  # it inherits these
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})  # and this
+    try:
+        resource_tracker.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
 
 
 def _prepare_worker(worker_index: int, worker_count: int) -> None:

@@ -140,11 +140,13 @@ def _is_there(root: str) -> bool:
 @contextlib.contextmanager
 def _writing(home: Path) -> Iterator[None]:
     """Make the folder, and turn a full or read-only disk into a clear message."""
+    made = False
     try:
         home.mkdir(parents=True, exist_ok=True)
+        made = True
         yield
     except OSError as error:
-        if error.errno not in NOT_WRITABLE:
+        if made and error.errno not in NOT_WRITABLE:
             raise
         text = f"config.data.data_dir: cannot write to {home} ({error.strerror}): choose another"
         raise UserError(text) from error
