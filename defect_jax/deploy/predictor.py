@@ -39,6 +39,7 @@ from defect_jax.models.network import SegmentationNetwork
 from defect_jax.models.probabilities import OfFrames, Probabilities, make_probabilities
 from defect_jax.runtime.compiler_options import compiler_options
 from defect_jax.runtime.errors import UserError
+from defect_jax.runtime.forks import refuse_fork
 from defect_jax.runtime.paths import AnyPath, as_path
 from defect_jax.workdir.best_weights import restore_trained
 
@@ -60,6 +61,7 @@ def load(
     Raises:
         UserError: there is no trained network, or no decision for its best checkpoint.
     """
+    refuse_fork()
     mesh = mesh or one_device_mesh()
     return Predictor(*restore_trained(as_path(workdir), mesh), mesh, batch_size)
 
@@ -77,6 +79,7 @@ class Predictor:
         batch_size: int = BATCH_SIZE,
     ):
         """Take averaged weights, on the devices of `mesh`, and the rule made for them."""
+        refuse_fork()
         self.config, self.rule, self.mesh, self.spec = config, rule, mesh, InputSpec.of(config)
         self.batch_size = -(-batch_size // mesh.size) * mesh.size
         program = make_probabilities(network, config.data_info, config.evaluation)
@@ -109,7 +112,12 @@ class Predictor:
         return self._marker.ready(self.spec.common(checked(image, name), name), name)
 
     def decide(self, images: Sequence["Ready"]) -> list[Decision]:
-        """Decide on images that `ready` returned, as many at once as the network takes."""
+        """Decide on images that `ready` returned, as many at once as the network takes.
+
+        Raises:
+            UserError: in a process that was forked after the network was loaded.
+        """
+        refuse_fork()
         found = (decide(marked, label, self.rule) for marked, label in self._marker.mark(images))
         return [_on_host(decision) for decision in found]
 

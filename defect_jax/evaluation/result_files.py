@@ -5,6 +5,7 @@ so that the folder is whole where it is.
 """
 
 import contextlib
+import errno
 import pathlib
 import shutil
 from collections.abc import Callable, Iterator, Sequence
@@ -24,6 +25,7 @@ from defect_jax.runtime.errors import UserError
 from defect_jax.runtime.paths import AnyPath, is_remote, read_bytes
 
 LoadImage = Callable[[str], tuple[np.ndarray, np.ndarray, np.ndarray]]
+FULL = (errno.ENOSPC, errno.EDQUOT)
 LAST = "metrics.json"  # its presence says that the folder is whole
 
 
@@ -48,8 +50,10 @@ class ResultFolder:
             raise UserError(f"{self.final}: cannot be written: {error.strerror}") from error
         return self
 
-    def __exit__(self, kind: type | None, *rest: object) -> None:
+    def __exit__(self, kind: type | None, error: BaseException | None, *rest: object) -> None:
         with self._held:
+            if isinstance(error, OSError) and error.errno in FULL:  # it names no file
+                raise UserError(f"{self.final}: cannot be written: {error.strerror}") from error
             if kind is None and is_remote(self.final):
                 self._copy_up()
             elif kind is None:

@@ -1,8 +1,10 @@
 """Text files that are either whole or not there, and files that grow by whole lines."""
 
+import contextlib
 import os
+import pathlib
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from defect_jax.runtime.paths import AnyPath, as_path, is_remote, write_bytes
 
@@ -17,6 +19,11 @@ def write_text(path: AnyPath | str, text: str) -> None:
     if is_remote(path):
         write_bytes(path, text.encode("utf-8"))
         return
+    with _named_errors(path):
+        _write_whole(path, text)
+
+
+def _write_whole(path: pathlib.Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, partial = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".partial")
     try:
@@ -28,6 +35,16 @@ def write_text(path: AnyPath | str, text: str) -> None:
         os.replace(partial, path)
     except BaseException:
         os.unlink(partial)
+        raise
+
+
+@contextlib.contextmanager
+def _named_errors(path: AnyPath) -> Iterator[None]:
+    """Have an OSError name the file: one of `write`, as of a full disk, names nothing."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or str(path)
         raise
 
 
@@ -59,14 +76,16 @@ class LineFile:
         if self._file is None:
             self._lines.append(f"{line}\n")
         else:
-            self._file.write(f"{line}\n")
-            self._file.flush()
+            with _named_errors(self._path):
+                self._file.write(f"{line}\n")
+                self._file.flush()
 
     def sync(self) -> None:
         """Make sure that all lines so far outlive this process, and this machine's power."""
         if self._file is not None:
-            self._file.flush()
-            os.fsync(self._file.fileno())
+            with _named_errors(self._path):
+                self._file.flush()
+                os.fsync(self._file.fileno())
         elif len(self._lines) > self._synced:
             write_text(self._path, "".join(self._lines))
             self._synced = len(self._lines)

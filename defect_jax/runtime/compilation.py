@@ -11,26 +11,33 @@ from typing import Any
 
 import jax
 
-from defect_jax.runtime import program_memory, signals
+from defect_jax.runtime import signals
 from defect_jax.runtime.console import say
 from defect_jax.runtime.errors import UserError
 from defect_jax.runtime.paths import as_path, is_remote
+from defect_jax.runtime.program_memory import Advice, refuse_too_large
 
 LOOK_FOR_SIGNALS_EVERY_S = 0.2
 THREAD = "defect_jax compiler"
 NO_ROOM = "RESOURCE_EXHAUSTED"  # how compilers that look at memory themselves say it
-FREE_SOME = "end other programs, or take a machine with more memory"
+
+
+def free_some(share: float) -> str:
+    """Return what can be done where nothing about the program can be changed."""
+    del share
+    return "end other programs, or take a machine with more memory"
 
 
 def compile_ahead(
-    name: str, jitted: Any, *arguments: Any, if_too_large: str = FREE_SOME
+    name: str, jitted: Any, *arguments: Any, if_too_large: Advice = free_some
 ) -> Callable[..., Any]:
     """Compile a jitted function for these arguments and say how long that took.
 
     What comes back refuses arguments of any other shape, so it can never compile again unseen.
 
     Args:
-        if_too_large: what the user can do where the program does not fit into the memory.
+        if_too_large: returns what the user can do where the program does not fit into the memory,
+            given the share of it that does.
 
     Raises:
         signals.Stopped: a signal came meanwhile.
@@ -40,7 +47,7 @@ def compile_ahead(
 
 
 def compile_all_ahead(
-    jitted: Mapping[str, Any], *arguments: Any, if_too_large: str = FREE_SOME
+    jitted: Mapping[str, Any], *arguments: Any, if_too_large: Advice = free_some
 ) -> dict[str, Callable[..., Any]]:
     """Compile several functions of the same arguments side by side, as `compile_ahead` does one.
 
@@ -58,10 +65,12 @@ def compile_all_ahead(
     except jax.errors.JaxRuntimeError as error:
         if NO_ROOM not in str(error):
             raise
-        raise UserError(f"{', '.join(jitted)}: no room on the device: {if_too_large}") from error
+        raise UserError(
+            f"{', '.join(jitted)}: no room on the device: {if_too_large(0.5)}"
+        ) from error
     give_back_memory()
     for name, program in ready.items():
-        program_memory.refuse_too_large(name, program, if_too_large)
+        refuse_too_large(name, program, if_too_large)
     return ready
 
 

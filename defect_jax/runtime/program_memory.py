@@ -3,21 +3,22 @@
 A system that runs out of memory ends a program without a word, after minutes of work.
 """
 
+from collections.abc import Callable
 from typing import Any
-
-import jax
 
 from defect_jax.runtime import memory
 from defect_jax.runtime.errors import UserError
 from defect_jax.runtime.memory import GB, FreeMemory
 
+Advice = Callable[[float], str]  # share of the memory needed that is free -> what the user can do
 
-def refuse_too_large(name: str, compiled: Any, advice: str) -> None:
+
+def refuse_too_large(name: str, compiled: Any, advice: Advice) -> None:
     """Refuse a program that needs more memory than there is.
 
     Args:
         compiled: a `jax.stages.Compiled`, whose arguments are on the devices already.
-        advice: what the user can do, for the end of the message.
+        advice: returns the end of the message.
 
     Raises:
         UserError: it does not fit.
@@ -32,7 +33,8 @@ def refuse_too_large(name: str, compiled: Any, advice: str) -> None:
     else:
         free = _least_free(devices)
     if free is not None and needed > free.bytes:
-        raise UserError(f"the {name} needs {needed / GB:.1f} GB more memory, {free}: {advice}")
+        does = f"the {name} needs {needed / GB:.1f} GB more memory, {free}"
+        raise UserError(f"{does}: {advice(free.bytes / needed)}")
 
 
 def needed_bytes(analysis: Any) -> int:
@@ -44,7 +46,7 @@ def needed_bytes(analysis: Any) -> int:
     return outputs + analysis.temp_size_in_bytes
 
 
-def _least_free(devices: list[jax.Device]) -> FreeMemory | None:
+def _least_free(devices: list[Any]) -> FreeMemory | None:
     """Return what is free on the fullest device; None where devices do not tell."""
     found = []
     for device in devices:

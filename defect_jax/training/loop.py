@@ -3,6 +3,7 @@
 import contextlib
 import time
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import jax
@@ -92,9 +93,8 @@ class Loop:
         place = to_global(self.mesh)
         batches = Peeked(training_batches(self.train_split, self.config, rows, place, first))
         with contextlib.closing(batches):
-            ready = compile_all_ahead(
-                step_fns, self.state, batches.first, if_too_large=smaller(self.config)
-            )
+            advice = partial(smaller, self.config, self.mesh.size)
+            ready = compile_all_ahead(step_fns, self.state, batches.first, if_too_large=advice)
             finished = self._finished_steps(range(first + 1, last + 1), ready, batches)
             shown = track(finished, "training", last - first, self._heartbeat)
             with contextlib.closing(finished), contextlib.closing(shown):
@@ -165,11 +165,15 @@ class Loop:
         return to_checkpointables(self.state), self.log.unlogged, self.scores
 
 
-def smaller(config: ConfigDict) -> str:
-    """Return what to do about a training step that does not fit into memory."""
-    height, width = config.data.size
+def smaller(config: ConfigDict, devices: int, share: float) -> str:
+    """Return what to do about a training step of which only a share fits into memory.
+
+    What a step needs grows with its images: almost all of it are their maps.
+    """
+    now, (height, width) = config.train.batch_size, config.data.size
+    fits = int(now * share * 0.9) // devices * devices
+    fewer = f"--config.train.batch_size={fits} may fit ({now} now), or " if fits else ""
     return (
-        f"take fewer images a step (--config.train.batch_size={config.train.batch_size} now), "
-        f"smaller ones (config.data.size is {height}x{width}), the :cpu variant of the config, or "
-        "a machine with more memory"
+        f"{fewer}take smaller images (config.data.size is {height}x{width}), the :cpu variant of "
+        "the config, or a machine with more memory"
     )
