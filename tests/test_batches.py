@@ -1,5 +1,8 @@
 """Batches: deterministic, resumable by slicing, every evaluated image exactly once."""
 
+import signal
+import sys
+
 import jax
 import numpy as np
 import pytest
@@ -11,6 +14,7 @@ from defect_jax.data.files.images import decode_image
 from defect_jax.data.files.record_encoding import encode_classes
 from defect_jax.data.geometry.framing import Letterbox
 from defect_jax.data.geometry.input_spec import InputSpec
+from defect_jax.data.pipeline import batches
 from defect_jax.data.pipeline.batches import (
     canvas_px,
     evaluation_batches,
@@ -218,3 +222,18 @@ def test_intensity_of_a_large_or_even_split():
     png = raw_data.encoded(np.full((4, 4), 13107, np.uint16))
     split = Split([{"image": png}] * 1000, [SplitRow("a", "a", "good", 0, 4, 4, 0)] * 1000)
     assert intensity(split) == (0.2, 0.01)
+
+
+def test_what_gives_back_the_loaders_memory_outlives_a_closed_terminal(monkeypatch):
+    monkeypatch.setattr(sys, "warnoptions", [])
+    inherited = []
+
+    def started():
+        inherited.append((signal.pthread_sigmask(signal.SIG_BLOCK, ()), [*sys.warnoptions]))
+
+    monkeypatch.setattr(batches.resource_tracker, "ensure_running", started)
+    batches._start_tracker()
+    batches._start_tracker()
+    assert all(signal.SIGHUP in blocked for blocked, _ in inherited)
+    assert inherited[1][1] == ["ignore:resource_tracker:UserWarning"]
+    assert signal.SIGHUP not in signal.pthread_sigmask(signal.SIG_BLOCK, ())

@@ -1,8 +1,12 @@
 """What the program refuses: one line, exit code two, and nothing is written."""
 
+import errno
+
 import pytest
 import raw_data
 from programs import CONFIG, GRADNORM, ROOT, run
+
+from defect_jax import command_line
 
 
 def check_refusal(result, says, tmp_path):
@@ -60,6 +64,31 @@ def test_what_the_user_can_mend_is_one_line_and_exit_code_two(forked, arguments,
     if not any("workdir" in argument for argument in arguments):
         arguments = [*arguments, f"--workdir={tmp_path / 'run'}"]
     check_refusal(forked.run(*arguments), says, tmp_path)
+
+
+@pytest.mark.parametrize("mode", ["evaluate", "predict", "export"])
+def test_a_mode_that_needs_a_trained_network_asks_for_its_workdir(mode, forked, tmp_path):
+    check_refusal(forked.run(f"--mode={mode}"), "--workdir is missing: name the folder", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device", "W/x"), "W/x: cannot be written or read"),
+        (RuntimeError("write() failed: No space left on device; writing D/y"), "writing D/y"),
+        (RuntimeError("it failed"), None),
+    ],
+)
+def test_a_full_disk_is_one_line_whichever_library_finds_it(error, says, capsys):
+    try:
+        raise ValueError("above it") from error
+    except ValueError as raised:
+        if says is None:
+            return command_line._refuse_disk(raised)
+        with pytest.raises(SystemExit) as end:
+            command_line._refuse_disk(raised)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert end.value.code == 2 and says in line
 
 
 def test_a_promise_that_cannot_be_kept_is_refused_before_training(forked, tmp_path):

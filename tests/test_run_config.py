@@ -222,6 +222,17 @@ def test_checkpoints_without_a_config_are_not_adopted(tmp_path):
         run_config.claim(tmp_path, synthetic.get_config())
 
 
+def test_a_workdir_whose_run_saved_nothing_may_belong_to_another_config(tmp_path):
+    run_config.renew(tmp_path, synthetic.get_config("debug"))
+    assert not list(tmp_path.iterdir())  # a new one is claimed, not renewed
+    run_config.claim(tmp_path, synthetic.get_config("debug"))
+    other = synthetic.get_config("debug")
+    other.train.batch_size = 1
+    run_config.renew(tmp_path, other)
+    run_config.claim(tmp_path, other)
+    assert run_config.load(tmp_path).train.batch_size == 1
+
+
 def test_compilation_cache_must_be_private(tmp_path):
     folder_: pathlib.Path = tmp_path / "open"
     folder_.mkdir(mode=0o755)

@@ -1,5 +1,7 @@
 """Signals: at once outside of the loop, at the next boundary inside, never lost."""
 
+import os
+import pty
 import signal
 import subprocess
 import sys
@@ -21,11 +23,46 @@ def watched(monkeypatch):
         signal.signal(number, handler)
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)]
+)
 def test_outside_a_signal_ends_the_program_at_once(watched, number, code):
     with pytest.raises(SystemExit) as stop:
         signal.raise_signal(number)
     assert stop.value.code == code
+
+
+def test_sighup_stays_ignored_where_nohup_asked_for_that(watched):
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    signals.watch()
+    signal.raise_signal(signal.SIGHUP)
+    assert signals.came() is None
+
+
+CLOSED = """
+import sys
+from defect_jax.runtime import signals
+signals.watch()
+with signals.deferred():
+    print("ready", flush=True)
+    while signals.came() is None:
+        pass
+    print("saved step 8", flush=True)  # into a terminal that is gone
+    print("saved step 8", file=sys.stderr, flush=True)
+    open(sys.argv[1], "w").write("saved")
+"""
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*")  # JAX warns, but the child uses none of it
+def test_a_closed_terminal_does_not_keep_a_run_from_saving(tmp_path):
+    child, terminal = pty.fork()
+    if child == 0:
+        os.execv(sys.executable, [sys.executable, "-c", CLOSED, str(tmp_path / "saved")])
+    assert os.read(terminal, 100).startswith(b"ready")
+    os.close(terminal)
+    _, status = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(status) == 128 + signal.SIGHUP
+    assert (tmp_path / "saved").read_text() == "saved"
 
 
 def test_inside_it_waits_for_a_boundary(watched):

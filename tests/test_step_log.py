@@ -42,6 +42,17 @@ def test_a_log_that_goes_on_between_two_lines_writes_the_same_line(tmp_path):
     assert len(read_history(tmp_path / "whole")) == 2
 
 
+def test_a_step_is_finished_when_its_results_are_there(tmp_path):
+    with MetricsWriter(tmp_path, [], 0) as writer:
+        log = TrainingLog(writer, synthetic.get_config("debug"), 6)
+        finished = [log.finished_step]
+        for step in (7, 8, 9):
+            log.note(step, {"loss": jnp.array(1.0)})
+            finished.append(log.finished_step)
+        log.flush()
+    assert [*finished, log.finished_step] == [6, 6, 7, 8, 9]
+
+
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 def test_the_first_bad_loss_stops_the_run_and_names_step_and_task(bad, tmp_path):
     numbers = {"gradient_norm": bad, "loss": bad, "loss_classification": 0.1}
