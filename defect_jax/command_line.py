@@ -1,8 +1,10 @@
 """What every command shares: --config and --workdir, and one line with exit code 2 for a fault."""
 
+import contextlib
 import errno
 import os
 import pathlib
+import signal
 import sys
 from collections.abc import Callable
 from typing import NoReturn
@@ -13,6 +15,7 @@ from ml_collections import ConfigDict, config_flags
 from defect_jax.distributed import cluster, supervisor
 from defect_jax.runtime import compilation, scratch, signals
 from defect_jax.runtime.errors import UserError
+from defect_jax.runtime.escapes import visible
 from defect_jax.runtime.paths import AnyPath, reached
 
 CONFIG = config_flags.DEFINE_config_file(
@@ -39,7 +42,8 @@ def start(run: Callable[[], None]) -> None:
         except UserError as error:
             _refuse(str(error))
         except signals.Stopped as stop:
-            print(f"stopped by signal {stop.number}; the same command goes on", file=sys.stderr)
+            if stop.number != signal.SIGPIPE:  # nobody would read it
+                print(f"stopped by signal {stop.number}; the same command goes on", file=sys.stderr)
             cluster.leave()
             _end(stop.code)
         except Exception as error:  # noqa: BLE001
@@ -89,7 +93,9 @@ def _refuse_disk(error: Exception) -> None:
 
 
 def _refuse(message: str) -> NoReturn:
-    print(" ".join(f"defect_jax: {message}".split()), file=sys.stderr)
+    line = " ".join(f"defect_jax: {message}".split())
+    with contextlib.suppress(OSError):  # a reader that has gone does not hear why
+        print(visible(line, sys.stderr.encoding), file=sys.stderr, flush=True)
     _end(2)
 
 

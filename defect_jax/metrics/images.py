@@ -13,6 +13,7 @@ from typing import NamedTuple
 from defect_jax.metrics import ranking
 from defect_jax.runtime import atomic_files
 from defect_jax.runtime.errors import UserError
+from defect_jax.runtime.escapes import csv_text, from_cell
 from defect_jax.runtime.paths import AnyPath, as_path, read_text
 
 
@@ -110,12 +111,7 @@ def mean(values: Sequence[int | float]) -> float | None:
 
 def write_predictions(path: AnyPath | str, images: Sequence[ImageRow]) -> None:
     """Write predictions.csv, whole or not at all; its floats read back unchanged."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(ImageRow._fields)
-    for image in images:
-        writer.writerow("" if value is None else value for value in image)
-    atomic_files.write_text(path, text.getvalue())
+    atomic_files.write_text(path, csv_text([ImageRow._fields, *images]))
 
 
 def read_predictions(path: AnyPath | str) -> list[ImageRow]:
@@ -140,7 +136,8 @@ def _iou(text: str) -> float | None:
     return float(text) if text else None
 
 
-PARSERS: dict[str, Callable] = {"id": str, "group": str, "score": float, "mask_score": float}
+PARSERS: dict[str, Callable] = dict.fromkeys(("id", "group"), from_cell)
+PARSERS |= {"score": float, "mask_score": float}
 PARSERS |= dict.fromkeys(("label", "decision", "mask_decision"), _zero_or_one)
 PARSERS |= {"iou": _iou} | dict.fromkeys(("intersection_px", "true_px", "predicted_px"), int)
 

@@ -57,7 +57,7 @@ def open_root(root: str | None, field: str = "config.data.root") -> RawFiles:
         raise UserError(f"{field}: not set: give the folder, .tar or .zip with the data")
     path = as_path(root)
     try:
-        return _in_bucket(path, field) if is_remote(path) else _on_disk(path.expanduser(), field)
+        return _in_bucket(path, field) if is_remote(path) else _on_disk(path, field)
     except OSError as error:
         text = f"{field}: {path}: {error.strerror}: give the folder, .tar or .zip"
         raise UserError(text) from error

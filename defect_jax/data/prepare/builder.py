@@ -21,6 +21,13 @@ from absl import logging
 tfds.disable_progress_bar()  # ours is shown instead
 
 
+class _OwnInfo(tfds.core.DatasetInfo):
+    """What is known of a set that no bucket of TFDS can hold."""
+
+    def initialize_from_bucket(self) -> None:
+        """Ask no bucket: TFDS would, and leave a temporary folder each time."""
+
+
 class StoredImages(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     """Stores examples in the order in which they come."""
 
@@ -49,7 +56,7 @@ class StoredImages(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             "image": text(),
             "mask": text(),
         }
-        return tfds.core.DatasetInfo(
+        return _OwnInfo(
             builder=self,
             description=f"Images, masks and labels of {self.name}, prepared by defect_jax.",
             features=tfds.features.FeaturesDict(features),

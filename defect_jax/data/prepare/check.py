@@ -9,7 +9,8 @@ from defect_jax.data.files.raw_files import RawFiles
 from defect_jax.data.files.reading import in_threads
 from defect_jax.data.prepare.examine import examine
 from defect_jax.data.sources.data_sets import data_set
-from defect_jax.data.sources.records import SPLITS, Catalogue, Fault, split_faults
+from defect_jax.data.sources.records import SPLITS, Catalogue, Fault, name_faults, split_faults
+from defect_jax.runtime.console import answer
 from defect_jax.runtime.errors import UserError
 
 
@@ -37,10 +38,10 @@ def report_faults(data: ConfigDict) -> None:
     """
     faults = find_faults(data)
     for fault in faults:
-        print(fault)
+        answer(str(fault))
     if faults:
         raise UserError(f"{data.name}: faults to mend: {len(faults)}, listed above")
-    print(f"{data.name}: no fault found")
+    answer(f"{data.name}: no fault found")
 
 
 def all_faults(
@@ -61,7 +62,7 @@ def listing_faults(found: Catalogue, needed: Collection[str]) -> list[Fault]:
         for split in SPLITS
         if split in needed
     }
-    return found.faults + split_faults(classes, found.has_good)
+    return found.faults + name_faults(found.records) + split_faults(classes, found.has_good)
 
 
 def refuse(faults: list[Fault]) -> None:

@@ -76,17 +76,23 @@ def _cache_folder(data: ConfigDict) -> Path:
         folder = as_path(data.data_dir)
         if is_remote(folder):
             raise UserError(f"config.data.data_dir: {folder} is no local folder: give one")
-        folder = folder.expanduser().absolute()
+        folder = folder.absolute()
     else:
-        cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-        folder = Path(cache).expanduser() / "defect_jax"
+        folder = _user_cache() / "defect_jax"
     root = as_path(data.root) if data.root else None
     if root is None or is_remote(root):
         return folder
-    root = root.expanduser().resolve()
+    root = root.resolve()
     if root.is_dir() and folder.resolve().is_relative_to(root):
         raise UserError(f"config.data.data_dir: {folder} is in the raw data: choose another")
     return folder
+
+
+def _user_cache() -> Path:
+    try:
+        return as_path(os.environ.get("XDG_CACHE_HOME") or "~/.cache")
+    except UserError as error:  # a user without a home, as containers have
+        raise UserError(f"config.data.data_dir: not set, and {error}") from error
 
 
 def _options(data: ConfigDict, chosen: DataSet) -> dict[str, Any]:
@@ -97,7 +103,7 @@ def _options(data: ConfigDict, chosen: DataSet) -> dict[str, Any]:
     options = {name: data.get(name) for name in chosen.options}
     if data.root:
         root = as_path(data.root)
-        options["root"] = str(root if is_remote(root) else root.expanduser().resolve())
+        options["root"] = str(root if is_remote(root) else root.resolve())
     options = json.loads(json.dumps(options))
     return {name: value for name, value in options.items() if value not in (None, [])}
 
@@ -130,7 +136,7 @@ def _is_there(root: str) -> bool:
     gone."""
     path = as_path(root)
     if not is_remote(path):
-        return path.expanduser().exists()
+        return path.exists()
     try:
         return exists(path)
     except OSError:

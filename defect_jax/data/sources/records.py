@@ -1,12 +1,13 @@
 """What the rest of the program knows about a raw data set: its records and its faults."""
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from ml_collections import ConfigDict
 
 from defect_jax.data.files.raw_files import RawFiles
+from defect_jax.runtime.escapes import strange
 
 GOOD = "good"
 DEFECT = "defect"
@@ -82,6 +83,22 @@ def listed(names: list[str], most: int = 10) -> str:
     """
     shown = ", ".join(names[:most])
     return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
+
+
+def name_faults(records: Iterable[Record]) -> list[Fault]:
+    """Find groups and classes whose names control a terminal, or read as other names.
+
+    >>> record = Record("a", "a.png", None, "b\\x1b[2J", GOOD, "train")
+    >>> print(*name_faults([record]))
+    a.png: its group has the characters \\x1b: rename it
+    """
+    faults = []
+    for record in records:
+        for what, name in (("group", record.group), ("class", record.class_name)):
+            if characters := strange(name):
+                what = f"its {what} has the characters {characters}: rename it"
+                faults.append(Fault(record.image, what))
+    return faults
 
 
 def split_faults(classes: Mapping[str, list[str]], has_good: bool = True) -> list[Fault]:
