@@ -1,4 +1,8 @@
-"""The images to decide on: a file, or all images of a folder, an archive or a bucket."""
+"""The images to decide on: a file, or all images of a folder, an archive or a bucket.
+
+Every file below the input is one of four: an image, a picture of another kind, which is a fault, a
+result of ours, or a file that is none of these; what is left out is counted and said.
+"""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -10,54 +14,96 @@ from jaxtyping import UInt
 from ml_collections import ConfigDict
 
 from defect_jax.data.files.images import SUFFIXES, BadImage, inspect_image
+from defect_jax.data.files.output_names import faults_of
 from defect_jax.data.files.raw_files import Folder, RawFiles, open_root
 from defect_jax.data.geometry.input_spec import InputSpec
+from defect_jax.deploy.input_names import OTHER_PICTURES, ids_below, left_out
 from defect_jax.runtime.errors import UserError
-from defect_jax.runtime.paths import as_path, is_remote
+from defect_jax.runtime.paths import AnyPath, as_path, is_remote
 
 FIELD = "--input"
 MOST_IMAGES = 100
+NO_IMAGE = f"is no picture of a kind that is read ({' '.join(SUFFIXES)}): save it as PNG"
 
 
 class Input(NamedTuple):
-    """One image: its id in every table, and its name among the raw files."""
+    """One image: its id in every table, its name among the raw files, what is wrong with it."""
 
     id: str
     name: str
+    fault: str = ""
 
 
-def open_input(path: str) -> tuple[RawFiles, list[Input]]:
-    """List the images below `path`, in the order of their names.
+class Inputs(NamedTuple):
+    """All that is below an input."""
 
-    An image's id is its path below the input without suffix; where two differ in that alone, the
-    suffix stays.
+    raw: RawFiles
+    images: list[Input]  # in the order of their names
+    notes: list[str]  # what is left out, one sentence each
+
+
+def open_input(path: str, output: AnyPath | None = None) -> Inputs:
+    """List the images below `path`; their ids are those of `input_names.ids_below`.
+
+    Args:
+        output: a folder of results: nothing in it is an input.
 
     Raises:
         UserError: there is no such path, or no image in it.
     """
     raw, names = _files(path)
-    names = [name for name in names if name.lower().endswith(SUFFIXES)]
+    omitted = left_out(names, _inside(path, output))
+    names = [name for name in names if name not in omitted.names]
+    pictures = [name for name in names if name.lower().endswith((*SUFFIXES, *OTHER_PICTURES))]
+    others = frozenset(name for name in pictures if not name.lower().endswith(SUFFIXES))
+    notes = [*omitted.notes, *_others_note(set(names) - set(pictures))]
+    if len(others) == len(pictures):
+        what = [f"{len(others)} pictures of other kinds, such as {min(others)}"] if others else []
+        found = f" ({'; '.join([*what, *notes])})" if [*what, *notes] else ""
+        raise UserError(f"{FIELD}: {path} holds no {' '.join(SUFFIXES)} files{found}")
+    ids = ids_below(path, pictures, others)
+    faults = dict.fromkeys(others, NO_IMAGE) | faults_of(ids)
+    return Inputs(raw, [Input(ids[name], name, faults.get(name, "")) for name in pictures], notes)
+
+
+def _others_note(names: set[str]) -> list[str]:
+    """Return a sentence on the files that are no pictures; nothing where there are none."""
     if not names:
-        raise UserError(f"{FIELD}: {path} holds no {' '.join(SUFFIXES)} files")
-    stems = {name: name.rpartition(".")[0] for name in names}
-    taken = Counter(stems.values())
-    ids = [stems[name] if taken[stems[name]] == 1 else name for name in names]
-    return raw, [Input(id, name) for id, name in zip(ids, names, strict=True)]
+        return []
+    kinds = Counter(Path(name).suffix.lower() or "without suffix" for name in names)
+    kinds = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common(10))
+    return [f"left out {len(names)} files that are no pictures: {kinds}"]
 
 
 def absolute(path: str) -> str:
     """Return the same input by a name that does not depend on where the program was started."""
     local = as_path(path)
-    return path if is_remote(local) else str(local.expanduser().absolute())
+    return path if is_remote(local) else str(local.absolute())
 
 
 def _files(path: str) -> tuple[RawFiles, list[str]]:
     local = as_path(path)
-    if not is_remote(local) and path.lower().endswith(SUFFIXES) and local.is_file():
-        local = local.expanduser().absolute()
-        return OneFile(local), [local.name]
+    if not is_remote(local) and local.is_file():
+        if str(local).lower().endswith(SUFFIXES):
+            local = local.absolute()
+            return OneFile(local), [local.name]
+        if str(local).lower().endswith(OTHER_PICTURES):
+            raise UserError(f"{FIELD}: {path} {NO_IMAGE}")
     raw = open_root(path, FIELD)
     return raw, raw.names()
+
+
+def _inside(path: str, output: AnyPath | None) -> str | None:
+    """Return where the output is below the input, with a slash; None where it is not."""
+    root = as_path(path)
+    if output is None or is_remote(root) or is_remote(output) or not root.is_dir():
+        return None
+    root, output = root.resolve(), output.resolve()
+    if not output.is_relative_to(root):
+        return None
+    if output == root:
+        raise UserError(f"--output: {output} is the input itself: name another folder")
+    return f"{output.relative_to(root).as_posix()}/"
 
 
 class OneFile(Folder):
@@ -76,7 +122,8 @@ class ExampleImages:
     """
 
     def __init__(self, path: str, config: ConfigDict):
-        self._raw, inputs = open_input(path)
+        self._raw, inputs, _ = open_input(path)
+        inputs = [image for image in inputs if image.name.lower().endswith(SUFFIXES)]
         self._spec, self._max_megapixels = InputSpec.of(config), config.data.max_megapixels
         places = np.linspace(0, len(inputs) - 1, min(MOST_IMAGES, len(inputs)))
         self._names = [inputs[place].name for place in places.round().astype(int)]

@@ -1,9 +1,9 @@
 """Names of raw files: which of them count, and which are refused."""
 
+import unicodedata
 from collections.abc import Iterable
 
 from defect_jax.runtime.errors import UserError
-from defect_jax.runtime.escapes import strange
 
 JUNK = ("__MACOSX", "Thumbs.db", "desktop.ini")
 
@@ -19,7 +19,8 @@ def usable(names: Iterable[str], root: object) -> list[str]:
         parts = name.split("/")
         if ".." in parts or name.startswith("/") or "\\" in name:
             raise UserError(f"{root}: {name!r} is no plain path below the data: rename the file")
-        if strange(name):  # surrogates among them, which stand for bytes that are not UTF-8
+        # Surrogates (Cs) stand for the bytes of a name that is not UTF-8.
+        if any(unicodedata.category(character) in ("Cc", "Cs") for character in name):
             raise UserError(f"{root}: {name!r} has characters that cannot be written: rename it")
         if not any(part.startswith(".") or part in JUNK for part in parts):
             kept.append(name)
