@@ -58,10 +58,19 @@ def left_out(names: Sequence[str], output: str | None) -> LeftOut:
         if above:
             found.setdefault(above[0], []).append(name)
     notes = [
-        f"left out {len(inside)} files in {start or './'}: {starts[start]}"
+        f"left out {files(len(inside))} in {start}: {starts[start]}"
         for start, inside in found.items()
     ]
     return LeftOut(frozenset(name for inside in found.values() for name in inside), notes)
+
+
+def files(count: int) -> str:
+    """Return a number of files in words.
+
+    >>> files(1), files(2)
+    ('1 file', '2 files')
+    """
+    return f"{count} file{'s' * (count != 1)}"
 
 
 def _starts(name: str) -> Iterable[str]:

@@ -17,12 +17,13 @@ from defect_jax.data.files.images import SUFFIXES, BadImage, inspect_image
 from defect_jax.data.files.output_names import faults_of
 from defect_jax.data.files.raw_files import Folder, RawFiles, open_root
 from defect_jax.data.geometry.input_spec import InputSpec
-from defect_jax.deploy.input_names import OTHER_PICTURES, ids_below, left_out
+from defect_jax.deploy.input_names import OTHER_PICTURES, files, ids_below, left_out
 from defect_jax.runtime.errors import UserError
 from defect_jax.runtime.paths import AnyPath, as_path, is_remote
 
 FIELD = "--input"
 MOST_IMAGES = 100
+MOST_KINDS = 10  # of other files, the commonest first
 NO_IMAGE = f"is no picture of a kind that is read ({' '.join(SUFFIXES)}): save it as PNG"
 
 
@@ -70,9 +71,9 @@ def _others_note(names: set[str]) -> list[str]:
     """Return a sentence on the files that are no pictures; nothing where there are none."""
     if not names:
         return []
-    kinds = Counter(Path(name).suffix.lower() or "without suffix" for name in names)
-    kinds = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common(10))
-    return [f"left out {len(names)} files that are no pictures: {kinds}"]
+    counts = Counter(Path(name).suffix.lower() or "without suffix" for name in sorted(names))
+    kinds = ", ".join(f"{count} {kind}" for kind, count in counts.most_common(MOST_KINDS))
+    return [f"left out {files(len(names))} of other kinds: {kinds}"]
 
 
 def absolute(path: str) -> str:

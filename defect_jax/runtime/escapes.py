@@ -18,6 +18,7 @@ NEVER_IN_A_NAME = ("Cc", "Cs", "Zl", "Zp")  # joiners, which are Cf, belong to s
 
 # The wide ones are taken for the narrow ones by spreadsheets in East Asia.
 FORMULA = re.compile("[=+@\t\r\n\uff1d\uff0b\uff0d\uff20'-]")
+CRLF = "\r\n"  # only what is in an end of line gets quoted within a cell
 NUMBER = re.compile(r"-\d+(\.\d*)?")
 
 
@@ -61,10 +62,13 @@ def csv_text(rows: Iterable[Iterable[object]]) -> str:
     >>> csv_text([("=1+1", -0.5, None), ("'a", "-5", "-a")])
     "'=1+1,-0.5,\\n''a,-5,'-a\\n"
     """
+    return "".join(f"{_line([_cell(value) for value in row])}\n" for row in rows)
+
+
+def _line(cells: list[object]) -> str:
     text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerows([_cell(value) for value in row] for row in rows)
-    return text.getvalue()
+    csv.writer(text, lineterminator=CRLF).writerow(cells)
+    return text.getvalue().removesuffix(CRLF)
 
 
 def _cell(value: object) -> object:
