@@ -16,7 +16,7 @@ from defect_jax.distributed import cluster, supervisor
 from defect_jax.runtime import compilation, scratch, signals
 from defect_jax.runtime.errors import UserError
 from defect_jax.runtime.escapes import visible
-from defect_jax.runtime.paths import AnyPath, reached
+from defect_jax.runtime.paths import AnyPath, as_path, reached
 
 CONFIG = config_flags.DEFINE_config_file(
     "config", None, "A file of configs/, with :variant if wanted."
@@ -76,7 +76,7 @@ def chosen_workdir() -> AnyPath:
 def parse_flags(argv: list[str]) -> list[str]:
     """Parse flags and load the config; what is wrong with either is one line and exit code 2."""
     try:
-        rest = flags.FLAGS(argv)
+        rest = flags.FLAGS([_with_home(argument) for argument in argv])
         if CONFIG.value is not None:
             CONFIG.value.to_dict()  # a file that could not be loaded only says so when it is used
         return rest
@@ -84,6 +84,13 @@ def parse_flags(argv: list[str]) -> list[str]:
         lines = str(error).strip().splitlines()
         # ml_collections quotes the whole traceback of a config file; its last line is the fault.
         _refuse(" ".join(lines[-1:] if "Traceback" in str(error) else lines))
+
+
+def _with_home(argument: str) -> str:
+    """Have `~` in --config=~/… be the home folder; the other flags are paths of `as_path`."""
+    flag, equals, path = argument.partition("=")
+    named = flag in ("--config", "-config") and path.startswith("~")
+    return f"{flag}{equals}{as_path(path)}" if named else argument
 
 
 def _refuse_disk(error: Exception) -> None:

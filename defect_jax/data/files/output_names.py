@@ -73,9 +73,10 @@ def _clashing(ids: Mapping[str, str]) -> dict[str, str]:
     for name, id in ids.items():
         key = _as_loose_disks_see(id)
         same[key].append(name)
-        for end, character in enumerate(key):
-            if character == "/":
-                inside.setdefault(key[:end], name)
+        folder = key.rpartition("/")[0]
+        while folder and folder not in inside:
+            inside[folder] = name
+            folder = folder.rpartition("/")[0]
     clashing = {}
     for key, names in same.items():
         if len(names) > 1:

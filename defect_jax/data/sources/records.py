@@ -1,11 +1,12 @@
 """What the rest of the program knows about a raw data set: its records and its faults."""
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from ml_collections import ConfigDict
 
+from defect_jax.data.files.output_names import faults_of
 from defect_jax.data.files.raw_files import RawFiles
 from defect_jax.runtime.escapes import strange
 
@@ -85,14 +86,14 @@ def listed(names: list[str], most: int = 10) -> str:
     return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
 
 
-def name_faults(records: Iterable[Record]) -> list[Fault]:
-    """Find groups and classes whose names control a terminal, or read as other names.
+def name_faults(records: Sequence[Record]) -> list[Fault]:
+    """Find names that control a terminal, read as other names, or are those of two files in one.
 
     >>> record = Record("a", "a.png", None, "b\\x1b[2J", GOOD, "train")
     >>> print(*name_faults([record]))
     a.png: its group has the characters \\x1b: rename it
     """
-    faults = []
+    faults = [Fault(*fault) for fault in faults_of({r.image: r.id for r in records}).items()]
     for record in records:
         for what, name in (("group", record.group), ("class", record.class_name)):
             if characters := strange(name):
