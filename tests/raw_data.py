@@ -203,6 +203,65 @@ def pack_tar(root: Path, path: Path, top: str = "") -> Path:
     return path
 
 
+def tar_of(path: Path, *members: tarfile.TarInfo | tuple[str, bytes], **options) -> Path:
+    """Packs headers, and files given as name and bytes, into a plain tar."""
+    with tarfile.open(path, "w", **options) as archive:
+        for member in members:
+            name, data = (member, b"") if isinstance(member, tarfile.TarInfo) else member
+            header = name if isinstance(name, tarfile.TarInfo) else tarfile.TarInfo(name)
+            header.size = len(data)
+            archive.addfile(header, io.BytesIO(data))
+    return path
+
+
+def tar_link(name: str, target: str, kind: bytes = tarfile.SYMTYPE) -> tarfile.TarInfo:
+    """Returns the header of a link, or of what else `kind` says."""
+    header = tarfile.TarInfo(name)
+    header.type, header.linkname = kind, target
+    return header
+
+
+def tar_block(name: str, size: int, kind: bytes = tarfile.REGTYPE, **fields: bytes) -> bytes:
+    """Returns one header as it stands in a file, where a size may be what no writer would write.
+
+    Args:
+        fields: what else to put where, as `at_124=b"octal junk"`; the sum is mended after that.
+    """
+    header = tarfile.TarInfo(name)
+    header.type = kind
+    block = bytearray(header.tobuf(tarfile.GNU_FORMAT, "utf-8", "surrogateescape")[:512])
+    block[124:136] = tarfile.itn(size, 12, tarfile.GNU_FORMAT)
+    for place, data in fields.items():
+        start = int(place.removeprefix("at_"))
+        block[start : start + len(data)] = data
+    block[148:156] = b" " * 8
+    block[148:156] = b"%06o\0 " % sum(block)
+    return bytes(block)
+
+
+def padded(data: bytes) -> bytes:
+    """Returns data filled up to whole blocks of a tar."""
+    return data + bytes(-len(data) % 512)
+
+
+TAR_END = bytes(1024)
+
+
+def zip_of(path: Path, *members: tuple[str | zipfile.ZipInfo, bytes], **options) -> Path:
+    """Packs files given as name and bytes into a zip."""
+    with zipfile.ZipFile(path, "w", **options) as archive:
+        for name, data in members:
+            archive.writestr(name, data)
+    return path
+
+
+def zip_kind(name: str, kind: int) -> zipfile.ZipInfo:
+    """Returns the entry of a member of a kind of `stat`, as of a link."""
+    entry = zipfile.ZipInfo(name)
+    entry.create_system, entry.external_attr = 3, (kind | 0o644) << 16
+    return entry
+
+
 def pack_zip(root: Path, path: Path, top: str = "") -> Path:
     """Packs a folder into a zip, below the folder `top` if given."""
     with zipfile.ZipFile(path, "w") as archive:

@@ -190,7 +190,8 @@ def test_a_file_that_cannot_be_read(tmp_path):
     (root / "images/good/part_000.png").symlink_to(tmp_path / "nowhere")
     data = raw_data.config("folder", root, tmp_path)
     assert texts(data) == {
-        "images/good/part_000.png: cannot be read (No such file or directory): copy it again"
+        f"images/good/part_000.png: is a link to '{tmp_path / 'nowhere'}', which cannot be "
+        "followed: mend or remove it"
     }
 
 

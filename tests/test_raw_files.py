@@ -85,31 +85,6 @@ def test_a_root_that_is_no_archive(tmp_path, data):
         open_root(str(path))
 
 
-@pytest.mark.parametrize("kept", [520, 3000])
-def test_a_truncated_tar(tmp_path, kept):
-    raw_data.write(tmp_path / "raw/1.bin", b"x" * 5000)
-    path = raw_data.pack_tar(tmp_path / "raw", tmp_path / "raw.tar")
-    path.write_bytes(path.read_bytes()[:kept])
-    with pytest.raises(UserError, match="raw.tar is damaged"):
-        open_root(str(path))
-
-
-def test_a_truncated_zip(folder, tmp_path):
-    path = raw_data.pack_zip(folder, tmp_path / "raw.zip")
-    path.write_bytes(path.read_bytes()[:-30])
-    with pytest.raises(UserError, match="raw.zip is damaged"):
-        open_root(str(path))
-
-
-def test_a_damaged_member_of_a_zip(tmp_path):
-    path = tmp_path / "raw.zip"
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("1.bin", b"needle" * 9)
-    path.write_bytes(path.read_bytes().replace(b"needle" * 9, b"poodle" * 9))
-    with pytest.raises(OSError, match="damaged inside the archive"):
-        open_root(str(path)).read("1.bin")
-
-
 @pytest.mark.parametrize("name", ["../up.png", "a/../../up.png", "/etc/up.png", "a\\b.png"])
 def test_names_that_leave_the_archive(tmp_path, name):
     with tarfile.open(tmp_path / "raw.tar", "w") as archive:
@@ -125,16 +100,10 @@ def test_names_that_cannot_be_written(tmp_path):
     (tmp_path / "raw").mkdir()
     with open(os.fsencode(tmp_path / "raw") + b"/bad\xff.png", "wb"):
         pass
-    with pytest.raises(UserError, match="characters that cannot be written"):
-        open_root(str(tmp_path / "raw"))
-
-
-def test_a_name_twice_in_an_archive(tmp_path):
-    with tarfile.open(tmp_path / "raw.tar", "w") as archive:
-        for name in ("1.png", "./1.png"):
-            archive.addfile(tarfile.TarInfo(name), io.BytesIO())
-    with pytest.raises(UserError, match="1.png is in the archive twice"):
-        open_root(str(tmp_path / "raw.tar"))
+    raw = open_root(str(tmp_path / "raw"))
+    assert raw.names() == ["bad\ufffd.png"]
+    with pytest.raises(OSError, match="has characters that cannot be written: rename it"):
+        raw.read("bad\ufffd.png")
 
 
 def test_top_folder():

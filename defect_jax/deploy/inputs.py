@@ -5,7 +5,7 @@ result of ours, or a file that is none of these; what is left out is counted and
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,12 +13,15 @@ import numpy as np
 from jaxtyping import UInt
 from ml_collections import ConfigDict
 
+from defect_jax.data.files.bounded import MEGAPIXELS
 from defect_jax.data.files.images import SUFFIXES, BadImage, inspect_image
 from defect_jax.data.files.output_names import faults_of
 from defect_jax.data.files.raw_files import Folder, RawFiles, open_root
+from defect_jax.data.files.raw_names import Listing, skipped_note
 from defect_jax.data.geometry.input_spec import InputSpec
 from defect_jax.deploy.input_names import OTHER_PICTURES, files, ids_below, left_out
 from defect_jax.runtime.errors import UserError
+from defect_jax.runtime.memory import shortage
 from defect_jax.runtime.paths import AnyPath, as_path, is_remote
 
 FIELD = "--input"
@@ -43,28 +46,36 @@ class Inputs(NamedTuple):
     notes: list[str]  # what is left out, one sentence each
 
 
-def open_input(path: str, output: AnyPath | None = None) -> Inputs:
+def open_input(
+    path: str, output: AnyPath | None = None, max_megapixels: float = MEGAPIXELS
+) -> Inputs:
     """List the images below `path`; their ids are those of `input_names.ids_below`.
 
     Args:
+        max_megapixels: no file is read that is larger than such an image can be.
         output: a folder of results: nothing in it is an input.
 
     Raises:
         UserError: there is no such path, or no image in it.
     """
-    raw, names = _files(path)
+    raw, names = _files(path, max_megapixels)
     omitted = left_out(names, _inside(path, output))
     names = [name for name in names if name not in omitted.names]
     pictures = [name for name in names if name.lower().endswith((*SUFFIXES, *OTHER_PICTURES))]
     others = frozenset(name for name in pictures if not name.lower().endswith(SUFFIXES))
     notes = [*omitted.notes, *_others_note(set(names) - set(pictures))]
+    notes += [note for note in [skipped_note(raw.skipped())] if note]
     if len(others) == len(pictures):
-        what = [f"{len(others)} pictures of other kinds, such as {min(others)}"] if others else []
-        found = f" ({'; '.join([*what, *notes])})" if [*what, *notes] else ""
-        raise UserError(f"{FIELD}: {path} holds no {' '.join(SUFFIXES)} files{found}")
-    ids = ids_below(path, pictures, others)
-    faults = dict.fromkeys(others, NO_IMAGE) | faults_of(ids)
-    return Inputs(raw, [Input(ids[name], name, faults.get(name, "")) for name in pictures], notes)
+        raise UserError(_no_image(path, others, raw.lost(), notes))
+    ids = ids_below(path, [*pictures, *raw.lost()], others | raw.lost().keys())
+    faults = faults_of(ids) | dict.fromkeys(others, NO_IMAGE) | raw.lost()
+    return Inputs(raw, [Input(id, name, faults.get(name, "")) for name, id in ids.items()], notes)
+
+
+def _no_image(path: str, others: Collection[str], lost: Mapping[str, str], notes: list[str]) -> str:
+    what = [f"{len(others)} pictures of other kinds, such as {min(others)}"] if others else []
+    found = "; ".join([*what, *(f"{name} {why}" for name, why in lost.items()), *notes])
+    return f"{FIELD}: {path} holds no {' '.join(SUFFIXES)} files{f' ({found})' if found else ''}"
 
 
 def _others_note(names: set[str]) -> list[str]:
@@ -82,15 +93,15 @@ def absolute(path: str) -> str:
     return path if is_remote(local) else str(local.absolute())
 
 
-def _files(path: str) -> tuple[RawFiles, list[str]]:
+def _files(path: str, max_megapixels: float) -> tuple[RawFiles, list[str]]:
     local = as_path(path)
     if not is_remote(local) and local.is_file():
         if str(local).lower().endswith(SUFFIXES):
             local = local.absolute()
-            return OneFile(local), [local.name]
+            return OneFile(local, max_megapixels), [local.name]
         if str(local).lower().endswith(OTHER_PICTURES):
             raise UserError(f"{FIELD}: {path} {NO_IMAGE}")
-    raw = open_root(path, FIELD)
+    raw = open_root(path, FIELD, max_megapixels)
     return raw, raw.names()
 
 
@@ -110,8 +121,9 @@ def _inside(path: str, output: AnyPath | None) -> str | None:
 class OneFile(Folder):
     """A single file as raw files; its neighbours are not read."""
 
-    def __init__(self, path: Path):
-        self._path, self._names = path.parent, [path.name]
+    def __init__(self, path: Path, max_megapixels: float):
+        self._path, self._max_megapixels = path.parent, max_megapixels
+        self._listing = Listing({path.name: path.name}, {}, Counter())
 
 
 class ExampleImages:
@@ -123,9 +135,9 @@ class ExampleImages:
     """
 
     def __init__(self, path: str, config: ConfigDict):
-        self._raw, inputs, _ = open_input(path)
-        inputs = [image for image in inputs if image.name.lower().endswith(SUFFIXES)]
         self._spec, self._max_megapixels = InputSpec.of(config), config.data.max_megapixels
+        self._raw, inputs, _ = open_input(path, max_megapixels=self._max_megapixels)
+        inputs = [image for image in inputs if not image.fault]
         places = np.linspace(0, len(inputs) - 1, min(MOST_IMAGES, len(inputs)))
         self._names = [inputs[place].name for place in places.round().astype(int)]
 
@@ -136,7 +148,8 @@ class ExampleImages:
         spec, where = self._spec, self._raw.where(name)
         try:
             _, image = inspect_image(self._raw.read(name), self._max_megapixels)
-        except (BadImage, OSError) as error:
-            raise UserError(f"{where}: {getattr(error, 'strerror', None) or error}") from error
+        except (BadImage, OSError, MemoryError) as error:
+            what = shortage(error) or getattr(error, "strerror", None) or error
+            raise UserError(f"{where}: {what}") from error
         spec.framing.place(image.shape[:2], where)  # refuses what is too large
         return spec.common(image, where)[None]

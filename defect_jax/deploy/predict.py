@@ -29,6 +29,7 @@ from defect_jax.distributed.sharding import make_mesh
 from defect_jax.runtime import signals
 from defect_jax.runtime.console import say, track
 from defect_jax.runtime.errors import UserError
+from defect_jax.runtime.memory import shortage
 from defect_jax.runtime.paths import AnyPath, as_path, is_remote
 
 
@@ -66,7 +67,7 @@ def predict(input: str, output: str, workdir: AnyPath, max_megapixels: float, st
     folder = as_path(output)
     if is_remote(folder):
         raise UserError(f"{FIELD}: {output} must be a folder of this machine")
-    raw, inputs, notes = open_input(input, folder)
+    raw, inputs, notes = open_input(input, folder, max_megapixels)
     mesh = make_mesh(data=-1, fsdp=1)
     predictor = load(workdir, BATCH_SIZE * mesh.size, mesh)
     classes = list(predictor.config.data_info.classes)
@@ -143,10 +144,8 @@ def read(raw: RawFiles, predictor: Predictor, max_megapixels: float, item: Input
         origin["sha256"] = hashlib.sha256(data).hexdigest()
         _, image = inspect_image(data, max_megapixels)
         return Read(item.id, origin, image, predictor.ready(image, where))
-    except (BadImage, OSError) as error:
-        fault = f"{where}: {getattr(error, 'strerror', None) or error}"
-    except MemoryError:
-        fault = f"{where}: needs more memory than there is: make it smaller"
+    except (BadImage, OSError, MemoryError) as error:
+        fault = f"{where}: {shortage(error) or getattr(error, 'strerror', None) or error}"
     except UserError as error:
         fault = str(error)
     return Read(item.id, origin, fault=fault)

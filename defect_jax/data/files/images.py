@@ -16,6 +16,8 @@ import numpy as np
 from jaxtyping import Bool, Shaped, UInt8, UInt16
 from PIL import ExifTags, Image
 
+from defect_jax.runtime import memory
+
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 FORMATS = ("PNG", "JPEG", "BMP", "TIFF")
 GREY_OR_RGB_MODES = (
@@ -33,6 +35,7 @@ GREY_OR_RGB_MODES = (
     "I;16B",
 )
 PNG_END = b"IEND\xaeB`\x82"
+BYTES_A_PIXEL = 8  # that two readers take for colour of 8 bits, at least
 PNG_START = b"\x89PNG"
 PNG_COLOUR_TYPE_BYTE = 25
 TO_RGB = {3: cv2.COLOR_BGR2RGB, 4: cv2.COLOR_BGRA2RGB}
@@ -71,6 +74,7 @@ def check_image(data: bytes, max_megapixels: float) -> Header:
 
     Raises:
         BadImage: the file is no image, is truncated or damaged, is too large, or holds several.
+        MemoryError: there is less memory than it takes to decode it.
     """
     if not data:
         raise BadImage("is empty: copy it again")
@@ -81,6 +85,7 @@ def check_image(data: bytes, max_megapixels: float) -> Header:
     width, height = image.size
     turned = image.format != "TIFF" and _orientation(image) not in (None, 1)
     header = Header(image.format, image.mode, height, width, turned)
+    memory.check_free(height * width * BYTES_A_PIXEL)
     try:
         image.load()
     except Exception as error:

@@ -1,28 +1,29 @@
 """Raw data as the user has it: a folder, a plain .tar or a .zip, read and never written.
 
-What is in a bucket is read by `bucket_files`.
+Folders are read by `folder_files`, archives by `archives`, what is in a bucket by `bucket_files`.
 """
 
-import hashlib
-import os
-import stat
-import tarfile
-import zipfile
-import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from etils import epath
 from ml_collections import ConfigDict
 
+from defect_jax.data.files.archives import (
+    HEAD_BYTES,
+    TarArchive,
+    ZipArchive,
+    archive_kind,
+    other_kind,
+)
+from defect_jax.data.files.bounded import MEGAPIXELS, open_regular
 from defect_jax.data.files.bucket_files import BucketArchive, BucketFolder
-from defect_jax.data.files.raw_names import usable
+from defect_jax.data.files.folder_files import Folder
 from defect_jax.runtime import buckets
 from defect_jax.runtime.errors import UserError
 from defect_jax.runtime.paths import as_path, is_remote
-
-HEAD = 512  # bytes that tell an archive's kind
 
 
 @runtime_checkable
@@ -36,7 +37,16 @@ class RawFiles(Protocol):
         """Return a file's bytes; safe to call from several threads.
 
         Raises:
-            OSError: the file is gone, may not be read, or is damaged inside its archive.
+            OSError: the file is gone, may not be read, is too large or no regular file, or is
+                damaged inside its archive.
+            MemoryError: there is less memory than it takes.
+        """
+
+    def size(self, name: str) -> int:
+        """Return how many bytes a file holds.
+
+        Raises:
+            OSError: the file is gone, or is refused.
         """
 
     def stamp(self) -> str:
@@ -45,9 +55,21 @@ class RawFiles(Protocol):
     def where(self, name: str) -> str:
         """Return the name of this file for a message, so that the user finds it."""
 
+    def skipped(self) -> Mapping[str, int]:
+        """Return how many files were left out for each hidden folder or file of the system."""
 
-def open_root(root: str | None, field: str = "config.data.root") -> RawFiles:
+    def lost(self) -> Mapping[str, str]:
+        """Return what may have held images and is not among the names, each with why it is not."""
+
+
+def open_root(
+    root: str | None, field: str = "config.data.root", max_megapixels: float = MEGAPIXELS
+) -> RawFiles:
     """Open the raw data under `config.data.root`, or what else a field or flag names.
+
+    Args:
+        max_megapixels: `config.data.max_megapixels`; a file that is larger than such an image can
+            be is not read.
 
     Raises:
         UserError: the root is not set, is not there, or is no folder, .tar or .zip; an archive is
@@ -57,9 +79,12 @@ def open_root(root: str | None, field: str = "config.data.root") -> RawFiles:
         raise UserError(f"{field}: not set: give the folder, .tar or .zip with the data")
     path = as_path(root)
     try:
-        return _in_bucket(path, field) if is_remote(path) else _on_disk(path, field)
-    except OSError as error:
-        text = f"{field}: {path}: {error.strerror}: give the folder, .tar or .zip"
+        if is_remote(path):
+            return _in_bucket(path, field, max_megapixels)
+        return _on_disk(path, field, max_megapixels)
+    except (OSError, MemoryError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        text = f"{field}: {path}: {reason}: give the folder, .tar or .zip"
         raise UserError(text) from error
 
 
@@ -69,172 +94,30 @@ def open_data_root(data: ConfigDict) -> RawFiles:
     Raises:
         UserError: as `open_root`.
     """
-    return open_root(data.root)
+    return open_root(data.root, max_megapixels=data.get("max_megapixels", MEGAPIXELS))
 
 
-def _on_disk(path: Path, field: str) -> RawFiles:
-    if stat.S_ISDIR(path.stat().st_mode):
-        return Folder(path)
-    with path.open("rb") as file:
-        kind = _archive_kind(path, file.read(HEAD), field)
-    return kind(path)
+def _on_disk(path: Path, field: str, max_megapixels: float) -> RawFiles:
+    if path.is_dir():
+        return Folder(path, max_megapixels)
+    with open_regular(path) as file:
+        kind = _kind(path, file.read(HEAD_BYTES), field)
+    return kind(path, max_megapixels=max_megapixels)
 
 
-def _in_bucket(path: epath.Path, field: str) -> RawFiles:
+def _in_bucket(path: epath.Path, field: str, max_megapixels: float) -> RawFiles:
     facts = buckets.facts_of(path)
     if facts["type"] == "directory":
-        return BucketFolder(path)
-    return BucketArchive(path, facts, _archive_kind(path, buckets.read(path, 0, HEAD), field))
+        return BucketFolder(path, max_megapixels)
+    kind = _kind(path, buckets.read(path, 0, HEAD_BYTES), field)
+    return BucketArchive(path, facts, partial(kind, max_megapixels=max_megapixels))
 
 
-def _archive_kind(
-    path: Path | epath.Path, start: bytes, field: str
-) -> "type[TarArchive] | type[ZipArchive]":
-    """Tell by the first bytes, not by the name."""
-    if start.startswith((b"PK\x03\x04", b"PK\x05\x06")):
-        return ZipArchive
-    if start[257:262] == b"ustar":
-        return TarArchive
-    raise UserError(
-        f"{field}: {path} is no folder, no plain .tar and no .zip, or is damaged: "
-        "unpack it and give the folder"
-    )
-
-
-class Folder:
-    """A folder and everything below it."""
-
-    def __init__(self, path: Path):
-        self._path = path
-        self._names = usable(_walk(path), path)
-
-    def names(self) -> list[str]:
-        return self._names
-
-    def read(self, name: str) -> bytes:
-        return (self._path / name).read_bytes()
-
-    def stamp(self) -> str:
-        digest = hashlib.sha256()
-        for name in self._names:
-            try:
-                status = (self._path / name).stat()
-            except OSError:  # a dangling link: reading it is what reports it
-                continue
-            digest.update(f"{name}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
-        return digest.hexdigest()
-
-    def where(self, name: str) -> str:
-        return str(self._path / name)
-
-
-def _walk(path: Path) -> list[str]:
-    def stop(error: OSError) -> None:
-        # os.walk would otherwise leave out a folder that may not be read, and nobody would know.
-        raise UserError(f"{error.filename}: {error.strerror}: make it readable")
-
-    files = []
-    for folder, folders, names in os.walk(path, onerror=stop, followlinks=True):
-        folders[:] = [name for name in folders if not _leads_back(Path(folder, name))]
-        files += [(Path(folder) / name).relative_to(path).as_posix() for name in names]
-    return files
-
-
-def _leads_back(folder: Path) -> bool:
-    """Return True for a link to a folder above it, which would be walked for ever."""
-    return folder.is_symlink() and folder.parent.resolve().is_relative_to(folder.resolve())
-
-
-class TarArchive:
-    """An uncompressed tar file, indexed once and read by position."""
-
-    def __init__(self, path: Path, called: str = ""):
-        """Index it; `called` is its name in messages, where that is not `path`."""
-        self._path, self._called = path, called or str(path)
-        try:
-            with tarfile.open(path, "r:") as archive:
-                members = [m for m in archive if m.isreg() and not m.issparse()]
-        except (tarfile.TarError, EOFError, ValueError, OverflowError) as error:
-            raise _damaged(self._called, error) from error
-        _refuse_repeated([member.name for member in members], self._called)
-        places = {_clean(m.name): (m.offset_data, m.size) for m in members}
-        size = path.stat().st_size
-        if any(start + length > size for start, length in places.values()):
-            raise _damaged(self._called, "its end is missing")
-        self._names = usable(places, self._called)
-        self._places = places
-
-    def names(self) -> list[str]:
-        return self._names
-
-    def read(self, name: str) -> bytes:
-        start, length = self._places[name]
-        with self._path.open("rb") as file:
-            file.seek(start)
-            data = file.read(length)
-        if len(data) != length:
-            raise OSError(f"the end of {self._called} is missing")
-        return data
-
-    def stamp(self) -> str:
-        return _archive_stamp(self._path)
-
-    def where(self, name: str) -> str:
-        return f"{self._called}: {name}"
-
-
-class ZipArchive:
-    """A zip file, kept open; Python's reader shares it safely between threads."""
-
-    def __init__(self, path: Path, called: str = ""):
-        """Open it; `called` is its name in messages, where that is not `path`."""
-        self._path, self._called = path, called or str(path)
-        try:
-            self._archive = zipfile.ZipFile(path)
-        except (zipfile.BadZipFile, EOFError, ValueError, NotImplementedError) as error:
-            raise _damaged(self._called, error) from error
-        files = [info.filename for info in self._archive.infolist() if not info.is_dir()]
-        _refuse_repeated(files, self._called)
-        self._members = {_clean(name): name for name in files}
-        self._names = usable(self._members, self._called)
-
-    def names(self) -> list[str]:
-        return self._names
-
-    def read(self, name: str) -> bytes:
-        try:
-            return self._archive.read(self._members[name])
-        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
-            raise OSError(f"damaged inside the archive: {error}") from error
-        except RuntimeError as error:  # the member is encrypted
-            raise OSError(f"damaged inside the archive: {error}") from error
-
-    def stamp(self) -> str:
-        return _archive_stamp(self._path)
-
-    def where(self, name: str) -> str:
-        return f"{self._called}: {name}"
-
-
-def _clean(name: str) -> str:
-    return name.removeprefix("./")
-
-
-def _refuse_repeated(names: list[str], path: str) -> None:
-    seen = set()
-    for name in map(_clean, names):
-        if name in seen:
-            raise UserError(f"{path}: {name} is in the archive twice: pack it again")
-        seen.add(name)
-
-
-def _damaged(path: str, reason: object) -> UserError:
-    return UserError(f"{path} is damaged ({reason}): copy it again")
-
-
-def _archive_stamp(path: Path) -> str:
-    status = path.stat()
-    return hashlib.sha256(f"{status.st_size}\0{status.st_mtime_ns}".encode()).hexdigest()
+def _kind(path: Path | epath.Path, start: bytes, field: str) -> type[TarArchive] | type[ZipArchive]:
+    kind = archive_kind(start)
+    if kind is None:
+        raise UserError(f"{field}: {path} {other_kind(start)}: unpack it and give the folder")
+    return kind
 
 
 def top_folder(names: Iterable[str], wanted: Iterable[str], root: str) -> str:

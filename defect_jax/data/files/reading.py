@@ -85,7 +85,7 @@ def _of_masks(
     def attempt(name: str) -> R:
         try:
             return look(raw.read(name))
-        except (OSError, BadImage):
+        except (OSError, BadImage, MemoryError):
             return unreadable
 
     if not names:

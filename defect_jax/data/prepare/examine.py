@@ -8,11 +8,13 @@ import numpy as np
 from jaxtyping import UInt8
 from ml_collections import ConfigDict
 
+from defect_jax.data.files.bounded import BadFile
 from defect_jax.data.files.class_masks import inspect_classes
 from defect_jax.data.files.images import BadImage, Header, inspect_image, inspect_mask
 from defect_jax.data.files.raw_files import RawFiles
 from defect_jax.data.files.record_encoding import encode_classes, unpacked
 from defect_jax.data.sources.records import GOOD, Fault, Record
+from defect_jax.runtime.memory import shortage
 
 T = TypeVar("T")
 
@@ -46,6 +48,14 @@ def examine(raw: RawFiles, data: ConfigDict, classes: int, record: Record) -> Ex
     Args:
         classes: how many there are, and so the highest id that a mask may hold.
     """
+    try:
+        return _examined(raw, data, classes, record)
+    except MemoryError as error:  # costs one image, and not the whole run
+        fault = Fault(raw.where(record.image), shortage(error) or str(error))
+        return Examined(record, [fault], None, b"", b"")
+
+
+def _examined(raw: RawFiles, data: ConfigDict, classes: int, record: Record) -> Examined:
     faults = []
 
     def attempt(name: str, look: Callable[[bytes], T]) -> tuple[bytes, T | None]:
@@ -53,8 +63,8 @@ def examine(raw: RawFiles, data: ConfigDict, classes: int, record: Record) -> Ex
         try:
             encoded = raw.read(name)
             return encoded, look(encoded)
-        except BadImage as error:
-            faults.append(Fault(raw.where(name), str(error)))
+        except (BadImage, BadFile, MemoryError) as error:
+            faults.append(Fault(raw.where(name), shortage(error) or str(error)))
         except OSError as error:
             reason = error.strerror or str(error)
             faults.append(Fault(raw.where(name), f"cannot be read ({reason}): copy it again"))

@@ -14,7 +14,7 @@ name gives: 24 groups of 1 to 50 images, in which the 75 spots of the 394 names 
 
 import json
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -24,7 +24,7 @@ from ml_collections import ConfigDict
 from PIL import Image, ImageDraw
 
 from defect_jax.data.files.images import BadImage
-from defect_jax.data.files.raw_files import RawFiles, open_root, top_folder
+from defect_jax.data.files.raw_files import RawFiles, open_data_root, top_folder
 from defect_jax.data.files.reading import main_classes
 from defect_jax.data.files.record_encoding import encode_classes
 from defect_jax.data.sources.records import GOOD, Catalogue, DataSet, Fault, Record, listed
@@ -61,16 +61,26 @@ class Release:
         data = self._raw.read(name)
         return _drawn(data, self._max_megapixels) if name.endswith(".json") else data
 
+    def size(self, name: str) -> int:
+        """Return the bytes of the file itself, for a label too."""
+        return self._raw.size(name)
+
     def stamp(self) -> str:
         return self._raw.stamp()
 
     def where(self, name: str) -> str:
         return self._raw.where(name)
 
+    def skipped(self) -> Mapping[str, int]:
+        return self._raw.skipped()
+
+    def lost(self) -> Mapping[str, str]:
+        return self._raw.lost()
+
 
 def open_release(data: ConfigDict) -> Release:
     """Open the release under `config.data.root`; see `open_root`."""
-    return Release(open_root(data.root), data.max_megapixels)
+    return Release(open_data_root(data), data.max_megapixels)
 
 
 def catalogue(raw: RawFiles, data: ConfigDict, needed: Collection[str]) -> Catalogue:

@@ -9,7 +9,7 @@ form one group.
 import dataclasses
 import math
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, NamedTuple
 
 import cv2
@@ -137,11 +137,23 @@ class SyntheticFiles:
         draw = draw_image if folder == "images" else draw_mask
         return cv2.imencode(".png", draw(self._options, part, shot))[1].tobytes()
 
+    def size(self, name: str) -> int:
+        """Return the bytes of the PNG, which is made for it."""
+        return len(self.read(name))
+
     def stamp(self) -> str:
         """Return the generator's version and its options: equal stamps, equal images."""
         shown = OPTIONS if self._options.defect_kinds == DEFAULT_KINDS else Options._fields
         fields = ", ".join(f"{field}={getattr(self._options, field)!r}" for field in shown)
         return f"synthetic {VERSION} Options({fields})"
+
+    def skipped(self) -> Mapping[str, int]:
+        """Return nothing: all files are the generator's own."""
+        return {}
+
+    def lost(self) -> Mapping[str, str]:
+        """Return nothing, as `skipped`."""
+        return {}
 
     def where(self, name: str) -> str:
         """Return how to call an image in a message."""
