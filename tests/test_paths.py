@@ -161,7 +161,9 @@ def test_a_user_without_home_is_asked_for_a_folder(home, monkeypatch):
     monkeypatch.setattr("os.path.expanduser", lambda path: path)
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     data = raw_data.config("folder", raw_data.folder_data(home / "raw"), home, data_dir="")
-    with pytest.raises(UserError, match=r"config.data.data_dir: not set, and ~/.cache: there is no"):
+    with pytest.raises(
+        UserError, match=r"config.data.data_dir: not set, and ~/.cache: there is no"
+    ):
         prepare(data)
 
 
