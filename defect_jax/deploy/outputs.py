@@ -45,6 +45,7 @@ FAULTS_OF_A_NAME = (
 GAP_PX = 3  # between a defect and its outline, or the outline of a hair crack would hide it
 RIM_RGB = (16, 20, 24)  # parts the line from any surface
 QUALITY = 90
+MOST_JPEG_PX = 65_500  # of a side; OpenCV writes no more, and says so by an empty file
 
 
 class PredictionFolder:
@@ -230,7 +231,7 @@ def as_prediction(id: str, decision: Decision) -> Prediction:
 
 
 def overlay(image: UInt[np.ndarray, "h w c"], marked: Bool[np.ndarray, "h w"]) -> bytes:
-    """Return a JPEG at the image's own size.
+    """Return a JPEG at the image's own size, or at the largest that a JPEG can have.
 
     The line runs outside the defect and hides nothing of it.
 
@@ -246,4 +247,8 @@ def overlay(image: UInt[np.ndarray, "h w c"], marked: Bool[np.ndarray, "h w"]) -
     contours, _ = cv2.findContours(grown, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
     for colour, thickness_px in ((RIM_RGB, 3), (DECIDED_RGB, 1)):
         cv2.drawContours(canvas, contours, -1, colour[::-1], thickness_px)
+    shrink = MOST_JPEG_PX / max(canvas.shape[:2])
+    if shrink < 1:
+        size = [max(1, int(side * shrink)) for side in canvas.shape[1::-1]]
+        canvas = cv2.resize(canvas, size, interpolation=cv2.INTER_AREA)
     return cv2.imencode(".jpg", canvas, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])[1].tobytes()

@@ -78,7 +78,7 @@ def predict(input: str, output: str, workdir: AnyPath, max_megapixels: float, st
         todo = [item for item in inputs if item.id not in before]
         start = time.monotonic()
         results = decided(raw, todo, predictor, outputs, max_megapixels)
-        for done in track(results, "deciding", len(todo)):
+        for done in track(results, "deciding", len(todo)) if todo else ():
             record(outputs, done, strict)
         lines = outputs.finish([item.id for item in inputs])
         say_how_many(lines, before, time.monotonic() - start)
@@ -175,6 +175,8 @@ def write_files(outputs: PredictionFolder, decided: tuple[Read, Any]) -> Done:
     said = item._replace(image=None, ready=None)
     try:
         outputs.write_files(item.id, item.image, decision.mask)
+    except MemoryError as error:
+        return Done(said._replace(fault=f"{item.origin['file']}: {shortage(error)}"))
     except OSError as error:
         if error.errno not in FAULTS_OF_A_NAME:
             raise
