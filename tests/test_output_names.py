@@ -80,3 +80,10 @@ def test_a_fault_names_both_images():
     faults = faults_of(ids_of(["A.png", "a.png", "b.png"]))
     assert list(faults) == ["A.png", "a.png"]
     assert all("'A.png'" in fault and "'a.png'" in fault for fault in faults.values())
+
+
+def test_a_name_that_the_system_has_no_letters_for_is_a_fault(monkeypatch):
+    monkeypatch.setattr("os.fsencode", lambda name: name.encode("ascii"))
+    monkeypatch.setattr("sys.getfilesystemencoding", lambda: "ascii")
+    faults = faults_of(ids_of(["a.png", "prüf.png"]))
+    assert faults == {"prüf.png": "its name cannot be written in ascii: set LC_ALL=C.UTF-8"}

@@ -5,6 +5,7 @@ do not tell upper case from lower, nor two ways to write an accent.
 """
 
 import os
+import sys
 import unicodedata
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
@@ -61,8 +62,12 @@ def _too_strange(name: str, id: str) -> str:
     if characters := strange(name):
         return f"its name has the characters {characters}: rename it"
     folders, _, last = id.rpartition("/")
-    parts = [*folders.split("/"), last + max(SUFFIXES, key=len)]
-    if any(len(os.fsencode(part)) > MOST_BYTES for part in parts):
+    parts = [*folders.split("/"), last + SUFFIXES[0]]
+    try:
+        longest = max(len(os.fsencode(part)) for part in parts)
+    except UnicodeEncodeError:
+        return f"its name cannot be written in {sys.getfilesystemencoding()}: set LC_ALL=C.UTF-8"
+    if longest > MOST_BYTES:
         return "its name is too long for the files that are written for it: make it shorter"
     return ""
 
