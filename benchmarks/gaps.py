@@ -73,7 +73,7 @@ def of_seed(folder: pathlib.Path, seed: int) -> Iterator[tuple[str, tuple[float,
     """Yield name and numbers of every variant, from the cells of one seed."""
     for variant in VARIANTS:
         cell = folder / "cells" / f"{variant.row}-seed_{seed}"
-        config = run_config.load(cell)
+        config = run_config.of_workdir(cell, None)
         prepared = prepare(config.data, needed={"val", "test"})
         predict = predictor(cell, config, variant)
         yield variant.title, tuple(judged(predict, prepared, checked(config.data), variant))

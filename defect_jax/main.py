@@ -57,10 +57,12 @@ def evaluate() -> None:
     workdir = chosen_workdir()
     join_hosts()
     from defect_jax.evaluation.evaluate import evaluate
-    from defect_jax.workdir import run_config
+    from defect_jax.workdir import places, run_config
 
     config = run_config.of_workdir(workdir, CONFIG.value)
     run_config.check_values(config)
+    run_config.refuse_unresolved(config, workdir)
+    places.refuse_unknown(config, workdir)
     compilation.start_cache(config.compilation_cache)
     evaluate(config, workdir, SPLIT.value)
 
@@ -114,7 +116,8 @@ def compare() -> None:
     from defect_jax.evaluation.compare import compare
 
     output = reached(WORKDIR.value or "runs/compare")
-    compare([reached(workdir) for workdir in WORKDIRS.value], output, SPLIT.value)
+    workdirs = [reached(workdir) for workdir in WORKDIRS.value]
+    compare(workdirs, output, SPLIT.value, CONFIG.value)
 
 
 RUN = {

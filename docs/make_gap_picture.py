@@ -25,7 +25,7 @@ GAPPY = ("fray", "weave")
 def main(folder: pathlib.Path) -> None:
     """Write the sheet: images above, the plain network's masks, those after confidence below."""
     cells = [folder / "cells" / name for name in CELLS]
-    test = prepare(run_config.load(cells[0]).data, needed=("test",)).splits["test"]
+    test = prepare(run_config.of_workdir(cells[0], None).data, needed=("test",)).splits["test"]
     rows: list[list[np.ndarray]] = [[], [], []]
     for index in chosen_rows(test.rows):
         record = test.source[index]

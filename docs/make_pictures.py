@@ -24,7 +24,7 @@ CLEAR_PX = 4  # between a defect and its outline, which would otherwise hide it
 
 def main(workdir: pathlib.Path) -> None:
     """Write the contact sheet of one finished run."""
-    config = run_config.load(workdir)
+    config = run_config.of_workdir(workdir, None)
     test = prepare(config.data, needed=("test",)).splits["test"]
     plain, marked = [], []
     for row in chosen_rows(test.rows):

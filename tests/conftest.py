@@ -16,6 +16,10 @@ MADE = None if PROGRAMS in os.environ else tempfile.mkdtemp(prefix="programs_")
 os.environ.setdefault(PROGRAMS, str(MADE))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
 
+# Where the data of a workdir are is kept in the user's own folder: not in that of whoever tests.
+STATE = tempfile.mkdtemp(prefix="state_")
+os.environ["XDG_STATE_HOME"] = STATE
+
 # Tests spend their time on compiling: a training step takes a fifth of it without optimisation, and
 # less with XLA's older code generator for CPUs. test_releases.py runs one program as users do.
 AS_USERS_DO = os.environ.get("XLA_FLAGS", "")
@@ -53,5 +57,6 @@ def forked(tmp_path_factory) -> Iterator[Forks]:
 
 def pytest_unconfigure(config: pytest.Config) -> None:
     """Only the process that made the folder takes it away: workers inherit its name."""
+    shutil.rmtree(STATE, ignore_errors=True)
     if MADE is not None:
         shutil.rmtree(MADE, ignore_errors=True)

@@ -141,7 +141,7 @@ def finish(ablation, folder, cell):
     """Leaves what a finished run leaves."""
     workdir = grid.workdir_of(folder, cell)
     (workdir / "eval" / "test").mkdir(parents=True)
-    config = grid.cell_config(ablation, cell).to_dict() | {"data_info": {"channels": 1}}
+    config = grid.cell_config(ablation, cell).to_dict()
     (workdir / "config.json").write_text(json.dumps(config))
     (workdir / "eval" / "test" / "metrics.json").write_text('{"seg_miou": 0.5, "seg_fpr": null}')
     (workdir / "eval" / "report.html").write_text("")

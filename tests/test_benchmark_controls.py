@@ -266,7 +266,7 @@ def finish(compared, folder, cell, miou=0.5):
     figures = {"seg_miou": miou, "seg_fpr": None}
     (workdir / "eval" / "test" / "metrics.json").write_text(json.dumps(figures))
     if workdir == network:
-        config = grid.cell_config(compared, cell).to_dict() | {"data_info": {"channels": 1}}
+        config = grid.cell_config(compared, cell).to_dict()
         (workdir / "config.json").write_text(json.dumps(config))
         (workdir / "eval" / "report.html").write_text("")
     else:

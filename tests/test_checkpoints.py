@@ -255,3 +255,15 @@ def test_fingerprints_do_not_depend_on_the_devices():
     prints = [fingerprints(state_of(3, make_mesh(*shape))[0]) for shape in [(8, 1), (2, 4), (1, 8)]]
     assert prints[0] == prints[1] == prints[2]
     assert prints[0]["step"] == "int32[] 0000000000000003"
+
+
+@pytest.mark.parametrize("mesh", [(8, 1), (2, 4)])
+def test_a_checkpoint_whose_weights_are_no_numbers_is_not_used(mesh, tmp_path):
+    state, shardings = state_of(4, make_mesh(*mesh))
+    with checkpoints.open_checkpoints(tmp_path) as checkpointer:
+        save(checkpointer, state)
+        kernel = state.kernel.at[2, 2, 63, 63].set(jnp.nan)
+        save(checkpointer, state.replace(step=jnp.int32(8), kernel=kernel))
+        back = restore_newest(checkpointer, state, shardings)
+    assert_same(back.trees["state"], state)
+    assert (tmp_path / "damaged_checkpoints" / "8").is_dir()

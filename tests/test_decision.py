@@ -1,16 +1,38 @@
 import dataclasses
 import json
+import math
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
+from edited_json import EDITS, paths, replaced, with_more, without
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import f1_score
 from validation_images import images, options
 
-from defect_jax.decision import DecisionRule
+from defect_jax.decision import (
+    Combination,
+    DecisionRule,
+    PartDecision,
+    Promise,
+    SequentialTest,
+)
+from defect_jax.decision.apply import (
+    Marked,
+    Thresholds,
+    decide,
+    mark,
+    mark_strips,
+    rejects,
+    why_undecided,
+)
 from defect_jax.decision.choose import choose
 from defect_jax.decision.combination import combined
+from defect_jax.decision.record import REJECTS_NOTHING
+from defect_jax.decision.sequential import REJECT, Looked, decide_shots, look
+from defect_jax.decision.shots import SHOTS
+from defect_jax.metrics.calibration import temperature_scale, temperature_scale_jax
 from defect_jax.runtime import atomic_files
 from defect_jax.runtime.errors import UserError
 
@@ -123,7 +145,7 @@ def test_interrupted_write_leaves_the_old_file(tmp_path):
         ({"threshold": None}, "threshold must be a number, not null"),
         ({"threshold": True}, "threshold must be a number"),
         ({"threshold": 1.5}, "threshold must be between 0 and 1"),
-        ({"threshold": float("nan")}, "threshold must be a number"),
+        ({"threshold": float("nan")}, "NaN is no number"),
         ({"pixel_threshold": 0.75}, "pixel_threshold must not be above mask_threshold"),
         ({"pictures": 1.5}, "pictures must be a whole number"),
         ({"defective": -1}, "defective must be a whole number"),
@@ -164,3 +186,94 @@ def test_file_that_is_no_decision_is_named(tmp_path, text):
         path.write_text(text)
     with pytest.raises(UserError, match="decision.json: "):
         DecisionRule.from_json(path)
+
+
+PART = PartDecision("max", 0.5, 10, 5)
+WHOLE = DecisionRule(
+    **{"threshold": 0.5, "mask_threshold": 0.5, "pixel_threshold": 0.25, "checkpoint_step": 7},
+    **{"pictures": 3, "defective": 1, "temperature": 1.5, "f1": 0.5, "options": options()},
+    promise=Promise(0.1, 0.9, 5, 0, 1),
+    part=PART,
+    sequential=SequentialTest(0.8, 0.2, 1.5, 2.0),
+    logistic=Combination(0.0, 1.0, 1.0, 0.5),
+)
+
+
+@pytest.mark.parametrize("edit", EDITS)
+def test_every_value_replaced_by_anything_is_a_decision_or_one_line(edit, tmp_path):
+    path, fields = tmp_path / "decision.json", dataclasses.asdict(WHOLE)
+    for place in paths(fields):
+        for text in (replaced(fields, place, EDITS[edit]), without(fields, place)):
+            path.write_text(text)
+            try:
+                made = DecisionRule.from_json(path)
+            except UserError as error:
+                assert "decision.json: " in str(error) and "\n" not in str(error)
+            else:
+                Thresholds.of(made)
+                assert decide(Marked(0.9, 5, np.ones((2, 2), np.uint8)), math.nan, made).rejected
+        path.write_text(with_more(fields, place))
+        if place[0] != "options" or len(place) == 1:
+            with pytest.raises(UserError, match="unknown field"):
+                DecisionRule.from_json(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"part": {"shots": "x", "threshold": 0.5, "parts": 1, "defective": 1}}, "part.shots must"),
+        ({"part": {"shots": "max", "threshold": 3, "parts": 1, "defective": 1}}, "part.threshold"),
+        ({"temperature": 1e-9}, "temperature must be from"),
+        ({"min_area_px": 2**31}, "min_area_px must be from 0"),
+        ({"logistic": {"intercept": 1e9, "head": 1, "mask": 1, "threshold": 0.5}}, "intercept"),
+        ({"sequential": {"upper": -1, "lower": -1, "expected_shots": 1, "shots": 1}}, "upper must"),
+        ({"note": "\x1b]52;c;aGk=\x07"}, "note must be text"),
+    ],
+)
+def test_a_number_out_of_its_range_is_named(change, message, tmp_path):
+    path = tmp_path / "decision.json"
+    path.write_text(json.dumps(dataclasses.asdict(WHOLE) | change))
+    with pytest.raises(UserError, match=message):
+        DecisionRule.from_json(path)
+
+
+@pytest.mark.parametrize("shots", SHOTS)
+def test_every_way_to_take_shots_together_may_be_read(shots, tmp_path):
+    made = dataclasses.replace(WHOLE, part=dataclasses.replace(PART, shots=shots))
+    made.to_json(tmp_path / "decision.json")
+    assert DecisionRule.from_json(tmp_path / "decision.json") == made
+
+
+NO_NUMBERS = [math.nan, math.inf, -math.inf]
+
+
+@pytest.mark.parametrize("bad", NO_NUMBERS)
+@pytest.mark.parametrize("threshold", [0.0, 0.5, 1.0, REJECTS_NOTHING])
+def test_what_is_no_number_rejects_whatever_the_thresholds(bad, threshold):
+    made = dataclasses.replace(WHOLE, threshold=threshold, mask_threshold=threshold)
+    made = dataclasses.replace(made, pixel_threshold=threshold, min_area_px=50)
+    thresholds = Thresholds.of(made)
+    for xp, scale in ((np, temperature_scale), (jnp, temperature_scale_jax)):
+        probability = np.full((2, 4, 5), 0.1, np.float32)
+        probability[1, 2, 3] = bad
+        marked = mark(xp.asarray(probability), xp.zeros((2, 4, 5), int), thresholds)
+        assert np.isinf(marked.mask_score[1]) and marked.classes[1, 2, 3] == 1
+        decision = decide(marked, xp.asarray(np.float32([0.0, 0.0])), made, scale)
+        good = threshold > 0.1
+        assert np.asarray(decision.rejected).tolist() == [threshold == 0.0, True]
+        assert np.asarray(decision.mask_rejected)[1] and decision.mask[1, 2, 3] == 1
+        assert not good or not np.asarray(decision.mask_rejected)[0]
+        of_head = decide(marked, xp.asarray(np.float32([bad, bad])), made, scale)
+        assert np.asarray(of_head.rejected).all()
+    assert rejects(bad, threshold) is True  # Python's own numbers, as the predictor has them
+    assert why_undecided(bad, 0.5) and why_undecided(0.5, bad) and not why_undecided(0.5, 0.5)
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_shots_that_are_no_numbers_are_rejected(bad):
+    test = SequentialTest(0.8, 0.2, 1.5, 2.0)
+    assert decide_shots(np.array([bad]), 0.5, test) == (1, 1)
+    assert look(Looked(), bad, "max", test)[1] == REJECT
+    strips = iter([np.full((2, 3, 1), 0.1, np.float32), np.full((2, 3, 1), np.float32(bad))])
+    marked = mark_strips(strips, (4, 3), Thresholds(2.0, 2.0, 1))
+    assert marked.mask_score == math.inf and marked.area_px == 6

@@ -8,7 +8,7 @@ import pytest
 
 from configs import synthetic
 from defect_jax.runtime.errors import UserError
-from defect_jax.training.step_log import TrainingLog, check_finite
+from defect_jax.training.step_log import TrainingLog, check_finite, refuse_no_numbers
 from defect_jax.workdir.best_weights import read_history
 from defect_jax.workdir.metrics_writer import MetricsWriter
 
@@ -50,3 +50,11 @@ def test_the_first_bad_loss_stops_the_run_and_names_step_and_task(bad, tmp_path)
     with pytest.raises(UserError, match="step 7: the gradient norm is"):
         check_finite(7, {"gradient_norm": bad, "loss": 0.5, "loss_segmentation": 0.5})
     check_finite(7, {"loss": 0.5})
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("-inf")])
+def test_weights_that_are_no_numbers_are_neither_saved_nor_compared(bad):
+    weights = {"params": {"a": jnp.zeros(3), "b": jnp.array([0.0, bad])}}
+    with pytest.raises(UserError, match="step 8: the weights params/b are no numbers; lower"):
+        refuse_no_numbers(8, weights)
+    refuse_no_numbers(8, {"params": {"a": jnp.zeros(3)}})

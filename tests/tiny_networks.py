@@ -59,7 +59,8 @@ def every_part(localisation, **changes):
     )
     config.loss.update(defect_weight=4.0, weight_localised=True, weight_dilation_px=1)
     config.data.size = (16, 16)
-    config.data_info = {"channels": 1, "mean": 0.4, "std": 0.1}
+    config.data_info = {"channels": 1, "mean": 0.4, "std": 0.1, "bit_depth": 8, "leaking": False}
+    config.data_info.update(fingerprint="f", defect_edges_px=None, classes=["a", "b", "c"])
     config.update_from_flattened_dict(changes)
     return config
 

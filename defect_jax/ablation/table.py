@@ -5,7 +5,6 @@ spread of the differences is what is left of the rows' own.
 """
 
 import dataclasses
-import json
 import math
 import pathlib
 import statistics
@@ -15,6 +14,7 @@ from ml_collections import ConfigDict
 
 from defect_jax.ablation.grid import Cell, Row, all_cells, workdir_of
 from defect_jax.ablation.run import is_finished
+from defect_jax.metrics.summary import read_metrics
 from defect_jax.runtime import atomic_files
 from defect_jax.runtime.escapes import csv_text
 
@@ -86,7 +86,7 @@ def write_table(ablation: ConfigDict, folder: pathlib.Path) -> pathlib.Path:
 def figures_of(cells: Sequence[Cell], folder: pathlib.Path) -> Figures:
     """Return the metrics of the test split of each of these finished cells."""
     paths = {cell: workdir_of(folder, cell) / "eval" / "test" / "metrics.json" for cell in cells}
-    return {cell: json.loads(path.read_text()) for cell, path in paths.items()}
+    return {cell: read_metrics(path) for cell, path in paths.items()}
 
 
 def spread(figures: Figures, row: Row, metric: str) -> Spread:

@@ -2,8 +2,12 @@
 
 The same lines run on NumPy arrays (tiles, strip by strip) and inside JAX programs (evaluation,
 prediction, export): each function takes the array namespace of what it is given.
+
+What is not a number accepts nothing. A pixel whose probability is not finite counts as marked and
+makes the mask's score infinite; a score that is not finite rejects, whatever the thresholds are.
 """
 
+import math
 from collections.abc import Callable, Iterator
 from typing import Annotated, Any, NamedTuple
 
@@ -43,7 +47,10 @@ class Decision(NamedTuple):
     """
 
     probability: Annotated[Any, "float32 [b]: of a defect, calibrated on the validation split"]
-    rejected: Annotated[Any, "bool [b]: score >= thresholds.threshold"]
+    rejected: Annotated[
+        Any,
+        "bool [b]: score >= thresholds.threshold, or score or mask_score is not a finite number",
+    ]
     mask: Annotated[
         Any, "uint8 [b, h, w]: class of each pixel: 0 = good, otherwise its place in classes"
     ]
@@ -67,6 +74,15 @@ def defect_probability(
     return maps.__array_namespace__().where(valid, probability, 0.0)
 
 
+def is_number(value: Any) -> Any:
+    """Return whether a score is finite.
+
+    >>> is_number(0.5), is_number(math.inf), is_number(math.nan)
+    (True, False, False)
+    """
+    return abs(value) < math.inf  # no number is: a comparison with NaN is False
+
+
 def mark(
     probability: Float[Any, "*b h w"],
     likeliest: Int[Any, "*b h w"],
@@ -75,8 +91,10 @@ def mark(
 ) -> Marked:
     """Mark the pixels that reach the pixel threshold, and measure what decides on the image.
 
+    A pixel without a finite probability is marked, and the image's score is infinite.
+
     Args:
-        probability: of any defect.
+        probability: of any defect; 0 where it is not valid.
         likeliest: place of the most probable class of defect, from 0.
         valid: False where a pixel is not the image's; None: all are.
 
@@ -85,6 +103,8 @@ def mark(
     [[0, 1, 2]]
     """
     xp = probability.__array_namespace__()
+    # Infinity passes every maximum and every threshold: onnxruntime's maximum may lose a NaN.
+    probability = xp.where(is_number(probability), probability, math.inf)
     marked = probability >= thresholds.pixel
     if valid is not None:
         marked = marked & valid
@@ -117,9 +137,13 @@ def mask_rejects(mask_score: Any, area_px: Any, thresholds: Thresholds) -> Any:
     """Return whether the mask rejects: it is high enough somewhere, and large enough.
 
     One threshold for images and pixels would have to be high, for few false alarms, and low, for
-    whole masks.
+    whole masks. A score that is not finite rejects from one pixel on.
+
+    >>> mask_rejects(math.inf, 1, Thresholds(2.0, 2.0, 50))
+    True
     """
-    return (mask_score >= thresholds.mask) & (area_px >= thresholds.area_px)
+    large = (area_px >= thresholds.area_px) | _not(is_number(mask_score))
+    return rejects(mask_score, thresholds.mask) & large
 
 
 def decide_mask(marked: Marked, thresholds: Thresholds) -> UInt8[Any, "*b h w"]:
@@ -134,9 +158,17 @@ def score_of(marked: Marked, label: Any) -> Any:
     return marked.mask_score if label is None else label
 
 
-def rejects(score: Any, threshold: float) -> Any:
-    """Return whether the score rejects."""
-    return score >= threshold
+def rejects(score: Any, threshold: Any) -> Any:
+    """Return whether the score rejects: unless it is a number below the threshold.
+
+    >>> rejects(0.4, 0.5), rejects(0.5, 0.5), rejects(math.nan, 0.5), rejects(-math.inf, 0.5)
+    (False, True, True, True)
+    """
+    return _not((score < threshold) & is_number(score))
+
+
+def _not(truth: Any) -> Any:
+    return truth ^ True  # `~` of Python's own True is -2
 
 
 def decide(
@@ -154,9 +186,21 @@ def decide(
     score, mask = score_of(marked, label), decide_mask(marked, Thresholds.of(rule))
     return Decision(
         probability=scale(score, rule.temperature),
-        rejected=rejects(score, rule.threshold),
+        rejected=rejects(score, rule.threshold) | _not(is_number(marked.mask_score)),
         mask=mask,
         score=score,
         mask_score=marked.mask_score,
         mask_rejected=(mask > 0).any(axis=(-2, -1)),
     )
+
+
+def why_undecided(score: float, mask_score: float) -> str:
+    """Return why nothing was decided on an image, empty where it was.
+
+    >>> why_undecided(0.5, 0.5), why_undecided(math.nan, 0.5)
+    ('', "not decided: the network's score is nan, which is no number")
+    """
+    for name, value in (("score", score), ("mask's score", mask_score)):
+        if not is_number(value):
+            return f"not decided: the network's {name} is {value}, which is no number"
+    return ""

@@ -9,18 +9,19 @@ always shows where.
 
 import dataclasses
 import json
-import math
-import types
-import typing
 from typing import Any
 
+from defect_jax.decision.typed_record import typed_record
 from defect_jax.runtime import atomic_files
 from defect_jax.runtime.errors import UserError
-from defect_jax.runtime.paths import AnyPath, as_path, read_text
+from defect_jax.runtime.json_files import read_json
+from defect_jax.runtime.paths import AnyPath, as_path
 
 REJECTS_NOTHING = 2.0  # a threshold that no probability reaches
+MOST = 2**31 - 1  # of what programs count in 32 bits
+SMALLEST_TEMPERATURE = 1e-6  # a logit divided by less could be infinite
+WAYS_OF_SHOTS = ("max", "mean", "noisy_or")  # `shots.SHOTS`, which imports metrics
 THRESHOLDS = ("threshold", "mask_threshold", "pixel_threshold")
-WORDS = {float: "a number", int: "a whole number", str: "text", dict: "an object"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -151,65 +152,58 @@ class DecisionRule:
     def from_json(cls, path: AnyPath | str) -> "DecisionRule":
         """Read decision.json; a `UserError` names the field that is missing or wrong."""
         try:
-            fields = json.loads(read_text(as_path(path)))
-        except OSError as error:
+            fields = read_json(as_path(path))
+        except FileNotFoundError as error:
             raise UserError(f"{path}: cannot be read: {error.strerror}") from error
-        except ValueError as error:
-            raise UserError(f"{path}: is not JSON: {error}") from error
         return cls.from_fields(path, fields)
 
     @classmethod
     def from_fields(cls, path: AnyPath | str, fields: Any) -> "DecisionRule":
         """Return the decision of what JSON holds; `path` is named where a field is missing or
         wrong."""
-        decision = _record(path, cls, fields, "")
+        decision = typed_record(path, cls, fields)
         _check_ranges(path, decision)
         return decision
 
 
-def _record(path: AnyPath | str, kind: type, fields: Any, inside: str) -> Any:
-    """Return a dataclass from the object that was read, every field with its type."""
-    if not isinstance(fields, dict):
-        raise UserError(f"{path}: {inside or 'the file'} must hold one JSON object")
-    hints = typing.get_type_hints(kind)
-    for name in fields:
-        if name not in hints:
-            raise UserError(f"{path}: unknown field {inside + name!r}")
-    values = {}
-    for field in dataclasses.fields(kind):
-        name = inside + field.name
-        if field.name in fields:
-            values[field.name] = _typed(path, name, fields[field.name], hints[field.name])
-        elif field.default is field.default_factory is dataclasses.MISSING:
-            raise UserError(f"{path}: field {name!r} is missing; evaluate the workdir again")
-    return kind(**values)
-
-
-def _typed(path: AnyPath | str, name: str, value: Any, kind: Any) -> Any:
-    optional = isinstance(kind, types.UnionType)
-    if optional:
-        if value is None:
-            return None
-        kind = next(part for part in typing.get_args(kind) if part is not types.NoneType)
-    if dataclasses.is_dataclass(kind):
-        return _record(path, kind, value, f"{name}.")
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    if kind is float and number and math.isfinite(value):
-        return float(value)
-    if kind is int and number and isinstance(value, int) and value >= 0:
-        return value
-    if kind in (str, dict) and isinstance(value, kind):
-        return value
-    words = WORDS[kind] + " or null" * optional
-    raise UserError(f"{path}: {name} must be {words}, not {json.dumps(value)}")
-
-
 def _check_ranges(path: AnyPath | str, decision: DecisionRule) -> None:
     for name in THRESHOLDS:
-        threshold = getattr(decision, name)
-        if not 0.0 <= threshold <= 1.0 and threshold != REJECTS_NOTHING:
-            raise UserError(f"{path}: {name} must be between 0 and 1, not {threshold}")
+        _check_threshold(path, name, getattr(decision, name))
     if decision.pixel_threshold > decision.mask_threshold:
         raise UserError(f"{path}: pixel_threshold must not be above mask_threshold")
     if decision.temperature <= 0:
         raise UserError(f"{path}: temperature must be above 0, not {decision.temperature}")
+    _check_within(path, "temperature", decision.temperature, SMALLEST_TEMPERATURE, 1e6)
+    for name in ("checkpoint_step", "pictures", "defective"):
+        _check_within(path, name, getattr(decision, name), 0, MOST)
+    _check_within(path, "min_area_px", decision.min_area_px, 0, MOST)
+    if not all(_is_option(value) for value in decision.options.values()):
+        raise UserError(f"{path}: options must be numbers, texts or null")
+    if part := decision.part:
+        _check_threshold(path, "part.threshold", part.threshold)
+        if part.shots not in WAYS_OF_SHOTS:
+            known = ", ".join(WAYS_OF_SHOTS)
+            raise UserError(f"{path}: part.shots must be one of {known}, not {part.shots[:100]!r}")
+    if test := decision.sequential:
+        _check_threshold(path, "sequential.upper", test.upper)
+        _check_within(path, "sequential.lower", test.lower, -1.0, REJECTS_NOTHING)
+    if logistic := decision.logistic:
+        _check_threshold(path, "logistic.threshold", logistic.threshold)
+        for name in ("intercept", "head", "mask"):
+            _check_within(path, f"logistic.{name}", getattr(logistic, name), -1e6, 1e6)
+
+
+def _check_threshold(path: AnyPath | str, name: str, threshold: float) -> None:
+    if not 0.0 <= threshold <= 1.0 and threshold != REJECTS_NOTHING:
+        raise UserError(f"{path}: {name} must be between 0 and 1, not {threshold}")
+
+
+def _check_within(
+    path: AnyPath | str, name: str, value: int | float, lowest: int | float, highest: int | float
+) -> None:
+    if not lowest <= value <= highest:
+        raise UserError(f"{path}: {name} must be from {lowest:g} to {highest:g}, not {value}")
+
+
+def _is_option(value: Any) -> bool:
+    return value is None or isinstance(value, bool | int | float | str)

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from defect_jax.decision.apply import rejects
 from defect_jax.decision.record import REJECTS_NOTHING, SequentialTest
 from defect_jax.decision.shots import SHOTS
 
@@ -64,7 +65,7 @@ def decide_shots(running: np.ndarray, threshold: float, test: SequentialTest) ->
         verdict = _verdict(score, test)
         if verdict != LOOK_AGAIN:
             return verdict, looks
-    return int(running[-1] >= threshold), len(running)
+    return int(rejects(running[-1], threshold)), len(running)
 
 
 def choose_test(
@@ -100,7 +101,7 @@ def choose_test(
 
 
 def _verdict(score: float, test: SequentialTest) -> int:
-    if score >= test.upper:
+    if rejects(score, test.upper):  # what is no number too: it would be looked at for ever
         return REJECT
     return ACCEPT if score <= test.lower else LOOK_AGAIN
 

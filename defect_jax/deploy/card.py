@@ -15,7 +15,8 @@ from defect_jax.data.geometry.input_spec import InputSpec
 from defect_jax.data.sources.data_sets import data_set
 from defect_jax.decision import DecisionRule
 from defect_jax.decision.apply import Decision
-from defect_jax.runtime.paths import AnyPath, read_text
+from defect_jax.metrics.summary import read_metrics
+from defect_jax.runtime.paths import AnyPath
 
 PACKAGES = ("jax", "flax", "onnx", "numpy")
 
@@ -80,4 +81,4 @@ def _input(spec: InputSpec) -> dict[str, Any]:
 def _metrics(workdir: AnyPath) -> dict[str, Any] | None:
     """Return those of the test split, with their intervals; None where it was not evaluated."""
     path = workdir / "eval" / "test" / "metrics.json"
-    return json.loads(read_text(path)) if path.exists() else None
+    return read_metrics(path) if path.exists() else None

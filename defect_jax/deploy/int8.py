@@ -113,11 +113,16 @@ def change(model: bytes, in_eight_bits: bytes, images: Images) -> dict[str, int 
     Returns:
         Number of images; largest and mean difference of a probability (calibrated, of the head
         and of the mask); shares of images decided otherwise, by score or mask, and of pixels.
+
+    Raises:
+        UserError: an answer of either is no number.
     """
     one, other = parity.of_onnx(model), parity.of_onnx(in_eight_bits)
     probabilities, decisions, pixels = [], [], np.zeros(2, np.int64)
     for image in images:
         a, b = one(image), other(image)
+        for name in parity.PROBABILITIES:
+            parity.refuse_no_number(name, image, a[name], b[name])
         probabilities.append([abs(float(a[k][0] - b[k][0])) for k in parity.PROBABILITIES])
         decisions.append(any(a[k][0] != b[k][0] for k in ("rejected", "mask_rejected")))
         pixels += np.count_nonzero(a["mask"] != b["mask"]), a["mask"].size

@@ -8,6 +8,7 @@ from jaxtyping import UInt
 
 from defect_jax.data.geometry.input_spec import InputSpec
 from defect_jax.decision.apply import Decision
+from defect_jax.runtime.errors import UserError
 
 PROBABILITIES = ("probability", "score", "mask_score")
 MOST_PROBABILITY = 1e-4
@@ -23,12 +24,14 @@ def check(stablehlo: bytes, onnx: bytes, spec: InputSpec) -> float:
 
     Raises:
         Differs: by more than `MOST_PROBABILITY`, in a decision, or in more than `MOST_PIXELS`.
+        UserError: the network's answer is no number.
     """
     ours, theirs = of_stablehlo(stablehlo), of_onnx(onnx)
     largest, pixels, different = 0.0, 0, 0
     for images in example_images(spec):
         one, two = ours(images), theirs(images)
         for name in PROBABILITIES:
+            refuse_no_number(name, images, one[name], two[name])
             largest = max(largest, float(np.abs(one[name] - two[name]).max()))
         pixels += one["mask"].size
         different += int((one["mask"] != two["mask"]).sum())
@@ -39,6 +42,21 @@ def check(stablehlo: bytes, onnx: bytes, spec: InputSpec) -> float:
     if different > max(1, MOST_PIXELS * pixels):
         raise Differs(f"masks differ in {different} of {pixels} pixels")
     return largest
+
+
+def refuse_no_number(name: str, images: np.ndarray, *answers: np.ndarray) -> None:
+    """Refuse answers that cannot be compared: every comparison with NaN would pass.
+
+    Raises:
+        UserError: naming the output and the size of the images.
+    """
+    for answer in answers:
+        if not np.isfinite(answer).all():
+            height, width = images.shape[1:3]
+            raise UserError(
+                f"the network's {name} is {answer[~np.isfinite(answer)][0]} on images of "
+                f"{height}x{width} px, which is no number: nothing is written; train anew"
+            )
 
 
 def of_stablehlo(data: bytes):

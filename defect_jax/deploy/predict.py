@@ -14,6 +14,7 @@ import defect_jax
 from defect_jax.data.files.images import BadImage, inspect_image
 from defect_jax.data.files.raw_files import RawFiles
 from defect_jax.data.files.reading import in_threads, threaded
+from defect_jax.decision.apply import why_undecided
 from defect_jax.deploy.gallery import write_page
 from defect_jax.deploy.inputs import Input, absolute, open_input
 from defect_jax.deploy.kept_lines import Line
@@ -162,17 +163,19 @@ def decide_batches(
     while batch := list(islice(images, most or predictor.batch_size)):
         signals.check_preemption()
         ready = [item.ready for item in batch if item.ready is not None]
-        decisions = iter(predictor.decide(ready))
+        decisions = iter(predictor.decide_each(ready))
         for item in batch:
             yield item, next(decisions) if item.ready is not None else None
 
 
 def write_files(outputs: PredictionFolder, decided: tuple[Read, Any]) -> Done:
-    """Write the images that belong to a decision."""
+    """Write the images that belong to a decision; what is no decision is a fault."""
     item, decision = decided
     if decision is None:
         return Done(item)
     said = item._replace(image=None, ready=None)
+    if why := why_undecided(decision.score, decision.mask_score):
+        return Done(said._replace(fault=f"{item.origin['file']}: {why}"))
     try:
         outputs.write_files(item.id, item.image, decision.mask)
     except MemoryError as error:

@@ -32,6 +32,7 @@ from defect_jax.decision.apply import (
     defect_probability,
     mark,
     mark_strips,
+    why_undecided,
 )
 from defect_jax.distributed.sharding import batch_sharding, one_device_mesh, replicated
 from defect_jax.models.initialise import Variables
@@ -94,7 +95,8 @@ class Predictor:
             One decision, or a list of them in the order of the images.
 
         Raises:
-            UserError: an image that the network cannot take, with its position.
+            UserError: an image that the network cannot take, or has no number for, with its
+                position.
         """
         if isinstance(images, np.ndarray) and images.ndim < 4:
             return self.decide([self.ready(images)])[0]
@@ -109,7 +111,19 @@ class Predictor:
         return self._marker.ready(self.spec.common(checked(image, name), name), name)
 
     def decide(self, images: Sequence["Ready"]) -> list[Decision]:
-        """Decide on images that `ready` returned, as many at once as the network takes."""
+        """Decide on images that `ready` returned, as many at once as the network takes.
+
+        Raises:
+            UserError: the network's answer to an image is no number; its position is named.
+        """
+        decisions = self.decide_each(images)
+        for place, decision in enumerate(decisions):
+            if why := why_undecided(decision.score, decision.mask_score):
+                raise UserError(f"{f'image {place}' if len(images) > 1 else 'the image'}: {why}")
+        return decisions
+
+    def decide_each(self, images: Sequence["Ready"]) -> list[Decision]:
+        """Do the same, but hand out what is no number: rejected, see `apply.why_undecided`."""
         found = (decide(marked, label, self.rule) for marked, label in self._marker.mark(images))
         return [_on_host(decision) for decision in found]
 

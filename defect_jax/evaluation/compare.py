@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
+from ml_collections import ConfigDict
 
 from defect_jax.data.files.images import decode_image, decode_mask
 from defect_jax.data.prepare.prepare import prepare
@@ -21,18 +22,21 @@ from defect_jax.runtime.console import say
 from defect_jax.runtime.errors import UserError
 from defect_jax.runtime.escapes import csv_text
 from defect_jax.runtime.paths import AnyPath, is_remote, read_bytes
-from defect_jax.workdir import run_config
+from defect_jax.workdir import places, run_config
 
 SAME = ("label", "group", "true_px")  # of an image, whatever the network
 
 
-def compare(workdirs: Sequence[AnyPath], output: AnyPath, split: str) -> None:
+def compare(
+    workdirs: Sequence[AnyPath], output: AnyPath, split: str, asked: ConfigDict | None = None
+) -> None:
     """Write compare.html and differences.csv: every model against the first, paired by part.
 
     Args:
         workdirs: evaluated on `split`, the first is the one that others are compared with.
         output: folder of the two files.
         split: train, val or test.
+        asked: --config, which says where the data are; None: where they were.
 
     Raises:
         UserError: fewer than two workdirs, one is not evaluated, or they saw other images.
@@ -43,7 +47,8 @@ def compare(workdirs: Sequence[AnyPath], output: AnyPath, split: str) -> None:
     tables = [_sorted(read_predictions(_evaluated(workdir, split))) for workdir in workdirs]
     for name, table in zip(names[1:], tables[1:], strict=True):
         _refuse_other_images(names[0], tables[0], name, table)
-    config = run_config.load(workdirs[0])
+    config = run_config.of_workdir(workdirs[0], asked)
+    places.refuse_unknown(config, workdirs[0])
     judged = prepare(config.data, needed={split})
     differences = [_difference_row(key, tables) for key in _metrics_of(tables[0])]
     comparison = Comparison(

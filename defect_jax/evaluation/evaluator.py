@@ -1,7 +1,7 @@
 """One pass of the network over a split: scores of images, histogram and counts of pixels."""
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import NamedTuple
 
@@ -16,7 +16,14 @@ from defect_jax.data.geometry.input_spec import InputSpec, framing_of
 from defect_jax.data.geometry.unletterbox import inside, unletterbox_classes
 from defect_jax.data.pipeline.batches import Batch, canvas_px, evaluation_batches, evaluation_steps
 from defect_jax.data.prepare.prepared import Split
-from defect_jax.decision.apply import Thresholds, decide_mask, defect_probability, mark, score_of
+from defect_jax.decision.apply import (
+    Thresholds,
+    decide_mask,
+    defect_probability,
+    mark,
+    score_of,
+    why_undecided,
+)
 from defect_jax.distributed.sharding import place_state, replicated, to_global
 from defect_jax.metrics.accumulated import Accumulated
 from defect_jax.metrics.class_counts import ClassCounts
@@ -29,6 +36,7 @@ from defect_jax.runtime import signals
 from defect_jax.runtime.compilation import Peeked, compile_ahead
 from defect_jax.runtime.compiler_options import compiler_options
 from defect_jax.runtime.console import track
+from defect_jax.runtime.errors import UserError
 
 OnMask = Callable[[int, np.ndarray], None]
 PER_IMAGE = ("score", "mask_score", "intersection_px", "true_px", "predicted_px")
@@ -100,6 +108,7 @@ class Evaluator:
 
         Raises:
             signals.Stopped: a signal came.
+            UserError: the network's answer to an image is no number.
         """
         given = place_state(thresholds, Thresholds(*[replicated(self._mesh)] * len(thresholds)))
         accumulated, collected = self._empty(), []
@@ -132,7 +141,26 @@ class Evaluator:
         if not np.array_equal(np.sort(rows[rows >= 0]), np.arange(len(self._split.rows))):
             raise AssertionError(f"evaluation saw rows {rows.tolist()} of {len(self._split.rows)}")
         order = np.argsort(rows, kind="stable")[np.sum(rows < 0) :]
-        return {name: joined[name][order] for name in PER_IMAGE}
+        images = {name: joined[name][order] for name in PER_IMAGE}
+        refuse_undecided(self._split, images)
+        return images
+
+
+def refuse_undecided(split: Split, images: Mapping[str, np.ndarray]) -> None:
+    """Refuse scores that no threshold, rank or mean may be made of.
+
+    Args:
+        images: PER_IMAGE -> [images].
+
+    Raises:
+        UserError: naming the first image whose score is no number, and how many there are.
+    """
+    pairs = zip(images["score"].tolist(), images["mask_score"].tolist(), strict=True)
+    found = [(row, why) for row, pair in enumerate(pairs) if (why := why_undecided(*pair))]
+    if found:
+        row, why = found[0]
+        more = f", and so are {len(found) - 1} others" if len(found) > 1 else ""
+        raise UserError(f"{split.rows[row].id}: {why}{more}; the weights are of no use: train anew")
 
 
 def make_evaluator(

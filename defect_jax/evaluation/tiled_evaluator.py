@@ -26,7 +26,7 @@ from defect_jax.decision.apply import (
     score_of,
 )
 from defect_jax.distributed.sharding import place_state, replicated, rows_of_process, to_global
-from defect_jax.evaluation.evaluator import PER_IMAGE, OnMask, Scores
+from defect_jax.evaluation.evaluator import PER_IMAGE, OnMask, Scores, refuse_undecided
 from defect_jax.metrics.accumulated import Accumulated
 from defect_jax.metrics.regions import region_weights
 from defect_jax.models.initialise import Variables
@@ -75,6 +75,7 @@ class TiledEvaluator:
 
         Raises:
             signals.Stopped: a signal came.
+            UserError: the network's answer to an image is no number.
         """
         accumulated, outputs = self._empty(), []
         rows = range(len(self._split.rows))
@@ -92,6 +93,7 @@ class TiledEvaluator:
                     on_mask(row, classes)
         columns = zip(PER_IMAGE, zip(*outputs, strict=True), strict=True)
         arrays = {name: np.array(values) for name, values in columns}
+        refuse_undecided(self._split, arrays)
         return Scores(arrays, *jax.device_get(accumulated))
 
     def _marked(

@@ -7,6 +7,7 @@ line of good parts cannot hide the misses.
 
 import csv
 import io
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -14,7 +15,12 @@ from defect_jax.metrics import ranking
 from defect_jax.runtime import atomic_files
 from defect_jax.runtime.errors import UserError
 from defect_jax.runtime.escapes import csv_text, from_cell
-from defect_jax.runtime.paths import AnyPath, as_path, read_text
+from defect_jax.runtime.field_rules import is_plain
+from defect_jax.runtime.json_files import read_limited
+from defect_jax.runtime.paths import AnyPath, as_path
+
+MOST_BYTES = 256 << 20  # of predictions.csv
+LARGEST_SHARE = 1.0 + 1e-3  # what several classes add up to is rounded
 
 
 class ImageRow(NamedTuple):
@@ -117,13 +123,16 @@ def write_predictions(path: AnyPath | str, images: Sequence[ImageRow]) -> None:
 def read_predictions(path: AnyPath | str) -> list[ImageRow]:
     """Read predictions.csv; a `UserError` names the row and the column that is wrong."""
     try:
-        text = read_text(as_path(path))
+        text = read_limited(as_path(path), MOST_BYTES)
         header, *rows = list(csv.reader(io.StringIO(text, newline=""))) or [[]]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except (OSError, csv.Error) as error:
         raise UserError(f"{path}: cannot be read as a table of predictions: {error}") from error
     if tuple(header) != ImageRow._fields:
         raise UserError(f"{path}: the first line must be {','.join(ImageRow._fields)}")
-    return [_parse(path, line, row) for line, row in enumerate(rows, 2)]
+    images = [_parse(path, line, row) for line, row in enumerate(rows, 2)]
+    if doubles := [name for name, times in Counter(i.id for i in images).items() if times > 1]:
+        raise UserError(f"{path}: the id {doubles[0]!r} is there twice")
+    return images
 
 
 def _zero_or_one(text: str) -> int:
@@ -132,14 +141,33 @@ def _zero_or_one(text: str) -> int:
     return int(text)
 
 
+def _share(text: str) -> float:
+    value = float(text)
+    if not 0.0 <= value <= LARGEST_SHARE:  # of what is no number neither is true
+        raise ValueError
+    return value
+
+
 def _iou(text: str) -> float | None:
-    return float(text) if text else None
+    return _share(text) if text else None
 
 
-PARSERS: dict[str, Callable] = dict.fromkeys(("id", "group"), from_cell)
-PARSERS |= {"score": float, "mask_score": float}
+def _name(text: str) -> str:
+    name = from_cell(text)
+    if not is_plain(name):
+        raise ValueError
+    return name
+
+
+def _pixels(text: str) -> int:
+    if not (text.isascii() and text.isdecimal() and len(text) < 13):
+        raise ValueError
+    return int(text)
+
+
+PARSERS: dict[str, Callable] = {"id": _name, "group": _name, "score": _share, "mask_score": _share}
 PARSERS |= dict.fromkeys(("label", "decision", "mask_decision"), _zero_or_one)
-PARSERS |= {"iou": _iou} | dict.fromkeys(("intersection_px", "true_px", "predicted_px"), int)
+PARSERS |= {"iou": _iou} | dict.fromkeys(("intersection_px", "true_px", "predicted_px"), _pixels)
 
 
 def _parse(path: AnyPath | str, line: int, row: list[str]) -> ImageRow:
@@ -150,5 +178,5 @@ def _parse(path: AnyPath | str, line: int, row: list[str]) -> ImageRow:
         try:
             values[name] = PARSERS[name](text)
         except ValueError:
-            raise UserError(f"{path}, line {line}: {name} cannot be {text!r}") from None
+            raise UserError(f"{path}, line {line}: {name} cannot be {text[:100]!r}") from None
     return ImageRow(**values)

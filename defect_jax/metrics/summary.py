@@ -5,6 +5,9 @@ import math
 from collections.abc import Mapping
 
 from defect_jax.runtime import atomic_files
+from defect_jax.runtime.errors import UserError
+from defect_jax.runtime.field_rules import is_number, is_plain
+from defect_jax.runtime.json_files import read_json
 from defect_jax.runtime.paths import AnyPath
 
 Metrics = dict[str, int | float | None]
@@ -115,6 +118,22 @@ def join_metrics(
 def write_metrics(path: AnyPath | str, metrics: Metrics) -> None:
     """Write metrics.json, whole or not at all; a value that is not defined is null."""
     atomic_files.write_text(path, json.dumps(metrics, indent=2, allow_nan=False) + "\n")
+
+
+def read_metrics(path: AnyPath) -> Metrics:
+    """Return what `write_metrics` wrote.
+
+    Raises:
+        FileNotFoundError: it is not there.
+        UserError: it is something else; the file is named.
+    """
+    metrics = read_json(path)
+    numbers = isinstance(metrics, dict) and all(
+        value is None or is_number(value) for value in metrics.values()
+    )
+    if not numbers or not all(map(is_plain, metrics)):
+        raise UserError(f"{path}: must hold one object of numbers and null: evaluate again")
+    return metrics
 
 
 def _finite(value: int | float | None) -> int | float | None:

@@ -21,7 +21,7 @@ from defect_jax.runtime.console import say, track
 from defect_jax.runtime.paths import AnyPath
 from defect_jax.runtime.profiler import Profile
 from defect_jax.training.optimizer import measured_every_steps
-from defect_jax.training.step_log import TrainingLog
+from defect_jax.training.step_log import TrainingLog, refuse_no_numbers
 from defect_jax.training.steps import TrainState, to_checkpointables
 from defect_jax.workdir import checkpoints
 from defect_jax.workdir.best_weights import SELECTION
@@ -119,6 +119,7 @@ class Loop:
         if not self._is_due(step) or step in self.scores:
             return
         self.writer.sync()
+        refuse_no_numbers(step, self.state.ema)
         saving = checkpoints.begin_save(self.checkpointer, step, *self._saved())
         try:
             numbers = self._validate(step)

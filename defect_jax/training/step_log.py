@@ -10,6 +10,7 @@ from ml_collections import ConfigDict
 
 from defect_jax.runtime.errors import UserError
 from defect_jax.training.optimizer import learning_rate
+from defect_jax.workdir.fingerprints import not_finite
 from defect_jax.workdir.metrics_writer import MetricsWriter
 
 
@@ -83,3 +84,16 @@ def check_finite(step: int, numbers: Mapping[str, Any]) -> None:
                 f"step {step}: the {what} is {numbers[name]}; lower config.optimizer.learning_rate "
                 "or config.optimizer.clip_norm; the last checkpoint is from before this step"
             )
+
+
+def refuse_no_numbers(step: int, ema: Any) -> None:
+    """Stop the run before weights are saved and compared that decide nothing.
+
+    Raises:
+        UserError: naming step and weights; the newest checkpoint is from before.
+    """
+    if broken := not_finite(ema):
+        raise UserError(
+            f"step {step}: the weights {broken[0]} are no numbers; lower "
+            "config.optimizer.learning_rate; the last checkpoint is from before this step"
+        )

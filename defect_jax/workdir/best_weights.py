@@ -1,7 +1,6 @@
 """What a run ends with: the averaged weights of its best whole checkpoint, and their decision."""
 
 import dataclasses
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -17,11 +16,16 @@ from defect_jax.models.initialise import Variables
 from defect_jax.models.network import SegmentationNetwork
 from defect_jax.runtime.console import say
 from defect_jax.runtime.errors import UserError
-from defect_jax.runtime.paths import AnyPath, read_text
+from defect_jax.runtime.field_rules import is_number, is_plain, is_whole
+from defect_jax.runtime.json_files import NotJson, parse, read_limited
+from defect_jax.runtime.paths import AnyPath
 from defect_jax.workdir import checkpoints, run_config
 from defect_jax.workdir.checkpoints import EMA
+from defect_jax.workdir.config_fields import MOST_STEPS
 
 SELECTION = "selection"  # the number by which checkpoints are compared
+HISTORY_SPLITS = ("train", "val")
+MOST_HISTORY_BYTES = 64 << 20
 
 
 class Trained(NamedTuple):
@@ -40,6 +44,7 @@ def restore_trained(workdir: AnyPath, mesh: Mesh) -> Trained:
         UserError: there is no trained network, or no decision for its best checkpoint.
     """
     config = run_config.load(workdir)
+    run_config.refuse_unresolved(config, workdir)
     network = SegmentationNetwork(**config.model)
     scores = selection_scores(read_history(workdir))
     step, ema = restore_best(network, image_shape(config), workdir, scores, mesh)
@@ -52,21 +57,49 @@ def restore_trained(workdir: AnyPath, mesh: Mesh) -> Trained:
 
 
 def read_history(workdir: AnyPath) -> list[dict[str, Any]]:
-    """Read all whole lines of `metrics.jsonl`; a last line cut off by a kill is left out."""
+    """Read all whole lines of `metrics.jsonl`; a last line cut off by a kill is left out.
+
+    Raises:
+        UserError: another line is none that a run writes; the line is named.
+    """
     path = workdir / "metrics.jsonl"
+    lines = read_limited(path, MOST_HISTORY_BYTES).splitlines() if path.exists() else []
     history = []
-    for line in read_text(path).splitlines() if path.exists() else []:
+    for place, text in enumerate(lines, 1):
         try:
-            history.append(json.loads(line))
-        except json.JSONDecodeError:
-            break
+            history.append(_checked_line(parse(text)))
+        except NotJson as error:
+            if place < len(lines):
+                raise UserError(f"{path}, line {place}: cannot be read: {error}") from None
     return history
+
+
+def _checked_line(line: Any) -> dict[str, Any]:
+    """Return what was read if it has a step, a split, and else only numbers and null.
+
+    Raises:
+        NotJson: it has not.
+    """
+    if not isinstance(line, dict):
+        raise NotJson("it must be an object")
+    step, split = line.get("step"), line.get("split")
+    if not (is_whole(step) and 0 <= step <= MOST_STEPS) or split not in HISTORY_SPLITS:
+        raise NotJson(f"it must have a step, and a split of {', '.join(HISTORY_SPLITS)}")
+    for name, value in line.items():
+        if len(name) > 200 or not is_plain(name):
+            raise NotJson(f"{name[:40]!r} is no name of a number")
+        if name != "split" and not (value is None or is_number(value)):
+            raise NotJson(f"{name} must be a number or null")
+    if split == "val" and SELECTION not in line:
+        raise NotJson(f"it must have {SELECTION}")
+    return line
 
 
 def selection_scores(history: Sequence[Mapping[str, Any]]) -> dict[int, float]:
     """Return the step -> the number by which checkpoints are compared, of lines of
-    metrics.jsonl."""
-    return {line["step"]: line[SELECTION] for line in history if line["split"] == "val"}
+    metrics.jsonl; what is no number is never the best."""
+    scored = [line for line in history if line["split"] == "val"]
+    return {line["step"]: float(line[SELECTION]) for line in scored if line[SELECTION] is not None}
 
 
 def decision_for(

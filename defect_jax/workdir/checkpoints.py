@@ -29,7 +29,7 @@ from defect_jax.runtime.console import say
 from defect_jax.runtime.errors import UserError
 from defect_jax.runtime.paths import AnyPath
 from defect_jax.workdir import checkpoint_mirror
-from defect_jax.workdir.fingerprints import fingerprints, form
+from defect_jax.workdir.fingerprints import fingerprints, form, not_finite
 
 STATE, EMA = "state", "ema"
 Trees = Mapping[str, Any]  # name -> tree of arrays, of ShapeDtypeStructs or of shardings
@@ -226,6 +226,8 @@ def restore(checkpointer: Checkpointer, step: int, like: Trees, shardings: Trees
         raise Damaged(f"{where} is damaged ({_first_line(error)})") from None
     for name, tree in trees.items():
         _check_fingerprints(where, record["arrays"][name], tree)
+    if broken := not_finite(trees.get(EMA, {})):
+        raise Damaged(f"{where} is of no use ({broken[0]} holds what is no number)")
     return Restored(trees, record["unlogged"])
 
 

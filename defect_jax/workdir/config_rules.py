@@ -1,40 +1,38 @@
-"""What values of a config's fields are allowed, where a wrong one could only fail later."""
+"""What the fields of a config must be to each other; `config_fields` says what each is by itself.
 
+Each rule is for a config whose fields all are what they must be by themselves.
+"""
+
+import math
 from collections.abc import Callable
 from typing import Any
 
 from ml_collections import ConfigDict
 
-from defect_jax.decision.rules import RULES
-from defect_jax.decision.shots import SHOTS
-from defect_jax.models.fields import DTYPES, NONE
+from defect_jax.models.fields import NONE
 
 Rules = dict[str, tuple[Callable[[Any], bool], str]]  # field -> test, and what it must be
+MOST_FRAME_PX = 2**25
+MOST_BATCH_PX = 2**31
+MOST_DRAWN_PX = 2**38
+MOST_FILTER_PAIRS = 2**25  # of all rows together: some 7 GB of weights
 
 
 def rules_of(config: ConfigDict) -> Rules:
-    """Return the rules of every field that has one."""
-    return _training_rules(config) | _data_rules(config) | _loss_rules(config) | _decision_rules()
+    """Return the rules that are about several fields, under the one to change."""
+    return _training_rules(config) | _data_rules(config) | _size_rules(config) | _loss_rules(config)
 
 
 def _training_rules(config: ConfigDict) -> Rules:
     return {
-        "train.steps": (lambda steps: steps >= 2, "at least 2"),
-        "train.batch_size": (lambda size: size >= 1, "at least 1"),
-        "train.log_every_steps": (lambda steps: steps >= 1, "at least 1"),
         "train.eval_every_steps": (
-            lambda steps: steps >= 1 and steps % max(config.train.log_every_steps, 1) == 0,
+            lambda steps: steps % config.train.log_every_steps == 0,
             "a multiple of train.log_every_steps, so that a resumed run logs the same lines",
         ),
         "train.localisation_steps": (
             lambda steps: steps == 0 or steps >= 2 and config.model.localisation != NONE,
             "0, or at least 2 with a config.model.localisation",
         ),
-        "balance.initial_steps": (lambda steps: steps >= 1, "at least 1"),
-        "balance.measure_every_steps": (lambda steps: steps >= 1, "at least 1"),
-        "evaluation.dtype": (lambda dtype: dtype in DTYPES, f"one of {', '.join(DTYPES)}"),
-        "optimizer.learning_rate": (lambda rate: rate > 0.0, "above 0"),
-        "optimizer.average_decay": (lambda decay: 0.0 <= decay < 1.0, "from 0 to below 1"),
     }
 
 
@@ -45,21 +43,13 @@ def _data_rules(config: ConfigDict) -> Rules:
     unit = 2 ** (levels - 1)
     return {
         "data.size": (
-            lambda size: len(size) == 2 and all(s > 0 and s % unit == 0 for s in size),
+            lambda size: all(side % unit == 0 for side in size),
             f"two sides divisible by {unit}, for {levels} levels",
         ),
-        "data.positive_fraction": (
-            lambda share: share is None or 0.0 < share < 1.0,
-            "between 0 and 1, or None for the set's own share",
-        ),
-        "data.threads": (lambda threads: threads >= 0, "0 or more"),
-        "data.workers": (lambda workers: workers >= 0, "0 or more"),
-        "data.cache_mb": (lambda megabytes: megabytes >= 0, "0 or more"),
         "data.max_scale": (
-            lambda scale: 0.0 <= config.data.min_scale <= scale and scale > 0.0,
-            "above 0 and not below data.min_scale",
+            lambda scale: config.data.min_scale <= scale,
+            "not below data.min_scale",
         ),
-        "data.max_stretch": (lambda factor: factor >= 1.0, "at least 1"),
         "data.tile_overlap_px": (
             lambda overlap: overlap % unit == 0 and 0 <= overlap <= min(config.data.size) // 2,
             f"0, or at most half of the smaller data.size and divisible by {unit}, so that all "
@@ -68,11 +58,38 @@ def _data_rules(config: ConfigDict) -> Rules:
     }
 
 
+def _size_rules(config: ConfigDict) -> Rules:
+    """Refuse what no machine has the memory for: a foreign file must not ask for it."""
+    frame_px = math.prod(config.data.size)
+    narrow = (_are_narrow, f"narrower: the squares together at most {MOST_FILTER_PAIRS:,}")
+    rules: Rules = {
+        "model.widths": narrow,
+        "model.localisation_widths": narrow,
+        "train.batch_size": (
+            lambda size: frame_px <= MOST_FRAME_PX and size * frame_px <= MOST_BATCH_PX,
+            f"smaller, or data.size: at most {MOST_FRAME_PX:,} px a frame and {MOST_BATCH_PX:,} in "
+            "all",
+        ),
+    }
+    if config.model.pixel_confidence != NONE:
+        rules["model.window_px"] = (
+            lambda side: side // 2 < min(config.data.size),
+            "less than twice the smaller data.size",
+        )
+    if config.data.name == "synthetic":
+        rules["data.parts"] = (
+            lambda n: n * config.data.shots * math.prod(config.data.picture_size) <= MOST_DRAWN_PX,
+            f"less, or data.shots or data.picture_size: at most {MOST_DRAWN_PX:,} px in all",
+        )
+    return rules
+
+
+def _are_narrow(widths: Any) -> bool:
+    return sum(width * width for width in widths) <= MOST_FILTER_PAIRS
+
+
 def _loss_rules(config: ConfigDict) -> Rules:
     return {
-        "loss.defect_weight": (lambda weight: weight >= 0.0, "0 or more"),
-        "loss.weight_dilation_px": (lambda reach: reach >= 0, "0 or more"),
-        "loss.refined_share": (lambda share: 0.0 <= share <= 1.0, "from 0 to 1"),
         "loss.weight_localised": (
             lambda localised: not localised or config.model.localisation != NONE,
             "False where there is no config.model.localisation",
@@ -80,19 +97,16 @@ def _loss_rules(config: ConfigDict) -> Rules:
     }
 
 
-def _decision_rules() -> Rules:
-    share = (lambda rate: 0.0 <= rate <= 1.0, "from 0 to 1")
-    inside = (lambda rate: 0.0 < rate < 1.0, "between 0 and 1")
-    cost = (lambda cost: cost >= 0.0, "0 or more")
-    return {
-        "decision.rule": (lambda rule: rule in RULES, f"one of {', '.join(RULES)}"),
-        "decision.shots": (lambda s: s in ("", *SHOTS), f"empty or one of {', '.join(SHOTS)}"),
-        "decision.min_area_px": (
-            lambda area: area is None or area >= 1,
-            "at least 1, or None to choose it on validation",
-        ),
-        **dict.fromkeys(("decision.recall", "decision.false_positive_rate"), share),
-        **dict.fromkeys(("decision.miss_rate", "decision.confidence"), inside),
-        **dict.fromkeys(("decision.miss_cost", "decision.false_alarm_cost"), cost),
-        "decision.defect_rate": share,
+def data_info_rules(config: ConfigDict) -> Rules:
+    """Return the rules of what the data decide, for a config that has it."""
+    info = config.data_info
+    rules: Rules = {
+        "data_info.classes": (
+            lambda names: len(names) == config.model.num_classes,
+            f"as many names as config.model.num_classes, {config.model.num_classes}",
+        )
     }
+    if "low" in info or "high" in info:
+        low = info.get("low", math.inf)
+        rules["data_info.high"] = (lambda high: high > low, "above data_info.low")
+    return rules

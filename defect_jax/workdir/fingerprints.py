@@ -35,6 +35,21 @@ def fingerprints(tree: Any) -> dict[str, str]:
     }
 
 
+def not_finite(tree: Any) -> list[str]:
+    """Return the paths of the arrays that hold NaN or infinity, on whatever host.
+
+    >>> not_finite({"kernel": np.array([1.0, np.nan]), "bias": np.array([1.0])})
+    ['kernel']
+    """
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    counts = _over_hosts(np.array([_local_not_finite(leaf) for _, leaf in leaves], np.uint64))
+    return [
+        jax.tree_util.keystr(path, simple=True, separator="/")
+        for (path, _), count in zip(leaves, counts.tolist(), strict=True)
+        if count
+    ]
+
+
 def form(leaf: Any) -> str:
     """Return the type and shape of an array or ShapeDtypeStruct.
 
@@ -71,6 +86,12 @@ def _local_sum(leaf: Any) -> np.uint64:
             start = tuple(part.start or 0 for part in shard.index)
             sums.append(weighted_sum(np.asarray(shard.data), start, leaf.shape))
     return np.array(sums, np.uint64).sum(dtype=np.uint64)
+
+
+def _local_not_finite(leaf: Any) -> int:
+    shards = leaf.addressable_shards if isinstance(leaf, jax.Array) else ()
+    blocks = [shard.data for shard in shards] if shards else [leaf]
+    return sum(int(np.count_nonzero(~np.isfinite(np.asarray(block)))) for block in blocks)
 
 
 def _over_hosts(sums: UInt64[np.ndarray, " n"]) -> UInt64[np.ndarray, " n"]:

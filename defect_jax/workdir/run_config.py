@@ -6,11 +6,13 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from defect_jax.distributed import processes
 from defect_jax.runtime import atomic_files
 from defect_jax.runtime.errors import UserError
-from defect_jax.runtime.paths import AnyPath, read_text
-from defect_jax.runtime.profiler import span
-from defect_jax.workdir.config_rules import rules_of
+from defect_jax.runtime.json_files import read_json
+from defect_jax.runtime.paths import AnyPath
+from defect_jax.workdir import config_schema, places
+from defect_jax.workdir.config_schema import flat, nested
 
 # Where the data lie, how they are read and on what devices changes no result: a workdir may be
 # moved.
@@ -26,23 +28,20 @@ FREE_FIELDS = (
     "compilation_cache",
     "profile",
 )
+# Of this user and this machine: never written into config.json, and never taken from one. Whoever
+# names a cache of compiled programs, or prepared data, could have this user run and read them.
+OF_THIS_MACHINE = ("data.root", "data.data_dir", "compilation_cache", "profile")
 # What comes after training, and may be chosen anew: what decides, and of which head.
 CHOSEN_AFTER = ("decision.", "model.prune")
 
 
 def check_values(config: ConfigDict) -> None:
-    """Refuse values that could only fail later.
+    """Refuse a config with a field that is missing, not known, or not what it may be.
 
     Raises:
         UserError: naming the field and what it may be.
     """
-    values = _flat(config)
-    span(config.profile)
-    for field, (holds, rule) in rules_of(config).items():
-        if field not in values:
-            raise UserError(f"config.{field} is missing: name the --config that has it")
-        if not holds(values[field]):
-            raise UserError(f"config.{field} is {values[field]}: it must be {rule}")
+    config_schema.check(flat(config))
 
 
 def resolve(config: ConfigDict, data_info: Mapping[str, Any]) -> ConfigDict:
@@ -55,46 +54,67 @@ def resolve(config: ConfigDict, data_info: Mapping[str, Any]) -> ConfigDict:
 def claim(workdir: AnyPath, config: ConfigDict) -> None:
     """Write config.json into a new workdir, or check that the one there agrees.
 
+    Where the data are is kept beside, for this user alone, see `places`.
+
     Raises:
         UserError: a field that changes results differs.
     """
     path = workdir / "config.json"
     if path.exists():
         refuse_differences(load(workdir), config, path)
-        return
-    if (workdir / "checkpoints").exists():
+    elif (workdir / "checkpoints").exists():
         raise UserError(f"{workdir}: has checkpoints but no config.json; choose another --workdir")
-    try:
-        _write(path, config)
-    except OSError as error:
-        raise UserError(f"--workdir {workdir}: cannot be written: {error.strerror}") from error
+    else:
+        try:
+            _write(path, config)
+        except OSError as error:
+            text = f"--workdir {workdir}: cannot be written: {error.strerror}"
+            raise UserError(text) from error
+    places.keep(workdir, config.data)
 
 
 def load(workdir: AnyPath) -> ConfigDict:
-    """Read config.json of a workdir.
+    """Read config.json of a workdir, which may be somebody else's; it names no place to look at.
 
     Raises:
-        UserError: it is missing or damaged.
+        UserError: it is missing, damaged, or not what a run writes.
     """
     path = workdir / "config.json"
     try:
-        return ConfigDict(json.loads(read_text(path)))
+        values = dict(config_schema.leaves(read_json(path)))
+        values = config_schema.filled(values) | dict.fromkeys(OF_THIS_MACHINE, "")
+        config_schema.check(values)
     except FileNotFoundError:
         raise UserError(
             f"{path}: not there; train first, or name the --workdir of a trained network"
         ) from None
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: cannot be read: {error}") from error
+    except UserError as error:
+        raise UserError(_naming(path, str(error))) from None
+    return nested(values)
+
+
+def _naming(path: AnyPath, fault: str) -> str:
+    return fault if fault.startswith(str(path)) else f"{path}: {fault}"
+
+
+def refuse_unresolved(config: ConfigDict, workdir: AnyPath) -> None:
+    """Refuse a config that knows nothing of the data, without which no image can be read.
+
+    Raises:
+        UserError: naming the file.
+    """
+    if config_schema.DATA_INFO not in config:
+        raise UserError(f"{workdir / 'config.json'}: config.data_info is missing: train anew")
 
 
 def decisive(config: ConfigDict) -> dict[str, Any]:
     """Return all fields that change results, by dotted name."""
-    return {field: value for field, value in _flat(config).items() if field not in FREE_FIELDS}
+    return {field: value for field, value in flat(config).items() if field not in FREE_FIELDS}
 
 
 def refuse_differences(kept: ConfigDict, asked: ConfigDict, path: AnyPath) -> None:
     """Compare all fields that change results; `asked` may lack what only the data resolve."""
-    before, now = _flat(kept), _flat(asked)
+    before, now = flat(kept), flat(asked)
     if not any(field.startswith("data_info.") for field in now):
         before = {f: value for f, value in before.items() if not f.startswith("data_info.")}
     fields = sorted(field for field in before.keys() | now.keys() if not _is_free(field))
@@ -110,35 +130,23 @@ def refuse_differences(kept: ConfigDict, asked: ConfigDict, path: AnyPath) -> No
         )
 
 
-def _flat(config: ConfigDict) -> dict[str, Any]:
-    """Return dotted field -> value, as JSON has it (tuples are lists)."""
-
-    def walk(node: Any, prefix: str) -> dict[str, Any]:
-        if not isinstance(node, dict):
-            return {prefix: node}
-        leaves: dict[str, Any] = {}
-        for name, child in node.items():
-            leaves |= walk(child, f"{prefix}.{name}" if prefix else name)
-        return leaves
-
-    return walk(json.loads(json.dumps(config.to_dict())), "")
-
-
 def of_workdir(workdir: AnyPath, asked: ConfigDict | None) -> ConfigDict:
     """Return the workdir's own config, with the free fields (data, devices) of `asked`.
+
+    Without it the data are where this user had them when the workdir was trained, see `places`.
 
     Raises:
         UserError: `asked` differs in a field that changes results.
     """
     kept = load(workdir)
     if asked is None:
-        return kept
+        known = processes.from_first(lambda: places.recall(workdir))
+        return nested(flat(kept) | known)
     refuse_differences(kept, asked, workdir / "config.json")
-    given = _flat(asked)
-    kept.update_from_flattened_dict({field: given[field] for field in FREE_FIELDS})
-    kept.decision = ConfigDict(asked.decision.to_dict())
-    kept.model.prune = asked.model.prune
-    return kept
+    given = {field: value for field, value in flat(asked).items() if _is_free(field)}
+    if processes.is_first():
+        places.keep(workdir, asked.data)
+    return nested(flat(kept) | given)
 
 
 def keep_decision(workdir: AnyPath, config: ConfigDict) -> None:
@@ -154,7 +162,8 @@ def keep_decision(workdir: AnyPath, config: ConfigDict) -> None:
 
 
 def _write(path: AnyPath, config: ConfigDict) -> None:
-    atomic_files.write_text(path, json.dumps(config.to_dict(), indent=2, sort_keys=True) + "\n")
+    written = nested(flat(config) | dict.fromkeys(OF_THIS_MACHINE, ""))
+    atomic_files.write_text(path, json.dumps(written.to_dict(), indent=2, sort_keys=True) + "\n")
 
 
 def _is_free(field: str) -> bool:

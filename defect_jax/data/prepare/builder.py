@@ -28,6 +28,23 @@ class _OwnInfo(tfds.core.DatasetInfo):
         """Ask no bucket: TFDS would, and leave a temporary folder each time."""
 
 
+def stored_features() -> tfds.features.FeaturesDict:
+    """Return what an example holds."""
+    # Text hands bytes through unchanged; Image would decode them on every read.
+    text, number = tfds.features.Text, tfds.features.Scalar
+    features = {
+        "id": text(),
+        "group": text(),
+        "class_name": text(),
+        "label": number(np.int64),
+        "height": number(np.int64),
+        "width": number(np.int64),
+        "image": text(),
+        "mask": text(),
+    }
+    return tfds.features.FeaturesDict(features)
+
+
 class StoredImages(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     """Stores examples in the order in which they come."""
 
@@ -44,22 +61,10 @@ class StoredImages(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         super().__init__(data_dir=data_dir, file_format="array_record")
 
     def _info(self) -> tfds.core.DatasetInfo:
-        # Text hands bytes through unchanged; Image would decode them on every read.
-        text, number = tfds.features.Text, tfds.features.Scalar
-        features = {
-            "id": text(),
-            "group": text(),
-            "class_name": text(),
-            "label": number(np.int64),
-            "height": number(np.int64),
-            "width": number(np.int64),
-            "image": text(),
-            "mask": text(),
-        }
         return _OwnInfo(
             builder=self,
             description=f"Images, masks and labels of {self.name}, prepared by defect_jax.",
-            features=tfds.features.FeaturesDict(features),
+            features=stored_features(),
             disable_shuffling=True,
         )
 

@@ -121,7 +121,7 @@ def _without_raw_files(
     candidates = []
     for directory in home.glob("[!.]*"):
         origin = prepared.read_origin(directory)
-        if origin and (origin["layout"], origin["options"]) == (LAYOUT, options):
+        if origin and (origin.get("layout"), origin.get("options")) == (LAYOUT, options):
             if set(needed) <= set(origin["splits"]):
                 candidates.append((directory.stat().st_mtime_ns, directory))
     if not candidates:

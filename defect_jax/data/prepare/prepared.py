@@ -14,13 +14,16 @@ from typing import Any, NamedTuple
 
 import tensorflow_datasets as tfds
 
+from defect_jax.data.prepare.stored_features import check_rows, checked_fields, checked_folder
 from defect_jax.data.sources.records import SPLITS
 from defect_jax.runtime.atomic_files import write_text
 from defect_jax.runtime.errors import UserError
 from defect_jax.runtime.escapes import csv_text, from_cell
+from defect_jax.runtime.json_files import read_json
 
 SPLIT_FILE = "split.csv"
 INFO_FILE = "info.json"
+MOST_INFO_BYTES = 16 << 20  # notes may list many files
 COLUMNS = (
     "split", "id", "group", "class_name", "label", "height", "width", "defect_px", "sha256",
 )  # fmt: skip
@@ -111,9 +114,12 @@ def write(
 def read_origin(directory: Path) -> dict[str, Any] | None:
     """Return what a set was prepared from, or None where nothing can be read."""
     try:
-        return json.loads((directory / INFO_FILE).read_text(encoding="utf-8"))["origin"]
-    except (OSError, ValueError, KeyError):
+        origin = read_json(directory / INFO_FILE, MOST_INFO_BYTES)["origin"]
+    except (OSError, UserError, KeyError, TypeError):
         return None
+    splits = origin.get("splits") if isinstance(origin, dict) else None
+    known = isinstance(splits, list) and all(split in SPLITS for split in splits)
+    return origin if known else None
 
 
 def load(directory: Path, needed: Collection[str]) -> Prepared:
@@ -125,8 +131,8 @@ def load(directory: Path, needed: Collection[str]) -> Prepared:
     try:
         info = _read_info(directory)
         rows = _read_rows(directory)
-        (folder,) = (directory / info.name).iterdir()  # TFDS puts the version here
-        builder = tfds.builder_from_directory(folder)
+        check_rows(row for split in rows.values() for row in split)
+        builder = tfds.builder_from_directory(checked_folder(directory, info.name))
         sources = {split: builder.as_data_source(split) for split in SPLITS if split in needed}
         splits = {split: Split(source, rows[split]) for split, source in sources.items()}
         whole = all(len(split.source) == len(split.rows) for split in splits.values())
@@ -141,9 +147,9 @@ def load(directory: Path, needed: Collection[str]) -> Prepared:
 
 
 def _read_info(directory: Path) -> DataInfo:
-    fields = json.loads((directory / INFO_FILE).read_text(encoding="utf-8"))
+    fields = read_json(directory / INFO_FILE, MOST_INFO_BYTES)
     del fields["origin"]
-    return DataInfo(**fields)
+    return DataInfo(**checked_fields(DataInfo, fields))
 
 
 def _read_rows(directory: Path) -> dict[str, list[SplitRow]]:

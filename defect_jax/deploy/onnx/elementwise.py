@@ -76,13 +76,17 @@ def truth(formula: Formula) -> Writer:
     return write
 
 
-def conjunction(graph: Graph, equation: JaxprEqn, inputs: Sequence[Value]) -> list[Value]:
-    """Write `and`, of truths or of the bits of integers."""
-    order = common_order(inputs)
-    names = [in_order(graph, value, order) for value in inputs]
-    aval = equation.outvars[0].aval
-    name = graph.node("And" if aval.dtype == np.bool_ else "BitwiseAnd", *names)
-    return [Stored(name, aval.shape, aval.dtype, order)]
+def logical(of_truths: str, of_bits: str) -> Writer:
+    """Return the writer of `and` and its like, of truths or of the bits of integers."""
+
+    def write(graph: Graph, equation: JaxprEqn, inputs: Sequence[Value]) -> list[Value]:
+        order = common_order(inputs)
+        names = [in_order(graph, value, order) for value in inputs]
+        aval = equation.outvars[0].aval
+        name = graph.node(of_truths if aval.dtype == np.bool_ else of_bits, *names)
+        return [Stored(name, aval.shape, aval.dtype, order)]
+
+    return write
 
 
 def select(graph: Graph, equation: JaxprEqn, inputs: Sequence[Value]) -> list[Value]:
