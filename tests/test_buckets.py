@@ -69,6 +69,25 @@ def test_raw_data_are_read_as_from_a_disk(root, tmp_path):
     assert raw.where("images/1.png").endswith("images/1.png")
 
 
+def test_what_a_system_keeps_is_skipped_in_buckets_too(tmp_path):
+    folder = raw_data.folder_data(tmp_path / "raw", good=2, defective=2)
+    for name in ("images/@eaDir/1.png", "$RECYCLE.BIN/1.png", "images/.DS_Store"):
+        raw_data.write(folder / name, b"junk")
+    packed = raw_data.pack_tar(folder, tmp_path / "raw.tar")
+    for root in (put(folder, "s3://bucket/raw"), put(packed, "gs://bucket/raw.tar")):
+        raw = open_root(root)
+        assert len(raw.names()) == 6 and raw.lost() == {}
+        assert raw.skipped() == {"@eaDir": 1, "$RECYCLE.BIN": 1, ".DS_Store": 1}
+        assert raw.size(raw.names()[0]) == len(raw.read(raw.names()[0]))
+
+
+def test_an_object_that_is_too_large_is_not_fetched(monkeypatch):
+    as_path("s3://bucket/raw/images/1.png").write_bytes(bytes(24_777_217))
+    monkeypatch.setattr("defect_jax.runtime.buckets.read", None)
+    with pytest.raises(OSError, match="more than the 24.8 MB that 1 megapixels can take"):
+        open_root("s3://bucket/raw", max_megapixels=1.0).read("images/1.png")
+
+
 def test_the_stamp_changes_with_the_objects_and_copies_nothing(root, tmp_path):
     before = open_root(root).stamp()
     assert open_root(root).stamp() == before

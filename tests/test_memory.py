@@ -3,6 +3,8 @@
 import resource
 from types import SimpleNamespace
 
+import cv2
+import numpy as np
 import psutil
 import pytest
 import raw_data
@@ -67,6 +69,42 @@ def test_cached_files_count_as_free_and_more_used_than_allowed_is_nothing(system
     assert memory.free_bytes().bytes == 400
     write(system, "", 10**9, 2 * 10**9)
     assert memory.free_bytes().bytes == 0
+
+
+def test_what_is_not_there_is_not_taken(monkeypatch):
+    memory.check_free(8 * 10**9)
+    with pytest.raises(MemoryError) as error:
+        memory.check_free(20 * 10**9)
+    assert str(error.value) == (
+        "needs 20.0 GB of memory, and there are 9.0 GB free within the 16.0 GB of this machine: "
+        "make it smaller, or raise the limit"
+    )
+    assert memory.shortage(error.value) == str(error.value)
+
+
+def caused(error, cause):
+    error.__cause__ = cause
+    return error
+
+
+@pytest.mark.parametrize(
+    "error, is_one",
+    [
+        (MemoryError(), True),
+        (np._core._exceptions._ArrayMemoryError((9, 9), np.dtype("f4")), True),
+        (caused(ValueError("is truncated"), MemoryError()), True),
+        (caused(ValueError("x"), cv2.error("alloc.cpp:73: error: (-4:Insufficient memory)")), True),
+        (caused(ValueError("is truncated"), OSError("image file is truncated")), False),
+    ],
+)
+def test_a_shortage_is_found_behind_what_a_decoder_says(error, is_one):
+    said = memory.shortage(error)
+    assert said == (
+        "needs more memory than there is (9.0 GB free within the 16.0 GB of this machine): "
+        "make it smaller"
+        if is_one
+        else None
+    )
 
 
 def test_a_limit_of_the_shell(monkeypatch):

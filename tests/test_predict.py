@@ -4,11 +4,13 @@ import dataclasses
 import errno
 import json
 import shutil
+import stat
 import zipfile
 
 import cv2
 import numpy as np
 import pytest
+import raw_data
 from tiny_predictor import RULE, surface, tiny_predictor
 
 from defect_jax.data.files.images import decode_mask
@@ -193,6 +195,45 @@ def test_one_image_and_an_archive_are_inputs_too(folder, start, tmp_path):
             file.write(path, path.relative_to(folder))
     packed = start(archive, tmp_path / "packed")
     assert rows(packed) == rows(start(folder, tmp_path / "unpacked"))
+
+
+def test_the_rest_of_a_damaged_archive_is_decided(folder, start, tmp_path, capsys):
+    """Members with broken bytes, without a name, of a link to nowhere, of a folder of a NAS."""
+    archive = tmp_path / "in.zip"
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_LZMA) as file:
+        for path in folder.rglob("*.*"):
+            file.write(path, path.relative_to(folder))
+        file.writestr("broken.png", b"needle" * 99, zipfile.ZIP_STORED)
+        file.writestr(zipfile.ZipInfo(""), b"")
+        file.writestr("@eaDir/1.png", b"")
+        file.writestr(raw_data.zip_kind("monday", stat.S_IFLNK), b"/data/monday")
+    archive.write_bytes(archive.read_bytes().replace(b"needle" * 99, b"poodle" * 99))
+    with pytest.raises(UserError, match="3 of 12 images cannot be used, listed above"):
+        start(archive, tmp_path / "packed")
+    assert rows(tmp_path / "packed") == rows(start(folder, tmp_path / "unpacked"))
+    said = capsys.readouterr().err
+    for words in (
+        "in.zip: broken.png: is damaged inside the archive (Bad CRC-32",
+        "in.zip: (a file without a name): has no name: pack it again",
+        "in.zip: monday: is a link to '/data/monday', outside the archive",
+        "--input: skipped 1 hidden file or file of the system: 1 for @eaDir",
+    ):
+        assert words in said
+
+
+def test_a_shortage_of_memory_costs_one_image(folder, start, monkeypatch, capsys):
+    inspect = mode.inspect_image
+
+    def short(data, max_megapixels):
+        if data.startswith(b"BM"):
+            raise MemoryError
+        return inspect(data, max_megapixels)
+
+    monkeypatch.setattr(mode, "inspect_image", short)
+    with pytest.raises(UserError, match="3 of 9 images cannot be used"):
+        start(folder)
+    assert len(rows(folder.parent / "out")) == 6
+    assert "1.bmp: needs more memory than there is (" in capsys.readouterr().err
 
 
 def test_files_that_differ_in_their_suffix_keep_it(folder):

@@ -189,8 +189,35 @@ def test_a_truncated_zip(packed, kept):
         packed(cut)
 
 
+def test_an_extra_field_that_python_cannot_read(packed):
+    """A size that is said to stand in an extra field, which is not there."""
+
+    def change(data):
+        struct.pack_into("<L", data, entry(data, CENTRAL) + 24, 0xFFFFFFFF)
+        place = entry(data, CENTRAL) + 46
+        extra = struct.pack("<2H", 1, 0)
+        struct.pack_into("<H", data, entry(data, CENTRAL) + 30, len(extra))
+        data[place + 7 : place + 7] = extra
+        end = data.index(b"PK\x05\x06")
+        struct.pack_into("<L", data, end + 12, end - data.index(CENTRAL))
+
+    raw = packed(change)
+    assert raw.names() == ["a.png", "bad.png", "z.png"] and raw.read("z.png") == ONE
+    with pytest.raises(OSError, match="is 4.3 GB, more than the"):
+        raw.read("bad.png")
+
+
+@pytest.mark.parametrize("second", [[("b.png", ONE)], []])
+def test_two_archives_in_one_file(tmp_path, second):
+    path = raw_data.zip_of(tmp_path / "raw.zip", ("a.png", ONE))
+    other = raw_data.zip_of(tmp_path / "other.zip", *second)
+    path.write_bytes(path.read_bytes() + other.read_bytes())
+    with pytest.raises(UserError, match="raw.zip is damaged .its table of contents leaves out fi"):
+        open_root(str(path))
+
+
 def test_a_table_of_contents_that_would_fill_the_memory(packed, monkeypatch):
-    monkeypatch.setattr("defect_jax.data.files.zip_members.MOST_TABLE_BYTES", 100)
+    monkeypatch.setattr("defect_jax.data.files.zip_table.MOST_TABLE_BYTES", 100)
     with pytest.raises(UserError, match="raw.zip is damaged .its table of contents takes 1.. byt"):
         packed(lambda data: None)
 
@@ -207,6 +234,8 @@ def test_a_member_of_gigabytes_costs_neither_time_nor_memory(tmp_path, method):
         struct.pack_into("<L", data, data.index(CENTRAL) + 24, declared)
         path.write_bytes(data)
         tracemalloc.start()
+        before = tracemalloc.get_traced_memory()[0]
+        tracemalloc.reset_peak()
         try:
             raw = open_root(str(path))
             with pytest.raises(OSError, match=why):
@@ -214,9 +243,23 @@ def test_a_member_of_gigabytes_costs_neither_time_nor_memory(tmp_path, method):
             assert raw.read("z.png") == ONE
             # zlib makes no more than is asked for; the other two all of 4 KiB of what is packed.
             most = 3_000_000 if method == zipfile.ZIP_DEFLATED else 100_000_000
-            assert tracemalloc.get_traced_memory()[1] < most
+            assert tracemalloc.get_traced_memory()[1] - before < most
         finally:
             tracemalloc.stop()
+
+
+@pytest.mark.parametrize("megabytes, read", [(64, True), (129, False), (4095, False)])
+def test_a_dictionary_that_would_fill_the_memory(packed, megabytes, read):
+    def enlarge(data):
+        struct.pack_into("<L", data, entry(data, LOCAL) + 30 + len("bad.png") + 5, megabytes << 20)
+
+    raw = packed(enlarge, zipfile.ZIP_LZMA)
+    assert raw.read("a.png") == ONE
+    if read:
+        assert raw.read("bad.png") == ONE
+    else:
+        with pytest.raises(OSError, match="is packed with a dictionary of .* GB: pack it again wi"):
+            raw.read("bad.png")
 
 
 def test_a_corrupt_extra_field_is_no_reason_to_give_up(tmp_path):

@@ -10,7 +10,8 @@ from defect_jax.data.files.archive_links import Damaged, Member, resolved
 from defect_jax.data.files.bounded import MEGAPIXELS, BadFile, check_size, open_regular
 from defect_jax.data.files.raw_names import Listed, listing
 from defect_jax.data.files.tar_members import BLOCK, tar_members
-from defect_jax.data.files.zip_members import opened, read_member, zip_members
+from defect_jax.data.files.zip_members import read_member, zip_members
+from defect_jax.data.files.zip_table import opened
 from defect_jax.runtime.errors import UserError
 
 ZIP_STARTS = (b"PK\x03\x04", b"PK\x05\x06")

@@ -23,6 +23,7 @@ from defect_jax.data.files.bucket_files import BucketArchive, BucketFolder
 from defect_jax.data.files.folder_files import Folder
 from defect_jax.runtime import buckets
 from defect_jax.runtime.errors import UserError
+from defect_jax.runtime.memory import shortage
 from defect_jax.runtime.paths import as_path, is_remote
 
 
@@ -83,7 +84,7 @@ def open_root(
             return _in_bucket(path, field, max_megapixels)
         return _on_disk(path, field, max_megapixels)
     except (OSError, MemoryError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
+        reason = shortage(error) or getattr(error, "strerror", None) or str(error)
         text = f"{field}: {path}: {reason}: give the folder, .tar or .zip"
         raise UserError(text) from error
 

@@ -111,6 +111,8 @@ def plain(name: str, root: object = "") -> str:
 
 def _written(name: str) -> str:
     """Return a name as it can be shown, with a mark for each character that cannot."""
+    if name.isascii() and name.isprintable():
+        return name  # as nearly all are, and there may be a million
     return "".join(UNREADABLE if strange(c) else c for c in name)
 
 
@@ -147,9 +149,9 @@ def skipped_note(skipped: Mapping[str, int], most: int = 10) -> str:
     named = [f"{count} for {name}" for name, count in counts[:most]]
     rest = sum(count for _, count in counts[most:])
     total = sum(skipped.values())
-    files = "file" if total == 1 else "files"
+    what = "hidden file or file" if total == 1 else "hidden files and files"
     return (
-        f"skipped {total} hidden {files} and {files} of the system: "
+        f"skipped {total} {what} of the system: "
         f"{', '.join(named + [f'{rest} for others'] * bool(rest))}"
     )
 
@@ -169,14 +171,15 @@ class Listed:
         return self._listing.lost
 
     def _place(self, name: str) -> Any:
-        """Return where the bytes of a file are.
+        """Return where the bytes of a file are; why a lost one has none is raised, too.
 
         Raises:
             BadFile: it is refused.
         """
         place = self._listing.files.get(name)
-        if isinstance(place, Refused):
-            raise BadFile(place.why)
+        why = place.why if isinstance(place, Refused) else self._listing.lost.get(name)
+        if why is not None:
+            raise BadFile(why)
         if place is None:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name)
         return place

@@ -100,7 +100,7 @@ def _header(file: BinaryIO, position: int, total: int) -> tarfile.TarInfo | None
 def _check_end(file: BinaryIO, position: int, total: int) -> None:
     """Refuse what follows the end: files that every program would pass over."""
     file.seek(position)
-    if total - position > MOST_PADDING_BYTES or any(file.read(MOST_PADDING_BYTES)):
+    if total - position > MOST_PADDING_BYTES or file.read(MOST_PADDING_BYTES).strip(b"\0"):
         raise Damaged("more follows its end, as when two archives are joined")
 
 
