@@ -166,6 +166,22 @@ def test_what_is_no_regular_file_is_not_waited_for(start, name):
         assert len(rows(start())) == len(NUMBERS)
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["run.json", "predictions.jsonl", "predictions.csv", "gallery.html", "masks", "masks/line"],
+)
+def test_a_folder_for_a_file_and_a_file_for_a_folder_are_one_line(start, name):
+    output = start()
+    if (output / name).is_dir():
+        shutil.rmtree(output / name)
+        (output / name).write_bytes(b"")
+    else:
+        (output / name).unlink()
+        (output / name).mkdir()
+    with pytest.raises(UserError, match="--output: .*out cannot be |4 of 4 images cannot be used"):
+        start()
+
+
 @pytest.mark.parametrize("text", ["[]", "[" * 100_000, "{", "null", '{"input": [[]]}'])
 def test_settings_that_are_none_are_one_line(start, text):
     output = start()

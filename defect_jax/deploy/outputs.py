@@ -64,7 +64,7 @@ class PredictionFolder:
         _refuse_others(folder, self._settings)
 
     def __enter__(self) -> "PredictionFolder":
-        with contextlib.ExitStack() as held, _writing(self.folder):
+        with contextlib.ExitStack() as held, writing(self.folder):
             held.enter_context(lock.refusing(self.folder / LOCK, "wait for it, or stop it"))
             _refuse_others(self.folder, self._settings)
             atomic_files.write_text(
@@ -72,15 +72,16 @@ class PredictionFolder:
             )
             self.lines = {line["id"]: line for line in read_lines(self.folder / LINES)}
             kept = list(self.lines.values())
-            self._lines = LineFile(self.folder / LINES, map(json.dumps, kept))
-            self._table = LineFile(self.folder / TABLE, _table(kept))
+            lines = LineFile(self.folder / LINES, map(json.dumps, kept))
+            self._lines = held.enter_context(contextlib.closing(lines))
+            table = LineFile(self.folder / TABLE, _table(kept))
+            self._table = held.enter_context(contextlib.closing(table))
             self._held = held.pop_all()
         return self
 
     def __exit__(self, *raised: object) -> None:
-        with self._held, _writing(self.folder):
-            self._lines.close()
-            self._table.close()
+        with writing(self.folder):
+            self._held.close()
 
     def is_whole(self, id: str) -> bool:
         """Return whether the files of an image are still what its line says."""
@@ -106,7 +107,7 @@ class PredictionFolder:
             files["classes"] = encode_classes(mask)
         for kind, data in files.items():
             path = self._path(kind, id)
-            with _writing(self.folder, but=FAULTS_OF_A_NAME):
+            with writing(self.folder, but=FAULTS_OF_A_NAME):
                 self._refuse_links(path.parent)
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.unlink(missing_ok=True)  # it may be a link, of either kind
@@ -131,7 +132,7 @@ class PredictionFolder:
     def add(self, prediction: Prediction, origin: Mapping[str, str]) -> None:
         """Add an image's line; its files are written already."""
         self._add(prediction._asdict() | {**origin, "files": self._written.pop(prediction.id)})
-        with _writing(self.folder):
+        with writing(self.folder):
             self._table.write(csv_text([prediction]).removesuffix("\n"))
 
     def add_fault(self, id: str, fault: str, origin: Mapping[str, str]) -> None:
@@ -140,7 +141,7 @@ class PredictionFolder:
 
     def _add(self, line: Line) -> None:
         self.lines[line["id"]] = line
-        with _writing(self.folder):
+        with writing(self.folder):
             self._lines.write(json.dumps(line))
 
     def finish(self, ids: Collection[str]) -> list[Line]:
@@ -148,7 +149,7 @@ class PredictionFolder:
         lines = [self.lines[id] for id in ids]
         decided = {line["id"] for line in lines if "fault" not in line}
         gone = (self.lines.keys() | set(ids)) - decided
-        with _writing(self.folder):
+        with writing(self.folder):
             self._lines.close()
             self._table.close()
             for kind, suffix in KINDS.items():
@@ -165,7 +166,7 @@ class PredictionFolder:
 
 
 @contextlib.contextmanager
-def _writing(folder: Path, but: Collection[int] = ()) -> Iterator[None]:
+def writing(folder: Path, but: Collection[int] = ()) -> Iterator[None]:
     """Turn what a disk refuses into one line; `but` are the errors that stay what they are."""
     try:
         yield

@@ -24,6 +24,7 @@ from defect_jax.deploy.outputs import (
     Prediction,
     PredictionFolder,
     as_prediction,
+    writing,
 )
 from defect_jax.deploy.predictor import BATCH_SIZE, Predictor, Ready, load
 from defect_jax.distributed.sharding import make_mesh
@@ -74,7 +75,7 @@ def predict(input: str, output: str, workdir: AnyPath, max_megapixels: float, st
     classes = list(predictor.config.data_info.classes)
     with PredictionFolder(folder, settings(input, workdir, predictor), len(classes)) as outputs:
         for note in notes:
-            say(note)
+            say(f"--input: {note}")
         before = decided_before(raw, inputs, outputs)
         todo = [item for item in inputs if item.id not in before]
         start = time.monotonic()
@@ -83,7 +84,8 @@ def predict(input: str, output: str, workdir: AnyPath, max_megapixels: float, st
             record(outputs, done, strict)
         lines = outputs.finish([item.id for item in inputs])
         say_how_many(lines, before, time.monotonic() - start)
-        write_page(folder, raw, lines, predictor.rule)
+        with writing(folder):
+            write_page(folder, raw, lines, predictor.rule)
     say(f"wrote {folder}")
     refuse_faults(lines)
 
