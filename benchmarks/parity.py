@@ -115,7 +115,7 @@ def examples(config: ConfigDict) -> list[UInt[np.ndarray, "h w c"]]:
 
 def real(config: ConfigDict) -> Iterator[UInt[np.ndarray, "h w c"]]:
     """Yield images of --input, evenly over it, without those of too many channels or bits."""
-    raw, inputs = open_input(INPUT.value)
+    raw, inputs, _ = open_input(INPUT.value)
     wanted = min(IMAGES.value // 2, len(inputs))
     for place in np.linspace(0, len(inputs) - 1, wanted).astype(int):
         image = decode_image(raw.read(inputs[place].name))

@@ -74,8 +74,8 @@ def killed(output: pathlib.Path, after_s: float) -> int:
 
 
 def files(folder: pathlib.Path) -> dict[str, bytes]:
-    """Return everything below a folder."""
-    paths = (path for path in folder.rglob("*") if path.is_file())
+    """Return everything below a folder but the lock."""
+    paths = (path for path in folder.rglob("[!.]*") if path.is_file())
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
 
 

@@ -1,8 +1,10 @@
 """What every command shares: --config and --workdir, and one line with exit code 2 for a fault."""
 
+import contextlib
 import errno
 import os
 import pathlib
+import signal
 import sys
 from collections.abc import Callable
 from logging import getLogger
@@ -14,7 +16,8 @@ from ml_collections import ConfigDict, config_flags
 from defect_jax.distributed import cluster, supervisor
 from defect_jax.runtime import compilation, scratch, signals
 from defect_jax.runtime.errors import UserError
-from defect_jax.runtime.paths import AnyPath, reached
+from defect_jax.runtime.escapes import visible
+from defect_jax.runtime.paths import AnyPath, as_path, reached
 
 CONFIG = config_flags.DEFINE_config_file(
     "config", None, "A file of configs/, with :variant if wanted."
@@ -41,7 +44,8 @@ def start(run: Callable[[], None]) -> None:
         except UserError as error:
             _refuse(str(error))
         except signals.Stopped as stop:
-            print(f"stopped by signal {stop.number}; the same command goes on", file=sys.stderr)
+            if stop.number != signal.SIGPIPE:  # nobody would read it
+                print(f"stopped by signal {stop.number}; the same command goes on", file=sys.stderr)
             cluster.leave()
             _end(stop.code)
         except Exception as error:  # noqa: BLE001
@@ -90,7 +94,7 @@ def trained_workdir() -> AnyPath:
 def parse_flags(argv: list[str]) -> list[str]:
     """Parse flags and load the config; what is wrong with either is one line and exit code 2."""
     try:
-        rest = flags.FLAGS(argv)
+        rest = flags.FLAGS([_with_home(argument) for argument in argv])
         if CONFIG.value is not None:
             CONFIG.value.to_dict()  # a file that could not be loaded only says so when it is used
         return rest
@@ -98,6 +102,13 @@ def parse_flags(argv: list[str]) -> list[str]:
         lines = str(error).strip().splitlines()
         # ml_collections quotes the whole traceback of a config file; its last line is the fault.
         _refuse(" ".join(lines[-1:] if "Traceback" in str(error) else lines))
+
+
+def _with_home(argument: str) -> str:
+    """Have `~` in --config=~/… be the home folder; the other flags are paths of `as_path`."""
+    flag, equals, path = argument.partition("=")
+    named = flag in ("--config", "-config") and path.startswith("~")
+    return f"{flag}{equals}{as_path(path)}" if named else argument
 
 
 def _refuse_disk(error: BaseException | None) -> None:
@@ -113,7 +124,9 @@ def _refuse_disk(error: BaseException | None) -> None:
 
 
 def _refuse(message: str) -> NoReturn:
-    print(" ".join(f"defect_jax: {message}".split()), file=sys.stderr)
+    line = " ".join(f"defect_jax: {message}".split())
+    with contextlib.suppress(OSError):  # a reader that has gone does not hear why
+        print(visible(line, sys.stderr.encoding), file=sys.stderr, flush=True)
     _end(2)
 
 

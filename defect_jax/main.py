@@ -3,8 +3,6 @@
 python -m defect_jax.main --config=configs/synthetic.py:cpu
 """
 
-import pathlib
-
 from absl import flags
 
 from defect_jax import command_line
@@ -12,7 +10,7 @@ from defect_jax.command_line import CONFIG, WORKDIR, chosen_workdir, given_confi
 from defect_jax.distributed import cluster
 from defect_jax.runtime import compilation
 from defect_jax.runtime.errors import UserError
-from defect_jax.runtime.paths import reached
+from defect_jax.runtime.paths import as_path, reached
 
 SPLITS = ("train", "val", "test")
 SPLIT = flags.DEFINE_enum("split", "test", SPLITS, "Judged by --mode=evaluate and compare.")
@@ -112,7 +110,7 @@ def check() -> None:
 
     config = given_config()
     compilation.start_cache(config.compilation_cache)
-    check(config, pathlib.Path(OUTPUT.value).expanduser() if OUTPUT.value else None)
+    check(config, as_path(OUTPUT.value) if OUTPUT.value else None)
 
 
 def compare() -> None:

@@ -15,6 +15,7 @@ from defect_jax.data.prepare.prepare import prepare
 from defect_jax.data.prepare.unprepared import unprepared
 from defect_jax.data.sources import magnetic_tile
 from defect_jax.data.sources.records import Record
+from defect_jax.runtime.console import answer
 from defect_jax.runtime.errors import UserError
 
 
@@ -210,3 +211,37 @@ def test_a_turned_image_is_named_where_sizes_differ(tmp_path):
     raw_data.write(root / "masks/bad/part_010.png", raw_data.defect_mask(16, 12))
     (fault,) = find_faults(raw_data.config("folder", root, tmp_path))
     assert "carries an EXIF rotation, which does not count" in fault.what
+
+
+@pytest.mark.parametrize(
+    ("group", "shown"),
+    [("\u202eg1", r"\u202e"), ("g\x1b]52;c;aGk=\x07", r"\x1b\x07"), ("a\nb", r"\n")],
+)
+def test_a_group_that_drives_a_terminal_is_a_fault_and_is_shown_harmless(
+    tmp_path, capsys, group, shown
+):
+    root = raw_data.folder_data(tmp_path / "raw")
+    ids = [f"images/{kind}/part_{n:03}" for n in range(15) for kind in (["good", "bad"][n > 9],)]
+    lines = "".join(f'{id},"{group if n == 3 else n}"\n' for n, id in enumerate(ids))
+    raw_data.write(root / "groups.csv", f"id,group\n{lines}".encode())
+    data = raw_data.config("folder", root, tmp_path)
+    (fault,) = find_faults(data)
+    answer(str(fault))
+    said = capsys.readouterr()
+    assert f"its group has the characters {shown}: rename it" in said.out
+    assert not set(said.out + said.err) & set("\x1b\x07\u202e")
+    with pytest.raises(UserError, match="its group has the characters"):
+        prepare(data)
+
+
+def test_images_whose_masks_would_be_one_file_are_faults(tmp_path):
+    root = raw_data.folder_data(tmp_path / "raw")
+    for name in ("a.jpg", "a.png/b.png", "good/PART_003.png"):
+        raw_data.write(root / "images" / name, raw_data.encoded(raw_data.noise(9), "PNG"))
+    found = texts(raw_data.config("folder", root, tmp_path))
+    pairs = [("a.jpg", "a.png/b.png"), ("good/part_003.png", "good/PART_003.png")]
+    for one, other in [*pairs, (pairs[1][1], pairs[1][0])]:
+        assert (
+            f"images/{one}: 'images/{one}' and 'images/{other}' would write the same files on some "
+            "disks: rename one of them"
+        ) in found

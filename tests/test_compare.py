@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from defect_jax.evaluation.compare import _difference_row, _names, _refuse_other_images
+from defect_jax.evaluation.compare import _csv, _difference_row, _names, _refuse_other_images
 from defect_jax.metrics.images import ImageRow, image_metrics
 from defect_jax.runtime.errors import UserError
 
@@ -64,3 +64,10 @@ def test_other_images_are_no_comparison():
     with pytest.raises(UserError, match="do not agree on the true_px of 03"):
         _refuse_other_images("a", first, "b", changed)
     _refuse_other_images("a", first, "b", list(first))
+
+
+def test_cells_of_the_differences_are_texts_where_they_look_like_formulas():
+    rows = [_difference_row("recall", [table([0.9] * 20)] * 2)]
+    text = _csv(["=run", "+run"], rows)
+    assert text.splitlines()[1].startswith("recall,'=run,1.0,")
+    assert text.splitlines()[2].startswith("recall,'+run,1.0,0.0,")

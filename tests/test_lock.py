@@ -68,8 +68,10 @@ def test_the_lock_of_a_killed_process_is_free(tmp_path):
             pass
 
 
-def test_one_who_waits_goes_on_when_the_other_has_ended(tmp_path, capsys):
-    path, order, holding = tmp_path / ".lock", [], threading.Event()
+def test_one_who_waits_goes_on_when_the_other_has_ended(tmp_path, monkeypatch):
+    path, order, said = tmp_path / ".lock", [], []
+    holding, waiting = threading.Event(), threading.Event()
+    monkeypatch.setattr(lock, "say", lambda text: said.append(text) or waiting.set())
 
     def second():
         holding.wait()
@@ -80,11 +82,10 @@ def test_one_who_waits_goes_on_when_the_other_has_ended(tmp_path, capsys):
     thread.start()
     with lock.waiting(path):
         holding.set()
-        while not (said := capsys.readouterr().err):
-            pass
+        assert waiting.wait(60)
         order.append("first")
     thread.join()
-    assert order == ["first", "second"] and said.startswith("waiting for another process")
+    assert order == ["first", "second"] and said[0].startswith("waiting for another process")
 
 
 def test_a_lock_whose_file_was_taken_away_meanwhile_is_locked_anew(tmp_path, monkeypatch):

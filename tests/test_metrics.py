@@ -396,6 +396,15 @@ def test_predictions_read_back_unchanged(tmp_path_factory, examples):
     assert images.read_predictions(path) == examples
 
 
+def test_texts_of_tables_that_look_like_formulas_are_texts_and_read_back(tmp_path):
+    path, texts = tmp_path / "predictions.csv", ("=1+1", "+a", "-a", "@a", "'a", "-5", "a=b")
+    examples = [row(8, 8, 8)._replace(id=text, group=text) for text in texts]
+    images.write_predictions(path, examples)
+    cells = [line.split(",")[0] for line in path.read_text().splitlines()[1:]]
+    assert cells == ["'=1+1", "'+a", "'-a", "'@a", "''a", "-5", "a=b"]
+    assert images.read_predictions(path) == examples
+
+
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [

@@ -20,7 +20,7 @@ from defect_jax.decision.sequential import (
 from defect_jax.decision.shots import SHOTS, best_shots, part_scores, parts_of
 from defect_jax.evaluation.result_tables import combined_metrics, to_parts
 from defect_jax.metrics.images import ImageRow, image_metrics
-from defect_jax.metrics.parts import part_metrics, write_parts
+from defect_jax.metrics.parts import Part, part_metrics, write_parts
 from defect_jax.metrics.slices import by_class, by_size, size_edges, slice_metrics
 from defect_jax.metrics.summary import join_metrics
 
@@ -203,3 +203,8 @@ def test_slices_by_size_and_class():
     assert slice_metrics([tenth])["size_smallest_tenth_defective"] == 1
     assert by_class(rows, ["pit"] * 5) == [] and by_size(rows, None) == []
     assert size_edges([0, 0]) is None
+
+
+def test_groups_that_look_like_formulas_are_texts(tmp_path):
+    write_parts(tmp_path / "parts.csv", [Part("=1+1", 1, 6, 0.2, 0, 0, 6)])
+    assert (tmp_path / "parts.csv").read_text().splitlines()[1].startswith("'=1+1,1,6,0.2,")

@@ -3,15 +3,18 @@
 import errno
 import json
 import pathlib
+from types import SimpleNamespace
 
 import fake_buckets
 import pytest
+import raw_data
 from etils import epath
 from ml_collections import ConfigDict
 
 from configs import synthetic
+from defect_jax import command_line
 from defect_jax.data.prepare.prepare import prepare
-from defect_jax.runtime import atomic_files, paths
+from defect_jax.runtime import atomic_files, compilation, paths
 from defect_jax.runtime.errors import UserError
 from defect_jax.runtime.paths import as_path, is_remote, reached
 from defect_jax.workdir import run_config
@@ -128,3 +131,62 @@ def test_prepared_data_stay_on_a_disk(buckets):
     data = ConfigDict({"name": "synthetic", "root": "", "data_dir": "gs://bucket/prepared"})
     with pytest.raises(UserError, match="config.data.data_dir: gs://bucket/prepared is no local"):
         prepare(data)
+
+
+@pytest.fixture
+def home(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    (tmp_path / "home").mkdir()
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "home"
+
+
+def test_a_tilde_is_the_home_folder(home):
+    assert as_path("~/runs/a") == home / "runs" / "a"
+    assert as_path("~") == home
+    assert reached("~/runs") == home / "runs"
+    for text in ("a/~/b", "./~/b", "./~", "a~", "/~"):
+        assert as_path(text) == pathlib.Path(text)
+
+
+def test_a_home_that_nobody_has_is_no_folder_of_that_name(home):
+    for text in ("~nobody-of-this-name/runs", "~nobody-of-this-name"):
+        with pytest.raises(UserError, match=f"^{text}: there is no home folder ~nobody-of-this-"):
+            as_path(text)
+    pathlib.Path("~$open.png").write_text("as office programs leave them")
+    assert as_path("~$open.png") == pathlib.Path("~$open.png")
+
+
+def test_a_user_without_home_is_asked_for_a_folder(home, monkeypatch):
+    monkeypatch.setattr("os.path.expanduser", lambda path: path)
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    data = raw_data.config("folder", raw_data.folder_data(home / "raw"), home, data_dir="")
+    with pytest.raises(
+        UserError, match=r"config.data.data_dir: not set, and ~/.cache: there is no"
+    ):
+        prepare(data)
+
+
+def test_every_path_of_the_data_may_begin_with_the_home_folder(home):
+    raw_data.folder_data(home / "raw")
+    data = raw_data.config("folder", "~/raw", home, data_dir="~/prepared")
+    assert prepare(data).directory.is_relative_to(home / "prepared")
+    data.root = str(home / "raw")
+    assert prepare(data).directory in (home / "prepared" / "folder").iterdir()
+    assert len(list((home / "prepared" / "folder").glob("[!.]*"))) == 1
+    assert not pathlib.Path("~").exists()
+
+
+def test_the_cache_of_programs_may_be_below_the_home_folder(home, monkeypatch):
+    made = []
+    monkeypatch.setattr(compilation, "cache_compilations", made.append)
+    compilation.start_cache("~/programs")
+    assert made == [home / "programs"]
+
+
+def test_the_config_of_the_command_line_may_be_below_the_home_folder(home, monkeypatch):
+    seen = []
+    monkeypatch.setattr(command_line.flags, "FLAGS", lambda argv: seen.extend(argv) or [])
+    monkeypatch.setattr(command_line, "CONFIG", SimpleNamespace(value=None))
+    command_line.parse_flags(["main", "--config=~/my.py:cpu", "--config.data.root=~/x", "--x=~/y"])
+    assert seen == ["main", f"--config={home}/my.py:cpu", "--config.data.root=~/x", "--x=~/y"]

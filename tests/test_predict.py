@@ -260,6 +260,11 @@ def test_an_outline_runs_around_the_defect_and_hides_none_of_it():
     assert changed[11:29, 8:32].sum() == changed.sum()
 
 
+def test_an_overlay_of_an_image_that_no_jpeg_can_hold_is_made_smaller():
+    drawn = overlay(np.zeros((131, 131_000, 1), np.uint8), np.zeros((131, 131_000), bool))
+    assert cv2.imdecode(np.frombuffer(drawn, np.uint8), cv2.IMREAD_COLOR).shape == (65, 65_500, 3)
+
+
 def test_columns_are_named_as_those_of_an_evaluation():
     shared = set(Prediction._fields) & set(ImageRow._fields)
     assert shared == {"id", "score", "mask_score", "decision", "mask_decision", "predicted_px"}

@@ -409,3 +409,23 @@ def test_info_is_plain_data(shared):
     assert set(dataclasses.asdict(shared[1].info)) == {
         "name", "channels", "bit_depth", "fingerprint", "leaking", "notes", "classes"
     }  # fmt: skip
+
+
+def test_nothing_stays_in_the_folder_for_temporary_files(data, tmp_path, monkeypatch):
+    (tmp_path / "tmp").mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "tmp"))
+    prepare(data)
+    assert os.listdir(tmp_path / "tmp") == []
+
+
+def test_cells_of_the_tables_are_texts_where_they_look_like_formulas(data, root):
+    (root / "images/good/part_000.png").rename(root / "images/good/=1+1.png")
+    ids = [path.relative_to(root).with_suffix("") for path in root.rglob("images/*/*.png")]
+    groups = "".join(f"{id},@{number}\n" for number, id in enumerate(sorted(ids)))
+    raw_data.write(root / "groups.csv", f"id,group\n{groups}".encode())
+    made = prepare(data)
+    with (made.directory / "split.csv").open(newline="") as file:
+        assert all(row["group"].startswith("'@") for row in csv.DictReader(file))
+    rows = [row for split in made.splits.values() for row in split.rows]
+    assert {row.group for row in rows} == {f"@{number}" for number in range(15)}
+    assert "images/good/=1+1" in {row.id for row in rows}

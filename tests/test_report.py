@@ -171,7 +171,7 @@ def test_policy_lets_the_page_s_own_script_run_and_no_other(html):
     assert len(script) == 1 and html.count("<script") == 2  # the other one is data
     assert policy == (
         "default-src 'none'; img-src data:; style-src 'unsafe-inline'; "
-        f"script-src 'sha256-{digest}'"
+        f"script-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
     )
     assert "innerHTML" not in script[0] and " style=" not in script[0]
 

@@ -1,6 +1,7 @@
 """No name, note or file of the user adds markup to a page: it only ever becomes text."""
 
 import dataclasses
+import hashlib
 from html.parser import HTMLParser
 
 import numpy as np
@@ -82,7 +83,15 @@ def prediction_page(text, folder):
     for path in (folder / "in" / f"{id}.png", folder / "out" / "masks" / f"{id}.png"):
         path.parent.mkdir(parents=True)
         path.write_bytes(encode_mask(np.ones((8, 8), bool)))
-    line = {"id": id, "file": f"{id}.png", "probability": 0.5, "score": 0.5, "mask_score": 0.5}
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    line = {
+        "id": id,
+        "file": f"{id}.png",
+        "sha256": sha256,
+        "probability": 0.5,
+        "score": 0.5,
+        "mask_score": 0.5,
+    }
     line |= {"decision": 1, "mask_decision": 1, "predicted_px": 64}
     fault = {"id": "bad", "file": "bad", "fault": text.format("fault")}
     rule = dataclasses.replace(DECISION, note=text.format("note"))

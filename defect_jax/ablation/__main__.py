@@ -14,7 +14,7 @@ from defect_jax.ablation.grid import all_cells
 from defect_jax.ablation.run import is_finished, run_all, run_cell
 from defect_jax.ablation.table import write_table
 from defect_jax.command_line import chosen_workdir, given_config
-from defect_jax.runtime.console import say
+from defect_jax.runtime.console import answer, say
 from defect_jax.runtime.errors import UserError
 from defect_jax.runtime.paths import is_remote
 
@@ -30,7 +30,7 @@ def run() -> None:
     if LIST.value:
         for number, cell in enumerate(all_cells(ablation)):
             state = "finished" if is_finished(ablation, folder, cell) else "to run"
-            print(f"{number:4d}  {cell.name}  {state}")
+            answer(f"{number:4d}  {cell.name}  {state}")
         return
     if CELL.value is not None:
         run_cell(ablation, folder, CELL.value)

@@ -4,9 +4,7 @@ A pair is the same fold and seed in both rows: the same images in the same order
 spread of the differences is what is left of the rows' own.
 """
 
-import csv
 import dataclasses
-import io
 import json
 import math
 import pathlib
@@ -20,6 +18,7 @@ from defect_jax.ablation.run import is_finished
 from defect_jax.metrics.summary import read_metrics
 from defect_jax.runtime import atomic_files
 from defect_jax.runtime.errors import UserError
+from defect_jax.runtime.escapes import csv_text
 
 LOWER_IS_BETTER = ("seg_fpr", "false_positive_rate", "fpr_at_recall_95")
 Figures = Mapping[Cell, Mapping[str, int | float | None]]
@@ -197,8 +196,4 @@ def _csv(head: Sequence[str], lines: Sequence[Sequence[object]]) -> str:
     def plain(value: object) -> object:
         return "" if value is None or value != value else value  # nan is not equal to itself
 
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(head)
-    writer.writerows([plain(value) for value in line] for line in lines)
-    return text.getvalue()
+    return csv_text([head, *([plain(value) for value in line] for line in lines)])

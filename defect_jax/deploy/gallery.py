@@ -1,28 +1,33 @@
 """gallery.html: what was rejected, with its outline, and what could not be read; one file."""
 
-from collections.abc import Mapping, Sequence
+import contextlib
+import hashlib
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+import numpy as np
+from jaxtyping import Shaped
 from markupsafe import Markup
 
 from defect_jax.data.files.images import decode_image
 from defect_jax.data.files.masks import decode_mask
 from defect_jax.data.files.raw_files import RawFiles
 from defect_jax.decision import DecisionRule
+from defect_jax.deploy.kept_lines import Line
 from defect_jax.report.cards import Fact, card
 from defect_jax.report.outlines import frame
 from defect_jax.report.render import breakable, render_page
 from defect_jax.report.thumbnails import share_out
 from defect_jax.report.words import score_text
 from defect_jax.runtime import atomic_files
+from defect_jax.runtime.errors import UserError
+from defect_jax.runtime.escapes import visible
 
 PAGE = "gallery.html"
 STYLES = ("page.css", "tables.css", "controls.css", "gallery.css")
 MOST_IMAGES = 120  # of each section; overlays/ has all of them
 MOST_FAULTS = 200
-
-Line = Mapping[str, Any]  # of predictions.jsonl
 
 
 class Section(NamedTuple):
@@ -62,7 +67,7 @@ def write_page(folder: Path, raw: RawFiles, lines: Sequence[Line], rule: Decisio
         ("viewer.js",),
         STYLES,
         rule=rule,
-        faults=[line["fault"] for line in lines if "fault" in line],
+        faults=[visible(line["fault"]) for line in lines if "fault" in line],
         most_faults=MOST_FAULTS,
         counts=_counts(decided, len(lines)),
         sections=sections,
@@ -91,11 +96,24 @@ def _counts(decided: Sequence[Line], files: int) -> dict[str, int]:
     }
 
 
+def _decided_on(folder: Path, raw: RawFiles, line: Line) -> Shaped[np.ndarray, "h w c"]:
+    """Return the image; its overlay where it has gone, or has changed since."""
+    with contextlib.suppress(OSError, MemoryError):
+        data = raw.read(line["file"])
+        if hashlib.sha256(data).hexdigest() == line["sha256"]:
+            return decode_image(data)
+    return decode_image((folder / f"overlays/{line['id']}.jpg").read_bytes())
+
+
 def _card(
     folder: Path, raw: RawFiles, line: Line, name: str, longer_side_px: int, limit: int
 ) -> Markup:
-    image = decode_image(raw.read(line["file"]))
-    marked = decode_mask((folder / f"masks/{line['id']}.png").read_bytes(), 0)
+    try:
+        image = _decided_on(folder, raw, line)
+        marked = decode_mask((folder / f"masks/{line['id']}.png").read_bytes(), 0)
+    except OSError as error:
+        what = f"{error.filename} has gone meanwhile: start the same command again"
+        raise UserError(f"--output: {what}") from error
     words = "with the outline of its defects" if marked.any() else "without an outline"
     alt = f"Image {line['id']}, {words}"
     svg = frame(name, alt, image, [("predicted", marked)], longer_side_px, limit)

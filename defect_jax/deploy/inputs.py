@@ -1,7 +1,11 @@
-"""The images to decide on: a file, or all images of a folder, an archive or a bucket."""
+"""The images to decide on: a file, or all images of a folder, an archive or a bucket.
+
+Every file below the input is one of four: an image, a picture of another kind, which is a fault, a
+result of ours, or a file that is none of these; what is left out is counted and said.
+"""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,63 +16,107 @@ from ml_collections import ConfigDict
 from defect_jax.data.files.bounded import MEGAPIXELS
 from defect_jax.data.files.file_kinds import SUFFIXES, BadImage
 from defect_jax.data.files.images import inspect_image
+from defect_jax.data.files.output_names import faults_of
 from defect_jax.data.files.raw_files import Folder, RawFiles, open_root
 from defect_jax.data.files.raw_names import Listing, skipped_note
 from defect_jax.data.geometry.input_spec import InputSpec
-from defect_jax.runtime.console import say
+from defect_jax.deploy.input_names import OTHER_PICTURES, files, ids_below, left_out
 from defect_jax.runtime.errors import UserError
 from defect_jax.runtime.memory import shortage
-from defect_jax.runtime.paths import as_path, is_remote
+from defect_jax.runtime.paths import AnyPath, as_path, is_remote
 
 FIELD = "--input"
 MOST_IMAGES = 100
+MOST_KINDS = 10  # of other files, the commonest first
+NO_IMAGE = f"is no picture of a kind that is read ({' '.join(SUFFIXES)}): save it as PNG"
 
 
 class Input(NamedTuple):
-    """One image: its id in every table, and its name among the raw files."""
+    """One image: its id in every table, its name among the raw files, what is wrong with it."""
 
     id: str
     name: str
+    fault: str = ""
 
 
-def open_input(path: str, max_megapixels: float = MEGAPIXELS) -> tuple[RawFiles, list[Input]]:
-    """List the images below `path`, in the order of their names.
+class Inputs(NamedTuple):
+    """All that is below an input."""
 
-    An image's id is its path below the input without suffix; where two differ in that alone, the
-    suffix stays. What may have held images and cannot be followed is among them: reading it says
-    why.
+    raw: RawFiles
+    images: list[Input]  # in the order of their names
+    notes: list[str]  # what is left out, one sentence each
+
+
+def open_input(
+    path: str, output: AnyPath | None = None, max_megapixels: float = MEGAPIXELS
+) -> Inputs:
+    """List the images below `path`; their ids are those of `input_names.ids_below`.
 
     Args:
         max_megapixels: no file is read that is larger than such an image can be.
+        output: a folder of results: nothing in it is an input.
 
     Raises:
         UserError: there is no such path, or no image in it.
     """
     raw, names = _files(path, max_megapixels)
-    if note := skipped_note(raw.skipped()):
-        say(f"{FIELD}: {note}")
-    names = [name for name in names if name.lower().endswith(SUFFIXES)] + sorted(raw.lost())
+    omitted = left_out(names, _inside(path, output))
+    names = [name for name in names if name not in omitted.names]
+    pictures = [name for name in names if name.lower().endswith((*SUFFIXES, *OTHER_PICTURES))]
+    others = frozenset(name for name in pictures if not name.lower().endswith(SUFFIXES))
+    notes = [*omitted.notes, *_others_note(set(names) - set(pictures))]
+    notes += [note for note in [skipped_note(raw.skipped())] if note]
+    if len(others) == len(pictures):
+        raise UserError(_no_image(path, others, raw.lost(), notes))
+    ids = ids_below(path, [*pictures, *raw.lost()], others | raw.lost().keys())
+    faults = faults_of(ids) | dict.fromkeys(others, NO_IMAGE) | raw.lost()
+    return Inputs(raw, [Input(id, name, faults.get(name, "")) for name, id in ids.items()], notes)
+
+
+def _no_image(path: str, others: Collection[str], lost: Mapping[str, str], notes: list[str]) -> str:
+    what = [f"{len(others)} pictures of other kinds, such as {min(others)}"] if others else []
+    found = "; ".join([*what, *(f"{name} {why}" for name, why in lost.items()), *notes])
+    return f"{FIELD}: {path} holds no {' '.join(SUFFIXES)} files{f' ({found})' if found else ''}"
+
+
+def _others_note(names: set[str]) -> list[str]:
+    """Return a sentence on the files that are no pictures; nothing where there are none."""
     if not names:
-        raise UserError(f"{FIELD}: {path} holds no {' '.join(SUFFIXES)} files")
-    stems = {name: name.rpartition(".")[0] or name for name in names}
-    taken = Counter(stems.values())
-    ids = [stems[name] if taken[stems[name]] == 1 else name for name in names]
-    return raw, [Input(id, name) for id, name in zip(ids, names, strict=True)]
+        return []
+    counts = Counter(Path(name).suffix.lower() or "without suffix" for name in sorted(names))
+    kinds = ", ".join(f"{count} {kind}" for kind, count in counts.most_common(MOST_KINDS))
+    return [f"left out {files(len(names))} of other kinds: {kinds}"]
 
 
 def absolute(path: str) -> str:
     """Return the same input by a name that does not depend on where the program was started."""
     local = as_path(path)
-    return path if is_remote(local) else str(local.expanduser().absolute())
+    return path if is_remote(local) else str(local.absolute())
 
 
 def _files(path: str, max_megapixels: float) -> tuple[RawFiles, list[str]]:
     local = as_path(path)
-    if not is_remote(local) and path.lower().endswith(SUFFIXES) and local.is_file():
-        local = local.expanduser().absolute()
-        return OneFile(local, max_megapixels), [local.name]
+    if not is_remote(local) and local.is_file():
+        if str(local).lower().endswith(SUFFIXES):
+            local = local.absolute()
+            return OneFile(local, max_megapixels), [local.name]
+        if str(local).lower().endswith(OTHER_PICTURES):
+            raise UserError(f"{FIELD}: {path} {NO_IMAGE}")
     raw = open_root(path, FIELD, max_megapixels)
     return raw, raw.names()
+
+
+def _inside(path: str, output: AnyPath | None) -> str | None:
+    """Return where the output is below the input, with a slash; None where it is not."""
+    root = as_path(path)
+    if output is None or is_remote(root) or is_remote(output) or not root.is_dir():
+        return None
+    root, output = root.resolve(), output.resolve()
+    if not output.is_relative_to(root):
+        return None
+    if output == root:
+        raise UserError(f"--output: {output} is the input itself: name another folder")
+    return f"{output.relative_to(root).as_posix()}/"
 
 
 class OneFile(Folder):
@@ -89,7 +137,8 @@ class ExampleImages:
 
     def __init__(self, path: str, config: ConfigDict):
         self._spec, self._max_megapixels = InputSpec.of(config), config.data.max_megapixels
-        self._raw, inputs = open_input(path, self._max_megapixels)
+        self._raw, inputs, _ = open_input(path, max_megapixels=self._max_megapixels)
+        inputs = [image for image in inputs if not image.fault]
         places = np.linspace(0, len(inputs) - 1, min(MOST_IMAGES, len(inputs)))
         self._names = [inputs[place].name for place in places.round().astype(int)]
 

@@ -1,47 +1,51 @@
 """What --mode=predict writes: tables that grow image by image, masks, overlays.
 
-An image's line is written after its files, so that what a killed run leaves is whole; the same
-command then goes on behind it.
+An image's line is written after its files, with their hashes, so that what a killed run leaves is
+whole; the same command then goes on behind it. A folder that comes from somebody else may hold
+anything: files are named by our own inputs, never by what its lines say, and no link is followed.
 """
 
-import csv
-import io
+import contextlib
+import errno
+import hashlib
 import json
-from collections.abc import Iterable, Mapping
+import os
+import stat
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import cv2
 import numpy as np
 from jaxtyping import Bool, UInt, UInt8
 
+from defect_jax.data.files.output_names import without_suffix
 from defect_jax.data.files.record_encoding import encode_classes, encode_mask
 from defect_jax.decision.apply import Decision
+from defect_jax.deploy.kept_lines import Line, Prediction, read_lines, read_settings
 from defect_jax.report.colours import DECIDED_RGB
 from defect_jax.report.thumbnails import to_8_bit
-from defect_jax.runtime import atomic_files
+from defect_jax.runtime import atomic_files, lock
 from defect_jax.runtime.atomic_files import LineFile
 from defect_jax.runtime.errors import UserError
+from defect_jax.runtime.escapes import csv_text
 
 FIELD = "--output"
-SETTINGS, LINES, TABLE = "run.json", "predictions.jsonl", "predictions.csv"
+SETTINGS, LINES, TABLE, LOCK = "run.json", "predictions.jsonl", "predictions.csv", ".lock"
+KINDS = {"masks": ".png", "classes": ".png", "overlays": ".jpg"}  # folder: suffix
+# What a disk says to one name, and not to all: the next image may well be written.
+FAULTS_OF_A_NAME = (
+    errno.ENAMETOOLONG,
+    errno.EINVAL,
+    errno.EILSEQ,
+    errno.EEXIST,
+    errno.EISDIR,
+    errno.ENOTDIR,
+)
 GAP_PX = 3  # between a defect and its outline, or the outline of a hair crack would hide it
 RIM_RGB = (16, 20, 24)  # parts the line from any surface
 QUALITY = 90
-
-
-class Prediction(NamedTuple):
-    """A row of predictions.csv."""
-
-    id: str  # path below the input, without suffix
-    probability: float  # of a defect, calibrated
-    score: float  # of the classification head, as it is; without one, the mask's
-    mask_score: float  # highest probability of a pixel
-    decision: int  # 1 = rejected by the score
-    mask_decision: int  # 1 = rejected by the mask
-    predicted_px: int
-    height: int
-    width: int
+MOST_JPEG_PX = 65_500  # of a side; OpenCV writes no more, and says so by an empty file
 
 
 class PredictionFolder:
@@ -55,28 +59,37 @@ class PredictionFolder:
         """
         self.folder, self._classes = folder, classes
         self._settings = json.loads(json.dumps(settings))  # as it is read back: tuples are lists
-        self.lines: dict[str, dict[str, Any]] = {}  # by id; of this run and of those before
+        self.lines: dict[str, Line] = {}  # by id; of this run and of those before
+        self._written: dict[str, dict[str, str]] = {}  # id -> SHA-256 of each file, by its folder
         _refuse_others(folder, self._settings)
 
     def __enter__(self) -> "PredictionFolder":
-        try:
+        with contextlib.ExitStack() as held, writing(self.folder):
+            held.enter_context(lock.refusing(self.folder / LOCK, "wait for it, or stop it"))
+            _refuse_others(self.folder, self._settings)
             atomic_files.write_text(
                 self.folder / SETTINGS, json.dumps(self._settings, indent=2) + "\n"
             )
-            for line in _read_lines(self.folder / LINES):
-                self.lines[line["id"]] = line
+            self.lines = {line["id"]: line for line in read_lines(self.folder / LINES)}
             kept = list(self.lines.values())
-            self._lines = LineFile(self.folder / LINES, map(json.dumps, kept))
-            self._table = LineFile(self.folder / TABLE, _table(kept))
-        except OSError as error:
-            raise UserError(
-                f"{FIELD}: {self.folder} cannot be written: {error.strerror}"
-            ) from error
+            lines = LineFile(self.folder / LINES, map(json.dumps, kept))
+            self._lines = held.enter_context(contextlib.closing(lines))
+            table = LineFile(self.folder / TABLE, _table(kept))
+            self._table = held.enter_context(contextlib.closing(table))
+            self._held = held.pop_all()
         return self
 
     def __exit__(self, *raised: object) -> None:
-        self._lines.close()
-        self._table.close()
+        with writing(self.folder):
+            self._held.close()
+
+    def is_whole(self, id: str) -> bool:
+        """Return whether the files of an image are still what its line says."""
+        kept = self.lines.get(id, {}).get("files", {})
+        return kept.keys() == set(self._kinds()) and all(
+            hashlib.sha256(_content(self._path(kind, id))).hexdigest() == digest
+            for kind, digest in kept.items()
+        )
 
     def write_files(
         self, id: str, image: UInt[np.ndarray, "h w c"], mask: UInt8[np.ndarray, "h w"]
@@ -84,47 +97,105 @@ class PredictionFolder:
         """Write masks/<id>.png, overlays/<id>.jpg and, of several classes, classes/<id>.png.
 
         May be called from several threads.
+
+        Raises:
+            OSError: this image cannot have such files.
+            UserError: nothing can be written any more, or a link would lead elsewhere.
         """
-        files = {f"masks/{id}.png": encode_mask(mask > 0)}
-        files[f"overlays/{id}.jpg"] = overlay(image, mask > 0)
+        files = {"masks": encode_mask(mask > 0), "overlays": overlay(image, mask > 0)}
         if self._classes > 1:
-            files[f"classes/{id}.png"] = encode_classes(mask)
-        for name, data in files.items():
-            path = self.folder / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(data)
+            files["classes"] = encode_classes(mask)
+        for kind, data in files.items():
+            path = self._path(kind, id)
+            with writing(self.folder, but=FAULTS_OF_A_NAME):
+                self._refuse_links(path.parent)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.unlink(missing_ok=True)  # it may be a link, of either kind
+                with path.open("xb") as file:
+                    file.write(data)
+        hashes = {kind: hashlib.sha256(data).hexdigest() for kind, data in files.items()}
+        self._written[id] = hashes
+
+    def _kinds(self) -> Collection[str]:
+        return [kind for kind in KINDS if kind != "classes" or self._classes > 1]
+
+    def _path(self, kind: str, id: str) -> Path:
+        return self.folder / kind / f"{id}{KINDS[kind]}"
+
+    def _refuse_links(self, folder: Path) -> None:
+        for path in [folder, *folder.parents]:
+            if path == self.folder:
+                return
+            if path.is_symlink():
+                raise UserError(f"{FIELD}: {path} is a link to elsewhere: name a new folder")
 
     def add(self, prediction: Prediction, origin: Mapping[str, str]) -> None:
         """Add an image's line; its files are written already."""
-        self._add(prediction._asdict() | dict(origin))
-        self._table.write(_row(prediction))
+        self._add(prediction._asdict() | {**origin, "files": self._written.pop(prediction.id)})
+        with writing(self.folder):
+            self._table.write(csv_text([prediction]).removesuffix("\n"))
 
     def add_fault(self, id: str, fault: str, origin: Mapping[str, str]) -> None:
         """Add the line of an image that cannot be used."""
         self._add({"id": id, "fault": fault, **origin})
 
-    def _add(self, line: dict[str, Any]) -> None:
+    def _add(self, line: Line) -> None:
         self.lines[line["id"]] = line
-        self._lines.write(json.dumps(line))
+        with writing(self.folder):
+            self._lines.write(json.dumps(line))
 
-    def finish(self, ids: Iterable[str]) -> list[dict[str, Any]]:
-        """Put the tables into the order of `ids`, and take away files without a row."""
-        self.__exit__()
-        lines = [self.lines.pop(id) for id in ids]
-        for id in [*self.lines, *(line["id"] for line in lines if "fault" in line)]:
-            for kind, suffix in (("masks", "png"), ("classes", "png"), ("overlays", "jpg")):
-                (self.folder / kind / f"{id}.{suffix}").unlink(missing_ok=True)
-        atomic_files.write_text(
-            self.folder / LINES, "".join(f"{json.dumps(line)}\n" for line in lines)
-        )
-        atomic_files.write_text(self.folder / TABLE, "".join(f"{row}\n" for row in _table(lines)))
+    def finish(self, ids: Collection[str]) -> list[Line]:
+        """Put the tables into the order of `ids`, and take away files of ours without a row."""
+        lines = [self.lines[id] for id in ids]
+        decided = {line["id"] for line in lines if "fault" not in line}
+        gone = (self.lines.keys() | set(ids)) - decided
+        with writing(self.folder):
+            self._lines.close()
+            self._table.close()
+            for kind, suffix in KINDS.items():
+                for path in _files_in(self.folder / kind):
+                    name = path.relative_to(self.folder / kind).as_posix()
+                    if name.endswith(suffix) and without_suffix(name) in gone:
+                        path.unlink()
+            atomic_files.write_text(
+                self.folder / LINES, "".join(f"{json.dumps(line)}\n" for line in lines)
+            )
+            table = "".join(f"{row}\n" for row in _table(lines))
+            atomic_files.write_text(self.folder / TABLE, table)
         return lines
+
+
+@contextlib.contextmanager
+def writing(folder: Path, but: Collection[int] = ()) -> Iterator[None]:
+    """Turn what a disk refuses into one line; `but` are the errors that stay what they are."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in but:
+            raise
+        raise UserError(f"{FIELD}: {folder} cannot be written: {error.strerror}") from error
+
+
+def _content(path: Path) -> bytes:
+    """Return a regular file's bytes; none of anything else."""
+    with contextlib.suppress(OSError):
+        if stat.S_ISREG(path.lstat().st_mode):
+            return path.read_bytes()
+    return b""
+
+
+def _files_in(folder: Path) -> list[Path]:
+    """Return all files below a folder, itself no link, without following one."""
+    if folder.is_symlink():
+        return []
+    return [Path(above, name) for above, _, names in os.walk(folder) for name in names]
 
 
 def _refuse_others(folder: Path, settings: Mapping[str, Any]) -> None:
     try:
-        there = list(folder.iterdir()) if folder.exists() else []
-        before = json.loads((folder / SETTINGS).read_text("utf-8")) if there else settings
+        there = folder.iterdir() if folder.exists() else ()
+        others = any(not path.name.startswith(".") for path in there)  # the lock is hidden
+        before = read_settings(folder / SETTINGS) if others else settings
     except FileNotFoundError:
         raise UserError(f"{FIELD}: {folder} holds other files: name a new folder") from None
     except (OSError, ValueError) as error:
@@ -137,28 +208,11 @@ def _refuse_others(folder: Path, settings: Mapping[str, Any]) -> None:
         )
 
 
-def _read_lines(path: Path) -> list[dict[str, Any]]:
-    """Return the lines of a run before; one that a kill cut short is left out."""
-    lines = []
-    for text in path.read_text("utf-8").splitlines() if path.exists() else ():
-        try:
-            lines.append(json.loads(text))
-        except ValueError:
-            break
-    return lines
-
-
-def _table(lines: Iterable[Mapping[str, Any]]) -> Iterable[str]:
+def _table(lines: Iterable[Line]) -> Iterator[str]:
     yield ",".join(Prediction._fields)
     for line in lines:
         if "fault" not in line:
-            yield _row(Prediction(*(line[name] for name in Prediction._fields)))
-
-
-def _row(prediction: Prediction) -> str:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="").writerow(prediction)
-    return text.getvalue()
+            yield csv_text([[line[name] for name in Prediction._fields]]).removesuffix("\n")
 
 
 def as_prediction(id: str, decision: Decision) -> Prediction:
@@ -178,7 +232,7 @@ def as_prediction(id: str, decision: Decision) -> Prediction:
 
 
 def overlay(image: UInt[np.ndarray, "h w c"], marked: Bool[np.ndarray, "h w"]) -> bytes:
-    """Return a JPEG at the image's own size.
+    """Return a JPEG at the image's own size, or at the largest that a JPEG can have.
 
     The line runs outside the defect and hides nothing of it.
 
@@ -194,4 +248,8 @@ def overlay(image: UInt[np.ndarray, "h w c"], marked: Bool[np.ndarray, "h w"]) -
     contours, _ = cv2.findContours(grown, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
     for colour, thickness_px in ((RIM_RGB, 3), (DECIDED_RGB, 1)):
         cv2.drawContours(canvas, contours, -1, colour[::-1], thickness_px)
+    shrink = MOST_JPEG_PX / max(canvas.shape[:2])
+    if shrink < 1:
+        size = [max(1, int(side * shrink)) for side in canvas.shape[1::-1]]
+        canvas = cv2.resize(canvas, size, interpolation=cv2.INTER_AREA)
     return cv2.imencode(".jpg", canvas, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])[1].tobytes()

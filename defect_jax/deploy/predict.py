@@ -3,7 +3,7 @@
 import dataclasses
 import hashlib
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator
 from functools import partial
 from itertools import islice
 from typing import Any, NamedTuple
@@ -14,11 +14,19 @@ import defect_jax
 from defect_jax.data.files.file_kinds import BadImage
 from defect_jax.data.files.images import inspect_image
 from defect_jax.data.files.raw_files import RawFiles
-from defect_jax.data.files.reading import threaded
+from defect_jax.data.files.reading import in_threads, threaded
 from defect_jax.decision.apply import why_undecided
 from defect_jax.deploy.gallery import write_page
 from defect_jax.deploy.inputs import Input, absolute, open_input
-from defect_jax.deploy.outputs import FIELD, Prediction, PredictionFolder, as_prediction
+from defect_jax.deploy.kept_lines import Line
+from defect_jax.deploy.outputs import (
+    FAULTS_OF_A_NAME,
+    FIELD,
+    Prediction,
+    PredictionFolder,
+    as_prediction,
+    writing,
+)
 from defect_jax.deploy.predictor import BATCH_SIZE, Predictor, Ready, load
 from defect_jax.distributed.sharding import make_mesh
 from defect_jax.runtime import signals
@@ -39,17 +47,17 @@ class Read(NamedTuple):
 
 
 class Done(NamedTuple):
-    """What is said of an image: nothing where it cannot be used, or was decided on before."""
+    """What is said of an image: its decision, or nothing where it cannot be used."""
 
     read: Read
-    prediction: Prediction | None
+    prediction: Prediction | None = None
 
 
 def predict(input: str, output: str, workdir: AnyPath, max_megapixels: float, strict: bool) -> None:
     """Decide on the images below `input` and write everything into the folder `output`.
 
-    A run that was cut off goes on with the same command: images that have not changed since are
-    not decided on again.
+    A run that was cut off goes on with the same command: images that have not changed since, and
+    whose files are whole, are not decided on again.
 
     Args:
         workdir: of a trained network.
@@ -59,25 +67,26 @@ def predict(input: str, output: str, workdir: AnyPath, max_megapixels: float, st
     Raises:
         UserError: a path that cannot be used, or, at the end, images that could not be used.
     """
-    raw, inputs = open_input(input, max_megapixels)
     folder = as_path(output)
     if is_remote(folder):
         raise UserError(f"{FIELD}: {output} must be a folder of this machine")
+    raw, inputs, notes = open_input(input, folder, max_megapixels)
     mesh = make_mesh(data=-1, fsdp=1)
     predictor = load(workdir, BATCH_SIZE * mesh.size, mesh)
     classes = list(predictor.config.data_info.classes)
-    start = time.monotonic()
     with PredictionFolder(folder, settings(input, workdir, predictor), len(classes)) as outputs:
-        known = {id: line["sha256"] for id, line in outputs.lines.items() if "fault" not in line}
-        look = partial(read, raw, predictor, known, max_megapixels)
-        waiting_most = predictor.spec.framing.most_waiting
-        decided = decide_batches(predictor, threaded(look, inputs, waiting_most), waiting_most)
-        write = partial(write_files, outputs)
-        for done in track(threaded(write, decided, waiting_most), "deciding", len(inputs)):
+        for note in notes:
+            say(f"--input: {note}")
+        before = decided_before(raw, inputs, outputs)
+        todo = [item for item in inputs if item.id not in before]
+        start = time.monotonic()
+        results = decided(raw, todo, predictor, outputs, max_megapixels)
+        for done in track(results, "deciding", len(todo)) if todo else ():
             record(outputs, done, strict)
         lines = outputs.finish([item.id for item in inputs])
-    say_how_many(lines, known, time.monotonic() - start)
-    write_page(folder, raw, lines, predictor.rule)
+        say_how_many(lines, before, time.monotonic() - start)
+        with writing(folder):
+            write_page(folder, raw, lines, predictor.rule)
     say(f"wrote {folder}")
     refuse_faults(lines)
 
@@ -93,32 +102,57 @@ def settings(input: str, workdir: AnyPath, predictor: Predictor) -> dict[str, An
     }
 
 
-def read(
-    raw: RawFiles,
-    predictor: Predictor,
-    known: Mapping[str, str],
-    max_megapixels: float,
-    item: Input,
-) -> Read:
-    """Read, check and frame an image; what is wrong with it is returned, not raised.
+def decided_before(raw: RawFiles, inputs: list[Input], outputs: PredictionFolder) -> set[str]:
+    """Return the ids of the images that have not changed since a run before decided on them.
 
-    Args:
-        known: id -> fingerprint of the images that were decided on before.
+    This comes first, so that the time still left is that of deciding.
     """
-    origin = {"file": item.name}
+
+    def is_same(item: Input) -> bool:
+        line = outputs.lines[item.id]
+        try:
+            same = hashlib.sha256(raw.read(item.name)).hexdigest() == line["sha256"]
+        except (OSError, MemoryError):
+            return False  # what is wrong is said when it is decided on
+        return same and line["file"] == item.name and outputs.is_whole(item.id)
+
+    lines = outputs.lines
+    known = [i for i in inputs if i.id in lines and "fault" not in lines[i.id] and not i.fault]
+    if not known:
+        return set()
+    same = in_threads(is_same, known, "comparing with what was decided before")
+    return {item.id for item, is_same in zip(known, same, strict=True) if is_same}
+
+
+def decided(
+    raw: RawFiles,
+    todo: list[Input],
+    predictor: Predictor,
+    outputs: PredictionFolder,
+    max_megapixels: float,
+) -> Iterator[Done]:
+    """Read, decide and write; each several at a time, and in order."""
+    waiting_most = predictor.spec.framing.most_waiting
+    images = threaded(partial(read, raw, predictor, max_megapixels), todo, waiting_most)
+    decisions = decide_batches(predictor, images, waiting_most)
+    return threaded(partial(write_files, outputs), decisions, waiting_most)
+
+
+def read(raw: RawFiles, predictor: Predictor, max_megapixels: float, item: Input) -> Read:
+    """Read, check and frame an image; what is wrong with it is returned, not raised."""
+    origin, where = {"file": item.name}, raw.where(item.name)
+    if item.fault:
+        return Read(item.id, origin, fault=f"{where}: {item.fault}")
     try:
         data = raw.read(item.name)
         origin["sha256"] = hashlib.sha256(data).hexdigest()
-        if known.get(item.id) == origin["sha256"]:
-            return Read(item.id, origin)
         _, image = inspect_image(data, max_megapixels)
-        ready = predictor.ready(image, raw.where(item.name))
+        return Read(item.id, origin, image, predictor.ready(image, where))
     except (BadImage, OSError, MemoryError) as error:
-        what = shortage(error) or getattr(error, "strerror", None) or error
-        return Read(item.id, origin, fault=f"{raw.where(item.name)}: {what}")
+        fault = f"{where}: {shortage(error) or getattr(error, 'strerror', None) or error}"
     except UserError as error:
-        return Read(item.id, origin, fault=str(error))
-    return Read(item.id, origin, image, ready)
+        fault = str(error)
+    return Read(item.id, origin, fault=fault)
 
 
 def decide_batches(
@@ -141,11 +175,20 @@ def write_files(outputs: PredictionFolder, decided: tuple[Read, Any]) -> Done:
     """Write the images that belong to a decision; what is no decision is a fault."""
     item, decision = decided
     if decision is None:
-        return Done(item, None)
+        return Done(item)
+    said = item._replace(image=None, ready=None)
     if why := why_undecided(decision.score, decision.mask_score):
-        return Done(item._replace(image=None, ready=None, fault=f"{item.id}: {why}"), None)
-    outputs.write_files(item.id, item.image, decision.mask)
-    return Done(item._replace(image=None, ready=None), as_prediction(item.id, decision))
+        return Done(said._replace(fault=f"{item.origin['file']}: {why}"))
+    try:
+        outputs.write_files(item.id, item.image, decision.mask)
+    except MemoryError as error:
+        return Done(said._replace(fault=f"{item.origin['file']}: {shortage(error)}"))
+    except OSError as error:
+        if error.errno not in FAULTS_OF_A_NAME:
+            raise
+        what = f"the files of its decision cannot be written ({error.strerror}): rename it"
+        return Done(said._replace(fault=f"{item.origin['file']}: {what}"))
+    return Done(said, as_prediction(item.id, decision))
 
 
 def record(outputs: PredictionFolder, done: Done, strict: bool) -> None:
@@ -160,19 +203,19 @@ def record(outputs: PredictionFolder, done: Done, strict: bool) -> None:
             raise UserError(item.fault)
         say(item.fault)
         outputs.add_fault(item.id, item.fault, item.origin)
-    elif done.prediction is not None:
+    else:
         outputs.add(done.prediction, item.origin)
 
 
-def say_how_many(lines: list[dict[str, Any]], known: Mapping[str, str], seconds: float) -> None:
+def say_how_many(lines: list[Line], before: Collection[str], seconds: float) -> None:
     """Say how many images were decided on, and how fast."""
-    new = sum("fault" not in line and known.get(line["id"]) != line["sha256"] for line in lines)
-    before = f", {len(known)} were decided on before" if known else ""
+    new = sum("fault" not in line and line["id"] not in before for line in lines)
+    known = f", {len(before)} were decided on before" if before else ""
     rate = f"{new / max(seconds, 1e-9):.1f}/s, reading and writing included"
-    say(f"{new} images in {seconds:.1f} s: {rate}{before}")
+    say(f"{new} images in {seconds:.1f} s: {rate}{known}")
 
 
-def refuse_faults(lines: list[dict[str, Any]]) -> None:
+def refuse_faults(lines: list[Line]) -> None:
     """End with exit code 2 where images were skipped.
 
     Raises:

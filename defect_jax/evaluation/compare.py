@@ -1,7 +1,5 @@
 """Several trained networks on the same images: what differs, by how much, and where to look."""
 
-import csv
-import io
 from collections.abc import Sequence
 
 import numpy as np
@@ -22,6 +20,7 @@ from defect_jax.report.compare_page import (
 from defect_jax.runtime import atomic_files
 from defect_jax.runtime.console import say
 from defect_jax.runtime.errors import UserError
+from defect_jax.runtime.escapes import csv_text
 from defect_jax.runtime.paths import AnyPath, is_remote, read_bytes
 from defect_jax.workdir import places, run_config
 from defect_jax.workdir.trained_data import data_to_judge_on
@@ -164,15 +163,13 @@ def _loader(split: Split, folders: Sequence[AnyPath]):
 def _csv(names: Sequence[str], rows: Sequence[DifferenceRow]) -> str:
     """Return one line a metric and model; the difference is to the first model, with its 95 %
     interval."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("metric", "model", "value", "difference", "low", "high"))
+    lines = [("metric", "model", "value", "difference", "low", "high")]
     for row in rows:
-        writer.writerow((row.key, names[0], row.values[0], "", "", ""))
+        lines.append((row.key, names[0], row.values[0], "", "", ""))
         for index, name in enumerate(names[1:]):
             change = (row.difference[index], row.low[index], row.high[index])
-            writer.writerow((row.key, name, row.values[index + 1], *change))
-    return text.getvalue()
+            lines.append((row.key, name, row.values[index + 1], *change))
+    return csv_text(lines)
 
 
 def _defined(value: float) -> float | None:

@@ -14,6 +14,7 @@ from typing import NamedTuple
 from defect_jax.metrics import ranking
 from defect_jax.runtime import atomic_files
 from defect_jax.runtime.errors import UserError
+from defect_jax.runtime.escapes import csv_text, from_cell
 from defect_jax.runtime.field_rules import is_plain
 from defect_jax.runtime.json_files import read_limited
 from defect_jax.runtime.paths import AnyPath, as_path
@@ -116,12 +117,7 @@ def mean(values: Sequence[int | float]) -> float | None:
 
 def write_predictions(path: AnyPath | str, images: Sequence[ImageRow]) -> None:
     """Write predictions.csv, whole or not at all; its floats read back unchanged."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(ImageRow._fields)
-    for image in images:
-        writer.writerow("" if value is None else value for value in image)
-    atomic_files.write_text(path, text.getvalue())
+    atomic_files.write_text(path, csv_text([ImageRow._fields, *images]))
 
 
 def read_predictions(path: AnyPath | str) -> list[ImageRow]:
@@ -157,9 +153,10 @@ def _iou(text: str) -> float | None:
 
 
 def _name(text: str) -> str:
-    if not is_plain(text):
+    name = from_cell(text)
+    if not is_plain(name):
         raise ValueError
-    return text
+    return name
 
 
 def _pixels(text: str) -> int:

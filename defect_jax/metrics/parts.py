@@ -1,13 +1,12 @@
 """One row a physical part: what is shipped or scrapped. Its images are one group."""
 
-import csv
-import io
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from defect_jax.metrics import ranking
 from defect_jax.metrics.images import mean
 from defect_jax.runtime import atomic_files
+from defect_jax.runtime.escapes import csv_text
 from defect_jax.runtime.paths import AnyPath
 
 
@@ -55,8 +54,4 @@ def part_metrics(parts: Sequence[Part]) -> dict[str, int | float | None]:
 
 def write_parts(path: AnyPath | str, parts: Sequence[Part]) -> None:
     """Write parts.csv, whole or not at all; its floats read back unchanged."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(Part._fields)
-    writer.writerows(parts)
-    atomic_files.write_text(path, text.getvalue())
+    atomic_files.write_text(path, csv_text([Part._fields, *parts]))

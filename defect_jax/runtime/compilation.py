@@ -153,7 +153,7 @@ def start_cache(folder: str) -> None:
         folder = as_path(folder)
         if is_remote(folder):
             raise UserError(f"config.compilation_cache {folder}: must be a folder of this machine")
-        cache_compilations(pathlib.Path(folder).expanduser())
+        cache_compilations(folder)
 
 
 def cache_compilations(folder: pathlib.Path) -> None:

@@ -1,9 +1,16 @@
-"""Progress of long work: a bar on a terminal, plain lines elsewhere."""
+"""Progress of long work: a bar on a terminal, plain lines elsewhere; and the lines of an answer.
 
+Whatever is shown is made harmless first. A reader that has gone, such as `head -1`, ends the
+program as a signal does: quietly, and with a checkpoint where it trains.
+"""
+
+import contextlib
+import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
-from typing import TypeVar
+from typing import TextIO, TypeVar
 
 from rich.console import Console
 from rich.progress import (
@@ -15,13 +22,58 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from defect_jax.runtime import signals
+from defect_jax.runtime.escapes import visible
+
 T = TypeVar("T")
 PLAIN_LINE_EVERY_S = 10.0
 
 
 def say(text: str) -> None:
     """Print one line for the person who watches; a bar that is running moves out of its way."""
-    _console().print(text, markup=False, highlight=False, soft_wrap=True)
+    shown = visible(text, sys.stderr.encoding)
+    try:
+        _console().print(shown, markup=False, highlight=False, emoji=False, soft_wrap=True)
+    except OSError:  # the terminal is gone, or the disk of the log is full: the work goes on
+        be_silent()
+
+
+def answer(text: str) -> None:
+    """Print one line of what was asked for, on standard output.
+
+    Raises:
+        OSError: the disk that it goes to is full.
+        signals.Stopped: nobody reads it any more.
+    """
+    try:
+        print(visible(text, sys.stdout.encoding), flush=True)
+    except BrokenPipeError:
+        _end_with_reader(sys.stdout)
+    except OSError:
+        _let_go(sys.stdout)
+        raise
+
+
+class _Stderr(Console):
+    """A console whose reader may go."""
+
+    def on_broken_pipe(self) -> None:
+        """Take the place of rich's answer, which is to end with exit code 1 at once."""
+        be_silent()
+        _end_with_reader(sys.stderr)
+
+
+def _end_with_reader(stream: TextIO) -> None:
+    _let_go(stream)
+    signals.ask(signal.SIGPIPE)
+
+
+def _let_go(stream: TextIO) -> None:
+    """Forget what could not be written: Python would try it again at its end, and complain."""
+    with contextlib.suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
 
 
 def track(
@@ -50,7 +102,7 @@ def _console() -> Console:
     changes."""
     if id(sys.stderr) not in _consoles:
         _consoles.clear()
-        _consoles[id(sys.stderr)] = Console(file=sys.stderr)
+        _consoles[id(sys.stderr)] = _Stderr(file=sys.stderr)
     return _consoles[id(sys.stderr)]
 
 
@@ -58,17 +110,17 @@ def _bar(
     iterable: Iterable[T], description: str, total: int, note: Callable[[], str]
 ) -> Iterator[T]:
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn("{task.fields[rate]}"),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}"),
+        TextColumn("{task.fields[note]}", markup=False),
     )
     start = time.monotonic()
     with Progress(*columns, console=_console()) as progress:
-        task = progress.add_task(description, total=total, rate="", note=note())
+        task = progress.add_task(visible(description), total=total, rate="", note=note())
         for count, item in enumerate(iterable, 1):
             yield item
             rate = count / max(time.monotonic() - start, 1e-9)

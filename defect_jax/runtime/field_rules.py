@@ -1,13 +1,12 @@
 """What one field of a file may be: a test, and the words that say it."""
 
 import sys
-import unicodedata
 from collections.abc import Callable, Collection
 from typing import Any, NamedTuple
 
+from defect_jax.runtime.escapes import strange
+
 MOST_CHARACTERS = 4096
-NOT_PLAIN = ("Cc", "Cs", "Zl", "Zp")  # control, half a character, ends of lines
-TURNED = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")  # what is behind it
 LARGEST = sys.float_info.max  # also of whole numbers, which Python lets grow beyond every float
 
 
@@ -114,8 +113,7 @@ def is_plain(value: str) -> bool:
     >>> is_plain("pr\u00fcf\u00a01"), is_plain("\x1b]52;c;aGk=\x07"), is_plain("a\u202egnp")
     (True, False, False)
     """
-    plain = all(unicodedata.category(character) not in NOT_PLAIN for character in value)
-    return plain and not TURNED & set(value)
+    return not strange(value)
 
 
 def _span(low: int | float, high: int | float) -> str:

@@ -4,6 +4,7 @@ import contextlib
 import errno
 import importlib.util
 import logging
+import os
 import pathlib
 import re
 from collections.abc import Iterator
@@ -21,16 +22,18 @@ SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.*)")
 def as_path(text: str | AnyPath) -> AnyPath:
     """Return the path that a text names; a path is handed back. Nothing is read or contacted.
 
-    Never make a `pathlib.Path` of what may be in a bucket: it would be a folder named `gs:`.
+    This is the one place where `~` becomes the home folder: no shell does it behind the `=` of a
+    flag. Never make a `pathlib.Path` of what may be in a bucket: it would be a folder named `gs:`.
 
     Raises:
-        UserError: a scheme other than gs:// and s3://, no bucket, or its package is not installed.
+        UserError: a scheme other than gs:// and s3://, no bucket, its package is not installed, or
+            nobody has the home folder that `~` asks for.
     """
     if not isinstance(text, str):
         return text
     match = SCHEME.fullmatch(text)
     if match is None:
-        return pathlib.Path(text)
+        return pathlib.Path(_with_home(text))
     scheme, rest = match.groups()
     if scheme not in BACKENDS:
         raise UserError(f"{text}: {scheme}:// is not known: give gs://…, s3://… or a local path")
@@ -43,6 +46,17 @@ def as_path(text: str | AnyPath) -> AnyPath:
         )
     _set_up_client(scheme)
     return epath.Path(text.rstrip("/"))
+
+
+def _with_home(text: str) -> str:
+    home = text.partition("/")[0]
+    if not home.startswith("~"):
+        return text
+    expanded = os.path.expanduser(text)
+    # A file may have such a name, as those that an office program leaves beside open ones.
+    if expanded == text and not os.path.lexists(text):
+        raise UserError(f"{text}: there is no home folder {home}: write the whole path")
+    return expanded
 
 
 def _set_up_client(scheme: str) -> None:

@@ -72,6 +72,15 @@ def deferred() -> Iterator[None]:
         while_waiting()
 
 
+def ask(number: int) -> None:
+    """Do what the coming of a signal does, where a fault has the meaning of one.
+
+    Raises:
+        Stopped: at once, unless it is deferred or several hosts have to agree.
+    """
+    _note(number, None)
+
+
 def came() -> int | None:
     """Return the signal that came to this process, if one did."""
     return _Process.came

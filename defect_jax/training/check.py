@@ -21,6 +21,7 @@ from defect_jax.data.prepare.unprepared import unprepared
 from defect_jax.data.sources.records import SPLITS, Fault
 from defect_jax.distributed.sharding import make_mesh
 from defect_jax.evaluation.validation import refuse_empty_promise
+from defect_jax.runtime.console import answer
 from defect_jax.runtime.errors import UserError
 from defect_jax.training.optimizer import make_tx
 from defect_jax.training.stages import first_stage, has_first_stage
@@ -46,14 +47,14 @@ def check(config: ConfigDict, output: Path | None = None) -> None:
     faults += faults_at_work(config, inspected, values_are_wrong=bool(faults))
     faults += inspected.faults
     for line in remarks(name, inspected):
-        print(line)
+        answer(line)
     if output is not None and inspected.stored:
-        print(f"{name}: wrote {write_proposal(inspected, output)}")
+        answer(f"{name}: wrote {write_proposal(inspected, output)}")
     for fault in faults:
-        print(fault)
+        answer(str(fault))
     if faults:
         raise UserError(f"{name}: faults to mend: {len(faults)}, listed above")
-    print(f"{name}: no fault found")
+    answer(f"{name}: no fault found")
 
 
 def value_faults(config: ConfigDict) -> list[Fault]:

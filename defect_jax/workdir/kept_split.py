@@ -14,6 +14,7 @@ from defect_jax.data.sources.records import SPLITS
 from defect_jax.distributed import processes
 from defect_jax.runtime.atomic_files import write_text
 from defect_jax.runtime.errors import UserError
+from defect_jax.runtime.escapes import csv_text, from_cell
 from defect_jax.runtime.paths import AnyPath, exists, read_text
 
 SPLIT_FILE = "split.csv"
@@ -52,12 +53,8 @@ def keep(workdir: AnyPath, prepared: Prepared, anew: bool) -> None:
     path = workdir / SPLIT_FILE
     if exists(path) and not anew:
         return
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(KeptRow._fields)
-    writer.writerows(rows_of(prepared))
     try:
-        write_text(path, text.getvalue())
+        write_text(path, csv_text([KeptRow._fields, *rows_of(prepared)]))
     except OSError as error:
         raise UserError(f"--workdir {workdir}: cannot be written: {error.strerror}") from error
 
@@ -90,9 +87,9 @@ def kept_rows(lines: Iterable[dict[str, str]]) -> list[KeptRow]:
     rows = [
         KeptRow(
             split=SPLITS[SPLITS.index(line["split"])],
-            id=line["id"],
-            group=line["group"],
-            class_name=line["class_name"],
+            id=from_cell(line["id"]),
+            group=from_cell(line["group"]),
+            class_name=from_cell(line["class_name"]),
             label=("0", "1").index(line["label"]),
             sha256=line["sha256"],
             mask_sha256=line.get("mask_sha256", ""),

@@ -39,7 +39,7 @@ def keep(workdir: AnyPath, data: ConfigDict) -> None:
         if not path.exists() or path.read_text("utf-8") != _text(values):
             path.parent.mkdir(parents=True, mode=0o700, exist_ok=True)
             atomic_files.write_text(path, _text(values))
-    except (OSError, RuntimeError, ValueError) as error:  # without a home, or one not to write to
+    except (OSError, UserError, ValueError) as error:  # without a home, or one not to write to
         why = getattr(error, "strerror", None) or error
         say(f"where the data of {workdir} are could not be kept ({why}): evaluate with --config")
 
@@ -54,7 +54,7 @@ def recall(workdir: AnyPath) -> dict[str, Any]:
         path = _file(workdir)
         if not path.exists():
             return {}
-    except (OSError, RuntimeError):  # without a home, or one not to look into
+    except (OSError, UserError):  # without a home, or one not to look into
         return {}
     values = read_json(path)
     if not isinstance(values, dict) or not all(isinstance(values.get(f), str) for f in KEPT):
@@ -76,10 +76,10 @@ def refuse_unknown(config: ConfigDict, workdir: AnyPath) -> None:
 
 
 def _file(workdir: AnyPath) -> pathlib.Path:
-    """Return the file of a workdir; raises RuntimeError for a user without a home."""
+    """Return the file of a workdir; raises UserError for a user without a home."""
     state = os.environ.get(STATE) or "~/.local/state"
     digest = hashlib.sha256(_resolved(workdir).encode("utf-8", "surrogateescape")).hexdigest()
-    return pathlib.Path(state).expanduser() / "defect_jax" / "workdirs" / f"{digest[:32]}.json"
+    return as_path(state) / "defect_jax" / "workdirs" / f"{digest[:32]}.json"
 
 
 def _resolved(workdir: AnyPath) -> str:
@@ -90,7 +90,7 @@ def _absolute(place: str) -> str:
     """Return a place that holds from every folder; a bucket's, and none at all, as they are."""
     if not place or is_remote(path := as_path(place)):
         return place
-    return str(path.expanduser().absolute())
+    return str(path.absolute())
 
 
 def _text(values: dict[str, str]) -> str:

@@ -81,7 +81,7 @@ def open_root(
     try:
         if is_remote(path):
             return _in_bucket(path, field, max_megapixels)
-        return _on_disk(path.expanduser(), field, max_megapixels)
+        return _on_disk(path, field, max_megapixels)
     except (OSError, MemoryError) as error:
         reason = shortage(error) or getattr(error, "strerror", None) or str(error)
         text = f"{field}: {path}: {reason}: give the folder, .tar or .zip"

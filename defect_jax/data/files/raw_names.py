@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from defect_jax.data.files.bounded import BadFile, is_picture
 from defect_jax.runtime.errors import UserError
+from defect_jax.runtime.escapes import strange
 from defect_jax.runtime.memory import shortage
 
 # What systems, disks and NAS boxes keep beside the files of their users: thumbnails, waste baskets,
@@ -25,10 +26,6 @@ MACHINE_ENDINGS = ("@synoeastream", "@synoresource", ":zone.identifier", ":encry
 APPLE_DOUBLE = "._"
 MOST_CHARACTERS, MOST_FOLDERS = 1024, 64  # of a path; a hostile one could have a million
 UNREADABLE = "\N{REPLACEMENT CHARACTER}"
-# Control characters, ends of lines, and surrogates, which stand for bytes that are not UTF-8; and
-# what turns the direction of a text, so that "gnp.exe" is shown for another name.
-UNWRITTEN = ("Cc", "Cs", "Zl", "Zp")
-TURNING = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 NAMELESS = "(a file without a name)"
 
 
@@ -118,9 +115,7 @@ def _written(name: str) -> str:
     """Return a name as it can be shown, with a mark for each character that cannot."""
     if name.isascii() and name.isprintable():
         return name  # as nearly all are, and there may be a million
-    return "".join(
-        UNREADABLE if c in TURNING or unicodedata.category(c) in UNWRITTEN else c for c in name
-    )
+    return "".join(UNREADABLE if strange(c) else c for c in name)
 
 
 def machine_part(name: str) -> str | None:

@@ -21,6 +21,13 @@ from absl import logging
 tfds.disable_progress_bar()  # ours is shown instead
 
 
+class _OwnInfo(tfds.core.DatasetInfo):
+    """What is known of a set that no bucket of TFDS can hold."""
+
+    def initialize_from_bucket(self) -> None:
+        """Ask no bucket: TFDS would, and leave a temporary folder each time."""
+
+
 def stored_features() -> tfds.features.FeaturesDict:
     """Return what an example holds."""
     # Text hands bytes through unchanged; Image would decode them on every read.
@@ -54,7 +61,7 @@ class StoredImages(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         super().__init__(data_dir=data_dir, file_format="array_record")
 
     def _info(self) -> tfds.core.DatasetInfo:
-        return tfds.core.DatasetInfo(
+        return _OwnInfo(
             builder=self,
             description=f"Images, masks and labels of {self.name}, prepared by defect_jax.",
             features=stored_features(),

@@ -16,7 +16,14 @@ from defect_jax.data.prepare.plausibility import doubts_about_masks
 from defect_jax.data.prepare.prepared import DataInfo
 from defect_jax.data.prepare.summarise import summarise
 from defect_jax.data.sources.data_sets import data_set
-from defect_jax.data.sources.records import SPLITS, Catalogue, Fault, Record, split_faults
+from defect_jax.data.sources.records import (
+    SPLITS,
+    Catalogue,
+    Fault,
+    Record,
+    name_faults,
+    split_faults,
+)
 from defect_jax.runtime.errors import UserError
 
 
@@ -125,7 +132,7 @@ def listing_faults(found: Catalogue, needed: Collection[str]) -> list[Fault]:
         for split in SPLITS
         if split in needed
     }
-    return found.faults + split_faults(classes, found.has_good)
+    return found.faults + name_faults(found.records) + split_faults(classes, found.has_good)
 
 
 def refuse(faults: list[Fault]) -> None:

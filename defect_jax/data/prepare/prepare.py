@@ -126,17 +126,23 @@ def cache_folder(data: ConfigDict) -> Path:
         folder = as_path(data.data_dir)
         if is_remote(folder):
             raise UserError(f"config.data.data_dir: {folder} is no local folder: give one")
-        folder = folder.expanduser().absolute()
+        folder = folder.absolute()
     else:
-        cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-        folder = Path(cache).expanduser() / "defect_jax"
+        folder = _user_cache() / "defect_jax"
     root = as_path(data.root) if data.root else None
     if root is None or is_remote(root):
         return folder
-    root = root.expanduser().resolve()
+    root = root.resolve()
     if root.is_dir() and folder.resolve().is_relative_to(root):
         raise UserError(f"config.data.data_dir: {folder} is in the raw data: choose another")
     return folder
+
+
+def _user_cache() -> Path:
+    try:
+        return as_path(os.environ.get("XDG_CACHE_HOME") or "~/.cache")
+    except UserError as error:  # a user without a home, as containers have
+        raise UserError(f"config.data.data_dir: not set, and {error}") from error
 
 
 def options_of(data: ConfigDict, chosen: DataSet) -> dict[str, Any]:
@@ -147,7 +153,7 @@ def options_of(data: ConfigDict, chosen: DataSet) -> dict[str, Any]:
     options = {name: data.get(name) for name in chosen.options}
     if data.root:
         root = as_path(data.root)
-        options["root"] = str(root if is_remote(root) else root.expanduser().resolve())
+        options["root"] = str(root if is_remote(root) else root.resolve())
     options = json.loads(json.dumps(options))
     return {name: value for name, value in options.items() if value not in (None, [])}
 
@@ -183,7 +189,7 @@ def _is_there(root: str) -> bool:
     try:
         if is_remote(path):
             return exists(path)
-        path = path.expanduser()
+
         return any(path.iterdir()) if path.is_dir() else path.exists()
     except OSError:
         return not is_remote(path)  # what may not be looked at is there

@@ -6,7 +6,6 @@
 """
 
 import csv
-import io
 import json
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
@@ -19,6 +18,7 @@ from defect_jax.data.prepare.stored_features import check_rows, checked_fields, 
 from defect_jax.data.sources.records import SPLITS
 from defect_jax.runtime.atomic_files import write_text
 from defect_jax.runtime.errors import UserError
+from defect_jax.runtime.escapes import csv_text, from_cell
 from defect_jax.runtime.json_files import read_json
 
 SPLIT_FILE = "split.csv"
@@ -113,11 +113,8 @@ def write(
         info: what holds for the whole set.
         origin: what it was prepared from, kept in info.json.
     """
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    writer.writerows((split, *row) for split, row in table)
-    write_text(directory / SPLIT_FILE, text.getvalue())
+    rows = ((split, *row) for split, row in table)
+    write_text(directory / SPLIT_FILE, csv_text([COLUMNS, *rows]))
     write_text(directory / INFO_FILE, json.dumps(asdict(info) | {"origin": origin}, indent=2))
 
 
@@ -170,7 +167,7 @@ def _read_rows(directory: Path) -> dict[str, list[SplitRow]]:
     rows = {split: [] for split in SPLITS}
     with (directory / SPLIT_FILE).open(encoding="utf-8", newline="") as file:
         for line in csv.DictReader(file, strict=True):
-            texts = [line[name] for name in SplitRow._fields[:3]]
+            texts = [from_cell(line[name]) for name in SplitRow._fields[:3]]
             numbers = [int(line[name]) for name in SplitRow._fields[3:7]]
             hashes = [line[name] for name in SplitRow._fields[7:]]
             rows[line["split"]].append(SplitRow(*texts, *numbers, *hashes))

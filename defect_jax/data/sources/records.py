@@ -6,7 +6,9 @@ from typing import NamedTuple
 
 from ml_collections import ConfigDict
 
+from defect_jax.data.files.output_names import faults_of
 from defect_jax.data.files.raw_files import RawFiles
+from defect_jax.runtime.escapes import strange
 
 GOOD = "good"
 DEFECT = "defect"
@@ -90,6 +92,22 @@ def listed(names: list[str], most: int = 10) -> str:
     """
     shown = ", ".join(names[:most])
     return shown if len(names) <= most else f"{shown} and {len(names) - most} more"
+
+
+def name_faults(records: Sequence[Record]) -> list[Fault]:
+    """Find names that control a terminal, read as other names, or are those of two files in one.
+
+    >>> record = Record("a", "a.png", None, "b\\x1b[2J", GOOD, "train")
+    >>> print(*name_faults([record]))
+    a.png: its group has the characters \\x1b: rename it
+    """
+    faults = [Fault(*fault) for fault in faults_of({r.image: r.id for r in records}).items()]
+    for record in records:
+        for what, name in (("group", record.group), ("class", record.class_name)):
+            if characters := strange(name):
+                what = f"its {what} has the characters {characters}: rename it"
+                faults.append(Fault(record.image, what))
+    return faults
 
 
 def split_faults(classes: Mapping[str, list[str]], has_good: bool = True) -> list[Fault]:

@@ -1,0 +1,133 @@
+"""What a prediction before this one left: its lines, of which none is believed that is not whole.
+
+The folder may have been cut off, edited, or sent by somebody else. A line that is not what this
+program writes counts as not there, and its image is decided on again.
+"""
+
+import json
+import math
+import os
+import re
+import stat
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+Line = dict[str, Any]  # of predictions.jsonl
+MOST_SETTINGS_BYTES = 1 << 20
+SHA256 = re.compile("[0-9a-f]{64}")
+
+
+class Prediction(NamedTuple):
+    """A row of predictions.csv."""
+
+    id: str  # path below the data root, without suffix
+    probability: float  # of a defect, calibrated
+    score: float  # of the classification head, as it is; without one, the mask's
+    mask_score: float  # highest probability of a pixel
+    decision: int  # 1 = rejected by the score
+    mask_decision: int  # 1 = rejected by the mask
+    predicted_px: int
+    height: int
+    width: int
+
+
+def read_settings(path: Path) -> Mapping[str, Any]:
+    """Return what the results in a folder follow from.
+
+    Raises:
+        OSError: it is not there, or cannot be read.
+        ValueError: it is no JSON object of a size that can be meant.
+    """
+    settings = _loaded(_regular(path, MOST_SETTINGS_BYTES))
+    if not isinstance(settings, dict):
+        raise ValueError(f"{path.name} is not what a prediction writes")
+    return settings
+
+
+def read_lines(path: Path) -> list[Line]:
+    """Return the whole lines of a run before.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    try:
+        texts = _regular(path).split(b"\n")
+    except (FileNotFoundError, ValueError):
+        return []
+    return [line for line in map(_parsed, texts) if line is not None]
+
+
+def _regular(path: Path, most_bytes: int | None = None) -> bytes:
+    """Return the bytes of a regular file: a pipe would wait for ever, a device never ends."""
+    with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as file:
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode) or status.st_size > (most_bytes or math.inf):
+            raise ValueError(f"{path.name} is not what a prediction writes")
+        return file.read()
+
+
+def _loaded(text: bytes) -> Any:
+    """Return what JSON says.
+
+    Raises:
+        ValueError: it is none, or so deep or so long that it cannot be ours.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise ValueError("is nested too deeply") from error
+
+
+def _parsed(text: bytes) -> Line | None:
+    try:
+        line = _loaded(text)
+    except ValueError:
+        return None
+    if not isinstance(line, dict):
+        return None
+    fields = FAULT if "fault" in line else DECISION
+    needed = fields.keys() - ({"sha256"} if "fault" in line else set())
+    if not needed <= line.keys() <= fields.keys():
+        return None
+    return line if all(fields[name](line[name]) for name in line) else None
+
+
+def _is_text(value: Any) -> bool:
+    """Return whether it can be written again: half a pair of surrogates cannot."""
+    try:
+        return isinstance(value, str) and bool(value.encode())
+    except UnicodeEncodeError:
+        return False
+
+
+def _is_hash(value: Any) -> bool:
+    return isinstance(value, str) and SHA256.fullmatch(value) is not None
+
+
+def _is_share(value: Any) -> bool:
+    # The sum over classes may be a hair above 1. Comparing nan with anything is False.
+    return type(value) in (int, float) and -0.01 <= value <= 1.01
+
+
+def _is_yes_or_no(value: Any) -> bool:
+    return type(value) is int and value in (0, 1)
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and 0 <= value < 1 << 63
+
+
+def _are_hashes(value: Any) -> bool:
+    return isinstance(value, dict) and all(map(_is_hash, value.values()))
+
+
+FIELDS: dict[str, Callable[[Any], bool]] = {"id": _is_text, "file": _is_text, "sha256": _is_hash}
+FAULT = FIELDS | {"fault": _is_text}  # without hash where the file could not even be read
+DECISION = (
+    FIELDS
+    | {"files": _are_hashes}
+    | dict.fromkeys(("probability", "score", "mask_score"), _is_share)
+    | dict.fromkeys(("decision", "mask_decision"), _is_yes_or_no)
+    | dict.fromkeys(("predicted_px", "height", "width"), _is_count)
+)
