@@ -54,14 +54,14 @@ def test_evaluating_again_in_a_fresh_process_gives_the_same_metrics(trained):
 
 def test_the_images_of_the_test_split_are_predicted_as_they_were_evaluated(forked, trained, home):
     workdir, _, _ = trained
-    config = run_config.load(workdir)
+    config = run_config.of_workdir(workdir, None)
     test = prepare(config.data, needed={"test"}).splits["test"]
     for number, row in enumerate(test.rows):
-        path = home / "images" / f"{row.id}.png"
+        path = home / "parts" / f"{row.id}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(raw_data.encoded(decode_image(test.source[number]["image"])[..., 0]))
     output = home / "predicted"
-    paths = (f"--workdir={workdir}", f"--input={home / 'images'}", f"--output={output}")
+    paths = (f"--workdir={workdir}", f"--input={home / 'parts'}", f"--output={output}")
     result = forked.run("--mode=predict", *paths)
     assert result.returncode == 0, result.stderr
     evaluated = {row.id: row for row in read_predictions(workdir / "eval/test/predictions.csv")}

@@ -81,9 +81,9 @@ def test_an_empty_mask_is_none(tmp_path):
     raw_data.write(root / "masks/x.png", np.zeros((12, 16), np.uint8))
     inspected = inspect(raw_data.config("folder", root, tmp_path))
     assert inspected.faults == []
-    assert inspected.info.notes[0] == (
+    assert (
         "1 images are copies of others, with the very same pixels: images/good/part_000 = images/x"
-    )
+    ) in inspected.info.notes
 
 
 @pytest.mark.parametrize("how", HOW)

@@ -103,7 +103,7 @@ def test_prediction_names_the_image_and_decides_on_the_rest(images, tmp_path, mo
         cv2.imwrite(str(tmp_path / "in" / f"{name}.png"), image)
     with pytest.raises(UserError, match="1 of 2 images"):
         mode.predict(str(tmp_path / "in"), str(tmp_path / "out"), tmp_path, 1.0, False)
-    assert "a: not decided: the network's score is nan" in capsys.readouterr().err
+    assert "a.png: not decided: the network's score is nan" in capsys.readouterr().err
     lines = (tmp_path / "out" / "predictions.jsonl").read_text().splitlines()
     faulty, decided = map(json.loads, lines)
     assert "not decided" in faulty["fault"] and decided["id"] == "b" and "fault" not in decided

@@ -106,8 +106,6 @@ def test_masks_drawn_in_transparency_hold_no_class_ids():
         UserError, match=r"config\.data\.mask_alpha is True: it must be False where"
     ):
         run_config.check_values(config)
-    del config.data.mask_alpha, config.data.trust_masks  # a run from before there were such fields
-    run_config.check_values(config)
 
 
 @pytest.mark.parametrize(

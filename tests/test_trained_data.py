@@ -63,7 +63,7 @@ def add_parts(root, good=10, defective=2):
 
 def test_a_run_keeps_its_split(trained):
     root, workdir, _ = trained
-    prepared = prepare(run_config.load(workdir).data)
+    prepared = prepare(run_config.of_workdir(workdir, None).data)
     rows = kept_split.read(workdir)
     assert rows == kept_split.rows_of(prepared) and len(rows) == 120
     assert judged(workdir).keys() == kept(workdir, "test").keys()
@@ -178,6 +178,8 @@ def replace_by_a_learnt_one(root, test):
 
 def copy_one(root, test):
     shutil.copy(root / f"{min(test)}.png", root / "images/copy.png")
+    if (mask := root / f"{min(test).replace('images', 'masks')}.png").exists():
+        shutil.copy(mask, root / "masks/copy.png")
     return test, "13 images added (images/copy, "
 
 

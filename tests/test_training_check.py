@@ -44,7 +44,7 @@ def test_nothing_wrong(root, tmp_path, capsys):
 FAULTS = {
     "train.batch_size": (12345, "config.train.batch_size is 12345: it must be a multiple of"),
     "train.steps": (1, "config.train.steps is 1: it must be "),
-    "optimizer.learning_rate": (-1.0, "config.optimizer.learning_rate is -1.0: it must be above"),
+    "optimizer.learning_rate": (-1.0, "config.optimizer.learning_rate is -1.0: it must be "),
     "data.size": ((32, 33), "config.data.size is [32, 33]: it must be "),
     "model.decoder": ("segnet", "config.model.decoder"),
     "model.num_classes": (3, "config.model.num_classes is 3: must be 1 (defect or not) or 1"),
@@ -100,7 +100,7 @@ def test_data_that_are_not_there(tmp_path, capsys):
 def test_values_alone(root, tmp_path):
     config = config_of(root, tmp_path, **{"train.steps": 0, "train.log_every_steps": 0})
     fields = [fault.where.split(" ")[0] for fault in value_faults(config)]
-    assert fields[:2] == ["config.train.steps", "config.train.log_every_steps"]
+    assert {"config.train.steps", "config.train.log_every_steps"} <= set(fields)
     assert value_faults(config_of(root, tmp_path)) == []
 
 

@@ -27,6 +27,7 @@ from defect_jax.training.optimizer import make_tx
 from defect_jax.training.stages import first_stage, has_first_stage
 from defect_jax.training.train import check_batch_size, make_network, state_shapes
 from defect_jax.workdir import run_config
+from defect_jax.workdir.config_fields import FIELDS
 from defect_jax.workdir.config_rules import rules_of
 
 Look = Callable[[], Any]  # raises a UserError where training would
@@ -70,7 +71,8 @@ def value_faults(config: ConfigDict) -> list[Fault]:
 
 def _broken_rules(config: ConfigDict) -> Iterator[Fault]:
     values = flatten_dict(json.loads(json.dumps(config.to_dict(), default=str)), sep=".")
-    for field, (holds, rule) in rules_of(config).items():
+    alone = ((field, (rule.holds, rule.words)) for field, rule in FIELDS.items())
+    for field, (holds, rule) in (*alone, *rules_of(config).items()):
         # A rule may rest on another field, which may be anything here.
         with contextlib.suppress(TypeError, ValueError, ArithmeticError, LookupError):
             if field in values and not holds(values[field]):
