@@ -45,7 +45,7 @@ gc.set_threshold(50_000, 20, 50)  # tracing makes many objects: an eighth of the
 UNTIMED = {"deadline": None, "suppress_health_check": [hypothesis.HealthCheck.too_slow]}
 hypothesis.settings.register_profile("ci", **UNTIMED, max_examples=60)
 hypothesis.settings.register_profile("thorough", **UNTIMED, max_examples=300)
-hypothesis.settings.register_profile("fuzz", **UNTIMED, max_examples=20_000)
+hypothesis.settings.register_profile("fuzz", **UNTIMED, max_examples=5_000)
 hypothesis.settings.load_profile("ci")
 
 

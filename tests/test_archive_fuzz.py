@@ -122,6 +122,7 @@ def test_what_is_mutated_was_readable(archives, tmp_path):
             assert all(raw.read(name) for name in raw.names())
 
 
+@pytest.mark.fuzz
 @hypothesis.given(st.integers(0, 1), EDITS, st.sampled_from([0, 0, 0, 1, 512, 3000]), st.booleans())
 def test_tars(archives, tmp_path_factory, which, edits, cut, mended):
     data = edited(archives["tar"][which], edits, cut)
@@ -129,6 +130,7 @@ def test_tars(archives, tmp_path_factory, which, edits, cut, mended):
     read_all(raw_data.write(path, bytes(with_sums(data) if mended else data)))
 
 
+@pytest.mark.fuzz
 @hypothesis.given(st.integers(0, 3), EDITS, st.sampled_from([0, 0, 0, 1, 22, 300]))
 def test_zips(archives, tmp_path_factory, which, edits, cut):
     path = tmp_path_factory.getbasetemp() / f"fuzz_{os.getpid()}.zip"
@@ -147,6 +149,7 @@ NUMBERS = st.lists(
 )
 
 
+@pytest.mark.fuzz
 @hypothesis.given(st.integers(0, 3), st.integers(0, 2), NUMBERS)
 def test_zips_whose_table_of_contents_lies(archives, tmp_path_factory, which, entry, numbers):
     data, start = bytearray(archives["zip"][which]), -1
@@ -158,6 +161,7 @@ def test_zips_whose_table_of_contents_lies(archives, tmp_path_factory, which, en
     read_all(raw_data.write(path, bytes(data)))
 
 
+@pytest.mark.fuzz
 @hypothesis.given(st.sampled_from([b"PK\x03\x04", b"PK\x05\x06", b"text"]), st.binary(max_size=300))
 def test_bytes_that_were_never_an_archive(tmp_path_factory, start, rest):
     path = tmp_path_factory.getbasetemp() / f"fuzz_{os.getpid()}.bin"

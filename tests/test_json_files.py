@@ -27,6 +27,7 @@ def test_what_a_program_writes_is_read_as_it_was(value):
     assert parse(json.dumps(value, ensure_ascii=False)) == value
 
 
+@pytest.mark.fuzz
 @given(st.text(string.digits + '[]{}",:\\ eE.-+nulltruefalseNaN\ud800\x00'))
 def test_any_text_is_data_or_a_line(text):
     try:

@@ -73,6 +73,7 @@ JSON = strategies.recursive(
 )  # fmt: skip
 
 
+@pytest.mark.fuzz
 @hypothesis.given(field=strategies.sampled_from([*LINE, "fault"]), value=JSON)
 def test_whatever_a_line_holds_it_is_read_or_not(tmp_path_factory, field, value):
     folder = tmp_path_factory.getbasetemp()
