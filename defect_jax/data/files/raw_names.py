@@ -106,7 +106,10 @@ def plain(name: str, root: object = "") -> str:
         raise UserError(f"{root}: the path {name[:99]!r}… is too long or too deep: shorten it")
     parts = name.split("/")
     if ".." in parts or name.startswith("/") or "\\" in name:
-        raise UserError(f"{root}: {name!r} is no plain path below the data: rename the file")
+        raise UserError(
+            f"{root}: {name!r} is no plain path below the data: rename the file, or pack the "
+            "archive again, with relative paths and forward slashes"
+        )
     path = "/".join(part for part in parts if part not in ("", "."))
     return unicodedata.normalize("NFC", path)
 
