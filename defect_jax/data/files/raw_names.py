@@ -19,9 +19,16 @@ MACHINE_NAMES = frozenset(
     """
     @eadir @eastream @tmp @recycle @recently-snapshot @snapshot @sharesnap @sharebin @__thumb
     #recycle #snapshot ~snapshot $recycle.bin recycler recycled _gsdata_ lost+found lost.dir
+    trashbox @appstore @appdata _vti_cnf found.000 thevolumesettingsfolder
     __macosx __pycache__ thumbs.db ehthumbs.db ehthumbs_vista.db desktop.ini picasa.ini
     """.split()
-) | {"system volume information", "network trash folder", "temporary items", "icon\r"}
+) | {
+    "system volume information",
+    "network trash folder",
+    "temporary items",
+    "recycle bin",
+    "icon\r",
+}
 MACHINE_ENDINGS = ("@synoeastream", "@synoresource", ":zone.identifier", ":encryptable")
 APPLE_DOUBLE = "._"
 MOST_CHARACTERS, MOST_FOLDERS = 1024, 64  # of a path; a hostile one could have a million
