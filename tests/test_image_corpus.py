@@ -7,6 +7,7 @@ import cv2
 import image_corpus
 import numpy as np
 import pytest
+import tifffile
 from image_corpus import (
     BMP_FILES,
     GREY,
@@ -19,7 +20,7 @@ from image_corpus import (
     tiff,
     with_tags,
 )
-from PIL import Image
+from PIL import Image, ImageCms, PngImagePlugin
 
 from defect_jax.data.files.file_kinds import BadImage
 from defect_jax.data.files.images import decode_image, inspect_image
@@ -222,6 +223,43 @@ def test_the_limit_on_pixels_counts_for_tiff():
     with pytest.raises(BadImage, match="larger than 1 megapixels.*config.data.max_megapixels"):
         inspect_image(data, 1.0)
     assert inspect_image(data, 1.1)[1].shape == (1000, 1001, 1)
+
+
+@pytest.mark.parametrize("pixels", [GREY, RGB, image_corpus.RGB_16], ids=["grey", "rgb", "16 bits"])
+def test_smaller_copies_behind_an_image_are_not_counted(pixels):
+    kind = {"photometric": "rgb" if pixels.ndim == 3 else "minisblack"}
+    copy = {"subfiletype": 1, **kind}
+    file = io.BytesIO()
+    with tifffile.TiffWriter(file) as writer:
+        writer.write(pixels, **kind)
+        writer.write(np.ascontiguousarray(pixels[::2, ::2]), **copy)
+        writer.write(np.ascontiguousarray(pixels[::4, ::4]), **copy)
+    shown = inspect_image(file.getvalue(), 1.0)[1]
+    np.testing.assert_array_equal(shown.squeeze(), pixels)
+    file = io.BytesIO()
+    with tifffile.TiffWriter(file) as writer:
+        writer.write(np.ascontiguousarray(pixels[::2, ::2]), **copy)
+        writer.write(pixels, **kind)
+    with pytest.raises(BadImage, match="holds 2 images"):
+        inspect_image(file.getvalue(), 1.0)
+
+
+@pytest.mark.parametrize("pixels", [GREY, RGB], ids=["grey", "rgb"])
+def test_profiles_that_libpng_dislikes_print_nothing(pixels, capfd):
+    for space in ("sRGB", "LAB"):
+        profile = ImageCms.ImageCmsProfile(ImageCms.createProfile(space)).tobytes()
+        data = image_corpus.pillow(pixels, "PNG", icc_profile=profile)
+        shown = inspect_image(data, 1.0)[1]
+        np.testing.assert_array_equal(shown.squeeze(), pixels)
+        np.testing.assert_array_equal(decode_image(data), shown)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_text_that_names_a_profile_is_none():
+    info = PngImagePlugin.PngInfo()
+    info.add_text("iCCP", "iCCP")
+    data = image_corpus.pillow(GREY, "PNG", pnginfo=info)
+    np.testing.assert_array_equal(inspect_image(data, 1.0)[1][..., 0], GREY)
 
 
 def test_a_raw_file_of_a_camera_is_not_read_as_its_thumbnail():

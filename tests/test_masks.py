@@ -23,6 +23,8 @@ DEEP = DEFECT * np.uint16(65535)
 WHITE_IS_0 = {"photometric": "miniswhite"}
 ALPHA_LAST = {"extrasamples": ["unassalpha"]}
 GREY_AND_ALPHA = {"photometric": "minisblack", "planarconfig": "contig", **ALPHA_LAST}
+BORDERED = DEFECT + 2 * (cv2.dilate(MASK, np.ones((3, 3))) > MASK)  # 2: around the defect
+VOID_BORDER = np.array([0, 1, 255])[BORDERED]
 WHITE = np.full((*MASK.shape, 3), 255, np.uint8)
 
 
@@ -91,7 +93,7 @@ def test_the_64_px_that_the_file_shows(data):
 TRANSPARENT = "transparency varies: set config.data.mask_alpha=True"
 SOFT = "soft edges|a JPEG"
 REFUSED = {
-    "jpeg": (pillow(MASK, "JPEG"), "is a JPEG mask.*config.data.mask_threshold=127"),
+    "jpeg": (pillow(MASK, "JPEG"), "is a JPEG mask.*mask_threshold=127 .keeps 64 of"),
     "jpeg, several": (
         pillow(MASK, "MPO", save_all=True, append_images=[Image.fromarray(MASK)]),
         "is a JPEG mask",
@@ -115,6 +117,14 @@ REFUSED = {
     "255 to ignore": (
         pillow(DEFECT + np.uint8(255) * (np.arange(40) < 5)[:, None], "PNG"),
         "values 0, 1 and 255: no value means 'ignore'",
+    ),
+    "border of VOC, palette": (
+        pillow(palette(VOID_BORDER, *[(i, 99, 0) for i in range(255)], (224, 224, 192)), "PNG"),
+        "value 255 beside labels, which often means 'ignore'",
+    ),
+    "border of VOC, rgb": (
+        pillow(np.array([(0, 0, 0), (128, 0, 0), (224, 224, 192)], np.uint8)[BORDERED], "PNG"),
+        "colour #e0e0c0, which often means 'ignore'",
     ),
     "65535 to ignore": (
         pillow(DEFECT + np.uint16(65535) * (np.arange(40) < 5)[:, None], "PNG"),
@@ -203,6 +213,35 @@ def test_labels_in_colour():
     mask = inspect_mask(pillow(colours[labels(1, 2, 3)], "PNG"), 1.0, MaskRules())
     np.testing.assert_array_equal(mask.defect, labels(1, 2, 3) > 0)
     assert mask.levels == ("#000000", "#008000", "#800000", "#808000")
+
+
+@pytest.mark.parametrize(
+    "colours",
+    [
+        [(220, 20, 60)],  # one colour, whose darkest channel is near black
+        [(255, 20, 147)],
+        [(250, 50, 83), (51, 221, 255), (250, 125, 187)],  # those that CVAT proposes
+        [(220, 20, 60), (119, 11, 32), (0, 0, 142)],  # of Cityscapes
+        [(31, 119, 180), (255, 127, 14), (44, 160, 44)],  # of Matplotlib
+    ],
+)
+def test_colours_that_people_draw_with_are_no_noise(colours):
+    ids = labels(*range(1, len(colours) + 1))
+    drawn = np.array([(0, 0, 0), *colours], np.uint8)[ids]
+    mask = inspect_mask(pillow(drawn, "PNG"), 1.0, MaskRules())
+    np.testing.assert_array_equal(mask.defect, ids > 0)
+    with pytest.raises(BadImage, match=SOFT):
+        inspect_mask(pillow(jpeg(drawn), "PNG"), 1.0, MaskRules())
+    with pytest.raises(BadImage, match=SOFT):
+        inspect_mask(pillow(resized(drawn, 1.5, 2), "PNG"), 1.0, MaskRules())
+
+
+def test_what_a_threshold_would_leave_is_said():
+    values = labels(80, 160, 240, 10)
+    with pytest.raises(BadImage, match="threshold=120 .keeps 240 of the 480 px.*trust_masks=True"):
+        inspect_mask(pillow(values, "PNG"), 1.0, MaskRules())
+    found = inspect_mask(pillow(values, "PNG"), 1.0, MaskRules(trusted=True))
+    np.testing.assert_array_equal(found.defect, values > 0)
 
 
 def test_what_is_noise_to_one_is_asked_for_by_another():

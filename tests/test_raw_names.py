@@ -13,6 +13,7 @@ MACHINES = [
     "#snapshot/daily/images/1.png", "~snapshot/1.png", ".snapshot/1.png",
     "@Recently-Snapshot/1.png",
     ".Trash/1.png", ".Trash-1000/files/1.png", ".Trashes/501/1.png", "RECYCLER/1.png",
+    "trashbox/1.png", "images/_vti_cnf/1.png",
     "__MACOSX/images/._1.png", ".AppleDouble/1.png", "images/._1.png", "Network Trash Folder/1.png",
     "System Volume Information/1.png", "lost+found/1.png", ".thumbnails/1.png", "@__thumb/1.png",
     ".@__thumb/1.png", "images/Thumbs.db", "images/thumbs.db", "desktop.ini", "images/Desktop.ini",

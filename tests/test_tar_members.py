@@ -1,6 +1,7 @@
 """Tar files as no writer of ours makes them: hostile headers, holes, devices, missing ends."""
 
 import io
+import subprocess
 import tarfile
 
 import pytest
@@ -168,6 +169,15 @@ def test_a_tar_from_before_there_was_a_magic(tmp_path):
     folder = tar_block("a/", 0, b"\0", at_257=bytes(8))
     raw = opened(tmp_path, folder + old + TAR_END)
     assert raw.names() == ["1.png"] and raw.read("1.png") == b"one"
+
+
+def test_times_of_an_incremental_tar_are_no_folders(tmp_path):
+    raw_data.write(tmp_path / "parts/images/1.png", b"one")
+    command = ["tar", "--format=gnu", "-g", tmp_path / "snapshot", "-cf", tmp_path / "raw.tar"]
+    subprocess.run([*command, "-C", tmp_path, "parts"], check=True)
+    with tarfile.open(tmp_path / "raw.tar") as archive:
+        assert "parts/images/1.png" not in archive.getnames()  # Python's reader takes them so
+    assert open_root(str(tmp_path / "raw.tar")).names() == ["parts/images/1.png"]
 
 
 @pytest.mark.parametrize("end", [bytes(512), TAR_END, bytes(10240), bytes(2**20)])

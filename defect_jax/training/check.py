@@ -18,7 +18,7 @@ from defect_jax.data.prepare.check import Inspection, as_fault, inspect
 from defect_jax.data.prepare.data_info import data_info
 from defect_jax.data.prepare.remarks import remarks, write_proposal
 from defect_jax.data.prepare.unprepared import unprepared
-from defect_jax.data.sources.records import SPLITS, Fault
+from defect_jax.data.sources.records import GOOD, SPLITS, Fault
 from defect_jax.distributed.sharding import make_mesh
 from defect_jax.evaluation.validation import refuse_empty_promise
 from defect_jax.runtime.console import answer
@@ -120,7 +120,9 @@ def _looks_at_data(config: ConfigDict, inspected: Inspection) -> Iterator[Look]:
     if train.rows:
         yield lambda: data_info(prepared, config.model.num_classes)
         if config.data.positive_fraction is not None:
-            labels = [row.label for row in train.rows]
+            # An image whose mask has a fault is among these, and is not among the stored ones.
+            listed = [record for record in inspected.found.records if record.split == "train"]
+            labels = [int(record.class_name != GOOD) for record in listed]
             kinds = config.data.positive_fraction, framing.needs_good_images
             yield partial(refuse_one_kind, labels, *kinds)
     stages = [config, first_stage(config)] if has_first_stage(config) else [config]

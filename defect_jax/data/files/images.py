@@ -35,6 +35,8 @@ from defect_jax.runtime import memory
 PNG_END = b"IEND\xaeB`\x82"
 BYTES_A_PIXEL = 8  # that two readers take for colour of 8 bits, at least
 PNG_START = b"\x89PNG"
+PNG_SIGNATURE = PNG_START + b"\r\n\x1a\n"
+PROFILE_WITHIN_BYTES = 512  # it stands before palette and pixels
 PNG_DEPTH_BYTE, PNG_COLOUR_TYPE_BYTE = 24, 25
 PNG_GREY_WITH_ALPHA = 4
 TO_RGB = {3: cv2.COLOR_BGR2RGB, 4: cv2.COLOR_BGRA2RGB}
@@ -240,12 +242,27 @@ def decode(data: bytes) -> Shaped[np.ndarray, "h w c"]:
         BadImage: they cannot be decoded.
     """
     try:
-        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+        silent = _without_profile(data)
+        pixels = cv2.imdecode(np.frombuffer(silent, np.uint8), cv2.IMREAD_UNCHANGED)
     except cv2.error as error:
         raise BadImage(f"cannot be decoded ({first_line(error)}): save it again") from error
     if pixels is None:
         raise BadImage("is truncated or damaged: copy it again")
     return pixels[..., None] if pixels.ndim == 2 else pixels
+
+
+def _without_profile(data: bytes) -> bytes:
+    """Leave out a PNG's colour profile, which changes no pixel here.
+
+    libpng prints a line for each one that it does not like, and some programs write no others.
+    """
+    place = len(PNG_SIGNATURE)
+    while data.startswith(PNG_SIGNATURE) and place < PROFILE_WITHIN_BYTES:
+        end = place + 12 + int.from_bytes(data[place : place + 4])  # length, type, content, sum
+        if data[place + 4 : place + 8] == b"iCCP":
+            return data[:place] + data[end:]
+        place = end
+    return data
 
 
 def _png_colour_type(data: bytes) -> int | None:

@@ -15,8 +15,15 @@ from defect_jax.data.files.images import Header, Looked
 
 MOST_LABEL = 32  # a mask whose values end here holds labels, not shades
 NEAR_END = 10  # a value within a tenth of black or white is noise of it, or a label beside "ignore"
+NEAR_COLOUR = 32  # colours are alike within that share; those that people choose are further apart
+MOST_COLOURS = 256
+IGNORED, VOID = 255, "#e0e0c0"  # what PASCAL VOC, and many programs after it, draw borders in
 MOST_BETWEEN = 0.5  # of the shades, how many may be between darker and lighter neighbours
 SHOWN_LEVELS = 5
+LABELS = (
+    "config.data.trust_masks=True takes all above 0 as defect, config.data.classes is for kinds "
+    "of defect"
+)
 
 
 def refuse_blind_palette(looked: Looked, values: np.ndarray) -> None:
@@ -42,14 +49,36 @@ def refuse_white_background(header: Header, defect: Bool[np.ndarray, "h w"]) -> 
         )
 
 
-def refuse_noise(shades: Shaped[np.ndarray, " n"], levels: tuple[str, ...]) -> None:
-    """Refuse values close to black or white: noise of a JPEG, or labels beside an "ignore"."""
-    top = float(shades[-1])
-    between = shades[(shades > 0) & (shades < top)]
-    near = (between < top / NEAR_END) | (between > top - top / NEAR_END)
-    if top <= MOST_LABEL or not near.any():
+def refuse_ignored(looked: Looked, levels: tuple[str, ...]) -> None:
+    """Refuse palettes and colours of PASCAL VOC where they leave a border out: as a value 255."""
+    used = np.zeros(1) if looked.indices is None else np.unique(looked.indices)
+    labels = used[(used > 0) & (used < IGNORED)]
+    beside_labels = used[-1] == IGNORED and labels.size and labels[-1] <= MOST_LABEL
+    if VOID in levels or (beside_labels and (looked.palette[IGNORED] > 0).any()):
+        what = f"the value {IGNORED} beside labels" if beside_labels else f"the colour {VOID}"
+        raise BadImage(
+            f"is a mask with {what}, which often means 'ignore': no value does here, and it would "
+            "count as defect; save it as 0 (black)"
+        )
+
+
+def refuse_noise(
+    colours: Shaped[np.ndarray, "n c"],
+    brightest: Shaped[np.ndarray, "h w"],
+    levels: tuple[str, ...],
+) -> None:
+    """Refuse values close to black or to another: noise of a JPEG, or labels beside an "ignore".
+
+    Args:
+        colours: the distinct values, or colours.
+        brightest: the highest channel of each pixel.
+    """
+    tops = np.unique(colours.max(axis=1).astype(np.float64))
+    between = tops[(tops > 0) & (tops < tops[-1])]
+    near_black = (between < tops[-1] / NEAR_END).any()
+    if tops[-1] <= MOST_LABEL or not (near_black or _any_alike(colours, between)):
         return
-    if between[-1] <= MOST_LABEL:
+    if between.size and between[-1] <= MOST_LABEL:
         raise BadImage(
             f"is a mask of the values {_listed(levels)}: no value means 'ignore' here, and all "
             f"above 0 would count as defect. If {levels[-1]} is to be ignored, save it as 0; "
@@ -57,11 +86,27 @@ def refuse_noise(shades: Shaped[np.ndarray, " n"], levels: tuple[str, ...]) -> N
         )
     raise BadImage(
         f"is a mask of the values {_listed(levels)}, as one that was a JPEG or was resized. "
-        f"{_advice(top)}"
+        f"{two_values(brightest)}; {LABELS}"
     )
 
 
-def refuse_soft(values: Shaped[np.ndarray, "h w c"], levels: tuple[str, ...]) -> None:
+def _any_alike(colours: Shaped[np.ndarray, "n c"], between: Shaped[np.ndarray, " m"]) -> bool:
+    """Return whether a grey is close to the lightest, or a colour to any other that is drawn."""
+    top = float(colours.max())
+    if colours.shape[1] == 1:
+        return bool((between > top - top / NEAR_END).any())
+    if len(colours) > MOST_COLOURS:
+        return True
+    drawn = colours[colours.any(axis=1)].astype(np.float64)
+    apart = np.abs(drawn[:, None] - drawn).max(axis=2) + np.where(np.eye(len(drawn)), top, 0)
+    return bool((apart < top / NEAR_COLOUR).any())
+
+
+def refuse_soft(
+    values: Shaped[np.ndarray, "h w c"],
+    brightest: Shaped[np.ndarray, "h w"],
+    levels: tuple[str, ...],
+) -> None:
     """Refuse shades that are mostly between darker and lighter neighbours: edges that are soft."""
     if len(levels) <= 2:
         return
@@ -74,7 +119,7 @@ def refuse_soft(values: Shaped[np.ndarray, "h w c"], levels: tuple[str, ...]) ->
         if np.count_nonzero(between & shades) > MOST_BETWEEN * max(np.count_nonzero(shades), 1):
             raise BadImage(
                 f"is a mask with soft edges, of the values {_listed(levels)}, as one that was "
-                f"resized or blurred or was a JPEG. {_advice(float(values.max()))}"
+                f"resized or blurred or was a JPEG. {two_values(brightest)}; {LABELS}"
             )
 
 
@@ -86,13 +131,16 @@ def refuse_no_background(defect: Bool[np.ndarray, "h w"], levels: tuple[str, ...
         )
 
 
-def _advice(top: float) -> str:
-    half = int(top) // 2  # thresholds are whole numbers, so shades from 0 to 1 have none
-    threshold = f"or set config.data.mask_threshold (here {half} would do)" if half else "as PNG"
-    return (
-        f"Save it with two values, 0 for background, {threshold}; config.data.classes is for kinds "
-        "of defect"
+def two_values(brightest: Shaped[np.ndarray, "h w"]) -> str:
+    """Say what to do about shades, and what a threshold at half of the highest would leave."""
+    half = int(brightest.max()) // 2  # thresholds are whole numbers; shades from 0 to 1 have none
+    kept, of = (np.count_nonzero(brightest > above) for above in (half, 0))
+    threshold = (
+        f"or set config.data.mask_threshold={half} (keeps {kept:,} of the {of:,} px above 0)"
+        if half
+        else "as PNG"
     )
+    return f"Save it with two values, 0 for background, {threshold}"
 
 
 def _listed(levels: Sequence[str]) -> str:

@@ -16,10 +16,12 @@ from defect_jax.data.files.file_kinds import BadImage
 from defect_jax.data.files.images import Header, Looked, decode_image, look
 from defect_jax.data.files.mask_values import (
     refuse_blind_palette,
+    refuse_ignored,
     refuse_no_background,
     refuse_noise,
     refuse_soft,
     refuse_white_background,
+    two_values,
 )
 
 MOST_LEVELS = 256  # that are told apart
@@ -62,16 +64,19 @@ def inspect_mask(data: bytes, max_megapixels: float, rules: MaskRules) -> Mask:
         BadImage: the file cannot be used, or does not say for certain what is defect.
     """
     looked = look(data, max_megapixels)
-    _refuse_lossy(looked.header, rules)
     values = _values(looked, rules)
-    shades = _shades(values)
-    levels = _levels(values, shades)
-    defect = _brightest(values) > rules.above
+    brightest = _brightest(values)
+    if rules.above == 0 and not rules.trusted:
+        _refuse_lossy(looked.header, brightest)
+    colours = _distinct(values)
+    levels = _levels(colours)
+    defect = brightest > rules.above
     if not rules.trusted:
         refuse_white_background(looked.header, defect)
         if rules.above == 0:
-            refuse_noise(shades, levels)
-            refuse_soft(values, levels)
+            refuse_ignored(looked, levels)
+            refuse_noise(colours, brightest, levels)
+            refuse_soft(values, brightest, levels)
             refuse_no_background(defect, levels)
     if len(levels) > MOST_LEVELS:
         levels = (*levels[: MOST_LEVELS - 1], levels[-1])
@@ -90,15 +95,15 @@ def decode_mask(data: bytes, threshold: int) -> Bool[np.ndarray, "h w"]:
     return _brightest(decode_image(data)) > threshold
 
 
-def _refuse_lossy(header: Header, rules: MaskRules) -> None:
+def _refuse_lossy(header: Header, brightest: Shaped[np.ndarray, "h w"]) -> None:
     """Refuse a mask whose compression changed its values, unless a threshold was set for it."""
-    if header.lossy and rules.above == 0 and not rules.trusted:
+    if header.lossy:
         kind = (
             "a mask in a TIFF with lossy compression" if header.format == "TIFF" else "a JPEG mask"
         )
         raise BadImage(
-            f"is {kind}, whose compression noise would count as defect: "
-            "save it as PNG, or set config.data.mask_threshold=127"
+            f"is {kind}, whose compression noise would count as defect, also when it is made a "
+            f"PNG. {two_values(brightest)}"
         )
 
 
@@ -139,21 +144,18 @@ def _brightest(values: Shaped[np.ndarray, "h w c"]) -> Shaped[np.ndarray, "h w"]
     return brightest
 
 
-def _shades(values: Shaped[np.ndarray, "h w c"]) -> Shaped[np.ndarray, " n"]:
-    """Return the distinct values of all channels, in order."""
-    if values.dtype != np.uint8:
-        return np.unique(values)
-    flat = values.reshape(values.shape[0], -1)
-    return np.flatnonzero(cv2.calcHist([flat], [0], None, [256], [0, 256]))
-
-
-def _levels(
-    values: Shaped[np.ndarray, "h w c"], shades: Shaped[np.ndarray, " n"]
-) -> tuple[str, ...]:
+def _distinct(values: Shaped[np.ndarray, "h w c"]) -> Shaped[np.ndarray, "n c"]:
     """Return the distinct values, or the distinct colours where there are any, dark ones first."""
-    if values.shape[2] == 1:
-        return tuple(f"{shade:g}" for shade in shades)
-    packed = values.astype(np.uint64) @ np.array([1 << 32, 1 << 16, 1], np.uint64)
-    colours = [(int(c) >> 32, int(c) >> 16 & 0xFFFF, int(c) & 0xFFFF) for c in np.unique(packed)]
-    colours.sort(key=sum)
-    return tuple("#" + "".join(f"{channel:02x}" for channel in colour) for colour in colours)
+    if values.shape[2] == 3:
+        packed = np.unique(values.astype(np.uint64) @ np.array([1 << 32, 1 << 16, 1], np.uint64))
+        colours = np.stack([packed >> 32, packed >> 16 & 0xFFFF, packed & 0xFFFF], axis=1)
+        return colours[np.argsort(colours.sum(axis=1), kind="stable")]
+    if values.dtype != np.uint8:
+        return np.unique(values)[:, None]
+    return np.flatnonzero(cv2.calcHist([values[..., 0]], [0], None, [256], [0, 256]))[:, None]
+
+
+def _levels(colours: Shaped[np.ndarray, "n c"]) -> tuple[str, ...]:
+    if colours.shape[1] == 1:
+        return tuple(f"{shade:g}" for shade in colours[:, 0])
+    return tuple("#" + "".join(f"{int(channel):02x}" for channel in colour) for colour in colours)

@@ -19,9 +19,16 @@ MACHINE_NAMES = frozenset(
     """
     @eadir @eastream @tmp @recycle @recently-snapshot @snapshot @sharesnap @sharebin @__thumb
     #recycle #snapshot ~snapshot $recycle.bin recycler recycled _gsdata_ lost+found lost.dir
+    trashbox @appstore @appdata _vti_cnf found.000 thevolumesettingsfolder
     __macosx __pycache__ thumbs.db ehthumbs.db ehthumbs_vista.db desktop.ini picasa.ini
     """.split()
-) | {"system volume information", "network trash folder", "temporary items", "icon\r"}
+) | {
+    "system volume information",
+    "network trash folder",
+    "temporary items",
+    "recycle bin",
+    "icon\r",
+}
 MACHINE_ENDINGS = ("@synoeastream", "@synoresource", ":zone.identifier", ":encryptable")
 APPLE_DOUBLE = "._"
 MOST_CHARACTERS, MOST_FOLDERS = 1024, 64  # of a path; a hostile one could have a million
@@ -106,7 +113,10 @@ def plain(name: str, root: object = "") -> str:
         raise UserError(f"{root}: the path {name[:99]!r}… is too long or too deep: shorten it")
     parts = name.split("/")
     if ".." in parts or name.startswith("/") or "\\" in name:
-        raise UserError(f"{root}: {name!r} is no plain path below the data: rename the file")
+        raise UserError(
+            f"{root}: {name!r} is no plain path below the data: rename the file, or pack the "
+            "archive again, with relative paths and forward slashes"
+        )
     path = "/".join(part for part in parts if part not in ("", "."))
     return unicodedata.normalize("NFC", path)
 

@@ -21,6 +21,7 @@ MOST_MEMBERS = 2_000_000
 PAX_LENGTH = re.compile(rb"([0-9]{1,7}) ")
 LONG_NAME, LONG_LINK = tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK
 OF_NEXT = (tarfile.XHDTYPE, tarfile.SOLARIS_XHDTYPE)
+MAGIC, GNU_MAGIC, NAME_BYTES = slice(257, 265), b"ustar  \0", 100
 GNU_VOLUME, GNU_DUMPED_FOLDER = b"V", b"D"
 KINDS = {
     tarfile.FIFOTYPE: "a FIFO",
@@ -85,13 +86,16 @@ def _header(file: BinaryIO, position: int, total: int) -> tarfile.TarInfo | None
         raise Damaged("its end is missing")
     file.seek(position)
     try:
-        header = tarfile.TarInfo.frombuf(file.read(BLOCK), "utf-8", "surrogateescape")
+        block = file.read(BLOCK)
+        header = tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
     except tarfile.EOFHeaderError:
         return None
     except tarfile.TruncatedHeaderError as error:
         raise Damaged("its end is missing") from error
     except (tarfile.TarError, ValueError, OverflowError, IndexError) as error:
         raise Damaged(f"{error} at byte {position:,}") from error
+    if block[MAGIC] == GNU_MAGIC:  # `tarfile` takes the times of an incremental one for folders
+        header.name = _text(block[:NAME_BYTES].split(b"\0")[0])
     if header.size < 0:
         raise Damaged(f"{header.name!r} has a size of {header.size} bytes")
     return header

@@ -14,6 +14,7 @@ NONE, LZW, DEFLATE, OLD_DEFLATE, PACKBITS = 1, 5, 8, 32946, 32773
 FAX, LZMA, ZSTD = (2, 3, 4, 32771), 34925, (34926, 50000)
 LOSSLESS = (NONE, LZW, DEFLATE, OLD_DEFLATE, PACKBITS, *FAX, LZMA, *ZSTD)
 SIGNED, FLOAT = 2, 3
+MOST_COPIES = 16  # a pyramid of them halves each side from one to the next
 BITS_TAG, ORIENTATION_TAG, SUB_IMAGES_TAG, DNG_TAG = 258, 274, 330, 50706
 
 logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # our one line says it
@@ -54,10 +55,10 @@ def facts_of(data: bytes) -> Facts:
     """
     try:
         with tifffile.TiffFile(io.BytesIO(data)) as file:
-            count = len(file.pages)
             page = file.pages.first
             facts = _facts(page)
             _refuse_raw(page)
+            count = _count(file.pages)
     except BadImage:
         raise
     except Exception as error:  # whatever the parser tripped over
@@ -66,6 +67,14 @@ def facts_of(data: bytes) -> Facts:
         raise BadImage(f"holds {count} images: save each in a file of its own")
     _refuse_unreadable(facts)
     return facts
+
+
+def _count(pages: tifffile.TiffPages) -> int:
+    """Return how many images there are, without smaller copies of the first: thumbnails."""
+    count = len(pages)
+    if 1 < count <= MOST_COPIES:
+        count -= sum(page.is_reduced for page in pages[1:])
+    return count
 
 
 def _facts(page: tifffile.TiffPage) -> Facts:

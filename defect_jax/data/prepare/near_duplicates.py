@@ -48,8 +48,10 @@ def thumbnail(pixels: UInt8[np.ndarray, "h w c"] | UInt16[np.ndarray, "h w c"]) 
     In half floats: rounded to 256 steps, the differences between two even surfaces vanish.
     """
     grey = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY) if pixels.shape[2] == 3 else pixels[..., 0]
-    if min(grey.shape) > 8 * SIDE_PX:  # a float copy of a large image would cost more than it
-        grey = cv2.resize(grey, (8 * SIDE_PX, 8 * SIDE_PX), interpolation=cv2.INTER_AREA)
+    while min(grey.shape) >= 16 * SIDE_PX:  # a third of the time of one step
+        height, width = (side // 2 for side in grey.shape)
+        even = grey[: 2 * height, : 2 * width]
+        grey = cv2.resize(even, (width, height), interpolation=cv2.INTER_AREA)
     small = cv2.resize(grey.astype(np.float32), (SIDE_PX, SIDE_PX), interpolation=cv2.INTER_AREA)
     return _normalised(small[None])[0].astype(np.float16).tobytes()
 
