@@ -151,7 +151,7 @@ def spec_of(low, high, bits=16):
         (spec_of(40, 4000), scene(0, 14), "holds about 4 times"),
         (spec_of(40, 4000), scene(0, 10), "holds about 1/4 of"),
         (spec_of(600, 65000), scene(0, 12), "holds about 1/16 of"),
-        (spec_of(40, 4000), scene(0), "has 8 bits, but .* values of about 40 to 4000"),
+        (spec_of(40.0, 4000.0), scene(0), "has 8 bits, but .* values of about 40 to 4000, and"),
         (spec_of(600, 65000), scene(0), "has 8 bits, but .* not known: save it with 16 bits"),
         (spec_of(0, 255, bits=8), scene(0, 12), "has 1 channels of 16 bit"),
     ],
