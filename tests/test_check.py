@@ -92,7 +92,7 @@ def test_all_faults_in_one_pass(tmp_path):
         "masks/bad/part_011.png: is truncated",
         "masks/bad/part_012.jpg: is a JPEG mask",
         "masks/bad/lost.png: is a mask without an image",
-        "groups.csv: lists 'images/nowhere', but there is no",
+        "groups.csv: lists 'images/nowhere', but no image has that id",
         "groups.csv: does not list 'images/good/part_007'",
     }
     assert not [text for text in expected if not any(one.startswith(text) for one in found)]

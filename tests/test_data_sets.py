@@ -305,13 +305,13 @@ def test_folder_groups(tmp_path):
 @pytest.mark.parametrize(
     "text, reason",
     [
-        ("", "groups.csv: does not begin with the line 'id,group'"),
-        ("name,part\n", "groups.csv: does not begin with the line 'id,group'"),
+        ("", "groups.csv: begins with '', and not with the line 'id,group': add it"),
+        ("name,part\n", "groups.csv: begins with 'name,part', and not with the line 'id,group'"),
         ("id,group\nimages/a\n", "groups.csv, line 2: is no pair id,group"),
         ("id,group\nimages/a,1,2\n", "groups.csv, line 2: is no pair id,group"),
         ("id,group\n\nimages/a,\n", "groups.csv, line 3: is no pair id,group"),
         ("id,group\nimages/a,1\nimages/a,2\n", "groups.csv, line 3: puts 'images/a' into a second"),
-        ("id,group\nimages/a,1\nimages/b,1\n", "groups.csv: lists 'images/b', but there is no"),
+        ("id,group\nimages/a,1\nimages/b,1\n", "groups.csv: lists 'images/b', but no image"),
         ("id,group\nimages/b,1\n", "groups.csv: does not list 'images/a': add its line"),
         ('id,group\n"images/a,1\n', "groups.csv: is no CSV file in UTF-8"),
         ("id,group\nimages/\udcff,1\n", "groups.csv: is no CSV file in UTF-8"),

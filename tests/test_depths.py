@@ -69,6 +69,11 @@ MIXED = {  # images, names of those that are refused, and what is said of them
         ["8.png"],
         "holds about 1/256 of the values",
     ),
+    "12, 14 and 16 bits": (
+        [scene(n, (12, 14, 16)[n % 3]) for n in range(9)] + [scene(9, 14)],
+        ["0.png", "3.png", "6.png", "2.png", "5.png", "8.png"],
+        "the values of 4 other images",
+    ),
 }
 ALIKE = {
     "8 bits": [scene(n, level=0.1 + 0.1 * n) for n in MANY],
@@ -96,6 +101,10 @@ def test_images_of_another_depth_are_refused_by_name(case):
 @pytest.mark.parametrize("case", ALIKE)
 def test_images_of_one_depth_go_together(case):
     assert depth_faults(named(*ALIKE[case])) == []
+
+
+def test_an_image_that_is_refused_is_in_no_note_as_well():
+    assert depth_notes(named(*MIXED["10 and 16 bits"][0])) == []
 
 
 def test_much_darker_images_are_said():
@@ -142,7 +151,7 @@ def spec_of(low, high, bits=16):
         (spec_of(40, 4000), scene(0, 14), "holds about 4 times"),
         (spec_of(40, 4000), scene(0, 10), "holds about 1/4 of"),
         (spec_of(600, 65000), scene(0, 12), "holds about 1/16 of"),
-        (spec_of(40, 4000), scene(0), "has 8 bits, but .* values of about 40 to 4000"),
+        (spec_of(40.0, 4000.0), scene(0), "has 8 bits, but .* values of about 40 to 4000, and"),
         (spec_of(600, 65000), scene(0), "has 8 bits, but .* not known: save it with 16 bits"),
         (spec_of(0, 255, bits=8), scene(0, 12), "has 1 channels of 16 bit"),
     ],

@@ -83,10 +83,10 @@ def test_the_whole_id_goes_before_a_shorter_one(tmp_path):
 @pytest.mark.parametrize(
     "written, says",
     [
-        ("b", "lists 'b', but there is no b.*"),
-        ("a.jpg", "lists 'a.jpg', but there is no a.jpg.*"),
-        ("A", "lists 'A', but there is no A.*"),
-        ("masks/a", "lists 'masks/a', but there is no masks/a.*"),
+        ("b", "lists 'b', but no image has that id"),
+        ("a.jpg", "lists 'a.jpg', but no image has that id"),
+        ("A", "lists 'A', but no image has that id"),
+        ("masks/a", "lists 'masks/a', but no image has that id"),
     ],
 )
 def test_ids_of_no_image(tmp_path, written, says):
@@ -95,6 +95,41 @@ def test_ids_of_no_image(tmp_path, written, says):
     write_groups(root, "a", written)
     (fault,) = catalogue(root, tmp_path).faults
     assert fault.what.startswith(says)
+
+
+@pytest.mark.parametrize("header", ["id,group", "ID,Group", "\ufeffid , group", '"id","group"'])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_what_spreadsheets_save(tmp_path, header, end):
+    raw_data.write(tmp_path / "raw/images/a.png", raw_data.noise(0))
+    raw_data.write(tmp_path / "raw/groups.csv", f"{header}{end}a,1{end}{end}".encode())
+    found = catalogue(tmp_path / "raw", tmp_path)
+    assert not found.faults and [record.group for record in found.records] == ["1"]
+
+
+@pytest.mark.parametrize("text", ["id;group\na;1\n", "id\tgroup\na\t1\n", "id,group,\na,1,\n"])
+def test_columns_that_are_parted_otherwise(tmp_path, text):
+    raw_data.write(tmp_path / "raw/images/a.png", raw_data.noise(0))
+    raw_data.write(tmp_path / "raw/groups.csv", text.encode())
+    (fault,) = catalogue(tmp_path / "raw", tmp_path).faults
+    assert fault.what == (
+        f"begins with {text.splitlines()[0]!r}, and not with the line 'id,group': write that with "
+        "a comma, and two columns in this order below it"
+    )
+
+
+def test_a_file_of_groups_without_a_line(tmp_path):
+    raw_data.write(tmp_path / "raw/images/a.png", raw_data.noise(0))
+    raw_data.write(tmp_path / "raw/groups.csv", b"id,group\n")
+    (fault,) = catalogue(tmp_path / "raw", tmp_path).faults
+    assert fault.what == "does not list 'images/a': add its line"
+
+
+def test_a_faulty_line_is_named_once(tmp_path):
+    for name in "ab":
+        raw_data.write(tmp_path / f"raw/images/{name}.png", raw_data.noise(ord(name)))
+    raw_data.write(tmp_path / "raw/groups.csv", b"id,group\na,1\nb,\n")
+    (fault,) = catalogue(tmp_path / "raw", tmp_path).faults
+    assert fault.where.endswith("groups.csv, line 3")
 
 
 def test_one_image_written_in_two_ways(tmp_path):
@@ -113,7 +148,7 @@ def test_short_ids_where_a_split_is_not_there(tmp_path):
     write_groups(root, *ids, "only/in/train")
     assert not catalogue(root, tmp_path, ("test",)).faults
     (fault,) = (f for f in catalogue(root, tmp_path).faults if "only/in/train" in f.what)
-    assert fault.what.startswith("lists 'only/in/train', but there is no")
+    assert fault.what.startswith("lists 'only/in/train', but no image")
 
 
 @pytest.mark.parametrize("name", ["Groups.csv", "train/groups.csv", "other/GROUPS.CSV"])

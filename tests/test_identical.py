@@ -30,10 +30,12 @@ def again(image: bytes, how: str) -> tuple[bytes, str]:
         return raw_data.encoded(pixels, "BMP"), "bmp"
     if how == "as TIFF":
         return raw_data.encoded(pixels, "TIFF"), "tif"
+    if how == "as 16 bits":
+        return raw_data.encoded(np.asarray(pixels).astype(np.uint16) * 257), "png"
     return raw_data.encoded(pixels.convert("RGB")), "png"
 
 
-HOW = ["the same file", "with a comment", "as BMP", "as TIFF", "as RGB"]
+HOW = ["the same file", "with a comment", "as BMP", "as TIFF", "as RGB", "as 16 bits"]
 
 
 @pytest.mark.parametrize("how", HOW)

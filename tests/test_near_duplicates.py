@@ -82,6 +82,11 @@ def test_nothing_is_said_of_images_that_are_all_alike():
     assert not found.complete and len(found.rows) == 0
 
 
+def test_ten_parts_before_a_fixture_are_no_single_part():
+    found = find_pairs([thumbnail(noisy(scene(0), part)) for part in range(10)])
+    assert not found.complete and len(found.rows) == 0
+
+
 @pytest.mark.parametrize("count", [0, 1])
 def test_too_few_to_compare(count):
     assert find_pairs([thumbnail(surface(0))] * count).rows.shape == (0, 2)

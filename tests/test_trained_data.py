@@ -383,6 +383,8 @@ def older(begun, monkeypatch):
     )
     before = prepare(config.data)
     monkeypatch.undo()
+    origin = json.loads((before.directory / "info.json").read_text())["origin"]
+    assert origin["options"].keys() == {"seed", "mask_threshold", "root"}  # as 8125334 wrote them
     table = before.directory / "split.csv"  # it had no such column
     table.write_text(
         "".join(f"{line.rpartition(',')[0]}\n" for line in table.read_text().splitlines())
@@ -425,7 +427,7 @@ def test_a_run_of_an_older_version_whose_split_is_not_known(older, rest):
         lambda: data_to_judge_on(config, workdir, {"test"}),
         lambda: data_to_go_on_with(config, workdir, config.data_info.fingerprint),
     ):
-        with pytest.raises(UserError, match=f"{workdir}: holds no split.csv: .*: train anew"):
+        with pytest.raises(UserError, match=f"{workdir}: holds no split.csv: .*, or train anew"):
             judge()
 
 

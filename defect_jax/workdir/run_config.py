@@ -33,6 +33,7 @@ FREE_FIELDS = (
 OF_THIS_MACHINE = ("data.root", "data.data_dir", "compilation_cache", "profile")
 # What comes after training, and may be chosen anew: what decides, and of which head.
 CHOSEN_AFTER = ("decision.", "model.prune")
+MEASURED = "data_info.low"  # earlier versions measured no range
 
 
 def check_values(config: ConfigDict) -> None:
@@ -117,6 +118,11 @@ def refuse_differences(kept: ConfigDict, asked: ConfigDict, path: AnyPath) -> No
     before, now = flat(kept), flat(asked)
     if not any(field.startswith("data_info.") for field in now):
         before = {f: value for f, value in before.items() if not f.startswith("data_info.")}
+    if MEASURED in now and MEASURED not in before:
+        raise UserError(
+            f"{path}: an earlier version trained this workdir, when intensities were not measured: "
+            "it can be evaluated, but not trained further; choose another --workdir"
+        )
     fields = sorted(field for field in before.keys() | now.keys() if not _is_free(field))
     changes = [
         f"{field} was {before.get(field)}, is {now.get(field)}"

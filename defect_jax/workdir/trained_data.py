@@ -8,7 +8,7 @@ from collections.abc import Collection, Sequence
 from ml_collections import ConfigDict
 
 from defect_jax.data.prepare.all_there_is import prepare_all_there_is, split_of_older_version
-from defect_jax.data.prepare.prepare import prepare
+from defect_jax.data.prepare.prepare import cache_folder, prepare
 from defect_jax.data.prepare.prepared import Prepared
 from defect_jax.data.prepare.reassigned import with_splits
 from defect_jax.data.sources.records import SPLITS, listed
@@ -93,8 +93,9 @@ def _of_older_version(
     if kept is None:
         raise UserError(
             f"{workdir}: holds no split.csv: an earlier version trained it, which split the data "
-            "otherwise, and what it had prepared is gone, so which images the network has learnt "
-            "is not known: train anew"
+            f"otherwise, and what it had prepared is not in {cache_folder(config.data)}, so which "
+            "images the network has learnt is not known: name the --config.data.data_dir that has "
+            "it, or train anew"
         )
     if now.info.fingerprint != trained_on:
         words = changes_since(kept, now.splits).in_words() or ["masks or ids"]

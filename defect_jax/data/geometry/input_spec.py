@@ -68,8 +68,8 @@ class InputSpec:
             if not self.intensity.widened:
                 raise UserError(
                     f"{name}: has 8 bits, but the network was trained on images of 16 bits with "
-                    f"values of about {self.intensity.low} to {self.intensity.high}, and how the "
-                    "two are related is not known: save it with 16 bits as those were"
+                    f"values of about {self.intensity.low:g} to {self.intensity.high:g}, and how "
+                    "the two are related is not known: save it with 16 bits as those were"
                 )
             image = sixteen_bits(image)
         if image.shape[-1] == self.channels:
@@ -92,8 +92,8 @@ class InputSpec:
             return
         share = f"{more} times" if more > 1 else f"1/{less} of"
         raise UserError(
-            f"{name}: holds about {share} the values of the training images ({low} to {high}), as "
-            "if its depth were another: save it as those were"
+            f"{name}: holds about {share} the values of the training images ({low:g} to {high:g}), "
+            "as if its depth were another: save it as those were"
         )
 
     def known(self, mask: UInt8[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w"]:

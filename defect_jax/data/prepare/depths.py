@@ -5,9 +5,11 @@ or 8 bits, the same surface has unlike counts, and those of one kind would be al
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Float
 
 from defect_jax.data.geometry.depth import Depth, times
 from defect_jax.data.sources.records import Fault, listed
@@ -46,13 +48,13 @@ def depth_faults(images: Images) -> list[Fault]:
         bits = few[0][1].bits
         what = f"has {bits} bits, but " + what.format(len(many), 24 - bits)
         return [Fault(name, what) for name, _ in few]
-    return _multiples(_kinds(sixteen)) if len(sixteen) > 1 else []
+    return _multiples(sixteen)
 
 
 def depth_notes(images: Images) -> list[str]:
     """Return what to say of images that are much darker or brighter than the others."""
     sixteen = [(name, depth) for name, depth in images if depth.bits == 16]
-    if len(sixteen) < 2:
+    if len(sixteen) < 2 or depth_faults(images):  # which name them already
         return []
     kinds = _kinds(sixteen)
     if kinds.gap < WIDE_GAP:
@@ -66,27 +68,47 @@ def depth_notes(images: Images) -> list[str]:
 
 
 def _kinds(images: Images) -> _Kinds:
+    ordered, ratios = _ratios(images)
+    last = int(ratios.argmax()) + 1
+    return _Kinds(ordered[:last], ordered[last:], float(ratios.max()))
+
+
+def _ratios(images: Images) -> tuple[Images, Float[np.ndarray, " n"]]:
+    """Return images from dark to bright, and how many times brighter each next one is."""
     ordered = sorted(images, key=lambda image: image[1].top)
     tops = np.maximum([depth.top for _, depth in ordered], 1.0)
-    gaps = tops[1:] / tops[:-1]
-    last = int(gaps.argmax()) + 1
-    return _Kinds(ordered[:last], ordered[last:], float(gaps.max()))
+    return ordered, tops[1:] / tops[:-1]
 
 
-def _multiples(kinds: _Kinds) -> list[Fault]:
-    if kinds.gap < GAP:
-        return []
-    dark, bright = (_typical(each) for each in (kinds.dark, kinds.bright))
-    factor = times(bright, dark, TOLERANCE)
+def _multiples(images: Images) -> list[Fault]:
+    """Return a fault for each image of a kind that holds a multiple, or a part, of what most do.
+
+    There may be three kinds: 12, 14 and 16 bits are equally far apart.
+    """
+    kinds = _kinds_apart(images)
+    most = max(reversed(kinds), key=len)
+    return [fault for kind in kinds if kind is not most for fault in _of_other_depth(kind, most)]
+
+
+def _kinds_apart(images: Images) -> list[Images]:
+    """Part images where their brightness has a gap; the darkest are the first."""
+    ordered, ratios = _ratios(images)
+    cuts = (np.flatnonzero(ratios >= GAP) + 1).tolist()
+    return [ordered[start:end] for start, end in pairwise([0, *cuts, len(ordered)])]
+
+
+def _of_other_depth(kind: Images, most: Images) -> list[Fault]:
+    this, others = _typical(kind), _typical(most)
+    is_darker = this.top < others.top
+    factor = times(others, this, TOLERANCE) if is_darker else times(this, others, TOLERANCE)
     if factor == 1:
         return []
-    few_are_dark = len(kinds.dark) <= len(kinds.bright)
-    share = f"about 1/{factor} of" if few_are_dark else f"about {factor} times"
+    share = f"about 1/{factor} of" if is_darker else f"about {factor} times"
     what = (
-        f"holds {share} the values of {max(len(kinds.dark), len(kinds.bright))} other images, as "
-        "if its depth were another: save all with the same depth"
+        f"holds {share} the values of {len(most)} other images, as if its depth were another: save "
+        "all with the same depth"
     )
-    return [Fault(name, what) for name, _ in kinds.fewer]
+    return [Fault(name, what) for name, _ in sorted(kind)]
 
 
 def _typical(images: Images) -> Depth:

@@ -16,6 +16,7 @@ from defect_jax.data.files.masks import MaskRules, inspect_mask
 from defect_jax.data.files.raw_files import RawFiles
 from defect_jax.data.files.record_encoding import encode_classes, unpacked
 from defect_jax.data.geometry.depth import EIGHT_BITS, Depth, depth_of
+from defect_jax.data.geometry.intensity import WIDENED
 from defect_jax.data.prepare.near_duplicates import thumbnail
 from defect_jax.data.sources.records import GOOD, Fault, Record
 from defect_jax.runtime.memory import shortage
@@ -35,7 +36,7 @@ class Facts(NamedTuple):
     defect_px: int
     image_sha256: str
     mask_sha256: str  # of nothing, for a good part without a mask
-    pixels_sha256: str = ""  # of the decoded image; the same for grey and for grey saved as RGB
+    pixels_sha256: str = ""  # of the decoded image; the same however it is saved, see below
     truth_sha256: str = ""  # of the class ids; nothing for no mask and an empty one
     thumbnail: bytes = b""  # see `near_duplicates.thumbnail`
     mask_levels: tuple[str, ...] = ()  # see `masks.Mask`; empty where values are class ids
@@ -133,7 +134,7 @@ def _facts(
         defect_px=int(np.count_nonzero(mask)),
         image_sha256=hashlib.sha256(image).hexdigest(),
         mask_sha256=hashlib.sha256(mask_file).hexdigest(),
-        pixels_sha256=_sha256(_grey_if_it_is(pixels)),
+        pixels_sha256=_sha256(_narrowed(_grey_if_it_is(pixels))),
         truth_sha256=_sha256(mask) if mask.any() else "",
         thumbnail=thumbnail(pixels),
         depth=depth_of(pixels),
@@ -152,6 +153,13 @@ def _grey_if_it_is(pixels: np.ndarray) -> np.ndarray:
     if (some != some[..., :1]).any() or (pixels != pixels[..., :1]).any():
         return pixels
     return pixels[..., :1]
+
+
+def _narrowed(pixels: np.ndarray) -> np.ndarray:
+    """Return 8 bits of an image of 16 whose values are all those of 8, each times `WIDENED`."""
+    if pixels.dtype == np.uint8 or (pixels % WIDENED).any():
+        return pixels
+    return (pixels // WIDENED).astype(np.uint8)
 
 
 def example(examined: Examined) -> dict[str, Any]:

@@ -67,7 +67,7 @@ def find_pairs(thumbnails: Sequence[bytes]) -> Pairs:
         pairs = Pairs(rows, all(found.complete for found in by_hash))
         joined = max(Counter(connected(count, rows)).values())
         if pairs.complete and joined <= max(FEW_IMAGES, LARGEST_SHARE * count):
-            break
+            return pairs if joined < count or count < 4 else Pairs(pairs.rows[:0], False)
     return pairs
 
 

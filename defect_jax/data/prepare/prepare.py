@@ -148,14 +148,19 @@ def _user_cache() -> Path:
 def options_of(data: ConfigDict, chosen: DataSet) -> dict[str, Any]:
     """Return what was asked for, in a form that survives JSON.
 
-    What is empty is left out, since the config.json of an older run lacks the newer fields.
+    What is empty or off is left out, since the config.json and the prepared sets of an older run
+    lack the newer fields.
     """
     options = {name: data.get(name) for name in chosen.options}
     if data.root:
         root = as_path(data.root)
         options["root"] = str(root if is_remote(root) else root.resolve())
     options = json.loads(json.dumps(options))
-    return {name: value for name, value in options.items() if value not in (None, [])}
+    return {
+        name: value
+        for name, value in options.items()
+        if value not in (None, []) and value is not False  # a 0 stays
+    }
 
 
 def _digest(origin: dict[str, Any]) -> str:

@@ -115,10 +115,12 @@ def _with_groups(
     names = {
         layout.id(key): files[0].removeprefix(layout.top) for key, files in layout.images.items()
     }
-    pairs = read_groups(raw, name, faults)
+    lines: list[Fault] = []
+    pairs = read_groups(raw, name, lines)
+    faults += lines
     groups = resolve_ids(where, pairs, names, may_be_unread, faults)
     ids = {record.id for record in records}
-    if pairs:
+    if not lines:  # what those are about would be missing as well
         missing = sorted(ids - groups.keys())
         faults += [Fault(where, f"does not list {id!r}: add its line") for id in missing]
     records = [replace(record, group=groups.get(record.id, record.id)) for record in records]

@@ -35,8 +35,9 @@ def read_groups(raw: RawFiles, name: str, faults: list[Fault]) -> list[tuple[int
     except (UnicodeDecodeError, csv.Error) as error:
         faults.append(Fault(where, f"is no CSV file in UTF-8 ({error}): save it as such"))
         return []
-    if not rows or [cell.strip() for cell in rows[0]] != HEADER:
-        faults.append(Fault(where, "does not begin with the line 'id,group': add it"))
+    first = [cell.strip() for cell in rows[0]] if rows else []
+    if [cell.lower() for cell in first] != HEADER:
+        faults.append(Fault(where, _other_header(",".join(first))))
         return []
     pairs = []
     for line, row in enumerate(rows[1:], 2):
@@ -48,6 +49,14 @@ def read_groups(raw: RawFiles, name: str, faults: list[Fault]) -> list[tuple[int
         else:
             pairs.append((line, *cells))
     return pairs
+
+
+def _other_header(first: str) -> str:
+    if "id" in first.lower() and "group" in first.lower():
+        hint = "write that with a comma, and two columns in this order below it"
+    else:
+        hint = "add it"
+    return f"begins with {first[:60]!r}, and not with the line 'id,group': {hint}"
 
 
 def resolve_ids(
@@ -78,7 +87,7 @@ def resolve_ids(
             faults.append(Fault(place, what))
         elif not found:
             if not may_be_unread(key):
-                what = f"lists {written!r}, but there is no {key}.*: mend or remove it"
+                what = f"lists {written!r}, but no image has that id: mend or remove it"
                 faults.append(Fault(where, what))
         elif groups.setdefault(id := min(found), group) != group:
             faults.append(Fault(place, f"puts {id!r} into a second group: keep one line"))
