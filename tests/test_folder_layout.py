@@ -138,3 +138,13 @@ def test_files_that_are_no_images_beside_the_splits(tmp_path):
 @pytest.mark.parametrize("name", ["images.png", "train/1.png", "notes/images/1.png", "train/a/b"])
 def test_no_place(name):
     assert place_of(name) is None
+
+
+@pytest.mark.parametrize("name", ["part_003_mask", "part_003-GT", "part_003_ground_truth"])
+def test_a_mask_that_lies_beside_its_image_is_a_fault(tmp_path, name):
+    root = raw_data.folder_data(tmp_path / "raw")
+    raw_data.write(root / f"images/good/{name}.png", raw_data.defect_mask())
+    raw_data.write(root / "images/good/lonely_mask.png", raw_data.noise(77))  # of no image: a part
+    (fault,) = catalogue(root, tmp_path).faults
+    assert fault.where.endswith(f"images/good/{name}.png")
+    assert fault.what.startswith("seems to be the mask of part_003.png: move it into masks/")

@@ -1,6 +1,8 @@
 """What is wrong with a folder's files by their names alone, and what is left out."""
 
+import re
 from collections import Counter
+from collections.abc import Iterator
 
 from defect_jax.data.files.file_kinds import SUFFIXES
 from defect_jax.data.files.raw_files import RawFiles
@@ -16,6 +18,9 @@ from defect_jax.data.sources.folder_layout import (
     stem_of,
 )
 from defect_jax.data.sources.records import Fault, listed
+
+# How other tools name a mask that lies beside its image.
+BESIDE = re.compile(r"(.+)[-_. ](?:masks?|gt|ground_?truth|seg|segmentation)", re.IGNORECASE)
 
 
 def notes_of(layout: Layout) -> list[str]:
@@ -60,7 +65,19 @@ def file_faults(raw: RawFiles, layout: Layout, folders: list[str]) -> list[Fault
         if _is_lost(key, layout, folders):
             what = f"is a mask without an image: there is no {_expected(names[0], layout.top)}.*"
             faults.append(Fault(raw.where(names[0]), what))
-    return faults
+    return faults + list(_masks_among_images(raw, layout, folders))
+
+
+def _masks_among_images(raw: RawFiles, layout: Layout, folders: list[str]) -> Iterator[Fault]:
+    """Find images that are called after another one, as its mask: good parts they would be."""
+    for (split, stem), names in layout.images.items():
+        of = BESIDE.fullmatch(stem)
+        if split in folders and of and (split, of[1]) in layout.images:
+            image = layout.images[split, of[1]][0].rpartition("/")[2]
+            what = (
+                f"seems to be the mask of {image}: move it into masks/, with the name of its image"
+            )
+            yield Fault(raw.where(names[0]), what)
 
 
 def _is_lost(key: Key, layout: Layout, folders: list[str]) -> bool:
