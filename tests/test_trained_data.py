@@ -387,6 +387,11 @@ def older(begun, monkeypatch):
     table.write_text(
         "".join(f"{line.rpartition(',')[0]}\n" for line in table.read_text().splitlines())
     )
+    info = before.directory / "info.json"
+    fields = json.loads(info.read_text())
+    for younger in ("mask_alpha", "trust_masks"):  # options that it did not have either
+        del fields["origin"]["options"][younger]
+    info.write_text(json.dumps(fields))
     (workdir / "split.csv").unlink()
     return root, config, workdir, before
 

@@ -60,7 +60,7 @@ def load(
     """Restore the best checkpoint of a workdir, with the decision made for it.
 
     Args:
-        batch_size: most images that the network sees at once; results depend on it by rounding alone.
+        batch_size: most images that the network sees at once; it changes results by rounding alone.
         mesh: where to compute; the first device if not given. A predictor on several devices is
             for one thread alone.
 
