@@ -1,6 +1,5 @@
 """Trained on one state of the data, evaluated on another: no image that was learnt is judged."""
 
-import json
 import pickle
 import shutil
 
@@ -387,11 +386,8 @@ def older(begun, monkeypatch):
     table.write_text(
         "".join(f"{line.rpartition(',')[0]}\n" for line in table.read_text().splitlines())
     )
-    info = before.directory / "info.json"
-    fields = json.loads(info.read_text())
-    for younger in ("mask_alpha", "trust_masks"):  # options that it did not have either
-        del fields["origin"]["options"][younger]
-    info.write_text(json.dumps(fields))
+    with config.unlocked():  # options that it did not have either
+        config.data.update(mask_alpha=False, trust_masks=False)
     (workdir / "split.csv").unlink()
     return root, config, workdir, before
 
