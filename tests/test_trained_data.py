@@ -1,5 +1,6 @@
 """Trained on one state of the data, evaluated on another: no image that was learnt is judged."""
 
+import json
 import pickle
 import shutil
 
