@@ -126,6 +126,17 @@ def test_what_comes_back_from_a_damaged_folder_is_always_something_saved(seed, t
     assert_same(back.trees["state"], state_of(int(back.trees["state"].step), make_mesh(8, 1))[0])
 
 
+@pytest.mark.parametrize("text", ["[]", "1"])
+def test_what_orbax_cannot_open_is_one_line(text, tmp_path):
+    saved(tmp_path, 4, 8)
+    (tmp_path / "checkpoints" / "8" / "_CHECKPOINT_METADATA").write_text(text)
+    with (
+        pytest.raises(UserError, match="a _CHECKPOINT_METADATA there is none"),
+        checkpoints.open_checkpoints(tmp_path),
+    ):
+        pass
+
+
 def break_arrays(folder):
     for file in (folder / "state" / "ocdbt.process_0" / "d").iterdir():
         data = bytearray(file.read_bytes())

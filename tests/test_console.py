@@ -1,5 +1,6 @@
 """Progress yields everything, in lines where there is no terminal; what is shown is harmless."""
 
+import contextlib
 import io
 import signal
 import subprocess
@@ -58,6 +59,16 @@ def test_a_bar_on_a_terminal_shows_no_markup_and_no_control_characters(monkeypat
     list(console.track(iter("ab"), "reading [red]\x1b]52;\x07", 2, lambda: "[blink]note"))
     assert "[red]" in screen.getvalue() and "[blink]note" in screen.getvalue()
     assert "\x07" not in screen.getvalue() and "\x1b]52" not in screen.getvalue()
+
+
+def test_a_bar_shows_nothing_of_what_a_library_prints_into_a_hole(monkeypatch):
+    screen, hole = io.StringIO(), io.StringIO()
+    terminal = console.Console(file=screen, force_terminal=True, width=200)
+    monkeypatch.setattr(console, "_console", lambda: terminal)
+    with contextlib.redirect_stdout(hole):
+        for _ in console.track(iter("ab"), "Preparing", 2):
+            print("Dataset prepared to /data/.x.partial")
+    assert "Dataset" not in screen.getvalue() and hole.getvalue().count("Dataset") == 2
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1"])

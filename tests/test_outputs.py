@@ -129,6 +129,28 @@ def test_a_line_for_another_file_or_a_spoilt_one_is_decided_again(start, capsys)
     assert "3 images in" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    "edit",
+    [
+        lambda line: {"decision": 1 - line["decision"]},
+        lambda line: {"mask_decision": 1 - line["mask_decision"]},
+        lambda line: {"probability": (line["probability"] + 0.5) % 1},
+        lambda line: {"score": (line["score"] + 0.5) % 1},
+        lambda line: {"predicted_px": 0 if line["predicted_px"] else 1},
+        lambda line: {"predicted_px": line["height"] * line["width"] + 1},
+        lambda line: {"mask_score": 0.0, "mask_decision": 1, "predicted_px": 3},
+    ],
+)
+def test_a_line_whose_decision_is_not_that_of_its_scores_is_decided_again(start, capsys, edit):
+    whole = content(start())
+    lines = [json.loads(text) for text in whole["predictions.jsonl"].splitlines()]
+    edited = [json.dumps(line | edit(line)) for line in lines]
+    (start() / "predictions.jsonl").write_text("\n".join(edited))
+    capsys.readouterr()
+    assert content(start()) == whole
+    assert f"{len(lines)} images in" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("link", ["masks", "masks/line", "overlays"])
 def test_no_link_leads_out_of_the_folder(start, tmp_path, link):
     output = start()

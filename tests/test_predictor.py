@@ -16,7 +16,9 @@ from tiny_predictor import RULE, surface, tiny_config, tiny_network, tiny_predic
 
 from defect_jax.deploy.predictor import Predictor, canvas_side_px, load
 from defect_jax.distributed.sharding import make_mesh, one_device_mesh
+from defect_jax.runtime import memory
 from defect_jax.runtime.errors import UserError
+from defect_jax.runtime.memory import FreeMemory
 
 SIZES = [(32, 48), (20, 30), (100, 60), (1, 50), (300, 1), (33, 47), (64, 96), (5, 5)]
 
@@ -230,6 +232,18 @@ def test_programs_of_canvases_are_few_and_are_let_go(monkeypatch):
         predictor._marker._program_on(canvas)
     gc.collect()
     assert program() is None and predictor._marker._program_on.cache_info().currsize == 2
+
+
+def test_a_network_that_does_not_fit_into_the_memory_is_refused_before_it_runs(monkeypatch):
+    predictor = tiny_predictor(batch_size=5)
+    free = FreeMemory(1000, "this machine")
+    monkeypatch.setattr(memory, "free_bytes", lambda: free)
+    for count in (1, 5):
+        says = f"the network on {count} images at once needs .* GB more memory, .*: end other"
+        with pytest.raises(UserError, match=says):
+            predictor.predict([surface(40, 60)] * min(count, 2))
+    monkeypatch.setattr(memory, "free_bytes", lambda: FreeMemory(10**9, "this machine"))
+    assert predictor.predict(surface(40, 60)).mask.shape == (40, 60)
 
 
 def test_a_folder_without_a_network_is_refused(tmp_path):

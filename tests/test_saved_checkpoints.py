@@ -55,6 +55,26 @@ def test_a_save_that_is_under_way_is_left_alone(tmp_path):
     assert sorted(tmp_path.rglob("*")) == before
 
 
+@pytest.mark.parametrize("text", ["[]", "{}", "", "null", "1", '{"custom_metadata": []}'])
+def test_one_that_says_nothing_of_itself_costs_itself_alone(text, tmp_path, capsys):
+    scores = saved(tmp_path, s4=0.5, s8=0.7)
+    (tmp_path / "checkpoints" / "8" / "_CHECKPOINT_METADATA").write_text(text)
+    assert restored(tmp_path, scores) == 4
+    told = capsys.readouterr()
+    assert told.err.count("\n") == 1 and "checkpoints/8 is damaged" in told.err, told
+
+
+def test_one_under_the_name_of_another_is_not_used(tmp_path, capsys):
+    scores = saved(tmp_path, s4=0.5, s8=0.7)
+    folder = tmp_path / "checkpoints"
+    shutil.rmtree(folder / "8")
+    shutil.copytree(folder / "4", folder / "8")
+    assert restored(tmp_path, scores) == 4
+    assert (
+        "checkpoints/8 holds the checkpoint of step 4; taking the next" in capsys.readouterr().err
+    )
+
+
 def test_a_best_one_that_was_deleted_before_it_is_read_leads_to_the_newer_best(tmp_path):
     scores = saved(tmp_path, s4=0.9, s8=0.5)
     shutil.rmtree(tmp_path / "checkpoints" / "8")

@@ -389,6 +389,8 @@ def older(begun, monkeypatch):
     table.write_text(
         "".join(f"{line.rpartition(',')[0]}\n" for line in table.read_text().splitlines())
     )
+    with config.unlocked():  # options that it did not have either
+        config.data.update(mask_alpha=False, trust_masks=False)
     (workdir / "split.csv").unlink()
     return root, config, workdir, before
 

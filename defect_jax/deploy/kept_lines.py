@@ -13,6 +13,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from defect_jax.decision import DecisionRule
+from defect_jax.decision.apply import Thresholds, rejects
+from defect_jax.metrics.calibration import temperature_scale
+
 Line = dict[str, Any]  # of predictions.jsonl
 MOST_SETTINGS_BYTES = 1 << 20
 SHA256 = re.compile("[0-9a-f]{64}")
@@ -56,6 +60,20 @@ def read_lines(path: Path) -> list[Line]:
     except (FileNotFoundError, ValueError):
         return []
     return [line for line in map(_parsed, texts) if line is not None]
+
+
+def follows(line: Line, rule: DecisionRule) -> bool:
+    """Return whether the decision of a line is what the rule makes of its own scores."""
+    rejected = bool(rejects(line["score"], rule.threshold))
+    marks = line["predicted_px"] > 0
+    may_mark = bool(rejects(line["mask_score"], Thresholds.of(rule).mask))
+    probability = float(temperature_scale(line["score"], rule.temperature))
+    return (
+        (line["decision"], line["mask_decision"]) == (int(rejected), int(marks))
+        and may_mark >= marks
+        and math.isclose(line["probability"], probability, abs_tol=1e-6)
+        and line["predicted_px"] <= line["height"] * line["width"]
+    )
 
 
 def _regular(path: Path, most_bytes: int | None = None) -> bytes:

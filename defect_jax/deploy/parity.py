@@ -2,13 +2,16 @@
 
 from collections.abc import Iterator, Sequence
 
+import jax
 import numpy as np
 from jax import export as jax_export
 from jaxtyping import UInt
 
 from defect_jax.data.geometry.input_spec import InputSpec
 from defect_jax.decision.apply import Decision
+from defect_jax.runtime.compilation import free_some
 from defect_jax.runtime.errors import UserError
+from defect_jax.runtime.program_memory import refuse_too_large
 
 PROBABILITIES = ("probability", "score", "mask_score")
 MOST_PROBABILITY = 1e-4
@@ -60,11 +63,19 @@ def refuse_no_number(name: str, images: np.ndarray, *answers: Sequence | np.ndar
 
 
 def of_stablehlo(data: bytes):
-    """Return the model as a function of images [b h w c] to its outputs by name."""
-    exported = jax_export.deserialize(bytearray(data))
-    return lambda images: dict(
-        zip(Decision._fields, map(np.asarray, exported.call(images)), strict=True)
-    )
+    """Return the model as a function of images [b h w c] to its outputs by name.
+
+    It raises UserError where the program for a size needs more memory than is free.
+    """
+    program = jax.jit(jax_export.deserialize(bytearray(data)).call)
+
+    def outputs(images: np.ndarray) -> dict[str, np.ndarray]:
+        compiled = program.lower(images).compile()
+        height, width = images.shape[1:3]
+        refuse_too_large(f"exported program on {height}x{width} px", compiled, free_some)
+        return dict(zip(Decision._fields, map(np.asarray, compiled(images)), strict=True))
+
+    return outputs
 
 
 def of_onnx(data: bytes):

@@ -15,10 +15,11 @@ from defect_jax.data.files.file_kinds import BadImage
 from defect_jax.data.files.images import inspect_image
 from defect_jax.data.files.raw_files import RawFiles
 from defect_jax.data.files.reading import in_threads, threaded
+from defect_jax.decision import DecisionRule
 from defect_jax.decision.apply import why_undecided
 from defect_jax.deploy.gallery import write_page
 from defect_jax.deploy.inputs import Input, absolute, open_input
-from defect_jax.deploy.kept_lines import Line
+from defect_jax.deploy.kept_lines import Line, follows
 from defect_jax.deploy.outputs import (
     FAULTS_OF_A_NAME,
     FIELD,
@@ -77,7 +78,7 @@ def predict(input: str, output: str, workdir: AnyPath, max_megapixels: float, st
     with PredictionFolder(folder, settings(input, workdir, predictor), len(classes)) as outputs:
         for note in notes:
             say(f"--input: {note}")
-        before = decided_before(raw, inputs, outputs)
+        before = decided_before(raw, inputs, outputs, predictor.rule)
         todo = [item for item in inputs if item.id not in before]
         start = time.monotonic()
         results = decided(raw, todo, predictor, outputs, max_megapixels)
@@ -102,7 +103,9 @@ def settings(input: str, workdir: AnyPath, predictor: Predictor) -> dict[str, An
     }
 
 
-def decided_before(raw: RawFiles, inputs: list[Input], outputs: PredictionFolder) -> set[str]:
+def decided_before(
+    raw: RawFiles, inputs: list[Input], outputs: PredictionFolder, rule: DecisionRule
+) -> set[str]:
     """Return the ids of the images that have not changed since a run before decided on them.
 
     This comes first, so that the time still left is that of deciding.
@@ -114,7 +117,8 @@ def decided_before(raw: RawFiles, inputs: list[Input], outputs: PredictionFolder
             same = hashlib.sha256(raw.read(item.name)).hexdigest() == line["sha256"]
         except (OSError, MemoryError):
             return False  # what is wrong is said when it is decided on
-        return same and line["file"] == item.name and outputs.is_whole(item.id)
+        ours = line["file"] == item.name and follows(line, rule)
+        return same and ours and outputs.is_whole(item.id)
 
     lines = outputs.lines
     known = [i for i in inputs if i.id in lines and "fault" not in lines[i.id] and not i.fault]

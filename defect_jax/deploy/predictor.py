@@ -41,10 +41,12 @@ from defect_jax.distributed.sharding import batch_sharding, one_device_mesh, rep
 from defect_jax.models.initialise import Variables
 from defect_jax.models.network import SegmentationNetwork
 from defect_jax.models.probabilities import OfFrames, Probabilities, make_probabilities
+from defect_jax.runtime.compilation import free_some
 from defect_jax.runtime.compiler_options import compiler_options
 from defect_jax.runtime.errors import UserError
 from defect_jax.runtime.forks import refuse_fork
 from defect_jax.runtime.paths import AnyPath, as_path
+from defect_jax.runtime.program_memory import refuse_too_large
 from defect_jax.workdir.best_weights import restore_trained
 
 BATCH_SIZE = 8
@@ -58,7 +60,7 @@ def load(
     """Restore the best checkpoint of a workdir, with the decision made for it.
 
     Args:
-        batch_size: most images that the network sees at once; results do not depend on it.
+        batch_size: most images that the network sees at once; it changes results by rounding alone.
         mesh: where to compute; the first device if not given. A predictor on several devices is
             for one thread alone.
 
@@ -149,12 +151,25 @@ class _Frames:
         self._program = jax.jit(
             program, out_shardings=replicated(mesh), compiler_options=compiler_options()
         )
+        self._compiled: dict[tuple[int, ...], jax.stages.Compiled] = {}
 
     def __call__(self, image: Float32[np.ndarray, "b h w c"]) -> Probabilities:
-        """Run a single frame alone, more as a full batch: there are two programs at most."""
+        """Run a single frame alone, more as a full batch: there are two programs at most.
+
+        Raises:
+            UserError: the program needs more memory than is free.
+        """
         count = self._mesh.size if len(image) <= self._mesh.size else self.batch_size
         filled = jax.device_put(filled_up(image, count), batch_sharding(self._mesh))
-        return self._program(self._ema, filled)
+        if filled.shape not in self._compiled:
+            self._compiled[filled.shape] = self._that_fits(filled)
+        return self._compiled[filled.shape](self._ema, filled)
+
+    def _that_fits(self, filled: Float32[jax.Array, "b h w c"]) -> jax.stages.Compiled:
+        compiled = self._program.lower(self._ema, filled).compile()
+        name = f"network on {len(filled)} images at once"
+        refuse_too_large(name, compiled, free_some)
+        return compiled
 
 
 class Framed(NamedTuple):

@@ -119,7 +119,8 @@ def _bar(
         TextColumn("{task.fields[note]}", markup=False),
     )
     start = time.monotonic()
-    with Progress(*columns, console=_console()) as progress:
+    # Else rich takes sys.stdout, and shows what a library prints into a place that nobody reads.
+    with Progress(*columns, console=_console(), redirect_stdout=False) as progress:
         task = progress.add_task(visible(description), total=total, rate="", note=note())
         for count, item in enumerate(iterable, 1):
             yield item

@@ -2,11 +2,13 @@
 
 from typing import Any
 
-from defect_jax.runtime.field_rules import is_number
+from defect_jax.runtime.field_rules import is_number, is_whole
+
+STEP = "step"  # of which it is; older ones do not say it
 
 
 def is_record(record: Any) -> bool:
-    """Return whether it holds fingerprints by tree and path, and numbers of steps by name.
+    """Return whether it holds fingerprints by tree and path, numbers of steps by name, its step.
 
     Its own sum only tells accidents: somebody who writes a record writes its sum as well.
 
@@ -15,11 +17,12 @@ def is_record(record: Any) -> bool:
     >>> is_record({"arrays": {"ema": {}}, "unlogged": [{"loss": float("nan")}]}), is_record([])
     (False, False)
     """
-    if not isinstance(record, dict) or record.keys() != {"arrays", "unlogged"}:
+    if not isinstance(record, dict) or record.keys() - {STEP} != {"arrays", "unlogged"}:
         return False
     arrays, unlogged = record["arrays"], record["unlogged"]
     return (
         isinstance(arrays, dict)
+        and is_whole(record.get(STEP, 0))
         and all(_has(sums, str) for sums in arrays.values())
         and all(" " in each for sums in arrays.values() for each in sums.values())
         and isinstance(unlogged, list)

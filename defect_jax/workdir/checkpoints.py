@@ -19,6 +19,7 @@ from defect_jax.runtime.console import say
 from defect_jax.runtime.errors import UserError
 from defect_jax.runtime.paths import AnyPath
 from defect_jax.workdir import checkpoint_mirror, saved_checkpoints
+from defect_jax.workdir.checkpoint_record import STEP
 from defect_jax.workdir.fingerprints import fingerprints
 from defect_jax.workdir.saved_checkpoints import Damaged, Restored, Trees, first_line
 
@@ -75,6 +76,11 @@ def open_checkpoints(
                 )
         except OSError as error:
             raise UserError(f"{folder}: cannot be used: {error.strerror or error}") from error
+        except ValueError as error:  # Orbax reads what each of them says of itself
+            raise UserError(
+                f"{folder}: a _CHECKPOINT_METADATA there is none ({first_line(error)}): move the "
+                "folder that it is in elsewhere, and the same command goes on"
+            ) from error
         try:
             yield Checkpointer(orbax, keep_best)
         except BaseException:
@@ -109,7 +115,7 @@ def begin_save(
         return None
     checkpointer.keep_best.scores = dict(scores)
     arrays = {name: fingerprints(tree) for name, tree in trees.items()}
-    record = {"arrays": arrays, "unlogged": unlogged}
+    record = {"arrays": arrays, "unlogged": unlogged, STEP: step}
     with _writing(checkpointer):
         return checkpointer.orbax.save_checkpointables_async(
             step, dict(trees), custom_metadata=saved_checkpoints.sealed(record)

@@ -73,7 +73,7 @@ def read(workdir: AnyPath) -> list[KeptRow] | None:
         rows = kept_rows(csv.DictReader(io.StringIO(text, newline=""), strict=True))
     except (csv.Error, LookupError, TypeError, ValueError) as error:
         raise UserError(
-            f"{path}: is damaged ({error!r:.80}): copy it from where the network was trained"
+            f"{path}: is damaged ({str(error):.80}): copy it from where the network was trained"
         ) from error
     return rows
 

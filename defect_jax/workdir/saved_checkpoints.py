@@ -23,7 +23,7 @@ from orbax.checkpoint import v1 as ocp
 from defect_jax.runtime import signals
 from defect_jax.runtime.errors import UserError
 from defect_jax.runtime.paths import AnyPath
-from defect_jax.workdir.checkpoint_record import is_record
+from defect_jax.workdir.checkpoint_record import STEP, is_record
 from defect_jax.workdir.fingerprints import fingerprints, form, not_finite
 
 STATE, EMA = "state", "ema"
@@ -53,8 +53,18 @@ def best_first(directory: AnyPath, scores: Mapping[int, float]) -> list[int]:
     Args:
         directory: what `checkpoint_mirror.local` gave.
     """
-    found = {step.step for step in ocp.path.step.standard_name_format().find_all(directory)}
+    found = _found(directory)
     return sorted(found & scores.keys(), key=lambda step: (scores[step], step), reverse=True)
+
+
+def _found(directory: AnyPath) -> set[int]:
+    """Return the steps that have a folder; Orbax gives none where it cannot read all of them."""
+    with without_asides():
+        try:
+            names = ocp.path.step.standard_name_format()
+            return {step.step for step in names.find_all(directory)}
+        except ValueError:  # what one of them says of itself is no object: `restore` names it
+            return {int(path.name) for path in directory.iterdir() if path.name.isdecimal()}
 
 
 def restore(directory: AnyPath, step: int, like: Trees, shardings: Trees) -> Restored:
@@ -79,7 +89,7 @@ def restore(directory: AnyPath, step: int, like: Trees, shardings: Trees) -> Res
     try:
         # A signal in the middle would come out of Orbax as a fault of the files.
         with signals.deferred(), without_asides(), _tasks_thrown_away():
-            record = _record(folder)
+            record = _record(folder, step)
             for name, tree in abstract.items():
                 _refuse_another_network(folder, record["arrays"].get(name, {}), tree)
             trees = ocp.load_checkpointables(folder, abstract)
@@ -142,10 +152,12 @@ def _tasks_thrown_away() -> Iterator[None]:
             raise
 
 
-def _record(folder: AnyPath) -> dict[str, Any]:
+def _record(folder: AnyPath, step: int) -> dict[str, Any]:
     record = dict(ocp.metadata(folder).custom_metadata)
     if record.pop("sha256", None) != _sha256(record) or not is_record(record):
         raise Damaged(f"{folder} is damaged (its record is)")
+    if record.get(STEP, step) != step:  # thresholds and scores would be those of another one
+        raise Damaged(f"{folder} holds the checkpoint of step {record[STEP]}")
     return record
 
 

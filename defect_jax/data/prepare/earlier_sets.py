@@ -68,7 +68,8 @@ def split_before(
     """
     for one in earlier_sets(home, needed):
         is_older = one.origin["layout"] < layout and one.fingerprint == fingerprint
-        if is_older and _rootless(one.origin["options"]) == _rootless(options):
+        # Of options that are younger it knows nothing: it was made as by their defaults.
+        if is_older and _rootless(one.origin["options"]).items() <= options.items():
             with (one.directory / prepared.SPLIT_FILE).open(encoding="utf-8", newline="") as file:
                 return list(csv.DictReader(file))
     return None
