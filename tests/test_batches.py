@@ -1,5 +1,6 @@
 """Batches: deterministic, resumable by slicing, every evaluated image exactly once."""
 
+import dataclasses
 import signal
 import sys
 
@@ -21,7 +22,7 @@ from defect_jax.data.pipeline.batches import (
     evaluation_steps,
     training_batches,
 )
-from defect_jax.data.pipeline.loading import LoadNative
+from defect_jax.data.pipeline.loading import LoadNative, decoded
 from defect_jax.data.prepare.data_info import data_info
 from defect_jax.data.prepare.prepare import prepare
 from defect_jax.data.prepare.prepared import Split, SplitRow
@@ -209,6 +210,17 @@ def test_images_beyond_what_the_network_knows_are_refused_by_name(image):
     frame = input_spec((4, 4), channels=1, bit_depth=8, classes=1)
     with pytest.raises(UserError, match="part_3: has .* trained on 1 of 8 bit"):
         frame.common(image, "part_3")
+
+
+@pytest.mark.parametrize("wrong", ["order", "label"])
+def test_a_table_that_is_not_of_its_images_is_refused(ready, wrong):
+    """Two rows of a prepared set's split.csv that were exchanged, or one that was edited."""
+    config, splits = ready
+    first, second, *rest = splits["test"].rows
+    rows = {"order": [second, first], "label": [first._replace(label=1 - first.label), second]}
+    edited = dataclasses.replace(splits["test"], rows=rows[wrong] + rest)
+    with pytest.raises(UserError, match="is another image in the prepared set than in its split"):
+        decoded(edited, 0, InputSpec.of(config))
 
 
 def test_what_gives_back_the_loaders_memory_outlives_a_closed_terminal(monkeypatch):

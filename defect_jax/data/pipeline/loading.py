@@ -20,6 +20,7 @@ from defect_jax.data.pipeline.decoded_cache import Decoded
 from defect_jax.data.pipeline.sampling import ImageRequest
 from defect_jax.data.prepare.prepared import Split
 from defect_jax.metrics.regions import region_weights
+from defect_jax.runtime.errors import UserError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,12 +78,22 @@ def decoded(split: Split, row: int, spec: InputSpec) -> Decoded:
     classes.
 
     Where the split keeps them they are not to be written into, and of one specification.
+
+    Raises:
+        UserError: table and images of the prepared set do not belong together, or the image is of
+            another depth.
     """
 
     def decode() -> Decoded:
-        record = split.source[int(row)]
-        image = spec.common(decode_image(record["image"]), record["id"].decode())
-        if not split.rows[int(row)].label:  # an empty one takes half as long as an image
+        record, told = split.source[int(row)], split.rows[int(row)]
+        name = record["id"].decode()
+        if (name, int(record["label"])) != (told.id, told.label):
+            raise UserError(
+                f"{told.id}: is another image in the prepared set than in its split.csv: delete "
+                "the set, so that it is prepared again"
+            )
+        image = spec.common(decode_image(record["image"]), name)
+        if not told.label:  # an empty one takes half as long as an image
             return image, np.zeros(image.shape[:2], np.uint8)
         return image, spec.known(decode_classes(record["mask"]))
 
