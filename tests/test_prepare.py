@@ -19,6 +19,7 @@ from ml_collections import ConfigDict
 from defect_jax.data.files.images import decode_image
 from defect_jax.data.files.record_encoding import decode_classes
 from defect_jax.data.prepare import prepare as preparing
+from defect_jax.data.prepare import set_folder
 from defect_jax.data.prepare.examine import Facts
 from defect_jax.data.prepare.prepare import prepare
 from defect_jax.data.prepare.prepared import Prepared
@@ -198,10 +199,10 @@ def test_a_config_of_before_the_classes_finds_the_same_set(data):
 
 
 def test_a_set_of_the_layout_before_is_not_used(data, monkeypatch):
-    monkeypatch.setattr(preparing, "LAYOUT", 1)
+    monkeypatch.setattr(set_folder, "LAYOUT", 1)
     older = prepare(data).directory
     monkeypatch.undo()
-    assert preparing.LAYOUT > 1 and prepare(data).directory != older
+    assert set_folder.LAYOUT > 1 and prepare(data).directory != older
     shutil.rmtree(prepare(data).directory), shutil.rmtree(data.root)
     with pytest.raises(UserError, match="config.data.root"):
         prepare(data)

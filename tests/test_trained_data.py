@@ -12,7 +12,7 @@ from programs import SMALL
 
 from defect_jax.data.files.images import decode_image
 from defect_jax.data.files.record_encoding import decode_classes
-from defect_jax.data.prepare import prepare as preparing
+from defect_jax.data.prepare import set_folder
 from defect_jax.data.prepare.prepare import prepare
 from defect_jax.data.sources import folder
 from defect_jax.metrics.images import read_predictions
@@ -377,7 +377,7 @@ def older(begun, monkeypatch):
     """A run of a version that kept no split in the workdir, and split otherwise."""
     root, config, workdir = begun
     shutil.rmtree(prepare(config.data).directory)
-    monkeypatch.setattr(preparing, "LAYOUT", 2)
+    monkeypatch.setattr(set_folder, "LAYOUT", 2)
     monkeypatch.setattr(
         folder, "grouped_split", lambda members, shares, seed: reversed_split(members)
     )

@@ -8,9 +8,10 @@ from collections.abc import Collection, Sequence
 from ml_collections import ConfigDict
 
 from defect_jax.data.prepare.all_there_is import prepare_all_there_is, split_of_older_version
-from defect_jax.data.prepare.prepare import cache_folder, prepare
+from defect_jax.data.prepare.prepare import prepare
 from defect_jax.data.prepare.prepared import Prepared
 from defect_jax.data.prepare.reassigned import with_splits
+from defect_jax.data.prepare.set_folder import cache_folder
 from defect_jax.data.sources.records import SPLITS, listed
 from defect_jax.runtime.console import say
 from defect_jax.runtime.errors import UserError

@@ -6,17 +6,15 @@ from ml_collections import ConfigDict
 
 from defect_jax.data.prepare.check import listing_faults, refuse
 from defect_jax.data.prepare.earlier_sets import split_before
-from defect_jax.data.prepare.prepare import (
+from defect_jax.data.prepare.prepare import from_raw_files, opened, without_raw_files
+from defect_jax.data.prepare.prepared import Prepared
+from defect_jax.data.prepare.set_folder import (
     LAYOUT,
     cache_folder,
     directory_of,
-    from_raw_files,
-    opened,
     options_of,
     origin_of,
-    without_raw_files,
 )
-from defect_jax.data.prepare.prepared import Prepared
 from defect_jax.data.sources.data_sets import data_set
 from defect_jax.data.sources.records import SPLITS
 from defect_jax.runtime.errors import UserError

@@ -1,7 +1,6 @@
 """Prepares a data set once, whole or not at all, and again when what it is made from changes.
 
-A set is in `<data_dir>/<name>/<digest>`, where the digest covers the options, the state of the
-raw files and the splits. It is built in a folder beside that and renamed at the end, so a killed
+A set is built in a folder beside its own (`set_folder`) and renamed at the end, so a killed
 preparation leaves nothing that passes for whole; a lock, which the system takes back from a dead
 process, lets several processes prepare at once, and tells which remains may be cleared away.
 """
@@ -9,8 +8,6 @@ process, lets several processes prepare at once, and tells which remains may be 
 import contextlib
 import errno
 import fcntl
-import hashlib
-import json
 import os
 import shutil
 from collections import Counter
@@ -23,13 +20,14 @@ from ml_collections import ConfigDict
 
 from defect_jax.data.files.raw_files import RawFiles
 from defect_jax.data.files.reading import in_threads
-from defect_jax.data.prepare import prepared
+from defect_jax.data.prepare import prepared, set_folder
 from defect_jax.data.prepare.builder import builder_class
 from defect_jax.data.prepare.check import all_faults, faults_together, listing_faults, refuse
 from defect_jax.data.prepare.earlier_sets import best_substitute
 from defect_jax.data.prepare.examine import Facts, examine, example
 from defect_jax.data.prepare.identical import kept_together
 from defect_jax.data.prepare.prepared import Prepared, SplitRow
+from defect_jax.data.prepare.set_folder import cache_folder, directory_of, options_of, origin_of
 from defect_jax.data.prepare.summarise import summarise
 from defect_jax.data.sources.data_sets import data_set
 from defect_jax.data.sources.records import SPLITS, Catalogue, DataSet, Record
@@ -37,8 +35,6 @@ from defect_jax.runtime.console import say
 from defect_jax.runtime.errors import UserError
 from defect_jax.runtime.paths import as_path, exists, is_remote
 
-# Raised when what is stored or how it is split changes, so that older folders are not used.
-LAYOUT = 3
 PARTIAL = ".partial"
 NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR)
 
@@ -99,74 +95,6 @@ def from_raw_files(
     return prepared.load(directory, needed)
 
 
-def origin_of(
-    data: ConfigDict, chosen: DataSet, raw: RawFiles, splits: Collection[str]
-) -> dict[str, Any]:
-    """Return all that a prepared set depends on."""
-    return {
-        "layout": LAYOUT,
-        "options": options_of(data, chosen),
-        "raw": raw.stamp(),
-        "splits": list(splits),
-    }
-
-
-def directory_of(data: ConfigDict, origin: dict[str, Any]) -> Path:
-    """Return where the set that was made from `origin` is, or would be."""
-    return cache_folder(data) / data.name / _digest(origin)
-
-
-def cache_folder(data: ConfigDict) -> Path:
-    """Return the folder of all prepared sets, which is never in the raw data.
-
-    Raises:
-        UserError: `config.data.data_dir` is there, or in a bucket.
-    """
-    if data.data_dir:
-        folder = as_path(data.data_dir)
-        if is_remote(folder):
-            raise UserError(f"config.data.data_dir: {folder} is no local folder: give one")
-        folder = folder.absolute()
-    else:
-        folder = _user_cache() / "defect_jax"
-    root = as_path(data.root) if data.root else None
-    if root is None or is_remote(root):
-        return folder
-    root = root.resolve()
-    if root.is_dir() and folder.resolve().is_relative_to(root):
-        raise UserError(f"config.data.data_dir: {folder} is in the raw data: choose another")
-    return folder
-
-
-def _user_cache() -> Path:
-    try:
-        return as_path(os.environ.get("XDG_CACHE_HOME") or "~/.cache")
-    except UserError as error:  # a user without a home, as containers have
-        raise UserError(f"config.data.data_dir: not set, and {error}") from error
-
-
-def options_of(data: ConfigDict, chosen: DataSet) -> dict[str, Any]:
-    """Return what was asked for, in a form that survives JSON.
-
-    What is empty or off is left out, since the config.json and the prepared sets of an older run
-    lack the newer fields.
-    """
-    options = {name: data.get(name) for name in chosen.options}
-    if data.root:
-        root = as_path(data.root)
-        options["root"] = str(root if is_remote(root) else root.resolve())
-    options = json.loads(json.dumps(options))
-    return {
-        name: value
-        for name, value in options.items()
-        if value not in (None, []) and value is not False  # a 0 stays
-    }
-
-
-def _digest(origin: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(origin, sort_keys=True).encode()).hexdigest()[:16]
-
-
 def without_raw_files(
     data: ConfigDict,
     chosen: DataSet,
@@ -178,7 +106,7 @@ def without_raw_files(
     if _is_there(data.root) if data.root else trained_on is None:
         raise error
     home, options = cache_folder(data) / data.name, options_of(data, chosen)
-    substitute = best_substitute(home, LAYOUT, options, needed, trained_on)
+    substitute = best_substitute(home, set_folder.LAYOUT, options, needed, trained_on)
     if substitute is None:
         raise error
     directory, origin, _ = substitute
