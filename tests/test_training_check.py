@@ -97,6 +97,12 @@ def test_data_that_are_not_there(tmp_path, capsys):
     assert lines[0].startswith("config.train.steps") and lines[1].startswith("config.data.root: ")
 
 
+def test_a_wrong_text_is_one_fault(root, tmp_path):
+    config = config_of(root, tmp_path, **{"compilation_cache": "a\x1bb"})
+    (fault,) = value_faults(config)
+    assert str(fault).startswith(r"config.compilation_cache is 'a\x1bb': it must be ")
+
+
 def test_values_alone(root, tmp_path):
     config = config_of(root, tmp_path, **{"train.steps": 0, "train.log_every_steps": 0})
     fields = [fault.where.split(" ")[0] for fault in value_faults(config)]

@@ -19,6 +19,7 @@ from defect_jax.metrics.summary import read_metrics
 from defect_jax.runtime import atomic_files
 from defect_jax.runtime.errors import UserError
 from defect_jax.runtime.escapes import csv_text
+from defect_jax.workdir.kept_split import SPLIT_FILE
 
 LOWER_IS_BETTER = ("seg_fpr", "false_positive_rate", "fpr_at_recall_95")
 Figures = Mapping[Cell, Mapping[str, int | float | None]]
@@ -98,7 +99,7 @@ def refuse_other_data(ablation: ConfigDict, cells: Sequence[Cell], folder: pathl
     """
     first: dict[str, tuple[Cell, str | None]] = {}
     for cell in cells:
-        path = workdir_of(folder, cell) / "split.csv"
+        path = workdir_of(folder, cell) / SPLIT_FILE
         split = path.read_text(encoding="utf-8") if path.exists() else None
         data = json.dumps(cell_config(ablation, cell).data.to_dict(), sort_keys=True)
         other, expected = first.setdefault(data, (cell, split))

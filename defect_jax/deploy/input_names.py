@@ -10,11 +10,10 @@ from typing import NamedTuple
 
 from defect_jax.data.files.output_names import ids_of
 from defect_jax.data.files.raw_files import top_folder
+from defect_jax.data.sources.folder_layout import IMAGES, MASKS, SPLIT_NAMES
 from defect_jax.runtime.errors import UserError
 from defect_jax.runtime.paths import as_path, is_remote
 
-IMAGES, MASKS = "images", "masks"
-SPLITS = ("train", "val", "valid", "validation", "test")
 RESULTS = ("masks", "overlays", "classes")  # folders beside a table of predictions
 TABLES = ("predictions.csv", "predictions.jsonl")
 # Pictures for people, cameras and programs, which the network does not take.
@@ -100,8 +99,8 @@ def _above(path: str) -> str:
 
     >>> _above("/parts/images"), _above("/parts/train/images"), _above("/parts/images/val")
     ('images/', 'train/images/', 'images/val/')
-    >>> _above("/parts"), _above("/images/monday")
-    ('', '')
+    >>> _above("/parts/training/images"), _above("/parts"), _above("/images/monday")
+    ('training/images/', '', '')
     """
     local = as_path(path)
     if not is_remote(local):
@@ -110,8 +109,8 @@ def _above(path: str) -> str:
         local = local.absolute()
     before, last = (*local.parts, "", "")[-4:-2] if len(local.parts) > 1 else ("", "")
     if last == IMAGES:
-        return f"{before}/{last}/" if before in SPLITS else f"{last}/"
-    return f"{before}/{last}/" if before == IMAGES and last in SPLITS else ""
+        return f"{before}/{last}/" if before in SPLIT_NAMES else f"{last}/"
+    return f"{before}/{last}/" if before == IMAGES and last in SPLIT_NAMES else ""
 
 
 def _top(names: Sequence[str]) -> str:
@@ -119,7 +118,7 @@ def _top(names: Sequence[str]) -> str:
     if not any(IMAGES in name.split("/")[:-1] for name in names):
         return ""
     try:
-        top = top_folder(names, (IMAGES, *SPLITS), "")
+        top = top_folder(names, (IMAGES, *SPLIT_NAMES), "")
     except UserError:  # several: each stays in its ids
         return ""
     return top if all(name.startswith(top) for name in names) else ""

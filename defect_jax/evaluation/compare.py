@@ -49,6 +49,7 @@ def compare(
     for name, table in zip(names[1:], tables[1:], strict=True):
         _refuse_other_images(names[0], tables[0], name, table)
     config = run_config.of_workdir(workdirs[0], asked)
+    run_config.refuse_unresolved(config, workdirs[0])
     places.refuse_unknown(config, workdirs[0])
     judged = data_to_judge_on(config, workdirs[0], {split})
     differences = [_difference_row(key, tables) for key in _metrics_of(tables[0])]

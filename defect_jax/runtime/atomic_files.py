@@ -31,7 +31,7 @@ def _write_whole(path: pathlib.Path, text: str) -> None:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(partial, 0o666 & ~_umask())  # mkstemp makes files that only the owner can read
+        os.chmod(partial, 0o666 & ~umask())  # mkstemp makes files that only the owner can read
         os.replace(partial, path)
     except BaseException:
         os.unlink(partial)
@@ -48,7 +48,8 @@ def _named_errors(path: AnyPath) -> Iterator[None]:
         raise
 
 
-def _umask() -> int:
+def umask() -> int:
+    """Return the permissions that new files of this process are not given."""
     mask = os.umask(0)
     os.umask(mask)
     return mask

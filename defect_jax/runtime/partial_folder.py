@@ -13,6 +13,8 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 
+from defect_jax.runtime.atomic_files import umask
+
 SUFFIX = ".partial"
 RANDOM = "????????"  # what mkdtemp puts into a name
 
@@ -65,7 +67,7 @@ def _made_and_locked(final: pathlib.Path) -> tuple[pathlib.Path, int]:
         with contextlib.suppress(FileNotFoundError):
             lock = os.open(folder, os.O_RDONLY)
             if _is_ours(lock) and folder.exists():
-                os.chmod(folder, 0o777 & ~_umask())  # mkdtemp makes folders for the owner alone
+                os.chmod(folder, 0o777 & ~umask())  # mkdtemp makes folders for the owner alone
                 return folder, lock
             os.close(lock)
 
@@ -78,12 +80,6 @@ def _is_ours(lock: int) -> bool:
     except OSError:  # a network disk that locks no folders: there, nobody clears anything away
         return True
     return True
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def _clear_remains(final: pathlib.Path) -> None:

@@ -7,8 +7,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 from flax.traverse_util import flatten_dict
 from ml_collections import ConfigDict
 
@@ -27,8 +25,10 @@ from defect_jax.training.optimizer import make_tx
 from defect_jax.training.stages import first_stage, has_first_stage
 from defect_jax.training.train import check_batch_size, make_network, state_shapes
 from defect_jax.workdir import run_config
+from defect_jax.workdir.best_weights import ema_shapes
 from defect_jax.workdir.config_fields import FIELDS
 from defect_jax.workdir.config_rules import rules_of
+from defect_jax.workdir.config_schema import wrong
 
 Look = Callable[[], Any]  # raises a UserError where training would
 
@@ -76,8 +76,7 @@ def _broken_rules(config: ConfigDict) -> Iterator[Fault]:
         # A rule may rest on another field, which may be anything here.
         with contextlib.suppress(TypeError, ValueError, ArithmeticError, LookupError):
             if field in values and not holds(values[field]):
-                text = f"config.{field} is {values[field]}: it must be {rule}"
-                yield as_fault(UserError(text))
+                yield as_fault(UserError(wrong(field, values[field], rule)))
 
 
 def faults_at_work(
@@ -135,9 +134,5 @@ def _looks_at_data(config: ConfigDict, inspected: Inspection) -> Iterator[Look]:
 
 def _form_state(config: ConfigDict, channels: int) -> None:
     """Go through the making of a run's first state without its memory."""
-    network, tx = make_network(config), make_tx(config)
-    image = jax.ShapeDtypeStruct((1, *config.data.size, channels), jnp.float32)
-    variables = jax.eval_shape(
-        lambda batch: network.init(jax.random.key(0), batch, train=False), image
-    )
-    state_shapes(variables, tx, config)
+    variables = ema_shapes(make_network(config), (1, *config.data.size, channels))
+    state_shapes(variables, make_tx(config), config)

@@ -79,10 +79,7 @@ def train_alone(config: ConfigDict, workdir: AnyPath, must_resume: bool) -> None
     decisive = [run_config.decisive(config), kept_split.rows_of(prepared)]
     processes.refuse_disagreement("the config or the data", decisive)
     if processes.is_first():
-        if not saved:
-            run_config.renew(workdir, config)
-        run_config.claim(workdir, config)
-        kept_split.keep(workdir, prepared, anew=not saved)
+        claim(config, workdir, prepared, saved)
     learnt = {}
     if has_first_stage(config) and not begun:
         learnt = learn_first_stage(config, first, prepared, mesh)
@@ -106,6 +103,18 @@ def data_to_train_on(config: ConfigDict, workdir: AnyPath, saved: bool) -> Prepa
     return data_to_go_on_with(config, workdir, kept["data_info"]["fingerprint"])
 
 
+def claim(config: ConfigDict, workdir: AnyPath, prepared: Prepared, saved: bool) -> None:
+    """Write a run's config and split into its workdir; over those of a run that saved nothing.
+
+    Raises:
+        UserError: the workdir's run has another config.
+    """
+    if not saved:
+        run_config.renew(workdir, config)
+    run_config.claim(workdir, config)
+    kept_split.keep(workdir, prepared, anew=not saved)
+
+
 def learn_first_stage(
     config: ConfigDict, workdir: AnyPath, prepared: Prepared, mesh: Mesh
 ) -> Variables:
@@ -113,11 +122,7 @@ def learn_first_stage(
     stage = first_stage(config)
     say(f"stage one: localisation, {stage.train.steps} steps, in {workdir}")
     if processes.is_first():
-        saved = checkpoints.exist(workdir)
-        if not saved:
-            run_config.renew(workdir, stage)
-        run_config.claim(workdir, stage)
-        kept_split.keep(workdir, prepared, anew=not saved)
+        claim(stage, workdir, prepared, checkpoints.exist(workdir))
     fit(stage, workdir, prepared, mesh, {})
     scores = selection_scores(processes.from_first(lambda: read_history(workdir)))
     step, ema = restore_best(make_network(stage), image_shape(stage), workdir, scores, mesh)

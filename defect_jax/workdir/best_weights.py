@@ -97,8 +97,8 @@ def _checked_line(line: Any) -> dict[str, Any]:
 
 
 def selection_scores(history: Sequence[Mapping[str, Any]]) -> dict[int, float]:
-    """Return the step -> the number by which checkpoints are compared, of lines of
-    metrics.jsonl; what is no number is never the best."""
+    """Return step -> the number by which checkpoints are compared, of lines of metrics.jsonl; what
+    is no number is never the best."""
     scored = [line for line in history if line["split"] == "val"]
     return {line["step"]: float(line[SELECTION]) for line in scored if line[SELECTION] is not None}
 

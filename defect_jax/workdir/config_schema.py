@@ -90,8 +90,13 @@ def _needed(values: Mapping[str, Any]) -> Iterator[str]:
 
 def _refuse(field: str, value: Any, holds: Any, words: str) -> None:
     if not holds(value):
-        shown = repr(value) if isinstance(value, str) else str(value)
-        raise UserError(f"config.{field} is {shown[:100]}: it must be {words}")
+        raise UserError(wrong(field, value, words))
+
+
+def wrong(field: str, value: Any, words: str) -> str:
+    """Return what to say of a field whose value is not what it must be."""
+    shown = repr(value) if isinstance(value, str) else str(value)
+    return f"config.{field} is {shown[:100]}: it must be {words}"
 
 
 def nested(values: Mapping[str, Any]) -> ConfigDict:

@@ -41,7 +41,7 @@ def inspect_classes(data: bytes, max_megapixels: float, classes: int) -> UInt8[n
 
     Args:
         data: bytes of a PNG, BMP or TIFF file: grey values or the indices of a palette.
-        max_megapixels: see `images.check_image`.
+        max_megapixels: see `images.look`.
         classes: the highest id that counts.
 
     Raises:

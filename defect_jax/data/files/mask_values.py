@@ -28,8 +28,10 @@ LABELS = (
 
 def refuse_blind_palette(looked: Looked, values: np.ndarray) -> None:
     """Refuse a palette that shows all values in one colour, so that only the values differ."""
+    if (values != values[:1, :1]).any():
+        return
     used = np.unique(looked.indices)
-    if len(used) > 1 and (values == values[:1, :1]).all():
+    if len(used) > 1:
         named = _listed([str(value) for value in used])
         raise BadImage(
             f"is a mask of the values {named}, which its palette shows in one colour: "

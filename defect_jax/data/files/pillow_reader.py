@@ -60,7 +60,7 @@ def _read_exif(image: Image.Image) -> None:
         image.getexif()
 
 
-def too_large(max_megapixels: float | None) -> str:
+def too_large(max_megapixels: float) -> str:
     """Return what to say of an image above the limit."""
     return (
         f"is larger than {max_megapixels:g} megapixels: make it smaller, "

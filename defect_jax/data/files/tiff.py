@@ -110,7 +110,10 @@ def _by_pillow(data: bytes, facts: Facts) -> Decoded:
 def _by_opencv(data: bytes) -> Decoded:
     image = opened(data, max_megapixels=None)
     load(image)
-    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    try:
+        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    except cv2.error as error:  # beyond its own limit of pixels, for one
+        raise BadImage(f"cannot be decoded ({first_line(error)}): save it again") from error
     if pixels is None or pixels.dtype != np.uint16 or pixels.ndim != 3:
         raise BadImage("is truncated or damaged: copy it again")
     colours = np.ascontiguousarray(pixels[..., 2::-1])

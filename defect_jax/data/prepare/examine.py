@@ -18,6 +18,7 @@ from defect_jax.data.files.record_encoding import encode_classes, unpacked
 from defect_jax.data.geometry.depth import EIGHT_BITS, Depth, depth_of
 from defect_jax.data.geometry.intensity import WIDENED
 from defect_jax.data.prepare.near_duplicates import thumbnail
+from defect_jax.data.prepare.prepared import SplitRow
 from defect_jax.data.sources.records import GOOD, Fault, Record
 from defect_jax.runtime.memory import shortage
 
@@ -175,3 +176,18 @@ def example(examined: Examined) -> dict[str, Any]:
         "image": examined.image,
         "mask": examined.mask,
     }
+
+
+def split_row(record: Record, facts: Facts) -> SplitRow:
+    """Return what is known of a stored image without decoding it."""
+    return SplitRow(
+        id=record.id,
+        group=record.group,
+        class_name=record.class_name,
+        label=int(facts.defect_px > 0),
+        height=facts.height,
+        width=facts.width,
+        defect_px=facts.defect_px,
+        sha256=facts.image_sha256,
+        mask_sha256=facts.mask_sha256,
+    )

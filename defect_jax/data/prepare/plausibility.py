@@ -45,19 +45,19 @@ def doubts_about_masks(raw: RawFiles, data: ConfigDict, stored: Stored) -> Doubt
     marking = [(record, facts) for record, facts in stored if facts.defect_px]
     covering = [(record, facts) for record, facts in marking if share(facts) > MOST_MARKED]
     faint = [(record, facts) for record, facts in stored if is_faint(facts)]
-    trusted = data.get("trust_masks", False)
+    rules = MaskRules.of(data)
     faults = []
     for odd, of, what in (
         (covering, marking, _covers), (faint, [*marking, *faint], _marks_nothing)
     ):  # fmt: skip
-        if 2 * len(odd) > len(of) and not trusted:
+        if 2 * len(odd) > len(of) and not rules.trusted:
             others = f"as do {len(odd)} of all {len(of)}"
             faults += [Fault(_where(raw, record), what(facts, others)) for record, facts in odd]
     told = {fault.where for fault in faults}
     notes = [
         *_covering_note([one for one in covering if _where(raw, one[0]) not in told]),
         *_faint_note([one for one in faint if _where(raw, one[0]) not in told], data),
-        *(_level_note(marking) if MaskRules.of(data).above == 0 else []),
+        *(_level_note(marking) if rules.above == 0 else []),
         *_folder_notes(stored),
         *_identical_note(marking),
     ]

@@ -24,9 +24,9 @@ from defect_jax.data.prepare import prepared, set_folder
 from defect_jax.data.prepare.builder import builder_class
 from defect_jax.data.prepare.check import all_faults, faults_together, listing_faults, refuse
 from defect_jax.data.prepare.earlier_sets import best_substitute
-from defect_jax.data.prepare.examine import Facts, examine, example
+from defect_jax.data.prepare.examine import Facts, examine, example, split_row
 from defect_jax.data.prepare.identical import kept_together
-from defect_jax.data.prepare.prepared import Prepared, SplitRow
+from defect_jax.data.prepare.prepared import Prepared
 from defect_jax.data.prepare.set_folder import cache_folder, directory_of, options_of, origin_of
 from defect_jax.data.prepare.summarise import summarise
 from defect_jax.data.sources.data_sets import data_set
@@ -82,8 +82,9 @@ def from_raw_files(
 ) -> Prepared:
     """Return what was prepared from the raw files as they are, and prepare it first if need be."""
     needed = [split for split in SPLITS if split in needed]
-    for splits in (SPLITS, needed):
-        origin = origin_of(data, chosen, raw, splits)
+    whole = origin_of(data, chosen, raw, SPLITS)
+    for splits in (list(SPLITS), needed):
+        origin = whole | {"splits": splits}
         directory = directory_of(data, origin)
         if directory.is_dir():
             return prepared.load(directory, needed)
@@ -178,7 +179,7 @@ def _build(
     try:
         stored = _store_together(partial_folder, raw, data, found)
         refuse(faults_together(raw, data, found, stored))
-        table = [(record.split, _row(record, facts)) for record, facts in stored]
+        table = [(record.split, split_row(record, facts)) for record, facts in stored]
         info = summarise(data.name, stored, found)
         prepared.write(partial_folder, table, info, origin)
         os.rename(partial_folder, directory)
@@ -225,17 +226,3 @@ def _store(
     if next(every, None) is not None:
         raise RuntimeError(f"TFDS left images of {data.name} out")
     return stored
-
-
-def _row(record: Record, facts: Facts) -> SplitRow:
-    return SplitRow(
-        id=record.id,
-        group=record.group,
-        class_name=record.class_name,
-        label=int(facts.defect_px > 0),
-        height=facts.height,
-        width=facts.width,
-        defect_px=facts.defect_px,
-        sha256=facts.image_sha256,
-        mask_sha256=facts.mask_sha256,
-    )

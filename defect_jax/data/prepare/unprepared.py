@@ -9,8 +9,8 @@ from ml_collections import ConfigDict
 
 from defect_jax.data.files.raw_files import RawFiles
 from defect_jax.data.prepare.check import Inspection
-from defect_jax.data.prepare.examine import Facts, examine, example
-from defect_jax.data.prepare.prepared import Prepared, Split, SplitRow
+from defect_jax.data.prepare.examine import examine, example, split_row
+from defect_jax.data.prepare.prepared import Prepared, Split
 from defect_jax.data.sources.records import SPLITS, Record
 
 
@@ -37,17 +37,5 @@ def unprepared(data: ConfigDict, inspected: Inspection) -> Prepared:
         inside = [one for one in inspected.stored if one[0].split == split]
         records = [record for record, _ in inside]
         examples = RawExamples(inspected.raw, data, len(inspected.found.classes), records)
-        splits[split] = Split(examples, [_row(record, facts) for record, facts in inside])
+        splits[split] = Split(examples, [split_row(record, facts) for record, facts in inside])
     return Prepared(Path(), splits, inspected.info)
-
-
-def _row(record: Record, facts: Facts) -> SplitRow:
-    return SplitRow(
-        id=record.id,
-        group=record.group,
-        class_name=record.class_name,
-        label=int(facts.defect_px > 0),
-        height=facts.height,
-        width=facts.width,
-        defect_px=facts.defect_px,
-    )

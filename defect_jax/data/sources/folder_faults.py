@@ -4,6 +4,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 
+from defect_jax.data.files.bounded import is_picture
 from defect_jax.data.files.file_kinds import SUFFIXES
 from defect_jax.data.files.raw_files import RawFiles
 from defect_jax.data.sources.folder_layout import (
@@ -13,7 +14,6 @@ from defect_jax.data.sources.folder_layout import (
     SPLIT_NAMES,
     Key,
     Layout,
-    is_image,
     place_of,
     stem_of,
 )
@@ -33,7 +33,7 @@ def notes_of(layout: Layout) -> list[str]:
     folders = Counter(
         name.removeprefix(layout.top).rpartition("/")[0]
         for name in layout.outside
-        if is_image(name)
+        if is_picture(name)
     )
     if folders:
         shown = [f"{folder or '.'}/ ({count})" for folder, count in sorted(folders.items())]

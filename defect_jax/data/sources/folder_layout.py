@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
+from defect_jax.data.files.bounded import is_picture
 from defect_jax.data.files.file_kinds import SUFFIXES
 from defect_jax.data.files.raw_files import RawFiles, top_folder
 from defect_jax.data.sources.records import SPLITS
@@ -71,7 +72,7 @@ def find_layout(raw: RawFiles, root: str) -> Layout:
     Raises:
         UserError: there are no images, or the folders contradict each other.
     """
-    files = [name for name in raw.names() if is_image(name)]
+    files = [name for name in raw.names() if is_picture(name)]
     layout = Layout(top_folder(files, _known_folders(files), root))
     homes = defaultdict(set)
     for name in raw.names():
@@ -79,7 +80,7 @@ def find_layout(raw: RawFiles, root: str) -> Layout:
         place = place_of(below) if name.startswith(layout.top) else None
         if place is None:
             layout.outside += [] if below == GROUPS_FILE else [name]
-        elif not is_image(place.rest):
+        elif not is_picture(place.rest):
             layout.strange[place.split].append(name)
         else:
             files_of = layout.images if place.kind == IMAGES else layout.masks
@@ -92,11 +93,6 @@ def find_layout(raw: RawFiles, root: str) -> Layout:
     _refuse_contradictions(homes, root)
     _refuse_splits_inside(layout, root)
     return layout
-
-
-def is_image(name: str) -> bool:
-    """Return whether the suffix is one of an image."""
-    return name.lower().endswith(SUFFIXES)
 
 
 def stem_of(name: str) -> str:
