@@ -47,8 +47,8 @@ def main() -> None:
     small = module.state_dict()
     for each in small.values():
         each.copy_(torch.randn(each.shape) * 9)
-    rows = torch.randn(2, 3, 4)
-    small["turned"] = rows[:1, :, :].permute(2, 1, 0)  # 12 numbers, a part of a storage of 24
+    rows = torch.randn(2, 3, 4, 1)
+    small["turned"] = rows[:1].permute(2, 3, 1, 0)  # half of the numbers of a storage
     result = {
         "lite": [description(torch.load(file_of(n), weights_only=True)) for n in range(3)],
         "small": description(small),

@@ -15,7 +15,10 @@ from defect_jax.runtime.errors import UserError
 SCHEME = "hf://"
 FILE = "model.safetensors"
 WORD = "[A-Za-z0-9][A-Za-z0-9._-]*"
-SOURCE = re.compile(f"{SCHEME}({WORD}/{WORD})(?:@([A-Za-z0-9][A-Za-z0-9._/-]*))?")
+# The hub has no repository with -- or .. in its name.
+SOURCE = re.compile(
+    rf"{SCHEME}(?![^@]*(?:--|\.\.))({WORD}/{WORD})(?:@([A-Za-z0-9][A-Za-z0-9._/-]*))?"
+)
 COMMIT = re.compile("[0-9a-f]{40}")
 TIMEOUT_S = 30
 
@@ -69,14 +72,16 @@ def fetch(source: str) -> Fetched:
 
 def _resolved(library: ModuleType, repository: str, revision: str | None) -> tuple[str, str]:
     """Return the commit that a revision stands for, and the licence of the model card."""
+    named = revision is not None and COMMIT.fullmatch(revision) is not None
     try:
         model = library.HfApi().model_info(repository, revision=revision, timeout=TIMEOUT_S)
     except Exception:  # noqa: BLE001  as in `fetch`
-        if revision is None or not COMMIT.fullmatch(revision):
+        if not named:
             raise
         return revision, ""  # it may be in the cache; what is amiss is said if it is not
     licence = (model.card_data or {}).get("license") or ""
-    return model.sha, licence if isinstance(licence, str) else ", ".join(licence)
+    commit = revision if named else model.sha
+    return commit, licence if isinstance(licence, str) else ", ".join(licence)
 
 
 def _explained(error: Exception) -> str:
