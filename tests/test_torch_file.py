@@ -16,7 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from defect_jax.models.pretrained import pickle_stream
-from defect_jax.models.pretrained.embedded import EMBEDDED, read_embedded
+from defect_jax.models.pretrained.embedded import read_embedded
+from defect_jax.models.pretrained.packages import EMBEDDED
 from defect_jax.models.pretrained.pickle_stream import NotAllowed, read_stream
 from defect_jax.models.pretrained.torch_file import parse_tensors, read_torch_file
 from defect_jax.runtime.errors import UserError
@@ -110,9 +111,9 @@ def keys(*names):
     return START + b"](" + b"".join(map(text, names)) + b"e" + STOP
 
 
-def file_of(stream=None, names=("a",), count=6, values=VALUES.tobytes(), head=None):
+def file_of(stream=None, names=("a",), count=6, head=None):
     head = MAGIC + VERSION + MACHINE if head is None else head
-    rest = struct.pack("<q", count) + values
+    rest = struct.pack("<q", count) + VALUES.tobytes()
     return head + (state(x=tensor()) if stream is None else stream) + keys(*names) + rest
 
 

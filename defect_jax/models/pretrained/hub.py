@@ -10,15 +10,10 @@ import re
 from types import ModuleType
 from typing import NamedTuple
 
+from defect_jax.models.pretrained.sources import SCHEME, parse_hub_source
 from defect_jax.runtime.errors import UserError
 
-SCHEME = "hf://"
 FILE = "model.safetensors"
-WORD = "[A-Za-z0-9][A-Za-z0-9._-]*"
-# The hub has no repository with -- or .. in its name.
-SOURCE = re.compile(
-    rf"{SCHEME}(?![^@]*(?:--|\.\.))({WORD}/{WORD})(?:@([A-Za-z0-9][A-Za-z0-9._/-]*))?"
-)
 COMMIT = re.compile("[0-9a-f]{40}")
 TIMEOUT_S = 30
 
@@ -31,21 +26,6 @@ class Fetched(NamedTuple):
     licence: str  # of the model card; empty where there is none, or no network to ask for it
 
 
-def parse_source(source: str) -> tuple[str, str | None]:
-    """Return the repository and the revision that `hf://OWNER/NAME[@REVISION]` names.
-
-    Raises:
-        UserError: it is written differently.
-    """
-    match = SOURCE.fullmatch(source)
-    if match is None:
-        raise UserError(
-            f"config.model.weights is {source!r}: write hf://OWNER/NAME, or "
-            "hf://OWNER/NAME@REVISION for a commit, tag or branch"
-        )
-    return match[1], match[2]
-
-
 def fetch(source: str) -> Fetched:
     """Fetch the file of a repository, unless the cache of the hub has it, at one commit.
 
@@ -54,7 +34,7 @@ def fetch(source: str) -> Fetched:
     Raises:
         UserError: huggingface_hub is not installed, there is no such file, or no network.
     """
-    repository, revision = parse_source(source)
+    repository, revision = parse_hub_source(source)
     if importlib.util.find_spec("huggingface_hub") is None:
         raise UserError(
             f"{source}: hf:// needs huggingface_hub: pip install 'defect_jax[hub]', or start "

@@ -1,6 +1,7 @@
 """Tensors of a `.safetensors` file as NumPy arrays; the format holds numbers and nothing else."""
 
 import os
+import pathlib
 import stat
 
 import numpy as np
@@ -29,16 +30,13 @@ def read_file(path: AnyPath) -> bytes:
     return data
 
 
-def _read_regular(path: AnyPath) -> bytes:
-    # Without O_NONBLOCK a FIFO would be waited for.
-    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    with open(handle, "rb") as file:
-        facts = os.fstat(handle)
-        if not stat.S_ISREG(facts.st_mode):
-            raise OSError(0, "it is no regular file")
-        if facts.st_size > MOST_BYTES:
-            raise OSError(0, f"it has {facts.st_size:,} bytes, more than an encoder takes")
-        return file.read()
+def _read_regular(path: pathlib.Path) -> bytes:
+    facts = os.stat(path)
+    if not stat.S_ISREG(facts.st_mode):  # a FIFO would be waited for
+        raise OSError(0, "it is no regular file")
+    if facts.st_size > MOST_BYTES:
+        raise OSError(0, f"it has {facts.st_size:,} bytes, more than an encoder takes")
+    return path.read_bytes()
 
 
 def parse_tensors(name: str, data: bytes) -> dict[str, np.ndarray]:

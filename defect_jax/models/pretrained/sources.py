@@ -1,22 +1,18 @@
-"""What `config.model.weights` may name, and the tensors that it stands for.
+"""What `config.model.weights` may name.
 
 `imagenet` is what is installed beside this package, a path is a `.safetensors` file, and `hf://` a
 repository of the Hugging Face Hub: the only one that a network is needed for.
 """
 
-import hashlib
+import re
 
-import numpy as np
-
-from defect_jax.models.pretrained.embedded import EMBEDDED, read_embedded
-from defect_jax.models.pretrained.hub import SCHEME, fetch, parse_source
-from defect_jax.models.pretrained.safetensors_file import parse_tensors, read_file
-from defect_jax.models.pretrained.weights import Weights
+from defect_jax.models.pretrained.packages import EMBEDDED
 from defect_jax.runtime.errors import UserError
-from defect_jax.runtime.paths import AnyPath, as_path
+from defect_jax.runtime.paths import as_path
 
 IMAGENET = "imagenet"
 PLAIN = "plain"  # the encoder that nobody trained
+SCHEME = "hf://"
 SUFFIX = ".safetensors"
 PICKLED = (".pth", ".pt", ".bin", ".ckpt", ".pkl")  # formats that may hold code
 
@@ -29,6 +25,12 @@ NAMED = {
         "hf://timm/convnext_tiny.in12k_ft_in1k@aa096f03029c7f0ec052013f64c819b34f8ad790"
     ),
 }
+
+HUB_WORD = "[A-Za-z0-9][A-Za-z0-9._-]*"
+# The hub has no repository with -- or .. in its name.
+HUB_SOURCE = re.compile(
+    rf"{SCHEME}(?![^@]*(?:--|\.\.))({HUB_WORD}/{HUB_WORD})(?:@([A-Za-z0-9][A-Za-z0-9._/-]*))?"
+)
 
 
 def check_source(encoder: str, source: str) -> None:
@@ -49,7 +51,7 @@ def check_source(encoder: str, source: str) -> None:
     if source == IMAGENET:
         _check_embedded(encoder)
     elif source.startswith(SCHEME):
-        parse_source(source)
+        parse_hub_source(source)
     else:
         _check_path(source)
 
@@ -87,35 +89,16 @@ def _check_path(source: str) -> None:
     as_path(source)
 
 
-def read_weights(encoder: str, source: str) -> Weights:
-    """Return the weights that a source names; only `hf://` may use the network.
-
-    Args:
-        source: As `check_source` lets it pass, and not empty.
+def parse_hub_source(source: str) -> tuple[str, str | None]:
+    """Return the repository and the revision that `hf://OWNER/NAME[@REVISION]` names.
 
     Raises:
-        UserError: there are none, they cannot be read or fetched, or hold NaN or infinity.
+        UserError: it is written differently.
     """
-    check_source(encoder, source)
-    if source == IMAGENET:
-        weights = read_embedded(encoder)
-    elif source.startswith(SCHEME):
-        fetched = fetch(source)
-        weights = _read_file(fetched.path, source, fetched.origin, fetched.licence)
-    else:
-        path = as_path(source)
-        weights = _read_file(path, source, path.name, licence="")
-    _check_finite(source, weights.tensors)
-    return weights
-
-
-def _read_file(path: AnyPath, source: str, origin: str, licence: str) -> Weights:
-    data = read_file(path)
-    tensors = parse_tensors(source, data)
-    return Weights(tensors, origin, hashlib.sha256(data).hexdigest(), licence)
-
-
-def _check_finite(source: str, tensors: dict[str, np.ndarray]) -> None:
-    for name, tensor in tensors.items():
-        if not np.isfinite(tensor).all():
-            raise UserError(f"{source}: {name!r} holds NaN or infinity: give another file")
+    match = HUB_SOURCE.fullmatch(source)
+    if match is None:
+        raise UserError(
+            f"config.model.weights is {source!r}: write hf://OWNER/NAME, or "
+            "hf://OWNER/NAME@REVISION for a commit, tag or branch"
+        )
+    return match[1], match[2]
