@@ -111,10 +111,12 @@ def keys(*names):
     return START + b"](" + b"".join(map(text, names)) + b"e" + STOP
 
 
-def file_of(stream=None, names=("a",), count=6, head=None):
+def file_of(stream=None, names=("a",), count=6, head=None, listed=None):
     head = MAGIC + VERSION + MACHINE if head is None else head
     rest = struct.pack("<q", count) + VALUES.tobytes()
-    return head + (state(x=tensor()) if stream is None else stream) + keys(*names) + rest
+    return (
+        head + (state(x=tensor()) if stream is None else stream) + (listed or keys(*names)) + rest
+    )
 
 
 def test_what_the_writer_writes_is_read():
@@ -201,9 +203,11 @@ WRONG = {
     "a number in it": file_of(state(x=integer(1))),
     "a name twice": file_of(START + b"}(" + (text("x") + tensor()) * 2 + b"u" + STOP),
     "a key that is no text": file_of(START + b"}(" + integer(1) + tensor() + b"u" + STOP),
-    "two values": file_of(START + integer(1) + ORDERED_DICT + STOP),
-    "an open mark": file_of(START + b"(" + ORDERED_DICT + STOP),
+    "two values": file_of(START + integer(1) + state(x=tensor())[2:]),
+    "an open mark": file_of(START + b"(" + state(x=tensor())[2:]),
+    "another protocol": file_of(b"\x80\x04" + state(x=tensor())[2:]),
     "an unknown storage": file_of(state(x=tensor(storage(kind="torch HalfStorage")))),
+    "a storage of a dict": file_of(state(x=tensor(storage(kind="collections OrderedDict")))),
     "a storage of another tag": file_of(state(x=tensor(storage(tag="module")))),
     "a view of a storage": file_of(state(x=tensor(storage(view=EMPTY)))),
     "a storage in two ways": file_of(
@@ -228,6 +232,8 @@ WRONG = {
     "a storage not listed": file_of(names=()),
     "a storage listed twice": file_of(names=("a", "a")),
     "another storage listed": file_of(names=("a", "b")),
+    "storages that are no list": file_of(listed=START + integer(1) + STOP),
+    "a list of lists": file_of(listed=START + b"](]e" + STOP),
     "something behind the end": file_of() + b"\0",
     "a memo that is empty": file_of(START + b"h\x05" + STOP),
     "a key without a value": file_of(START + b"}(" + text("x") + b"u" + STOP),

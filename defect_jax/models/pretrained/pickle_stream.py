@@ -128,9 +128,7 @@ class _Machine:
 
     def set_items(self, items: list[Any]) -> None:
         target = _checked(self._stack[-1], dict)
-        if len(items) % 2:
-            raise NotAllowed("it is damaged: a key without a value")
-        for key, value in zip(items[::2], items[1::2], strict=True):
+        for key, value in zip(items[::2], items[1::2], strict=True):  # a ValueError if one is over
             if _checked(key, str) in target:
                 raise NotAllowed(f"it has {key[:80]!r} twice")
             target[key] = value
