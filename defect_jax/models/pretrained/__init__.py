@@ -1,0 +1,1 @@
+"""Weights of encoders that others trained: where they come from, and how their files are read."""
