@@ -1,0 +1,73 @@
+"""Layers that the published encoders share."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import flax.linen as nn
+from jax import lax
+from jaxtyping import Array, Float
+
+from defect_jax.models.depthwise import depthwise
+from defect_jax.models.initialise import FanInNormal, he_normal
+
+Norm = Callable[..., nn.Module]  # called with a name
+Conv = partial(nn.Conv, kernel_init=he_normal)
+Dense = partial(nn.Dense, kernel_init=he_normal)
+
+
+class DepthwiseConv(nn.Module):
+    """One kernel a channel, padded as TensorFlow's "SAME" does: at stride 1 evenly.
+
+    Attributes:
+        size_px: Of the kernel's sides, odd.
+        stride: In both directions.
+        use_bias: Whether a number is added to each channel.
+        dtype: Of the computation.
+    """
+
+    size_px: int
+    stride: int
+    use_bias: bool
+    dtype: Any
+    kernel_init: FanInNormal = he_normal
+    bias_init: Callable = nn.initializers.zeros
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b _ _ c"]:
+        channels = x.shape[-1]
+        kernel = self.param("kernel", self.kernel_init, (self.size_px, self.size_px, 1, channels))
+        x = depthwise(x.astype(self.dtype), kernel, self.stride)
+        if self.use_bias:
+            x += self.param("bias", self.bias_init, (channels,)).astype(self.dtype)[
+                None, None, None
+            ]
+        return x
+
+
+def batch_norms(epsilon: float, train: bool, frozen: bool, dtype: Any) -> Norm:
+    """Return what makes the batch norms of an encoder, by their names.
+
+    Frozen ones use the statistics that they have in training, too, and keep them; their scale and
+    bias learn.
+    """
+    return partial(
+        nn.BatchNorm,
+        use_running_average=not train or frozen,
+        momentum=0.9,
+        epsilon=epsilon,
+        dtype=dtype,
+    )
+
+
+def relu6(x: Float[Array, "..."]) -> Float[Array, "..."]:
+    """Cut at 0 and at 6; beyond either, and on it, the gradient is 0 as PyTorch's is."""
+    number = x.dtype.type
+    return lax.clamp(number(0), x, number(6))
+
+
+def gelu(x: Float[Array, "..."]) -> Float[Array, "..."]:
+    """Return `x` times the share of a standard normal below it (arXiv 1606.08415), not the tanh of
+    `flax.linen.gelu`; by `erf`, which ONNX has, and not `erfc`."""
+    number = x.dtype.type
+    return x * (number(0.5) * (lax.erf(x * number(0.5**0.5)) + number(1)))
