@@ -5,6 +5,7 @@ from functools import partial
 from typing import Any
 
 import flax.linen as nn
+import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
@@ -37,11 +38,10 @@ class DepthwiseConv(nn.Module):
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b _ _ c"]:
         channels = x.shape[-1]
         kernel = self.param("kernel", self.kernel_init, (self.size_px, self.size_px, 1, channels))
-        x = depthwise(x.astype(self.dtype), kernel, self.stride)
+        x = depthwise(x.astype(self.dtype), jnp.asarray(kernel, self.dtype), self.stride)
         if self.use_bias:
-            x += self.param("bias", self.bias_init, (channels,)).astype(self.dtype)[
-                None, None, None
-            ]
+            bias = self.param("bias", self.bias_init, (channels,))
+            x += jnp.asarray(bias, self.dtype)[None, None, None]
         return x
 
 
