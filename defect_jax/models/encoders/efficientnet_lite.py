@@ -12,7 +12,14 @@ from typing import Any, ClassVar, NamedTuple
 import flax.linen as nn
 from jaxtyping import Array, Float
 
-from defect_jax.models.encoders.layers import Conv, DepthwiseConv, Norm, batch_norms, relu6
+from defect_jax.models.encoders.layers import (
+    Conv,
+    DepthwiseConv,
+    Norm,
+    PointwiseConv,
+    batch_norms,
+    relu6,
+)
 
 EPSILON = 1e-3
 STEM_FILTERS = 32  # not scaled, nor are the repeats of the first and the last stage
@@ -164,4 +171,4 @@ class InvertedResidual(nn.Module):
         return given + x if self.stride == 1 and channels == self.filters else x
 
     def _pointwise(self, filters: int, name: str) -> nn.Module:
-        return Conv(filters, (1, 1), use_bias=False, dtype=self.dtype, name=name)
+        return PointwiseConv(filters, 1, self.dtype, name=name)

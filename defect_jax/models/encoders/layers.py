@@ -11,6 +11,7 @@ from jaxtyping import Array, Float
 
 from defect_jax.models.depthwise import depthwise
 from defect_jax.models.initialise import FanInNormal, he_normal
+from defect_jax.models.pointwise import pointwise
 
 Norm = Callable[..., nn.Module]  # called with a name
 Conv = partial(nn.Conv, kernel_init=he_normal)
@@ -43,6 +44,26 @@ class DepthwiseConv(nn.Module):
             bias = self.param("bias", self.bias_init, (channels,))
             x += jnp.asarray(bias, self.dtype)[None, None, None]
         return x
+
+
+class PointwiseConv(nn.Module):
+    """A kernel of one pixel, without bias.
+
+    Attributes:
+        filters: Output channels.
+        stride: In both directions.
+        dtype: Of the computation.
+    """
+
+    filters: int
+    stride: int
+    dtype: Any
+    kernel_init: FanInNormal = he_normal
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b _ _ f"]:
+        kernel = self.param("kernel", self.kernel_init, (1, 1, x.shape[-1], self.filters))
+        return pointwise(x.astype(self.dtype), jnp.asarray(kernel, self.dtype), self.stride)
 
 
 def batch_norms(epsilon: float, train: bool, frozen: bool, dtype: Any) -> Norm:

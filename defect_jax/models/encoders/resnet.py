@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import flax.linen as nn
 from jaxtyping import Array, Float
 
-from defect_jax.models.encoders.layers import Conv, Norm, batch_norms
+from defect_jax.models.encoders.layers import Conv, Norm, PointwiseConv, batch_norms
 
 FILTERS = (64, 128, 256, 512)
 
@@ -30,6 +30,8 @@ class Block(nn.Module):
 
     def conv(self, filters: int, size_px: int, stride: int, name: str) -> nn.Module:
         """Return a convolution without bias, padded evenly by half its kernel."""
+        if size_px == 1:
+            return PointwiseConv(filters, stride, self.dtype, name=name)
         return Conv(
             filters,
             (size_px, size_px),
