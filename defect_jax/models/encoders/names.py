@@ -5,6 +5,7 @@ for ResNets of torchvision. The names that the checkpoints of EfficientNet-Lite 
 have are brought to timm's first.
 """
 
+import functools
 import re
 from collections.abc import Mapping
 from itertools import accumulate
@@ -73,7 +74,8 @@ def _check(
             raise UserError(f"{begin} {each} has no place in it: the weights of another network")
 
 
-def flat_shapes(name: str, channels: int, rows: int | None = None) -> dict[Path, tuple[int, ...]]:
+@functools.cache
+def flat_shapes(name: str, channels: int, rows: int | None) -> Mapping[Path, tuple[int, ...]]:
     """Return the shape of each variable of an encoder, by its path."""
     encoder = PRETRAINED[name](dtype=jnp.float32, frozen=True)
     image = jax.ShapeDtypeStruct((1, 32, 32, channels), jnp.float32)
@@ -87,7 +89,7 @@ def published_shapes(name: str, channels: int) -> dict[str, tuple[int, ...]]:
     """Return the shape of each tensor of an encoder as it is published, by its name."""
     return {
         published(path): tuple(np.empty(shape).transpose(np.argsort(TO_FLAX[len(shape)])).shape)
-        for path, shape in flat_shapes(name, channels).items()
+        for path, shape in flat_shapes(name, channels, None).items()
     }
 
 

@@ -9,6 +9,7 @@ import flax.linen as nn
 from jaxtyping import Array, Float
 
 from defect_jax.models.encoders.layers import Conv, Norm, PointwiseConv, batch_norms
+from defect_jax.models.pooling import halved_by_threes
 
 FILTERS = (64, 128, 256, 512)
 
@@ -103,7 +104,7 @@ class ResNet(nn.Module):
         for layer in range(1, rows or self.row_count):
             x = features[-1]
             if layer == 1:
-                x = nn.max_pool(x, (3, 3), (2, 2), ((1, 1), (1, 1)))
+                x = halved_by_threes(x)
             for number in range(self.repeats[layer - 1]):
                 stride = 2 if number == 0 and layer > 1 else 1
                 name = f"layer{layer}_{number}"
