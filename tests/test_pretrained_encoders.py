@@ -14,7 +14,7 @@ from flax.traverse_util import flatten_dict
 from onnx import helper
 
 from defect_jax.deploy.onnx import to_onnx
-from defect_jax.models.encoders import PRETRAINED, names
+from defect_jax.models.encoders import PRETRAINED, layers, names
 from defect_jax.models.encoders.convnext import ConvNeXt
 from defect_jax.models.initialise import initial_variables
 from defect_jax.runtime.errors import UserError
@@ -216,12 +216,12 @@ def test_the_classifier_is_left_out():
 @pytest.mark.parametrize("name", FAMILIES)
 def test_in_onnx_it_is_the_same(name):
     """One node for each depthwise convolution, and none for batch norms."""
-    variables, x = small(name), image()
-    function = functools.partial(built(name).apply, variables, train=False, rows=2)
+    variables, x = small(name, rows=3), image()
+    function = functools.partial(built(name).apply, variables, train=False, rows=3)
     spec = jax.ShapeDtypeStruct(x.shape, x.dtype)
-    model = to_onnx(lambda x: function(x), {"image": spec}, ["finest", "second"])
+    model = to_onnx(lambda x: function(x), {"image": spec}, ["finest", "second", "third"])
     session = onnxruntime.InferenceSession(model.SerializeToString())
-    assert_near(session.run(None, {"image": x}), evaluation(built(name), rows=2)(variables, x))
+    assert_near(session.run(None, {"image": x}), evaluation(built(name), rows=3)(variables, x))
     kernels = [each for each in jax.tree.leaves(variables["params"]) if each.ndim == 4]
     convolutions = [node for node in model.graph.node if node.op_type == "Conv"]
     groups = [helper.get_node_attr_value(node, "group") for node in convolutions]
@@ -230,3 +230,15 @@ def test_in_onnx_it_is_the_same(name):
     if "batch_stats" in variables:
         others = {node.op_type for node in model.graph.node} - {"Conv"}
         assert others <= {"Add", "Clip", "Identity", "MaxPool", "Mul", "Relu", "Transpose"}
+
+
+def test_activations_and_their_gradients():
+    x = jnp.array([-9.0, -1.0, 0.0, 0.3, 5.9, 6.0, 7.0])
+    slope = jax.vmap(jax.grad(layers.relu6))(x)
+    np.testing.assert_array_equal(layers.relu6(x), np.clip(x, 0, 6))
+    np.testing.assert_array_equal(slope, [0, 0, 0, 1, 1, 0, 0])  # on both ends as in PyTorch
+    own = functools.partial(jax.nn.gelu, approximate=False)
+    np.testing.assert_allclose(layers.gelu(x), own(x), rtol=0, atol=1e-6)
+    np.testing.assert_allclose(
+        jax.vmap(jax.grad(layers.gelu))(x), jax.vmap(jax.grad(own))(x), rtol=0, atol=1e-6
+    )
