@@ -45,18 +45,17 @@ def base() -> ml_collections.ConfigDict:
     changes.blur_px = 0.5
 
     config.model = model = ml_collections.ConfigDict()
+    model.encoder = "plain"  # from scratch; pretrained ones: see models/encoders
+    model.weights = "imagenet"  # of a pretrained encoder; or a .safetensors, hf://OWNER/NAME; ""
+    model.frozen_statistics = True  # the batch statistics that come with the weights stay
     model.decoder = "unetplusplus"  # or unet
-    model.widths = (
-        32,
-        64,
-        128,
-        256,
-        512,
-    )  # channels of each level; one level more halves once more
+    # Channels of each level; one level more halves once more. A pretrained encoder has its own.
+    model.widths = (32, 64, 128, 256, 512)
     model.attention = "scse"  # or none, gates
     model.deep_supervision = True
     model.prune = 0  # j: masks of X(0,j) alone, without what only the rest needs; 0: all of it
     model.classification_head = True
+    model.label_head = "deepest"  # or rows: statistics of four levels
     model.dropout = 0.2  # before the classification head's last layer
     model.norm = "batch"  # or group, for batches below about 4 a device
     model.block = "plain"  # or separable: for edge devices
@@ -91,6 +90,7 @@ def base() -> ml_collections.ConfigDict:
 
     config.optimizer = optimizer = ml_collections.ConfigDict()
     optimizer.learning_rate = 1e-3  # peak
+    optimizer.encoder_rate = 0.1  # share of it for an encoder that begins with weights
     optimizer.warmup_steps = 200
     optimizer.weight_decay = 1e-4
     optimizer.clip_norm = 1.0
@@ -130,6 +130,18 @@ def _group(**fields) -> ml_collections.ConfigDict:
     return ml_collections.ConfigDict(fields)
 
 
+def pretrained(config: ml_collections.ConfigDict) -> None:
+    """Begin with an encoder that has learnt from ImageNet: few defective parts are enough then."""
+    config.model.encoder = "efficientnet_lite0"
+    config.model.label_head = "rows"
+
+
+def from_scratch(config: ml_collections.ConfigDict) -> None:
+    """Undo `pretrained`."""
+    config.model.encoder = "plain"
+    config.model.label_head = "deepest"
+
+
 def debug(config: ml_collections.ConfigDict) -> None:
     """Shrink a config to a run of seconds that goes through everything and learns nothing."""
     config.model.widths = (4, 8, 8)
@@ -152,6 +164,14 @@ def cpu(config: ml_collections.ConfigDict) -> None:
     config.balance.measure_every_steps = 5
     config.balance.gradnorm.learning_rate = 0.05
     config.train.batch_size = 8
+
+
+def pretrained_cpu(config: ml_collections.ConfigDict) -> None:
+    """Shrink a config with a pretrained encoder to what two laptop cores train in minutes."""
+    cpu(config)
+    config.model.widths = (16, 32, 48, 64, 96)
+    config.optimizer.learning_rate = 1e-3
+    config.train.batch_size = 16
 
 
 def lpcnet(config: ml_collections.ConfigDict, variant: str) -> None:

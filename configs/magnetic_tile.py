@@ -25,10 +25,23 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     config.data.size = (384, 384)
     config.data.max_stretch = 2.0  # images are two high or two wide: padding would be half
     config.evaluation.flips = True
-    return base.choose(config, variant, cpu=_cpu, debug=_debug)
+    base.pretrained(config)
+    return base.choose(config, variant, cpu=_cpu, cpu_scratch=_cpu_scratch, debug=_debug)
 
 
 def _cpu(config: ml_collections.ConfigDict) -> None:
+    base.pretrained_cpu(config)
+    config.model.decoder = "unet"
+    config.data.size = (224, 224)
+    config.data.augment.shrink = config.data.augment.stretch = 0.0
+    config.train.steps = 600
+    config.train.eval_every_steps = 300
+    config.train.log_every_steps = 25
+
+
+def _cpu_scratch(config: ml_collections.ConfigDict) -> None:
+    """Begin from nothing, with a network that two laptop cores then train in minutes."""
+    base.from_scratch(config)
     base.cpu(config)
     config.model.decoder = "unet"  # UNet++ takes twice the time a step, and was no better so soon
     config.data.size = (128, 128)

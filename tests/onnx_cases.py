@@ -60,6 +60,10 @@ ELEMENTS = {
     "max min": (lambda x, y: (jnp.maximum(x, y), jnp.minimum(x, y)), FLOATS, OTHERS),
     "max of nan": (lambda x: (jnp.maximum(x, 1.0), jnp.minimum(x, 1.0)), ODD_ONES),
     "relu clip": (lambda x: (jax.nn.relu(x), jnp.maximum(0.0, x), jnp.clip(x, -1, 2)), FLOATS),
+    "clamp": (lambda x: (lax.clamp(-1.0, x, 2.0), lax.clamp(first(x).min(), x, 2.0)), FLOATS),
+    "clamp of nan": (lambda x: lax.clamp(0.0, x, 6.0), ODD_ONES),
+    "erf": (lax.erf, FLOATS),
+    "erf of small and large ones": (lax.erf, np.concatenate([*SMALL, WIDE], 1)),
     "comparisons": (lambda x, y: (x < y, x > y, x >= y, x == y, x != y), HALVES, -HALVES),
     "select": (lambda x, y: jnp.where(x > y, x, 2 * y), FLOATS, OTHERS),
     "select of three": (lambda x: lax.select_n(x % 3, x, -x, 2 * x), np.abs(INTS)),
@@ -182,6 +186,7 @@ def pooled(start, operation, window, strides, padding):
     return lambda x: lax.reduce_window(x, start, operation, window, strides, padding)
 
 
+EVEN = ((0, 0), (1, 1), (1, 1), (0, 0))
 UNEVEN = ((0, 0), (1, 0), (1, 2), (0, 0))
 CONVOLUTIONS = {
     "same": lambda x: conv(x, floats(3, 3, 6, 5)),
@@ -190,12 +195,14 @@ CONVOLUTIONS = {
     "padded unevenly": lambda x: conv(x, floats(3, 3, 6, 5), padding=((0, 2), (3, 1))),
     "dilated": lambda x: conv(x, floats(3, 3, 6, 2), rhs_dilation=(2, 1)),
     "depthwise": lambda x: conv(x, floats(3, 3, 1, 6), feature_group_count=6),
+    "depthwise, halved": lambda x: conv(x, floats(5, 5, 1, 6), (2, 2), feature_group_count=6),
     "in groups": lambda x: conv(x, floats(3, 3, 3, 4), feature_group_count=2),
     "twice": lambda x: conv(jax.nn.relu(conv(x, floats(3, 3, 6, 5))), floats(1, 1, 5, 3)),
     "one axis": lambda x: conv_row(x[:, 0], floats(3, 6, 2)),
     "with a computed kernel": lambda x: conv(x, jnp.abs(first(x)[:3, :3, :, None])),
     "max": pooled(-np.inf, lax.max, (1, 2, 2, 1), (1, 2, 2, 1), FLAT),
     "max, padded": pooled(-np.inf, lax.max, (1, 3, 3, 1), (1, 2, 1, 1), UNEVEN),
+    "max, of three": pooled(-np.inf, lax.max, (1, 3, 3, 1), (1, 2, 2, 1), EVEN),
     "max, along one axis": pooled(-np.inf, lax.max, (1, 1, 3, 1), (1, 1, 1, 1), FLAT),
     "max, over channels": pooled(-np.inf, lax.max, (1, 1, 1, 2), (1, 1, 1, 2), FLAT),
     "sum": pooled(0.0, lax.add, (1, 2, 2, 1), (1, 2, 2, 1), FLAT),

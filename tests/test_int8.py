@@ -104,6 +104,17 @@ def test_blocks_are_written_so_and_logits_are_not(fields, convolutions, relus):
     assert convolutions < list(kinds.values()).count("Conv")
 
 
+def test_what_is_cut_at_six_is_written_so_too():
+    """A ReLU6 is a Clip, and a bias before it is no logit's."""
+    nodes = [
+        helper.make_node("Conv", ["image", "k", "b"], ["x"], name="cut"),
+        helper.make_node("Clip", ["x", "zero", "six"], ["y"], name="relu6"),
+        helper.make_node("Conv", ["y", "k", "b"], ["logits"], name="logits"),
+        helper.make_node("Sigmoid", ["logits"], ["out"], name="out"),
+    ]
+    assert int8.nodes_of_blocks(helper.make_graph(nodes, "g", [], [])) == ["cut", "relu6"]
+
+
 def in_a_loop():
     """A convolution that is repeated, and one that is not."""
     value = helper.make_tensor_value_info

@@ -192,7 +192,7 @@ def folder(tmp_path, monkeypatch):
     monkeypatch.setattr(set_up, "ROOT", tmp_path)
     monkeypatch.setattr(set_up, "find_accelerator", lambda: "cpu")
     monkeypatch.delenv("DEFECT_JAX_EXTRAS", raising=False)
-    for name in ("build", "cpu", "cuda12", "cuda13", "tpu", "cloud", "test"):
+    for name in ("build", "cpu", "cuda12", "cuda13", "tpu", "cloud", "hub", "test"):
         set_up.requirements(name).write_text(f"{name}==1\n")
     return tmp_path
 
@@ -270,7 +270,7 @@ def test_a_fresh_one_gets_the_cloud_extra_at_once(folder, commands, monkeypatch)
 def test_an_unknown_extra_is_one_line(folder, commands, monkeypatch, capsys):
     monkeypatch.setenv("DEFECT_JAX_EXTRAS", "cloud,clowd")
     assert set_up.main("run") == 2
-    assert capsys.readouterr().err == "defect_jax: DEFECT_JAX_EXTRAS: clowd is none of cloud\n"
+    assert capsys.readouterr().err == "defect_jax: DEFECT_JAX_EXTRAS: clowd is none of cloud, hub\n"
     assert commands == []
 
 

@@ -43,6 +43,7 @@ def refusal(encoder, source, read=read_weights):
     "encoder, source",
     [
         ("plain", ""),
+        ("plain", "imagenet"),
         ("resnet18", ""),
         *((encoder, "imagenet") for encoder in EMBEDDED),
         ("resnet18", "weights.safetensors"),
@@ -61,8 +62,6 @@ def test_sources_that_can_be_meant_pass_untouched(encoder, source, monkeypatch):
 @pytest.mark.parametrize(
     "encoder, source, words",
     [
-        ("plain", "imagenet", "the plain encoder begins from nothing"),
-        ("plain", "hf://a/b", "the plain encoder begins from nothing"),
         ("resnet34", "imagenet", f"{NAMED['resnet34']}, which is fetched only because"),
         ("another", "imagenet", "hf://OWNER/NAME, which is fetched only because"),
         ("resnet18", "Imagenet", "must be 'imagenet'"),

@@ -17,6 +17,7 @@ from defect_jax.decision import DecisionRule
 from defect_jax.decision.apply import Decision
 from defect_jax.metrics.summary import read_metrics
 from defect_jax.runtime.paths import AnyPath
+from defect_jax.workdir import weights_record
 
 PACKAGES = ("jax", "flax", "onnx", "numpy")
 
@@ -37,6 +38,7 @@ def card(
         largest_difference: of a probability between the first two, on made-up images.
         in_eight_bits: what `int8.change` says, where there is such a file.
     """
+    began = weights_record.read(workdir)
     fields = {
         "made_by": {"defect_jax": defect_jax.__version__} | _versions(),
         "files": {name: hashlib.sha256(data).hexdigest() for name, data in files.items()},
@@ -48,6 +50,7 @@ def card(
         "data": {"name": config.data.name, "fingerprint": config.data_info.fingerprint},
         "licence": f"program: Apache-2.0; network: {data_set(config.data.name).licence}",
         "model": config.model.to_dict(),
+        "encoder_began_with": None if began is None else began._asdict(),
         "largest_difference_of_a_probability": largest_difference,
     }
     if in_eight_bits is not None:

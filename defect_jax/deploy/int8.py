@@ -12,6 +12,7 @@ from defect_jax.deploy import parity
 from defect_jax.runtime.errors import UserError
 
 FIELD = "--input"
+CUTS = ("Relu", "Clip")  # ReLU and ReLU6: an unsigned scale that begins at 0 does what they do
 Images = Iterable[UInt[np.ndarray, "1 h w c"]]
 
 
@@ -40,7 +41,7 @@ def quantised(model: bytes, images: Images) -> bytes:
             after,
             _Reader(images),
             quant_format=QuantFormat.QDQ,
-            op_types_to_quantize=["Conv", "Relu"],
+            op_types_to_quantize=["Conv", *CUTS],
             nodes_to_quantize=names,
             per_channel=True,
             # Processors without VNNI add two products in 16 bits: of weights of seven bits those
@@ -69,9 +70,9 @@ class _Reader:
 def nodes_of_blocks(graph: onnx.GraphProto) -> list[str]:
     """Name the convolutions to write in eight bits, and the ReLUs that they then contain.
 
-    Those of the blocks, which end in a ReLU, or have no bias because a norm or another convolution
-    follows. What ends in a bias is read as it is, as logits or attention, and stays float32: in 256
-    steps a map of logits would have steps of a tenth.
+    Those of the blocks, which end in a ReLU or ReLU6, or have no bias because a norm or another
+    convolution follows. What ends in a bias is read as it is, as logits or attention, and stays
+    float32: in 256 steps a map of logits would have steps of a tenth.
 
     Raises:
         UserError: there are none, or some are in a loop, which the quantiser leaves out.
@@ -83,9 +84,9 @@ def nodes_of_blocks(graph: onnx.GraphProto) -> list[str]:
     found = []
     for node in graph.node:
         if node.op_type == "Conv":
-            relus = [each for each in readers[node.output[0]] if each.op_type == "Relu"]
-            if relus or len(node.input) == 2:
-                found += [node.name, *(relu.name for relu in relus)]
+            cuts = [each for each in readers[node.output[0]] if each.op_type in CUTS]
+            if cuts or len(node.input) == 2:
+                found += [node.name, *(cut.name for cut in cuts)]
     if not found or any(_has_convolution(body) for body in _bodies(graph)):
         raise UserError(
             f"{FIELD}: this network cannot be written in eight bits, because its convolutions are "

@@ -9,20 +9,23 @@ from defect_jax.models.attention import NODES
 from defect_jax.models.blocks import BLOCKS, NORMS
 from defect_jax.models.confidence import CONFIDENCES
 from defect_jax.models.decoders import DECODERS
-from defect_jax.models.encoders import ENCODERS
+from defect_jax.models.encoders import ENCODERS, most_rows
+from defect_jax.models.heads import LABEL_HEADS
 from defect_jax.models.localisation import LOCALISATIONS
+from defect_jax.models.pretrained.sources import check_source
 from defect_jax.runtime.errors import UserError
 
 NO_DECODER = "grid"  # the mask is the localisation's grid, enlarged: the first of two stages
 NONE = "none"
 DTYPES: dict[str, Any] = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 NAMES = {
-    "encoder_name": tuple(ENCODERS),
+    "encoder": ENCODERS,
     "decoder": (*DECODERS, NO_DECODER),
     "attention": tuple(NODES),
     "norm": tuple(NORMS),
     "block": tuple(BLOCKS),
     "dtype": tuple(DTYPES),
+    "label_head": tuple(LABEL_HEADS),
     "localisation": (NONE, *LOCALISATIONS),
     "pixel_confidence": (NONE, *CONFIDENCES),
 }
@@ -39,6 +42,12 @@ def check_fields(fields: Mapping[str, Any]) -> None:
             raise UserError(
                 f"config.model.{field} is {fields[field]!r}: must be one of {', '.join(known)}"
             )
+    if len(fields["widths"]) > most_rows(fields["encoder"]):
+        raise UserError(
+            f"config.model.widths has {len(fields['widths'])} rows: config.model.encoder "
+            f"{fields['encoder']!r} has {most_rows(fields['encoder'])}"
+        )
+    check_source(fields["encoder"], fields["weights"])
     if not 0.0 <= fields["dropout"] < 1.0:
         raise UserError(f"config.model.dropout is {fields['dropout']}: must be from 0 to below 1")
     if fields["num_classes"] < 1:
@@ -90,22 +99,24 @@ def checked_widths(field: str, widths: Sequence[Any]) -> tuple[int, ...]:
     return tuple(widths)
 
 
-def check_size(height_px: int, width_px: int, depth: int) -> None:
-    """Refuse an image size that cannot be halved `depth` times.
+def check_size(height_px: int, width_px: int, unit_px: int) -> None:
+    """Refuse an image size that a network cannot halve down to its deepest row.
+
+    Args:
+        unit_px: px of the image that a cell of the deepest row has.
 
     Raises:
         UserError: With the size and the nearest that fit.
     """
-    unit = 2**depth
     wrong = [
-        f"{side} {size} (nearest: {_nearest(size, unit)})"
+        f"{side} {size} (nearest: {_nearest(size, unit_px)})"
         for side, size in (("height", height_px), ("width", width_px))
-        if size % unit or size == 0
+        if size % unit_px or size == 0
     ]
     if wrong:
         raise UserError(
-            f"config.data.size: image size {height_px}x{width_px} does not fit a network of "
-            f"{depth + 1} rows; both sides must be divisible by {unit}: {', '.join(wrong)}"
+            f"config.data.size: image size {height_px}x{width_px} does not fit this network; both "
+            f"sides must be divisible by {unit_px}: {', '.join(wrong)}"
         )
 
 

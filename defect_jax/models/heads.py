@@ -15,6 +15,7 @@ from defect_jax.models.pooling import highest
 small_normal = FanInNormal(0.1)
 # Most pixels are background: with a bias of 0 the first fifty steps go into learning just that.
 PRIOR_LOGIT = -2.0
+POOLED_ROWS = 4  # that the label is read off, the deepest ones
 
 
 class MaskHeads(nn.Module):
@@ -76,9 +77,10 @@ class ClassificationHead(nn.Module):
     dropout: float
 
     @nn.compact
-    def __call__(self, x: Float[Array, "b h w c"], train: bool) -> Float32[Array, " b"]:
-        x = x.astype(jnp.float32)
-        pooled = jnp.concatenate([jnp.mean(x, axis=(1, 2)), highest(x)], axis=-1)
+    def __call__(
+        self, features: list[Float[Array, "b _ _ _"]], train: bool
+    ) -> Float32[Array, " b"]:
+        pooled = self.pooled(features)
         # Adam moves every weight by the learning rate, so the logit by that times the sum of the
         # features: over hundreds of maxima that overshoots at each step. Divided by the root of
         # their number the head learns too slowly.
@@ -86,3 +88,40 @@ class ClassificationHead(nn.Module):
         pooled = nn.Dropout(self.dropout, deterministic=not train)(pooled)
         logits = nn.Dense(1, dtype=jnp.float32, kernel_init=small_normal, name="logit")(pooled)
         return logits[:, 0]
+
+    def pooled(self, features: list[Float[Array, "b _ _ _"]]) -> Float32[Array, "b c"]:
+        """Return what the linear layer sees of the encoder's features, finest row first."""
+        x = features[-1].astype(jnp.float32)
+        return jnp.concatenate([jnp.mean(x, axis=(1, 2)), highest(x)], axis=-1)
+
+
+class RowsHead(ClassificationHead):
+    """The same over several rows, with the standard deviation beside mean and maximum.
+
+    A pretrained encoder tells textures apart in its middle rows already, and a thin crack or a pore
+    is a few cells there and part of one in the deepest.
+    """
+
+    def pooled(self, features: list[Float[Array, "b _ _ _"]]) -> Float32[Array, "b c"]:
+        """Return mean, maximum and standard deviation of each of the deepest rows."""
+        rows = [x.astype(jnp.float32) for x in features[-POOLED_ROWS:]]
+        return jnp.concatenate([pooled for x in rows for pooled in statistics(x)], axis=-1)
+
+
+def statistics(x: Float32[Array, "b h w c"]) -> list[Float32[Array, "b c"]]:
+    """Return mean, maximum and standard deviation of each channel.
+
+    >>> x = jnp.array([1.0, 5.0, 3.0, 3.0]).reshape(1, 2, 2, 1)
+    >>> [float(pooled[0, 0].round(4)) for pooled in statistics(x)]
+    [3.0, 5.0, 1.4142]
+    """
+    mean = jnp.mean(x, axis=(1, 2), keepdims=True)
+    variance = jnp.mean((x - mean) ** 2, axis=(1, 2))
+    # The root of 0, of a channel that is the same everywhere, has no finite gradient.
+    return [mean[:, 0, 0], highest(x), jnp.sqrt(variance + 1e-10)]
+
+
+LABEL_HEADS: dict[str, type[ClassificationHead]] = {
+    "deepest": ClassificationHead,
+    "rows": RowsHead,
+}

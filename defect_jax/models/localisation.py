@@ -17,7 +17,7 @@ from defect_jax.models.blocks import Norm, upsample
 from defect_jax.models.encoders.plain import Encoder
 from defect_jax.models.heads import PRIOR_LOGIT, small_normal
 
-DEEPEST_ROW = 4  # cells of 16 px; a 23-px defect then still fills one
+LARGEST_CELL_PX = 16  # a 23-px defect then still fills one
 EMBEDDED_ROWS = 3  # the deepest ones: what is above is finer than a cell can say
 
 
@@ -50,7 +50,7 @@ class Backbone(nn.Module):
 
 
 class OnEncoder(nn.Module):
-    """The grid on the encoder that the other tasks share, at its fifth row or its deepest.
+    """The grid on the encoder that the other tasks share, at the row of 16-px cells or its deepest.
 
     Attributes as those of `Backbone`, of which it needs none.
     """
@@ -68,8 +68,9 @@ class OnEncoder(nn.Module):
         self, image: Float[Array, "b h w c"], features: list[Float[Array, "b _ _ _"]], train: bool
     ) -> Float32[Array, "b rows columns 1"]:
         """Return logits of the cells, from the encoder's features."""
-        del image, train
-        return self.grid(features[min(DEEPEST_ROW, len(features) - 1)])
+        del train
+        fitting = [x for x in features if image.shape[1] // x.shape[1] <= LARGEST_CELL_PX]
+        return self.grid(fitting[-1])
 
 
 ON_ENCODER = "encoder"

@@ -7,11 +7,11 @@ import flax.linen as nn
 from jaxtyping import Array, Float, Float32
 
 from defect_jax.models.attention import NODES
-from defect_jax.models.blocks import BLOCKS, NORMS
+from defect_jax.models.blocks import BLOCKS, NORMS, upsample
 from defect_jax.models.class_maps import mean_logits
 from defect_jax.models.confidence import CONFIDENCES
 from defect_jax.models.decoders import DECODERS
-from defect_jax.models.encoders import ENCODERS
+from defect_jax.models.encoders import PLAIN, make_encoder, unit_px
 from defect_jax.models.fields import (
     DTYPES,
     NO_DECODER,
@@ -20,7 +20,7 @@ from defect_jax.models.fields import (
     check_size,
     checked_widths,
 )
-from defect_jax.models.heads import ClassificationHead, MaskHeads
+from defect_jax.models.heads import LABEL_HEADS, MaskHeads
 from defect_jax.models.localisation import (
     LOCALISATIONS,
     ON_ENCODER,
@@ -50,7 +50,9 @@ class SegmentationNetwork(nn.Module):
 
     Attributes:
         decoder: Name in `decoders.DECODERS`, or `NO_DECODER`.
-        widths: Filters of each row, finest first; depth = `len(widths) - 1` poolings.
+        widths: Filters of each row, finest first; depth = `len(widths) - 1` poolings. A pretrained
+            encoder has channels of its own: there they are those of the decoder's nodes, and the
+            last, of a row without nodes, only counts as a row.
         attention: Name in `attention.NODES`.
         deep_supervision: Mask logits from every X(0,j) instead of the last alone (UNet++ only; the
             U-Net has one).
@@ -58,6 +60,7 @@ class SegmentationNetwork(nn.Module):
             that only the other heads read (UNet++, Zhou et al. 2019, arXiv 1912.05074, section on
             pruning). The parameters stay those of the whole network. 0: all heads.
         classification_head: Whether there is a label logit.
+        label_head: Name in `heads.LABEL_HEADS`: what the label logit is read off.
         dropout: Share of the classification head's inputs dropped in training.
         norm: Name in `blocks.NORMS`.
         block: Name in `blocks.BLOCKS`.
@@ -69,11 +72,14 @@ class SegmentationNetwork(nn.Module):
         pixel_confidence: "none", or a name in `confidence.CONFIDENCES`.
         window_px: Side of a pixel's neighbourhood there, odd.
         localisation_frozen: Whether the own backbone keeps its statistics in training, too.
-        encoder_name: Name in `encoders.ENCODERS` (`encoder` is the name of its parameters).
+        encoder: Name in `encoders.ENCODERS`.
+        weights: What a pretrained encoder begins with, see `pretrained.sources`; empty: nothing,
+            it is drawn as the rest.
+        frozen_statistics: Whether the batch statistics that come with the weights stay.
 
     Raises:
         UserError: At construction, for a value that does not fit; at the first call, for an image
-            whose sides cannot be halved `depth` times.
+            whose sides cannot be halved as often as the encoder does.
     """
 
     decoder: str = "unetplusplus"
@@ -93,7 +99,10 @@ class SegmentationNetwork(nn.Module):
     pixel_confidence: str = "none"
     window_px: int = 7
     localisation_frozen: bool = False
-    encoder_name: str = "plain"
+    encoder: str = PLAIN
+    weights: str = ""
+    frozen_statistics: bool = True
+    label_head: str = "deepest"
 
     def __post_init__(self) -> None:
         self.widths = checked_widths("widths", self.widths)
@@ -103,7 +112,9 @@ class SegmentationNetwork(nn.Module):
 
     def setup(self) -> None:
         layers = BLOCKS[self.block], NORMS[self.norm], DTYPES[self.dtype]
-        self.encoder = ENCODERS[self.encoder_name](self.widths, *layers)
+        frozen = self.frozen_statistics and self.weights != ""
+        name = "encoder"  # of its parameters; the attribute of that name is a field
+        self.shared_encoder = make_encoder(self.encoder, self.widths, *layers, frozen, name)
         if self.localisation != NONE:
             localiser = LOCALISATIONS[self.localisation]
             self.localiser = localiser(self.localisation_widths, *layers)
@@ -115,7 +126,7 @@ class SegmentationNetwork(nn.Module):
         if self.pixel_confidence != NONE:
             self.refiner = CONFIDENCES[self.pixel_confidence](self.window_px)
         if self.classification_head:
-            self.label_head = ClassificationHead(self.dropout)
+            self.labeller = LABEL_HEADS[self.label_head](self.dropout, name="label_head")
             self.highest_cell = HighestCell() if self.embedding else None
 
     def __call__(self, image: Float[Array, "b h w c"], train: bool) -> Outputs:
@@ -144,10 +155,10 @@ class SegmentationNetwork(nn.Module):
 
         In a pruned network, where nothing else reads the deepest rows, without those.
         """
-        check_size(image.shape[1], image.shape[2], len(self.widths) - 1)
+        check_size(image.shape[1], image.shape[2], unit_px(self.encoder, len(self.widths)))
         on_deepest = self.classification_head or self.localisation == ON_ENCODER
         only_masks = self.is_pruned(train) and not on_deepest
-        return self.encoder(image, train, self.prune + 1 if only_masks else len(self.widths))
+        return self.shared_encoder(image, train, self.prune + 1 if only_masks else len(self.widths))
 
     def is_pruned(self, train: bool) -> bool:
         """Return whether this call leaves anything out: training does not, nor does
@@ -161,7 +172,7 @@ class SegmentationNetwork(nn.Module):
         if self.localisation == NONE:
             return None
         if not self.localiser.reads_encoder:
-            check_size(image.shape[1], image.shape[2], len(self.localisation_widths) - 1)
+            check_size(*image.shape[1:3], unit_px(PLAIN, len(self.localisation_widths)))
         return self.localiser(image, features, train and not self.localisation_frozen)
 
     def mask_logits(
@@ -170,12 +181,22 @@ class SegmentationNetwork(nn.Module):
         """Return the mask logits of every head from the encoder features; pruned, of one."""
         if self.is_pruned(train):
             finest = self.nodes(features[: self.prune + 1], train)
-            return self.mask_heads(finest[-1:], first=self.prune - 1)
+            return self.enlarged(self.mask_heads(finest[-1:], first=self.prune - 1))
         finest = self.nodes(features, train)
-        return self.mask_heads(finest if self.deep_supervision else finest[-1:])
+        return self.enlarged(self.mask_heads(finest if self.deep_supervision else finest[-1:]))
+
+    def enlarged(self, logits: Float32[Array, "heads b _ _ c"]) -> Float32[Array, "heads b h w c"]:
+        """Return logits of the finest row's cells at the image's own resolution."""
+        heads, b, *_ = logits.shape
+        cell_px = self.shared_encoder.finest_px
+        while cell_px > 1:
+            doubled = upsample(logits.reshape(-1, *logits.shape[2:]))
+            logits = doubled.reshape(heads, b, *doubled.shape[1:])
+            cell_px //= 2
+        return logits
 
     def label_logits(
         self, features: list[Float[Array, "b _ _ _"]], train: bool
     ) -> Float32[Array, " b"] | None:
         """Return the label logits from the encoder features, None without classification head."""
-        return self.label_head(features[-1], train) if self.classification_head else None
+        return self.labeller(features, train) if self.classification_head else None

@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 
 from defect_jax import balance
 from defect_jax.runtime.errors import UserError
+from defect_jax.training.pretrained import is_pretrained
 from defect_jax.training.stages import LOCALISER, is_frozen
 from defect_jax.training.tasks import task_names
 
@@ -46,10 +47,12 @@ def learning_rate(config: ConfigDict) -> optax.Schedule:
 def make_tx(config: ConfigDict) -> optax.GradientTransformationExtraArgs:
     """Balance the tasks, clip the global norm, then AdamW; kernels decay, not biases and scales.
 
-    Its `update` takes the gradients and the losses of `balance.task_gradients`. A localisation that
-    has learnt before stays as it is.
+    Its `update` takes the gradients and the losses of `balance.task_gradients`. An encoder that
+    begins with weights of its own learns at a share of the rate, decay included. A localisation
+    that has learnt before stays as it is.
     """
     frozen = [optax.masked(optax.set_to_zero(), _is_localiser)] if is_frozen(config) else []
+    rate = config.optimizer.encoder_rate if is_pretrained(config.model) else 1.0
     return optax.chain(
         make_balance(config),
         optax.snapshot("gradient_norm", optax.tree.norm),  # of the combined gradient, for the log
@@ -57,6 +60,7 @@ def make_tx(config: ConfigDict) -> optax.GradientTransformationExtraArgs:
         optax.adamw(
             learning_rate(config), weight_decay=config.optimizer.weight_decay, mask=_is_kernel
         ),
+        *([optax.masked(optax.scale(rate), _is_encoder)] if rate != 1.0 else []),
         *frozen,
     )
 
@@ -66,7 +70,15 @@ def _is_kernel(params: Any) -> Any:
 
 
 def _is_localiser(params: Any) -> Any:
-    return unflatten_dict({path: path[0] == LOCALISER for path in flatten_dict(params)})
+    return _is_below(LOCALISER, params)
+
+
+def _is_encoder(params: Any) -> Any:
+    return _is_below("encoder", params)
+
+
+def _is_below(module: str, params: Any) -> Any:
+    return unflatten_dict({path: path[0] == module for path in flatten_dict(params)})
 
 
 def update_ema(

@@ -12,6 +12,7 @@ from ml_collections import ConfigDict
 
 from defect_jax.data.sources.records import DEFECT
 from defect_jax.models.fields import NO_DECODER, NONE
+from defect_jax.models.localisation import ON_ENCODER
 
 FIRST_STAGE = "localisation"  # the workdir of stage one, below the run's
 LOCALISER = "localiser"  # the module's name among the parameters
@@ -28,6 +29,11 @@ def is_frozen(config: ConfigDict) -> bool:
     On the shared encoder it cannot: what it reads goes on changing, and it goes on learning.
     """
     return config.model.localisation == "backbone" and has_first_stage(config)
+
+
+def has_encoder(config: ConfigDict) -> bool:
+    """Return whether the network of this config has the shared encoder; in stage one it may not."""
+    return config.model.decoder != NO_DECODER or config.model.localisation == ON_ENCODER
 
 
 def first_stage(config: ConfigDict) -> ConfigDict:
@@ -52,7 +58,7 @@ def first_stage(config: ConfigDict) -> ConfigDict:
 
 
 def with_learnt(initial: Mapping[str, Any], learnt: Mapping[str, Any]) -> dict[str, Any]:
-    """Return initial variables of stage two with those that stage one has learnt in their places.
+    """Return variables with those that have been learnt before in the places of the same names.
 
     >>> with_learnt({"params": {"a": 0, "b": 0}}, {"params": {"b": 5}})
     {'params': {'a': 0, 'b': 5}}

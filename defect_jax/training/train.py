@@ -21,6 +21,7 @@ from defect_jax.runtime.errors import UserError
 from defect_jax.runtime.paths import AnyPath, exists
 from defect_jax.training.loop import MEASURING_STEP, STEP, Loop, Step
 from defect_jax.training.optimizer import make_tx, measured_every_steps
+from defect_jax.training.pretrained import pretrained_encoder
 from defect_jax.training.stages import (
     FIRST_STAGE,
     first_stage,
@@ -80,9 +81,9 @@ def train_alone(config: ConfigDict, workdir: AnyPath, must_resume: bool) -> None
     processes.refuse_disagreement("the config or the data", decisive)
     if processes.is_first():
         claim(config, workdir, prepared, saved)
-    learnt = {}
+    learnt = {} if begun else pretrained_encoder(config, workdir)
     if has_first_stage(config) and not begun:
-        learnt = learn_first_stage(config, first, prepared, mesh)
+        learnt = with_learnt(learnt, learn_first_stage(config, first, prepared, mesh))
     fit(config, workdir, prepared, mesh, learnt)
     evaluate(config, workdir)
 
@@ -123,7 +124,7 @@ def learn_first_stage(
     say(f"stage one: localisation, {stage.train.steps} steps, in {workdir}")
     if processes.is_first():
         claim(stage, workdir, prepared, checkpoints.exist(workdir))
-    fit(stage, workdir, prepared, mesh, {})
+    fit(stage, workdir, prepared, mesh, pretrained_encoder(stage, workdir))
     scores = selection_scores(processes.from_first(lambda: read_history(workdir)))
     step, ema = restore_best(make_network(stage), image_shape(stage), workdir, scores, mesh)
     say(f"stage two begins with localisation of step {step}")

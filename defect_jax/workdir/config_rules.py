@@ -9,6 +9,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from defect_jax.models.encoders import PLAIN, unit_px
 from defect_jax.models.fields import NONE
 
 Rules = dict[str, tuple[Callable[[Any], bool], str]]  # field -> test, and what it must be
@@ -38,13 +39,13 @@ def _training_rules(config: ConfigDict) -> Rules:
 
 def _data_rules(config: ConfigDict) -> Rules:
     levels = len(config.model.widths)
+    unit = unit_px(config.model.encoder, levels)
     if config.model.localisation == "backbone":
-        levels = max(levels, len(config.model.localisation_widths))
-    unit = 2 ** (levels - 1)
+        unit = max(unit, unit_px(PLAIN, len(config.model.localisation_widths)))
     return _mask_rules(config) | {
         "data.size": (
             lambda size: all(side % unit == 0 for side in size),
-            f"two sides divisible by {unit}, for {levels} levels",
+            f"two sides divisible by {unit}, for {levels} levels of {config.model.encoder}",
         ),
         "data.max_scale": (
             lambda scale: config.data.min_scale <= scale,

@@ -26,7 +26,6 @@ from defect_jax.workdir.config_rules import data_info_rules, rules_of
 SECTIONS = {field.rsplit(".", n)[0] for field in FIELDS for n in range(1, field.count(".") + 1)}
 DATA_INFO = "data_info"
 ADDED_LATER = ("data_info.low", "data_info.high")  # older workdirs have none of both
-ENCODER = {"encoder_name": "plain"}  # no field of a config while there is one encoder
 
 
 def flat(config: ConfigDict) -> dict[str, Any]:
@@ -72,7 +71,7 @@ def check(values: Mapping[str, Any]) -> None:
             raise UserError(f"config.{field} is missing")
         _refuse(field, values[field], holds, words)
     span(config.profile)
-    check_fields(ENCODER | config.model.to_dict())
+    check_fields(config.model.to_dict())
 
 
 def _needed(values: Mapping[str, Any]) -> Iterator[str]:

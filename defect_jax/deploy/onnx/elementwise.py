@@ -13,8 +13,16 @@ from jax import lax
 from jax.extend.core import JaxprEqn
 
 from defect_jax.deploy.onnx.dtypes import calculated_as, cast
-from defect_jax.deploy.onnx.graph import Graph
-from defect_jax.deploy.onnx.values import Order, Stored, Value, Writer, common_order, in_order
+from defect_jax.deploy.onnx.graph import Graph, Unsupported
+from defect_jax.deploy.onnx.values import (
+    Order,
+    Stored,
+    Value,
+    Writer,
+    common_order,
+    in_order,
+    stored,
+)
 
 
 class Step(NamedTuple):
@@ -104,6 +112,22 @@ def select(graph: Graph, equation: JaxprEqn, inputs: Sequence[Value]) -> list[Va
             chosen = graph.node("Equal", which, wanted)
         result = graph.node("Where", chosen, case, result)
     return [Stored(cast(graph, result, dtype, aval.dtype), aval.shape, aval.dtype, order)]
+
+
+def clamped(graph: Graph, equation: JaxprEqn, inputs: Sequence[Value]) -> list[Value]:
+    """Write `clamp` between two numbers, which runtimes do with the convolution before it.
+
+    Raises:
+        Unsupported: limits that are not one number for all elements, or of integers.
+    """
+    lowest, value, highest = inputs
+    aval = equation.outvars[0].aval
+    if lowest.shape or highest.shape or not np.issubdtype(aval.dtype, np.floating):
+        raise Unsupported(f"clamp: of {aval.dtype}, must be of floats between two numbers")
+    value = stored(graph, value)
+    names = (in_order(graph, limit, ()) for limit in (lowest, highest))
+    name = graph.node("Clip", value.name, *names)
+    return [Stored(name, aval.shape, aval.dtype, value.order)]
 
 
 def _calculated(

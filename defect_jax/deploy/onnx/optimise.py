@@ -28,7 +28,7 @@ JOINED: dict[str, Callable[[np.ndarray, np.ndarray, np.ndarray], Layer]] = {
 }
 COMMUTE = ("Add", "Mul")
 INTO_BLOCKS = ("Conv", "MaxPool")
-WITHIN_BLOCKS = ("Concat", "Relu", "Resize")  # of blocks they make blocks
+WITHIN_BLOCKS = ("Clip", "Concat", "Relu", "Resize")  # of blocks they make blocks
 Readers = Mapping[str, Sequence[onnx.NodeProto]]
 
 
@@ -140,7 +140,8 @@ def _readers(graph: Graph) -> Readers:
 def _makes_blocks(node: onnx.NodeProto, in_blocks: set[str]) -> bool:
     if node.op_type in INTO_BLOCKS:
         return True
-    maps = node.input[:1] if node.op_type == "Resize" else node.input  # the others are its factors
+    # The others are limits, or factors.
+    maps = node.input[:1] if node.op_type in ("Clip", "Resize") else node.input
     return node.op_type in WITHIN_BLOCKS and all(name in in_blocks for name in maps)
 
 

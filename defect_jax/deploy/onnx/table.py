@@ -25,6 +25,8 @@ ELEMENTWISE: dict[str, Writer] = {
     "abs": arithmetic(operator("Abs")),
     "add": arithmetic(operator("Add")),
     "div": arithmetic(elementwise.divide),
+    "clamp": elementwise.clamped,
+    "erf": arithmetic(operator("Erf")),
     "exp": arithmetic(operator("Exp")),
     "floor": arithmetic(operator("Floor")),
     "integer_pow": arithmetic(elementwise.integer_power),

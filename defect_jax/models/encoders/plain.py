@@ -1,7 +1,7 @@
 """The convolutional encoder that the decoders and the classification head share."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import flax.linen as nn
 from jaxtyping import Array, Float
@@ -27,6 +27,7 @@ class Encoder(nn.Module):
     block: type[nn.Module]
     norm: Norm
     dtype: Any
+    finest_px: ClassVar[int] = 1  # px of the image that a cell of the finest row has
 
     @nn.compact
     def __call__(

@@ -36,18 +36,14 @@ HUB_SOURCE = re.compile(
 def check_source(encoder: str, source: str) -> None:
     """Refuse a source that cannot be meant, by its text alone: no file and no network is touched.
 
-    An empty source is right for every encoder: its weights are drawn.
+    An empty source is right for every encoder: its weights are drawn. So are those of the plain
+    one, whatever a config names for the others.
 
     Raises:
         UserError: With what to write in its place.
     """
-    if not source:
+    if not source or encoder == PLAIN:
         return
-    if encoder == PLAIN:
-        raise UserError(
-            f"config.model.weights is {source!r}: the plain encoder begins from nothing: choose "
-            "another config.model.encoder, or leave the weights empty"
-        )
     if source == IMAGENET:
         _check_embedded(encoder)
     elif source.startswith(SCHEME):
