@@ -1,7 +1,13 @@
-"""Depthwise convolution: one small filter for each channel."""
+"""Depthwise convolution: one small filter for each channel.
 
-import os
+XLA computes these on a CPU 20 to 200 times slower than it could, forward and backward (jaxlib
+0.10.2). There they are written as what it is fast at: sums of products with the same channels side
+by side in memory. On accelerators, and in exported ONNX files, they are one convolution.
+Figures: docs/speed.md, `benchmarks.depthwise`.
+"""
+
 import functools
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -9,22 +15,48 @@ from jax import lax
 from jaxtyping import Array, Float
 
 LAYOUT = ("NHWC", "HWIO", "NHWC")
-BAR = os.environ.get("BAR", "1") == "1"
-SAVE = os.environ.get("SAVE", "xp")
-UN = int(os.environ.get("UN", "2"))
+# Rows in a turn of the loop of `kernel_gradient`: of one row the cost of a turn shows at 32
+# channels (12 ms against 5), of four the program takes longer to compile and is no faster.
+ROWS_A_TURN = 2
 
 
-def depthwise(x, kernel, stride=1):
-    kernel = kernel.astype(x.dtype)
+def depthwise(
+    x: Float[Array, "b h w c"], kernel: Float[Array, "k k 1 c"], stride: int = 1
+) -> Float[Array, "b _ _ c"]:
+    """Convolve each channel with its own filter; zeros around, as TensorFlow's "SAME" places them.
+
+    Of each axis of n pixels `ceil(n / stride)` are left. Where the number of zeros is odd, the end
+    gets one more than the beginning: at stride 2 and even sizes that is not what PyTorch's
+    `padding=k // 2` does.
+
+    The second channel here is doubled:
+
+    >>> x = jnp.ones((1, 3, 3, 2))
+    >>> kernel = jnp.ones((3, 3, 1, 2)).at[..., 1].set(0).at[1, 1, 0, 1].set(2)
+    >>> depthwise(x, kernel)[0, :, :, 0]
+    Array([[4., 6., 4.], [6., 9., 6.], [4., 6., 4.]], dtype=float32)
+    >>> depthwise(x, kernel)[0, :, :, 1]
+    Array([[2., 2., 2.], [2., 2., 2.], [2., 2., 2.]], dtype=float32)
+    >>> depthwise(x, kernel, stride=2)[0, :, :, 0]
+    Array([[4., 4.], [4., 4.]], dtype=float32)
+
+    Args:
+        x: The maps. The result has their type.
+        kernel: The filters, of 3, 5 or 7 pixels in height and width. Not flipped.
+        stride: 1 or 2, of both axes.
+    """
     return lax.platform_dependent(
         x,
-        kernel,
-        cpu=functools.partial(shifted_sums, stride),
+        kernel.astype(x.dtype),
+        cpu=functools.partial(shifted_sum, stride),
         default=functools.partial(convolution, stride),
     )
 
 
-def convolution(stride, x, kernel):
+def convolution(
+    stride: int, x: Float[Array, "b h w c"], kernel: Float[Array, "k k 1 c"]
+) -> Float[Array, "b _ _ c"]:
+    """Convolve as one operation: on accelerators, and in exported ONNX files."""
     return lax.conv_general_dilated(
         x,
         kernel,
@@ -36,109 +68,147 @@ def convolution(stride, x, kernel):
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def shifted_sums(stride, x, kernel):
-    return forward(stride, x, kernel)[0]
+def shifted_sum(
+    stride: int, x: Float[Array, "b h w c"], kernel: Float[Array, "k k 1 c"]
+) -> Float[Array, "b _ _ c"]:
+    """Convolve by adding, for each place of the kernel, the shifted maps times its weight: on a
+    CPU."""
+    places = [(i, j, i, j) for i in range(len(kernel)) for j in range(len(kernel))]
+    shape = [-(-n // stride) for n in x.shape[1:3]]
+    return weighted(surrounded(x, len(kernel), stride), kernel, places, shape, stride)
 
 
-def geometry(size, k, s):
-    out = -(-size // s)
-    total = max((out - 1) * s + k - size, 0)
-    return out, total // 2, total - total // 2
+def forward(stride: int, x: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
+    """Return the value, and what the gradients need."""
+    return shifted_sum(stride, x, kernel), (x, kernel)
 
 
-def barrier(x):
-    return lax.optimization_barrier(x) if BAR else x
+def backward(stride: int, kept: tuple[Array, Array], gradient: Array) -> tuple[Array, Array]:
+    """Return the gradients by the maps and by the kernel."""
+    return input_gradient(stride, *kept, gradient), kernel_gradient(stride, *kept, gradient)
 
 
-def pad_hw(x, k, s):
-    zero = jnp.zeros((), x.dtype)
-    _, top, bottom = geometry(x.shape[1], k, s)
-    _, left, right = geometry(x.shape[2], k, s)
-    return barrier(lax.pad(x, zero, ((0, 0, 0), (top, bottom, 0), (left, right, 0), (0, 0, 0))))
+shifted_sum.defvjp(forward, backward)
 
 
-def window(x, row, column, height, width, s):
-    b, _, _, c = x.shape
-    stop = (b, row + (height - 1) * s + 1, column + (width - 1) * s + 1, c)
-    return lax.slice(x, (0, row, column, 0), stop, (1, s, s, 1))
+def input_gradient(
+    stride: int,
+    x: Float[Array, "b h w c"],
+    kernel: Float[Array, "k k 1 c"],
+    gradient: Float[Array, "b p q c"],
+) -> Float[Array, "b h w c"]:
+    """Return the gradient by the maps: a shifted sum again.
+
+    At stride 2 the pixels of even and of odd rows and columns have been under different places of
+    the kernel. Each of these four gets its own sum, and they are interleaved at the end: less than
+    half the time of convolving the gradient with zeros between its pixels.
+    """
+    size, (b, height, width, c) = len(kernel), gradient.shape
+    (top, _), (left, _) = edges_of(x, size, stride)
+    reach = size // 2
+    padded = pad(gradient, [(reach, reach)] * 2)
+
+    def phase(row: int, column: int) -> Float[Array, "b p q c"]:
+        places = [
+            ((row + top - i) // stride + reach, (column + left - j) // stride + reach, i, j)
+            for i in range(size)
+            for j in range(size)
+            if (row + top - i) % stride == (column + left - j) % stride == 0
+        ]
+        return weighted(padded, kernel, places, (height, width), 1)
+
+    if stride == 1:
+        return phase(0, 0)
+    rows = [jnp.stack([phase(r, q) for q in range(stride)], 3) for r in range(stride)]
+    whole = jnp.stack(rows, 2).reshape(b, stride * height, stride * width, c)
+    return whole[:, : x.shape[1], : x.shape[2]]
 
 
-def forward(stride, x, kernel):
-    k = kernel.shape[0]
-    xp = pad_hw(x, k, stride)
-    o, p = (geometry(n, k, stride)[0] for n in x.shape[1:3])
-    f32 = jnp.promote_types(x.dtype, jnp.float32)
-    kk = kernel.astype(f32)
-    y = sum(
-        window(xp, i, j, o, p, stride).astype(f32) * kk[i, j, 0]
-        for i in range(k)
-        for j in range(k)
-    )
-    return y.astype(x.dtype), ((xp if SAVE == "xp" else x), kernel, (x.shape[1], x.shape[2]))
+def kernel_gradient(
+    stride: int,
+    x: Float[Array, "b h w c"],
+    kernel: Float[Array, "k k 1 c"],
+    gradient: Float[Array, "b p q c"],
+) -> Float[Array, "k k 1 c"]:
+    """Return the gradient by the kernel.
 
+    For each place of it the products of two maps are summed over images, rows and columns. Of such
+    a sum XLA makes code that takes ten times as long as reading the maps. So rows are taken in a
+    loop, and their products added to maps of one row: images and columns, which these still have,
+    are summed at the end. Each map holds a column of the kernel, so that the loop has k additions
+    and not k².
+    """
+    size, (b, height, width, c), wide = len(kernel), gradient.shape, sum_type(x)
+    padded = surrounded(x, size, stride)
 
-def backward(stride, res, g):
-    xp, kernel, (h, w) = res
-    h, w = int(h), int(w)
-    k = kernel.shape[0]
-    if SAVE != "xp":
-        xp = pad_hw(xp, k, stride)
-    return igrad(stride, g, kernel, h, w), wgrad(stride, xp, g, kernel)
-
-
-def igrad(s, g, kernel, h, w):
-    k = kernel.shape[0]
-    b, o, p, c = g.shape
-    _, top, _ = geometry(h, k, s)
-    _, left, _ = geometry(w, k, s)
-    P = k // s + 1
-    gp = barrier(lax.pad(g, jnp.zeros((), g.dtype), ((0, 0, 0), (P, P, 0), (P, P, 0), (0, 0, 0))))
-    hh, ww = -(-h // s), -(-w // s)
-    f32 = jnp.promote_types(g.dtype, jnp.float32)
-    kk = kernel.astype(f32)
-    rows = []
-    for r in range(s):
-        cols = []
-        for q in range(s):
-            t = sum(
-                window(gp, (r + top - i) // s + P, (q + left - j) // s + P, hh, ww, 1).astype(f32)
-                * kk[i, j, 0]
-                for i in range(k)
-                if (r + top - i) % s == 0
-                for j in range(k)
-                if (q + left - j) % s == 0
-            )
-            cols.append(t.astype(g.dtype))
-        rows.append(jnp.stack(cols, 3))
-    x = jnp.stack(rows, 2).reshape(b, hh * s, ww * s, c)
-    return x[:, :h, :w]
-
-
-def wgrad(s, xp, g, kernel):
-    k = kernel.shape[0]
-    b, o, p, c = g.shape
-    f32 = jnp.promote_types(g.dtype, jnp.float32)
-
-    def body(row, sums):
-        X = lax.dynamic_slice_in_dim(xp, row * s, k, 1)
-        G = lax.dynamic_slice_in_dim(g, row, 1, 1).astype(f32)
+    def add_row(row: Array, sums: list[Array]) -> list[Array]:
+        under = lax.dynamic_slice_in_dim(padded, row * stride, size, 1)
+        own = lax.dynamic_slice_in_dim(gradient, row, 1, 1).astype(wide)
         return [
-            a + window(X, 0, j, 1, p, s).astype(f32) * G
-            if False
-            else a
-            + lax.slice(X, (0, 0, j, 0), (b, k, j + (p - 1) * s + 1, c), (1, 1, s, 1)).astype(f32)
-            * G
-            for j, a in enumerate(sums)
+            total + window(under, (0, j), (size, width), (1, stride)).astype(wide) * own
+            for j, total in enumerate(sums)
         ]
 
-    sums = lax.fori_loop(0, o, body, [jnp.zeros((b, k, p, c), f32)] * k, unroll=UN)
-    out = jnp.stack([jnp.einsum("bipc->ic", a) for a in sums], 1)
-    return out[:, :, None].astype(kernel.dtype)
+    zeros = jnp.zeros((b, size, width, c), wide)
+    sums = lax.fori_loop(0, height, add_row, [zeros] * size, unroll=ROWS_A_TURN)
+    columns = [jnp.einsum("biqc->ic", total) for total in sums]
+    return jnp.stack(columns, 1)[:, :, None].astype(kernel.dtype)
 
 
-def fwd(stride, x, kernel):
-    y, (a, kernel, hw) = forward(stride, x, kernel)
-    return y, (a, kernel, hw)
+def weighted(
+    padded: Float[Array, "b y z c"],
+    kernel: Float[Array, "k k 1 c"],
+    places: Sequence[tuple[int, int, int, int]],
+    shape: Sequence[int],
+    stride: int,
+) -> Float[Array, "b _ _ c"]:
+    """Return the sum of windows times weights, added in float32 where the maps are shorter.
+
+    Args:
+        padded: What has the windows.
+        kernel: What has the weights.
+        places: Row and column of a window's first pixel, and of its weight.
+        shape: Height and width of a window.
+        stride: Of the pixels of a window.
+    """
+    wide = sum_type(padded)
+    total = sum(
+        window(padded, (top, left), shape, (stride, stride)).astype(wide)
+        * kernel[i : i + 1, j : j + 1].astype(wide)
+        for top, left, i, j in places
+    )
+    return total.astype(padded.dtype)
 
 
-shifted_sums.defvjp(fwd, backward)
+def window(
+    x: Float[Array, "b y z c"], first: Sequence[int], shape: Sequence[int], stride: Sequence[int]
+) -> Float[Array, "b _ _ c"]:
+    """Return `shape` pixels from the `first` on, each `stride` behind the one before."""
+    steps = zip(first, shape, stride, strict=True)
+    last = [start + (count - 1) * step + 1 for start, count, step in steps]
+    return lax.slice(x, (0, *first, 0), (x.shape[0], *last, x.shape[-1]), (1, *stride, 1))
+
+
+def surrounded(x: Float[Array, "b h w c"], size: int, stride: int) -> Float[Array, "b _ _ c"]:
+    """Return the maps with the zeros around that "SAME" asks for."""
+    return pad(x, edges_of(x, size, stride))
+
+
+def edges_of(x: Float[Array, "b h w c"], size: int, stride: int) -> Sequence[tuple[int, int]]:
+    """Return how many zeros go before and behind the rows, and the columns."""
+    return lax.padtype_to_pads(x.shape[1:3], (size, size), (stride, stride), "SAME")
+
+
+def pad(x: Float[Array, "b h w c"], edges: Sequence[tuple[int, int]]) -> Float[Array, "b _ _ c"]:
+    """Return the maps with zeros around, as an array in memory.
+
+    Without the barrier XLA may compute what `x` is made of anew for each place of the kernel.
+    """
+    around = [(before, after, 0) for before, after in edges]
+    zero = jnp.zeros((), x.dtype)
+    return lax.optimization_barrier(lax.pad(x, zero, [(0, 0, 0), *around, (0, 0, 0)]))
+
+
+def sum_type(x: Array) -> jnp.dtype:
+    """Return the type to add in."""
+    return jnp.promote_types(x.dtype, jnp.float32)
