@@ -172,12 +172,12 @@ def weighted(
         stride: Of the pixels of a window.
     """
     wide = sum_type(padded)
-    total = sum(
+    products = (
         window(padded, (top, left), shape, (stride, stride)).astype(wide)
         * kernel[i : i + 1, j : j + 1].astype(wide)
         for top, left, i, j in places
     )
-    return total.astype(padded.dtype)
+    return functools.reduce(jnp.add, products).astype(padded.dtype)
 
 
 def window(
