@@ -15,9 +15,9 @@ from jax import lax
 from jaxtyping import Array, Float
 
 LAYOUT = ("NHWC", "HWIO", "NHWC")
-# Rows in a turn of the loop of `kernel_gradient`: of one row the cost of a turn shows at 32
-# channels (12 ms against 5), of four the program takes longer to compile and is no faster.
-ROWS_A_TURN = 2
+# Pixels in a turn of the loop of `kernel_gradient`. Of one, the turns themselves cost up to half of
+# the time; of four, no less, and the program takes longer to compile.
+PIXELS_A_TURN = 2
 
 
 def depthwise(
@@ -133,26 +133,24 @@ def kernel_gradient(
     """Return the gradient by the kernel.
 
     For each place of it the products of two maps are summed over images, rows and columns. Of such
-    a sum XLA makes code that takes ten times as long as reading the maps. So rows are taken in a
-    loop, and their products added to maps of one row: images and columns, which these still have,
-    are summed at the end. Each map holds a column of the kernel, so that the loop has k additions
-    and not k².
+    a sum XLA makes code that takes ten to forty times as long as reading the maps. So the pixels of
+    the result are taken in a loop: the k x k maps under one, times its gradient, are added to an
+    array that stays in the cache. It has images apart, which are summed at the end: they may be on
+    several devices.
     """
     size, (b, height, width, c), wide = len(kernel), gradient.shape, sum_type(x)
     padded = surrounded(x, size, stride)
 
-    def add_row(row: Array, sums: list[Array]) -> list[Array]:
-        under = lax.dynamic_slice_in_dim(padded, row * stride, size, 1)
-        own = lax.dynamic_slice_in_dim(gradient, row, 1, 1).astype(wide)
-        return [
-            total + window(under, (0, j), (size, width), (1, stride)).astype(wide) * own
-            for j, total in enumerate(sums)
-        ]
+    def add_pixel(place: Array, total: Float[Array, "b k k c"]) -> Float[Array, "b k k c"]:
+        row, column = place // width, place % width
+        corner = 0, row * stride, column * stride, 0
+        under = lax.dynamic_slice(padded, corner, (b, size, size, c))
+        pixel = lax.dynamic_slice(gradient, (0, row, column, 0), (b, 1, 1, c))
+        return total + under.astype(wide) * pixel.astype(wide)
 
-    zeros = jnp.zeros((b, size, width, c), wide)
-    sums = lax.fori_loop(0, height, add_row, [zeros] * size, unroll=ROWS_A_TURN)
-    columns = [jnp.einsum("biqc->ic", total) for total in sums]
-    return jnp.stack(columns, 1)[:, :, None].astype(kernel.dtype)
+    zeros = jnp.zeros((b, size, size, c), wide)
+    total = lax.fori_loop(0, height * width, add_pixel, zeros, unroll=PIXELS_A_TURN)
+    return jnp.sum(total, 0)[:, :, None].astype(kernel.dtype)
 
 
 def weighted(
