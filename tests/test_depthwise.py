@@ -80,7 +80,7 @@ def test_value_and_gradients_are_those_of_the_convolution(size, stride, height, 
     assert_close(actual[:1], [scipys(x, kernel, stride)], TOLERANCE[dtype])
 
 
-@settings(max_examples=20)
+@settings(max_examples=15)
 @given(
     shape=st.tuples(st.integers(1, 3), st.integers(1, 12), st.integers(1, 12), st.integers(1, 4)),
     size=st.sampled_from([3, 5, 7]),
