@@ -70,6 +70,8 @@ def arguments() -> argparse.Namespace:
 
 
 def main() -> None:
+    # As launch/module.sh does, and for all alike.
+    os.environ.setdefault("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1")
     given = arguments()
     report: dict[str, Any] = {"machine": machine(given.threads), "arguments": vars(given)}
     programs = {}
