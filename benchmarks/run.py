@@ -10,6 +10,7 @@ Takes an hour or more on two cores. Each suite is a command of its own, see its 
     training     training with its images, beside PyTorch's with its DataLoader     training.py
     waiting      training with its data, without data, and data without training      waiting.py
     first_step   from the command to the first step, cold and warm                    first_step.py
+    depthwise    depthwise convolutions, beside XLA's own and PyTorch's                depthwise.py
     gpu          a training step in bfloat16 on a GPU, beside compiled PyTorch        gpu.py
 
 The rivals' environment is any in which
@@ -38,9 +39,10 @@ SUITES = {
     "training": ("benchmarks.training",),
     "waiting": ("benchmarks.waiting",),
     "first_step": ("benchmarks.first_step",),
+    "depthwise": ("benchmarks.depthwise",),
     "gpu": ("benchmarks.gpu",),
 }
-WITH_RIVALS = ("step", "decision", "input", "training", "gpu")
+WITH_RIVALS = ("step", "decision", "input", "training", "depthwise", "gpu")
 CANNOT = 2  # exit code of a suite that this machine cannot run
 
 
