@@ -144,6 +144,7 @@ def from_scratch(config: ml_collections.ConfigDict) -> None:
 
 def debug(config: ml_collections.ConfigDict) -> None:
     """Shrink a config to a run of seconds that goes through everything and learns nothing."""
+    from_scratch(config)
     config.model.widths = (4, 8, 8)
     config.model.dtype = "float32"
     config.train.steps = 8
@@ -194,6 +195,7 @@ def lpcnet(config: ml_collections.ConfigDict, variant: str) -> None:
 def lite(config: ml_collections.ConfigDict) -> None:
     """Make it a network for edge devices, trained as the whole one: separable, a row less, half
     as wide."""
+    from_scratch(config)
     config.model.block = "separable"
     config.model.widths = (16, 32, 64, 128)
 

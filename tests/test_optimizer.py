@@ -1,17 +1,21 @@
 """Schedule, decay mask and averaged weights against closed forms."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from ml_collections import ConfigDict
 
 from defect_jax.training.optimizer import learning_rate, make_tx, update_ema
 
 
-def config(**optimizer):
+def config(encoder="plain", shared="kernel", **optimizer):
     defaults = {"learning_rate": 0.01, "warmup_steps": 10, "weight_decay": 0.5, "clip_norm": 1.0}
-    balance = {"method": "fixed", "shared": "kernel", "initial_steps": 1}
+    defaults["encoder_rate"] = 0.1
+    balance = {"method": "fixed", "shared": shared, "initial_steps": 1}
     balance["fixed"] = {"weights": {"segmentation": 1.0}}
     model = {"decoder": "unet", "classification_head": False, "localisation": "none"}
+    model |= {"encoder": encoder, "weights": "imagenet"}
     train = {"steps": 110}
     fields = {"optimizer": defaults | optimizer, "train": train, "balance": balance, "model": model}
     return ConfigDict(fields)
@@ -38,6 +42,19 @@ def test_only_kernels_decay():
     updates = update(tx, zeros, params)
     np.testing.assert_array_equal(updates["bias"], 0.0)
     np.testing.assert_allclose(updates["kernel"], -1e-4 * 0.5, rtol=1e-5)  # -rate · decay · 1
+
+
+@pytest.mark.parametrize("encoder, share", [("plain", 1.0), ("efficientnet_lite0", 0.1)])
+def test_an_encoder_with_weights_learns_and_decays_at_a_share_of_the_rate(encoder, share):
+    params = {"encoder": {"kernel": jnp.ones((2, 2))}, "nodes": {"kernel": jnp.ones((2, 2))}}
+    tx = make_tx(config(encoder, "encoder", warmup_steps=1))
+    for gradient in (0.0, 0.3):  # decay alone, and with a step of Adam
+        gradients = jax.tree.map(lambda leaf, value=gradient: jnp.full_like(leaf, value), params)
+        updates = update(tx, gradients, params)
+        assert updates["nodes"]["kernel"][0, 0] < 0
+        np.testing.assert_allclose(
+            updates["encoder"]["kernel"], share * updates["nodes"]["kernel"], rtol=1e-6
+        )
 
 
 def test_gradients_are_clipped_to_the_norm():

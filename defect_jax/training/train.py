@@ -13,6 +13,7 @@ from defect_jax.distributed import processes
 from defect_jax.distributed.sharding import make_mesh, place_state, replicated, state_sharding
 from defect_jax.evaluation.evaluate import evaluate
 from defect_jax.evaluation.validation import refuse_empty_promise
+from defect_jax.models.encoders import PLAIN
 from defect_jax.models.initialise import Variables, initial_variables
 from defect_jax.models.network import SegmentationNetwork
 from defect_jax.runtime.compiler_options import training_options
@@ -224,7 +225,7 @@ def make_steps(
     options = {
         "donate_argnums": 0,
         "out_shardings": (shardings, replicated(mesh)),
-        "compiler_options": training_options(config.model.widths),
+        "compiler_options": training_options(network.widths, network.encoder != PLAIN),
     }
     measuring = {MEASURING_STEP: True}
     if measured_every_steps(config.balance) > 1:
