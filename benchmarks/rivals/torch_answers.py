@@ -61,7 +61,7 @@ def write_answers(
 def write_run(out: Path, given: argparse.Namespace, **facts: Any) -> None:
     """Write run.json, last of all: it marks the end."""
     versions = {"python": sys.version.split()[0], "torch": torch.__version__}
-    settings = {name: getattr(given, name) for name in ("seed", "threads", "seconds", "steps")}
+    settings = {"seed": given.seed, "threads": given.threads, "budget_seconds": given.seconds}
     text = json.dumps(settings | facts | {"versions": versions}, indent=1)
     (out / "run.json").write_text(text + "\n")
 

@@ -67,8 +67,10 @@ def _rounds(rows: np.ndarray, rng: np.random.Generator) -> Iterator[int]:
 
 
 def training_batch(images: Images, rows: np.ndarray, rng: np.random.Generator) -> dict[str, Tensor]:
-    """Return float32 image [b h w 1] in shares of the range, mask and valid [b h w], label [b], with flips and
-    mild changes of brightness and contrast."""
+    """Return a batch with flips and mild changes of brightness and contrast.
+
+    image: float32 [b h w 1] in shares of the range; mask and valid [b h w]; label [b].
+    """
     pixels = images.pixels[rows].astype(np.float32)
     masks = images.masks[rows]
     for k in range(len(rows)):
