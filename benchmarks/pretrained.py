@@ -27,6 +27,7 @@ first line of its log to its evaluation, data and compiled programs included.
 
 import argparse
 import importlib.util
+import itertools
 import json
 import os
 import subprocess
@@ -34,6 +35,7 @@ import sys
 import time
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 from ml_collections import ConfigDict
 
@@ -77,50 +79,53 @@ def weights_of_package() -> Path:
     return next(Path(found.origin).parent.glob("models/*.pth"))
 
 
-def run_cell(
-    given: argparse.Namespace, config: ConfigDict, prepared: Prepared, method: str, seed: int
-) -> Result:
+class Cell(NamedTuple):
+    """One run of a rival."""
+
+    method: str
+    fold: int
+    seed: int
+
+    def folder(self, out: Path) -> Path:
+        """Return where it writes."""
+        return out / "cells" / f"{self.method}-fold_{self.fold}-seed_{self.seed}"
+
+
+def run_cell(given: argparse.Namespace, cell: Cell, prepared: Prepared) -> Result:
     """Let a rival train and answer, unless it has, and judge it; write result.json, last of all.
 
     Raises:
         UserError: the rival has failed; its last words are named.
     """
-    folder = cell_folder(given, method, config.data.fold, seed)
+    folder = cell.folder(given.out.resolve())
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder / "run.json").exists():
         began = time.monotonic()
-        _train(given, split_folder(prepared, given.out / "splits"), folder, method, seed)
+        _train(given, cell, split_folder(prepared, given.out.resolve() / "splits"), folder)
         (folder / "seconds").write_text(f"{time.monotonic() - began:.3f}")
-    made, tables = judge(*read_answers(folder), prepared, config.decision)
+    answers = read_answers(folder)
+    made, tables = judge(*answers, prepared, magnetic_tile.get_config("cpu").decision)
     made.to_json(folder / "decision.json")
     write_predictions(folder / "predictions.csv", tables.images)
     run = json.loads((folder / "run.json").read_text())
-    taken = folder / "seconds"
-    seconds = float(taken.read_text()) if taken.exists() else None
-    numbers = dict(tables.metrics) | run | {"seconds": seconds}
-    result = Result(method, config.data.fold, seed, numbers)
+    seconds = float((folder / "seconds").read_text())
+    result = Result(*cell, dict(tables.metrics) | run | {"seconds": seconds})
     write_text(folder / "result.json", json.dumps(result._asdict(), indent=1) + "\n")
     for split in () if given.keep_maps else ("val", "test"):
         (folder / f"{split}.npz").unlink()
     return result
 
 
-def cell_folder(given: argparse.Namespace, method: str, fold: int, seed: int) -> Path:
-    """Return the folder of a cell."""
-    return given.out / "cells" / f"{method}-fold_{fold}-seed_{seed}"
-
-
-def _train(given: argparse.Namespace, data: Path, folder: Path, method: str, seed: int) -> None:
-    module, *more = METHODS[method]
-    settings = {"data": data.resolve(), "weights": given.weights.resolve(), "out": folder.resolve()}
-    settings |= {"seed": seed, "threads": given.threads, "seconds": given.seconds}
+def _train(given: argparse.Namespace, cell: Cell, data: Path, folder: Path) -> None:
+    module, *more = METHODS[cell.method]
+    settings = {"data": data, "weights": given.weights.resolve(), "out": folder}
+    settings |= {"seed": cell.seed, "threads": given.threads, "seconds": given.seconds}
     settings |= {"steps": given.steps} if given.steps else {}
     # Not resolved: the link is what tells a virtual environment from the python that it is made of.
-    python = os.path.abspath(given.rival_python)
-    command = [python, "-m", f"benchmarks.rivals.{module}", *more]
+    command = [os.path.abspath(given.rival_python), "-m", f"benchmarks.rivals.{module}", *more]
     command += [f"--{name}={value}" for name, value in settings.items()]
+    threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(given.threads))
     with open(folder / "log.txt", "w") as log:
-        threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(given.threads))
         run = partial(subprocess.run, cwd=ROOT, env=os.environ | threads)
         code = run(command, stdout=log, stderr=subprocess.STDOUT).returncode
     if code:
@@ -130,18 +135,13 @@ def _train(given: argparse.Namespace, data: Path, folder: Path, method: str, see
 
 def run_all(given: argparse.Namespace, data: ConfigDict) -> None:
     """Run the cells that are not finished: all methods of a fold and seed before the next."""
-    for seed in given.seeds:
-        for fold in given.folds:
-            config = magnetic_tile.get_config("cpu").unlock()
-            config.data = data.copy_and_resolve_references()
-            config.data.fold = fold
-            prepared = None
-            for method in given.methods:
-                if (cell_folder(given, method, fold, seed) / "result.json").exists():
-                    continue
-                prepared = prepared or prepared_fold(data, fold)
-                numbers = run_cell(given, config, prepared, method, seed).numbers
-                say(f"{method}, fold {fold}, seed {seed}: image_auroc {numbers['image_auroc']:.3f}")
+    for seed, fold in itertools.product(given.seeds, given.folds):
+        cells = [Cell(method, fold, seed) for method in given.methods]
+        missing = [c for c in cells if not (c.folder(given.out) / "result.json").exists()]
+        prepared = prepared_fold(data, fold) if missing else None
+        for cell in missing:
+            auroc = run_cell(given, cell, prepared).numbers["image_auroc"]
+            say(f"{cell.method}, fold {fold}, seed {seed}: image_auroc {auroc:.3f}")
 
 
 def write_all(given: argparse.Namespace, data: ConfigDict) -> str:

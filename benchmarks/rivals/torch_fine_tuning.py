@@ -132,7 +132,10 @@ def trained(
         losses.append(training(training_batch(images, next(rows), rng), budget.steps))
         budget.step_done()
         if training.step % 50 == 0:
-            print(f"step {training.step} of {budget.steps}: loss {np.mean(losses[-50:]):.4f}")
+            print(
+                f"step {training.step} of {budget.steps}: loss {np.mean(losses[-50:]):.4f}",
+                flush=True,
+            )
     training.use_average()
     return network, budget, losses
 

@@ -170,7 +170,10 @@ def trained(
         losses.append(float(loss.detach()))
         budget.step_done()
         if len(losses) % 50 == 0:
-            print(f"step {len(losses)} of {budget.steps}: loss {np.mean(losses[-50:]):.4f}")
+            print(
+                f"step {len(losses)} of {budget.steps}: loss {np.mean(losses[-50:]):.4f}",
+                flush=True,
+            )
     return network.eval(), budget, losses
 
 
