@@ -40,14 +40,17 @@ TRUNCATION, FOCAL_POWER = 0.5, 4
 HEAD_RATE, ADAPTOR_RATE, WEIGHT_DECAY, CLIP_NORM = 1e-3, 5e-4, 1e-5, 1.0
 MILESTONES, RATE_FACTOR = (0.8, 0.9), 0.4
 BLUR_PX = 4.0
+MIRRORS = 4
+SMALLEST = 1e-6  # deviation of a channel
 
 
 class Features(NamedTuple):
-    """What is kept of every training image in each of its mirror images, half precision."""
+    """What is kept of the training images; a defective one is there in four mirror images."""
 
-    eighth: Tensor  # [n 4 40 24 24]
-    sixteenth: Tensor  # [n 4 112 12 12]
-    masks: Tensor  # float32 [n 4 48 48]
+    eighth: Tensor  # float16 [n 40 24 24]
+    sixteenth: Tensor  # float16 [n 112 12 12]
+    masks: Tensor  # float32 [n 48 48]
+    first: np.ndarray  # of each training image, its place among the n
     mean: Tensor  # [1 152 1 1], of a channel
     std: Tensor
 
@@ -109,30 +112,32 @@ def truncated(logits: Tensor, truth: Tensor) -> Tensor:
 
 def features_of(rows: FrozenRows, images: Images) -> Features:
     """Compute the features of all images once, and the mean and deviation of each channel."""
-    kept: tuple[list, list] = ([], [])
-    for first in range(0, len(images.labels), BATCH):
-        pixels = torch.from_numpy(images.pixels[first : first + BATCH])
-        mirrors = [rows(image.contiguous()) for image, _ in mirrored(pixels)]
-        for place, into in enumerate(kept):
-            into.append(torch.stack([mirror[place] for mirror in mirrors], 1).half())
-    eighth, sixteenth = (torch.cat(each) for each in kept)
-    small = torch.from_numpy(np.stack([shrunk_mask(mask, MAP_PX) for mask in images.masks]))
-    masks = torch.stack([mask for mask, _ in mirrored(small)], 1).float()
-    flat = [row[:, 0].float().transpose(0, 1).flatten(1) for row in (eighth, sixteenth)]
+    pixels, masks, first = [], [], []
+    for image, mask, label in zip(images.pixels, images.masks, images.labels, strict=True):
+        first.append(len(pixels))
+        small = torch.from_numpy(shrunk_mask(mask, MAP_PX))
+        # As in the paper, defective images alone come mirrored.
+        count = MIRRORS if label else 1
+        pixels += [each for each, _ in mirrored(torch.from_numpy(image))[:count]]
+        masks += [each for each, _ in mirrored(small)[:count]]
+    batches = [torch.stack(pixels[at : at + BATCH]) for at in range(0, len(pixels), BATCH)]
+    found = [[row.half() for row in rows(batch)] for batch in batches]
+    eighth, sixteenth = (torch.cat(each) for each in zip(*found, strict=True))
+    flat = [row.float().transpose(0, 1).flatten(1) for row in (eighth, sixteenth)]
     mean = torch.cat([each.mean(1) for each in flat])[None, :, None, None]
-    std = torch.cat([each.std(1) for each in flat])[None, :, None, None]
-    return Features(eighth, sixteenth, masks, mean, std.clamp(min=1e-6))
+    std = torch.cat([each.std(1) for each in flat])[None, :, None, None].clamp(min=SMALLEST)
+    whole = torch.stack(masks).float()
+    return Features(eighth, sixteenth, whole, np.array(first), mean, std)
 
 
 def loss_of(
     network: Network, features: Features, labels: Tensor, rows: np.ndarray, rng: np.random.Generator
 ) -> Tensor:
     """Return the loss of a batch and its noisy twins."""
-    # As in the paper, defective images alone come mirrored.
-    mirror = np.where(labels[rows] > 0, rng.integers(0, 4, len(rows)), 0)
-    chosen = features.eighth[rows, mirror].float(), features.sixteenth[rows, mirror].float()
-    adapted = network.adapted(*chosen).repeat(2, 1, 1, 1)
-    mask = features.masks[rows, mirror][:, None].repeat(2, 1, 1, 1)
+    mirror = np.where(labels[rows] > 0, rng.integers(0, MIRRORS, len(rows)), 0)
+    at = features.first[rows] + mirror
+    adapted = network.adapted(features.eighth[at].float(), features.sixteenth[at].float())
+    adapted, mask = adapted.repeat(2, 1, 1, 1), features.masks[at][:, None].repeat(2, 1, 1, 1)
     noisy = torch.from_numpy(noise_masks(len(mask), MAP_PX, rng))[:, None].float() * (1 - mask)
     mask = mask + noisy
     label = torch.maximum(labels[rows].repeat(2), mask.amax((1, 2, 3)))
