@@ -142,6 +142,11 @@ def from_scratch(config: ml_collections.ConfigDict) -> None:
     config.model.label_head = "deepest"
 
 
+def scratch_variant(variant: str) -> str:
+    """Return the variant of the same size whose network is made to begin from nothing."""
+    return "cpu_scratch" if variant == "cpu" else variant
+
+
 def debug(config: ml_collections.ConfigDict) -> None:
     """Shrink a config to a run of seconds that goes through everything and learns nothing."""
     from_scratch(config)

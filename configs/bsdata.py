@@ -22,17 +22,29 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     config.data.name = "bsdata"
     config.data.size = (512, 512)
     config.data.tile_overlap_px = 128
-    return base.choose(config, variant, cpu=cpu, cpu_scaled=cpu_scaled, debug=debug)
+    base.pretrained(config)
+    variants = {"cpu": cpu, "cpu_scaled": cpu_scaled, "cpu_scratch": cpu_scratch, "debug": debug}
+    return base.choose(config, variant, **variants)
 
 
 def cpu(config: ml_collections.ConfigDict) -> None:
     """Take smaller tiles, a quarter of them round a defect, as most of an image has none."""
+    base.pretrained_cpu(config)
+    _small_tiles(config)
+
+
+def cpu_scratch(config: ml_collections.ConfigDict) -> None:
+    """Do the same from nothing."""
+    base.from_scratch(config)
     base.cpu(config)
+    config.model.decoder = "unet"
+    _small_tiles(config)
+
+
+def _small_tiles(config: ml_collections.ConfigDict) -> None:
     config.data.size = (256, 256)
     config.data.tile_overlap_px = 64
     config.data.positive_fraction = 0.25
-    config.model.decoder = "unet"
-    config.model.widths = (8, 16, 32, 64, 128)
     config.balance.measure_every_steps = 25
     config.balance.fixed.weights.update(segmentation=0.8, classification=0.2)
     config.train.batch_size = 8

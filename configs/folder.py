@@ -17,10 +17,18 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     config = base.base()
     config.data.name = "folder"
     config.data.size = (384, 384)
-    return base.choose(config, variant, cpu=_cpu, debug=_debug)
+    base.pretrained(config)
+    return base.choose(config, variant, cpu=_cpu, cpu_scratch=_cpu_scratch, debug=_debug)
 
 
 def _cpu(config: ml_collections.ConfigDict) -> None:
+    base.pretrained_cpu(config)
+    config.data.size = (192, 192)
+
+
+def _cpu_scratch(config: ml_collections.ConfigDict) -> None:
+    """Begin from nothing, with a network that two laptop cores then train in minutes."""
+    base.from_scratch(config)
     base.cpu(config)
     config.data.size = (128, 128)
     config.train.steps = 1500

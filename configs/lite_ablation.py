@@ -9,14 +9,15 @@ bits change, is for benchmarks/lite.py, which takes their workdirs.
 
 import ml_collections
 
-from configs import magnetic_tile
+from configs import base, magnetic_tile
 from defect_jax.ablation import Row
 
 
 def get_config(variant: str = "") -> ml_collections.ConfigDict:
     config = ml_collections.ConfigDict()
-    config.base = magnetic_tile.get_config(variant)
+    config.base = magnetic_tile.get_config(base.scratch_variant(variant))
     config.base.unlock()
+    base.from_scratch(config.base)
     config.base.model.decoder = "unetplusplus"  # with heads that pruning can keep
     if variant == "cpu":
         _shorten(config)

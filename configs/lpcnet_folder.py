@@ -15,7 +15,8 @@ from configs import base, folder
 
 
 def get_config(variant: str = "") -> ml_collections.ConfigDict:
-    config = folder.get_config(variant)
+    config = folder.get_config(base.scratch_variant(variant))
     with config.unlocked():
+        base.from_scratch(config)
         base.lpcnet(config, variant)
     return config

@@ -16,8 +16,9 @@ from configs import base, magnetic_tile
 
 
 def get_config(variant: str = "") -> ml_collections.ConfigDict:
-    config = magnetic_tile.get_config(variant)
+    config = magnetic_tile.get_config(base.scratch_variant(variant))
     with config.unlocked():
+        base.from_scratch(config)
         config.model.num_classes = 5
         base.lpcnet(config, variant)
     return config

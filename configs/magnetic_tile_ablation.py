@@ -10,7 +10,7 @@ row.
 
 import ml_collections
 
-from configs import magnetic_tile
+from configs import base, magnetic_tile
 from defect_jax.ablation import Row
 
 HALF = {"segmentation": 0.5, "classification": 0.5}
@@ -75,8 +75,9 @@ DECODER_ROWS = (
 
 def get_config(variant: str = "") -> ml_collections.ConfigDict:
     config = ml_collections.ConfigDict()
-    config.base = magnetic_tile.get_config(variant)
+    config.base = magnetic_tile.get_config(base.scratch_variant(variant))
     config.base.unlock()
+    base.from_scratch(config.base)
     config.base.model.decoder = "unet"
     config.rows = (*MAIN_ROWS, *OTHER_ROWS, *DECODER_ROWS)
     config.folds = (0, 1, 2, 3, 4)

@@ -31,7 +31,7 @@ CONFIG = run_config.resolve(synthetic.get_config("debug"), DATA_INFO).to_dict()
 CONFIG = json.loads(json.dumps(CONFIG))
 PATHS = list(paths(CONFIG))
 MODULES = sorted(path.stem for path in pathlib.Path(base.__file__).parent.glob("*.py"))
-VARIANTS = ("", "cpu", "cpu_scaled", "debug", "lite", "lite_small")
+VARIANTS = ("", "cpu", "cpu_scaled", "cpu_scratch", "debug", "lite", "lite_small")
 
 
 def shipped():

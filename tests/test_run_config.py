@@ -40,6 +40,7 @@ ALL += [
     for variant in ("lite", "lite_small")
 ]
 ALL += [(bsdata, variant) for variant in (*VARIANTS, "cpu_scaled")]
+ALL += [(module, "cpu_scratch") for module in (magnetic_tile, ksdd2, folder, bsdata)]
 
 
 @pytest.mark.parametrize(("module", "variant"), ALL)
@@ -54,7 +55,7 @@ def test_shipped_configs_are_valid_and_survive_json(module, variant, tmp_path):
 def test_lite_changes_the_model_alone():
     whole, lite = (run_config.decisive(ksdd2.get_config(variant)) for variant in ("", "lite"))
     changed = {field for field in whole if whole[field] != lite[field]}
-    assert changed == {"model.block", "model.widths"}
+    assert changed == {f"model.{name}" for name in ("encoder", "label_head", "block", "widths")}
 
 
 def test_an_unknown_variant_lists_the_known_ones():
