@@ -222,6 +222,17 @@ def test_padding_images_and_pixels_change_no_loss():
         np.testing.assert_allclose(got[task], want[task], rtol=1e-6)
 
 
+def test_branches_of_the_label_learn_each_by_itself():
+    config, batch = make_config(), {k: jnp.asarray(v) for k, v in next(batches(1, 4)).items()}
+    masks = jnp.zeros((1, 4, 16, 16, 1))
+    branches = jnp.asarray(np.random.default_rng(2).normal(size=(2, 4)), jnp.float32)
+    alone = [task_losses(Outputs(masks, branch), batch, config) for branch in branches]
+    outputs = Outputs(masks, branches.mean(axis=0), label_branches=branches)
+    got = task_losses(outputs, batch, config)["classification"]
+    want = sum(losses["classification"] for losses in alone) / 2
+    np.testing.assert_allclose(got, want, rtol=1e-6)
+
+
 def test_without_a_head_there_is_one_task():
     batch = {name: jnp.asarray(value) for name, value in next(batches(1, 2)).items()}
     outputs = Outputs(jnp.zeros((1, 2, 16, 16, 1)), None)

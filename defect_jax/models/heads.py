@@ -4,9 +4,11 @@ import math
 from typing import Any
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Float32
 
+from defect_jax.models.class_maps import mean_probabilities
 from defect_jax.models.initialise import FanInNormal
 from defect_jax.models.pooling import highest
 
@@ -16,6 +18,9 @@ small_normal = FanInNormal(0.1)
 # Most pixels are background: with a bias of 0 the first fifty steps go into learning just that.
 PRIOR_LOGIT = -2.0
 POOLED_ROWS = 4  # that the label is read off, the deepest ones
+WINDOWS_PX = (1, 8, 32)
+# Least and highest share of pixels that tells anything: Dice drives masks to 1, right or wrong.
+LEAST, MOST = 1e-5, 1 - 1e-3
 
 
 class MaskHeads(nn.Module):
@@ -78,9 +83,24 @@ class ClassificationHead(nn.Module):
 
     @nn.compact
     def __call__(
-        self, features: list[Float[Array, "b _ _ _"]], train: bool
-    ) -> Float32[Array, " b"]:
-        pooled = self.pooled(features)
+        self,
+        features: list[Float[Array, "b _ _ _"]],
+        mask_logits: Float[Array, "heads b h w c"],
+        train: bool,
+    ) -> Float32[Array, "branches b"]:
+        """Return logits of the label, of each branch.
+
+        Args:
+            features: The encoder's, finest row first.
+            mask_logits: Of all mask heads.
+        """
+        del mask_logits
+        x = features[-1].astype(jnp.float32)
+        pooled = jnp.concatenate([jnp.mean(x, axis=(1, 2)), highest(x)], axis=-1)
+        return self.of_pooled(pooled, train)[None]
+
+    def of_pooled(self, pooled: Float32[Array, "b c"], train: bool) -> Float32[Array, " b"]:
+        """Return the logits of the linear layer."""
         # Adam moves every weight by the learning rate, so the logit by that times the sum of the
         # features: over hundreds of maxima that overshoots at each step. Divided by the root of
         # their number the head learns too slowly.
@@ -89,23 +109,28 @@ class ClassificationHead(nn.Module):
         logits = nn.Dense(1, dtype=jnp.float32, kernel_init=small_normal, name="logit")(pooled)
         return logits[:, 0]
 
-    def pooled(self, features: list[Float[Array, "b _ _ _"]]) -> Float32[Array, "b c"]:
-        """Return what the linear layer sees of the encoder's features, finest row first."""
-        x = features[-1].astype(jnp.float32)
-        return jnp.concatenate([jnp.mean(x, axis=(1, 2)), highest(x)], axis=-1)
-
 
 class RowsHead(ClassificationHead):
-    """The same over several rows, with the standard deviation beside mean and maximum.
+    """Two branches: the same over four rows, with their standard deviation, and the masks.
 
-    A pretrained encoder tells textures apart in its middle rows already, and a thin crack or a pore
-    is a few cells there and part of one in the deepest.
+    A pretrained encoder tells textures apart in its middle rows already. What is a few pixels of a
+    hundred thousand, a pore or a thin crack, it loses in the pooled features of any row, and the
+    masks find it. The second branch reads them and teaches them nothing.
     """
 
-    def pooled(self, features: list[Float[Array, "b _ _ _"]]) -> Float32[Array, "b c"]:
-        """Return mean, maximum and standard deviation of each of the deepest rows."""
+    @nn.compact
+    def __call__(
+        self,
+        features: list[Float[Array, "b _ _ _"]],
+        mask_logits: Float[Array, "heads b h w c"],
+        train: bool,
+    ) -> Float32[Array, "branches b"]:
+        """Return logits of the label from the rows and from the masks."""
         rows = [x.astype(jnp.float32) for x in features[-POOLED_ROWS:]]
-        return jnp.concatenate([pooled for x in rows for pooled in statistics(x)], axis=-1)
+        pooled = jnp.concatenate([pooled for x in rows for pooled in statistics(x)], axis=-1)
+        shown = evidence(jax.lax.stop_gradient(mask_logits))
+        of_masks = nn.Dense(1, dtype=jnp.float32, kernel_init=small_normal, name="of_masks")(shown)
+        return jnp.stack([self.of_pooled(pooled, train), of_masks[:, 0]])
 
 
 def statistics(x: Float32[Array, "b h w c"]) -> list[Float32[Array, "b c"]]:
@@ -119,6 +144,27 @@ def statistics(x: Float32[Array, "b h w c"]) -> list[Float32[Array, "b c"]]:
     variance = jnp.mean((x - mean) ** 2, axis=(1, 2))
     # The root of 0, of a channel that is the same everywhere, has no finite gradient.
     return [mean[:, 0, 0], highest(x), jnp.sqrt(variance + 1e-10)]
+
+
+def evidence(mask_logits: Float32[Array, "heads b h w c"]) -> Float32[Array, "b windows"]:
+    """Return the log-odds of the highest mean probability of a defect in windows of each size, and
+    of that of the whole image.
+
+    Of the pixels alone one in a hundred thousand decides; of all together a small defect is
+    nothing.
+
+    >>> logits = jnp.full((1, 1, 32, 32, 1), -9.0).at[0, 0, :8, :8].set(9.0)
+    >>> evidence(logits).round(2).tolist()
+    [[6.91, 6.91, -2.71, -2.71]]
+    """
+    defect = jnp.sum(mean_probabilities(mask_logits), axis=-1, keepdims=True)
+    smaller = min(defect.shape[1:3])
+    windows = [(min(side, smaller),) * 2 for side in WINDOWS_PX]
+    means = [nn.avg_pool(defect, window, window) for window in windows]
+    highest_means = [jnp.max(mean, axis=(1, 2, 3)) for mean in means]
+    share = jnp.stack([*highest_means, jnp.mean(defect, axis=(1, 2, 3))], axis=-1)
+    share = jnp.clip(share, LEAST, MOST)
+    return jnp.log(share / (1 - share))
 
 
 LABEL_HEADS: dict[str, type[ClassificationHead]] = {

@@ -38,12 +38,13 @@ class Outputs(NamedTuple):
     label_logits: Float32[Array, " b"] | None  # None without classification head
     cell_logits: Float32[Array, "b rows columns 1"] | None = None  # None without localisation
     refined_logits: Float32[Array, "b h w c"] | None = None  # None without pixel confidence
+    label_branches: Float32[Array, "branches b"] | None = None  # their mean is the label; None: one
 
 
 class SegmentationNetwork(nn.Module):
     """Shared encoder, a decoder with mask heads, and parts that can each be left out.
 
-    The classification head hangs off the deepest encoder feature and nothing hangs off it: the same
+    The classification head hangs off the encoder's features and nothing hangs off it: the same
     params without it give the same masks, bit for bit (Dong et al. 2025, arXiv 2510.13226, call it
     classifier-as-plugin). Localisation and pixel confidence are the two modules of LPC-Net (Wang et
     al. 2025, Sensors 25(15), 4548).
@@ -145,10 +146,12 @@ class SegmentationNetwork(nn.Module):
             features = self.embedder(features, cells, first_embedded_row(len(self.widths)))
         mask_logits = self.mask_logits(features, train)
         refined = None if self.pixel_confidence == NONE else self.refiner(mean_logits(mask_logits))
-        label_logits = self.label_logits(features, train)
-        if self.embedding and self.classification_head:
-            label_logits += self.highest_cell(cells)
-        return Outputs(mask_logits, label_logits, cells, refined)
+        if not self.classification_head:
+            return Outputs(mask_logits, None, cells, refined)
+        branches = self.labeller(features, mask_logits, train)
+        if self.embedding:
+            branches += self.highest_cell(cells)[None]
+        return Outputs(mask_logits, branches.mean(axis=0), cells, refined, branches)
 
     def encode(self, image: Float[Array, "b h w c"], train: bool) -> list[Float[Array, "b _ _ _"]]:
         """Return the encoder features, finest first: all that the two tasks share.
@@ -194,9 +197,3 @@ class SegmentationNetwork(nn.Module):
             logits = doubled.reshape(heads, b, *doubled.shape[1:])
             cell_px //= 2
         return logits
-
-    def label_logits(
-        self, features: list[Float[Array, "b _ _ _"]], train: bool
-    ) -> Float32[Array, " b"] | None:
-        """Return the label logits from the encoder features, None without classification head."""
-        return self.labeller(features, train) if self.classification_head else None

@@ -1,5 +1,6 @@
 """The tasks of a network and the loss of each, before any weighting."""
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, UInt8
 from ml_collections import ConfigDict
@@ -35,10 +36,27 @@ def task_losses(outputs: Outputs, batch: Batch, config: ConfigDict) -> dict[str,
     image = batch["valid"].any(axis=(1, 2)).astype(jnp.float32)
     losses = {
         SEGMENTATION: lambda: mask_loss(outputs, batch["mask"], defect, valid, config),
-        CLASSIFICATION: lambda: classification_loss(outputs.label_logits, batch["label"], image),
+        CLASSIFICATION: lambda: label_loss(outputs, batch["label"], image),
         LOCALISATION: lambda: localisation_loss(outputs.cell_logits, defect, valid),
     }
     return {task: losses[task]() for task in task_names(config)}
+
+
+def label_loss(
+    outputs: Outputs, label: Float[Array, " b"], image: Float[Array, " b"]
+) -> Float[Array, ""]:
+    """Return the mean of the classification losses of the label's branches.
+
+    Each learns by itself: of their sum, one that knows the training images by heart would leave
+    the others nothing to learn.
+
+    Args:
+        image: 1 = image, 0 = padding of the batch.
+    """
+    branches = outputs.label_branches
+    if branches is None:
+        branches = outputs.label_logits[None]
+    return jnp.mean(jax.vmap(lambda logits: classification_loss(logits, label, image))(branches))
 
 
 def mask_loss(
