@@ -24,6 +24,8 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
 def _cpu(config: ml_collections.ConfigDict) -> None:
     base.pretrained_cpu(config)
     config.data.size = (192, 192)
+    config.train.steps = 600
+    config.train.eval_every_steps = 300
 
 
 def _cpu_scratch(config: ml_collections.ConfigDict) -> None:

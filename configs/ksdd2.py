@@ -30,6 +30,8 @@ def _cpu(config: ml_collections.ConfigDict) -> None:
     base.pretrained_cpu(config)
     config.data.size = (320, 128)
     _halve(config)
+    config.train.steps = 600
+    config.train.eval_every_steps = 300
 
 
 def _cpu_scratch(config: ml_collections.ConfigDict) -> None:
