@@ -87,6 +87,8 @@ IN_EIGHT_BITS = {
     "group norm": ({"norm": "group"}, 6, 0),  # the ReLU is behind the norm
     "separable": ({"block": "separable"}, 11, 6),  # the one on the image stays whole
     "attention, confidence": ({"attention": "scse", "pixel_confidence": "learnt"}, 6, 6),
+    # The stem, the first block of 2 and two of 3, all of them; 2 of the decoder's node.
+    "pretrained": ({"encoder": "efficientnet_lite0", "weights": "imagenet"}, 1 + 2 + 2 * 3 + 2, 2),
 }
 
 
@@ -113,6 +115,26 @@ def test_what_is_cut_at_six_is_written_so_too():
         helper.make_node("Sigmoid", ["logits"], ["out"], name="out"),
     ]
     assert int8.nodes_of_blocks(helper.make_graph(nodes, "g", [], [])) == ["cut", "relu6"]
+
+
+def test_what_goes_on_into_a_convolution_is_a_feature_and_no_logit():
+    """Projections that end in a bias: added to others, pooled, enlarged and joined on their way."""
+    nodes = [
+        helper.make_node("Conv", ["image", "k", "b"], ["x"], name="projection"),
+        helper.make_node("Conv", ["x", "k", "b"], ["y"], name="second"),
+        helper.make_node("Add", ["x", "y"], ["sum"], name="residual"),
+        helper.make_node("MaxPool", ["sum"], ["pooled"], name="blocks"),
+        helper.make_node("Resize", ["pooled"], ["larger"], name="larger"),
+        helper.make_node("Conv", ["image", "k", "b"], ["skip"], name="skip"),
+        helper.make_node("Concat", ["larger", "skip"], ["joined"], name="joined"),
+        helper.make_node("Conv", ["joined", "k", "b"], ["attention"], name="attention"),
+        helper.make_node("Sigmoid", ["attention"], ["gate"], name="gate"),
+        helper.make_node("Mul", ["gate", "joined"], ["gated"], name="gated"),
+        helper.make_node("Conv", ["gated", "k", "b"], ["logits"], name="logits"),
+        helper.make_node("Resize", ["logits"], ["out"], name="out"),
+    ]
+    names = int8.nodes_of_blocks(helper.make_graph(nodes, "g", [], []))
+    assert names == ["projection", "second", "skip"]
 
 
 def in_a_loop():
