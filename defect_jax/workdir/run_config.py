@@ -117,7 +117,7 @@ def decisive(config: ConfigDict) -> dict[str, Any]:
 
 def refuse_differences(kept: ConfigDict, asked: ConfigDict, path: AnyPath) -> None:
     """Compare all fields that change results; `asked` may lack what only the data resolve."""
-    before, now = _without_places(flat(kept)), _without_places(flat(asked))
+    before, now = _names_alone(flat(kept)), _names_alone(flat(asked))
     if not any(field.startswith("data_info.") for field in now):
         before = {f: value for f, value in before.items() if not f.startswith("data_info.")}
     if MEASURED in now and MEASURED not in before:
@@ -176,14 +176,19 @@ def renew(workdir: AnyPath, config: ConfigDict) -> None:
         _write(path, config)
 
 
-def _write(path: AnyPath, config: ConfigDict) -> None:
-    written = nested(_without_places(flat(config)) | dict.fromkeys(OF_THIS_MACHINE, ""))
-    atomic_files.write_text(path, json.dumps(written.to_dict(), indent=2, sort_keys=True) + "\n")
+def without_places(config: ConfigDict) -> ConfigDict:
+    """Return a config as it may be passed on: no path of this machine in it."""
+    return nested(_names_alone(flat(config)) | dict.fromkeys(OF_THIS_MACHINE, ""))
 
 
-def _without_places(values: dict[str, Any]) -> dict[str, Any]:
+def _names_alone(values: dict[str, Any]) -> dict[str, Any]:
     shown = {WEIGHTS: without_place(values[WEIGHTS])} if WEIGHTS in values else {}
     return values | shown
+
+
+def _write(path: AnyPath, config: ConfigDict) -> None:
+    written = without_places(config).to_dict()
+    atomic_files.write_text(path, json.dumps(written, indent=2, sort_keys=True) + "\n")
 
 
 def _is_free(field: str) -> bool:
