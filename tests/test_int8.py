@@ -76,6 +76,18 @@ def test_scales_are_those_of_the_images_and_of_each_channel():
         assert np.abs(got - steps).max() <= 1.01 and np.mean(np.abs(got - steps) < 0.5) > 0.95
 
 
+def test_a_channel_that_died_in_training_keeps_its_bias():
+    """EfficientNet-Lite has some in nearly every layer: their kernels are 1e-12 and less."""
+    kernel = jnp.asarray(KERNEL * np.float32([1.0, 1e-12, 0.0]))
+    bias = np.float32([0.5, 2.0, 3.0]).reshape(1, 1, 1, 3)
+    model = written(lambda x: jax.nn.relu(conv(x / jnp.float32(255), kernel) + bias))
+    image = surface(6, 7)[None, ..., None]
+    got = running(int8.quantised(model.SerializeToString(), [image]))(image)
+    np.testing.assert_allclose(
+        got[..., 1:], np.broadcast_to(bias[..., 1:], got[..., 1:].shape), 0.01
+    )
+
+
 def running(data):
     session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
     return lambda image: session.run(None, {"image": image})[0]

@@ -15,6 +15,7 @@ from defect_jax.runtime.errors import UserError
 FIELD = "--input"
 CUTS = ("Relu", "Clip")  # ReLU and ReLU6: an unsigned scale that begins at 0 does what they do
 KEEPS = (*CUTS, "Add", "Concat", "MaxPool", "Resize")  # of features they make features
+LEAST_RANGE = 1e-4  # of weights: a thousandth of those that matter
 Readers = Mapping[str, Sequence[onnx.NodeProto]]
 Images = Iterable[UInt[np.ndarray, "1 h w c"]]
 
@@ -52,7 +53,9 @@ def quantised(model: bytes, images: Images) -> bytes:
             # network then loses 0.015 of image_auroc. Unsigned ones are added in 32 bits.
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QUInt8,
-            extra_options={"WeightSymmetric": True},  # one zero for all channels, which it asks for
+            # One zero for all channels, which it asks for, and no scale of a channel that died in
+            # training so small that its bias, in steps of that scale, leaves 32 bits.
+            extra_options={"WeightSymmetric": True, "MinimumRealRange": LEAST_RANGE},
         )
         result = onnx.load(after)
     del result.metadata_props[:]
