@@ -44,7 +44,7 @@ ELEMENTS = {
     "round just below a half": (away, np.full((2, 1), 0.49999997, np.float32)),
     "sign, is_finite": (lambda x: (jnp.sign(x), jnp.isfinite(x), jnp.isnan(x)), ODD_ONES),
     "exp": (jnp.exp, WIDE),
-    "log rsqrt": (lambda x: (jnp.log(x), lax.rsqrt(x)), POSITIVE),
+    "log rsqrt sqrt": (lambda x: (jnp.log(x), lax.rsqrt(x), jnp.sqrt(x)), POSITIVE),
     "log1p": (jnp.log1p, np.concatenate(SMALL, 1)),
     "log1p at its ends": (jnp.log1p, np.array([[np.inf, -1.0, 0.0]] * 2, np.float32)),
     "logistic": (jax.nn.sigmoid, WIDE),

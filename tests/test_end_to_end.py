@@ -6,11 +6,13 @@ import shutil
 
 import pytest
 import raw_data
-from programs import CONFIG, GRADNORM, lines, run
+from programs import CONFIG, GRADNORM, SMALL, lines, run
+from safetensors.numpy import save_file
 
 from defect_jax.data.files.images import decode_image
 from defect_jax.data.prepare.prepare import prepare
 from defect_jax.metrics.images import read_predictions
+from defect_jax.models.pretrained.embedded import read_embedded
 from defect_jax.workdir import run_config
 
 
@@ -99,6 +101,29 @@ def test_a_run_cut_off_goes_on_from_its_newest_checkpoint(forked, trained, home)
     assert on.returncode == 0, on.stderr
     assert "going on from step 4" in on.stderr
     assert lines(resumed) == lines(workdir)
+
+
+def test_a_pretrained_run_goes_on_bit_for_bit_without_the_file_of_its_weights(forked, home):
+    """Through the real entry point; nothing that it leaves says where the file was."""
+    weights, workdir = home / "secret" / "lite0.safetensors", home / "pretrained"
+    weights.parent.mkdir()
+    save_file(read_embedded("efficientnet_lite0").tensors, weights)
+    model = {"encoder": "efficientnet_lite0", "label_head": "rows", "weights": weights}
+    fields = [f"--config.model.{name}={value}" for name, value in model.items()]
+    data = f"--config.data.data_dir={home / 'data'}"
+    asked = (CONFIG, data, *fields, *SMALL, f"--workdir={workdir}")
+    whole = forked.run(*asked)
+    assert whole.returncode == 0, whole.stderr
+    assert "encoder: efficientnet_lite0, weights of lite0.safetensors" in whole.stderr
+    before = lines(workdir)
+    left = [path for path in workdir.rglob("*") if path.is_file() and path.suffix != ".lock"]
+    assert [path for path in left if b"secret" in path.read_bytes()] == []
+    shutil.rmtree(workdir / "checkpoints" / "8")
+    weights.unlink()
+    on = forked.run(*asked)
+    assert on.returncode == 0, on.stderr
+    assert "going on from step 4" in on.stderr and "weights of" not in on.stderr
+    assert lines(workdir) == before and [line["step"] for line in before][-1] == 8
 
 
 def test_eight_devices_restore_what_one_has_trained(forked, trained):

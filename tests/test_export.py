@@ -21,7 +21,9 @@ from defect_jax.deploy import export as mode
 from defect_jax.deploy.onnx import to_onnx
 from defect_jax.deploy.program import make_program
 from defect_jax.runtime.errors import UserError
+from defect_jax.workdir import weights_record
 from defect_jax.workdir.best_weights import Trained
+from defect_jax.workdir.weights_record import WeightsRecord
 
 COLOUR = {"data_info.channels": 3, "data_info.bit_depth": 16}
 CLASSES = {"model.num_classes": 3, "data_info.classes": ["a", "b", "c"]}
@@ -200,9 +202,12 @@ def exported(tmp_path, monkeypatch):
 
 TILED = {"data.tile_overlap_px": 16}
 EVERYTHING = TILED | COLOUR | CLASSES | {"evaluation.flips": True}
+PRETRAINED = {"model.encoder": "efficientnet_lite0", "model.weights": "imagenet"}
+PRETRAINED |= TILED | {"model.label_head": "rows"}
+THROUGH_TILES = {"grey": TILED, "everything": EVERYTHING, "pretrained": PRETRAINED}
 
 
-@pytest.mark.parametrize("changes", [TILED, EVERYTHING], ids=["grey", "everything"])
+@pytest.mark.parametrize("changes", THROUGH_TILES.values(), ids=THROUGH_TILES)
 def test_the_onnx_file_decides_through_tiles_as_the_predictor_does(changes):
     config = tiny_config(**changes)
     deployed, shape = make_program(*tiled_network(config)), mode.input_shape(InputSpec.of(config))
@@ -219,17 +224,37 @@ def test_the_onnx_file_decides_through_tiles_as_the_predictor_does(changes):
         assert_agree(predictor.predict(image), first, 1e-5)
 
 
-def test_the_stablehlo_file_decides_through_tiles_as_the_predictor_does():
-    config = tiny_config(**TILED)
+@pytest.mark.parametrize("changes", [TILED, PRETRAINED], ids=["grey", "pretrained"])
+def test_the_stablehlo_file_decides_through_tiles_as_the_predictor_does(changes):
+    config = tiny_config(**changes)
     deployed, shape = make_program(*tiled_network(config)), mode.input_shape(InputSpec.of(config))
-    model = parity.of_stablehlo(mode.to_stablehlo(deployed, shape))
-    image = surface(100, 61)
-    assert_agree(tiny_predictor(**TILED).predict(image), model(image[None, ..., None]), 1e-5)
+    data = mode.to_stablehlo(deployed, shape)
+    assert b"heads.py" in data and str(TESTS.parent).encode() not in data  # files by name alone
+    model, image = parity.of_stablehlo(data), surface(100, 61)
+    assert_agree(tiny_predictor(**changes).predict(image), model(image[None, ..., None]), 1e-5)
 
 
 def tiled_network(config):
     network, ema = tiny_network(config)
     return network, config, ema, RULE
+
+
+def test_the_card_says_what_the_encoder_began_with_and_names_no_place(tmp_path):
+    config = tiny_config(**PRETRAINED)
+    config.model.weights = "/home/somebody/secret/lite0.safetensors"
+    assert json.loads(card.card(config, RULE, tmp_path, {}, 0.0))["encoder_began_with"] is None
+    record = WeightsRecord("efficientnet_lite0", "lite0.safetensors", "ab" * 32, "Apache-2.0")
+    weights_record.keep(tmp_path, record)
+    written = card.card(config, RULE, tmp_path, {}, 0.0)
+    assert "secret" not in written and str(tmp_path) not in written
+    fields = json.loads(written)
+    assert fields["encoder_began_with"] == {
+        "encoder": "efficientnet_lite0",
+        "origin": "lite0.safetensors",
+        "sha256": "ab" * 32,
+        "licence": "Apache-2.0",
+    }
+    assert fields["model"]["weights"] == "lite0.safetensors"
 
 
 def test_the_card_and_the_images_of_a_network_that_sees_tiles(tmp_path):

@@ -76,6 +76,18 @@ def test_scales_are_those_of_the_images_and_of_each_channel():
         assert np.abs(got - steps).max() <= 1.01 and np.mean(np.abs(got - steps) < 0.5) > 0.95
 
 
+def test_a_channel_that_died_in_training_keeps_its_bias():
+    """EfficientNet-Lite has some in nearly every layer: their kernels are 1e-12 and less."""
+    kernel = jnp.asarray(KERNEL * np.float32([1.0, 1e-12, 0.0]))
+    bias = np.float32([0.5, 2.0, 3.0]).reshape(1, 1, 1, 3)
+    model = written(lambda x: jax.nn.relu(conv(x / jnp.float32(255), kernel) + bias))
+    image = surface(6, 7)[None, ..., None]
+    got = running(int8.quantised(model.SerializeToString(), [image]))(image)
+    np.testing.assert_allclose(
+        got[..., 1:], np.broadcast_to(bias[..., 1:], got[..., 1:].shape), 0.01
+    )
+
+
 def running(data):
     session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
     return lambda image: session.run(None, {"image": image})[0]
@@ -87,6 +99,8 @@ IN_EIGHT_BITS = {
     "group norm": ({"norm": "group"}, 6, 0),  # the ReLU is behind the norm
     "separable": ({"block": "separable"}, 11, 6),  # the one on the image stays whole
     "attention, confidence": ({"attention": "scse", "pixel_confidence": "learnt"}, 6, 6),
+    # The stem, the first block of 2 and two of 3, all of them; 2 of the decoder's node.
+    "pretrained": ({"encoder": "efficientnet_lite0", "weights": "imagenet"}, 1 + 2 + 2 * 3 + 2, 2),
 }
 
 
@@ -113,6 +127,26 @@ def test_what_is_cut_at_six_is_written_so_too():
         helper.make_node("Sigmoid", ["logits"], ["out"], name="out"),
     ]
     assert int8.nodes_of_blocks(helper.make_graph(nodes, "g", [], [])) == ["cut", "relu6"]
+
+
+def test_what_goes_on_into_a_convolution_is_a_feature_and_no_logit():
+    """Projections that end in a bias: added to others, pooled, enlarged and joined on their way."""
+    nodes = [
+        helper.make_node("Conv", ["image", "k", "b"], ["x"], name="projection"),
+        helper.make_node("Conv", ["x", "k", "b"], ["y"], name="second"),
+        helper.make_node("Add", ["x", "y"], ["sum"], name="residual"),
+        helper.make_node("MaxPool", ["sum"], ["pooled"], name="blocks"),
+        helper.make_node("Resize", ["pooled"], ["larger"], name="larger"),
+        helper.make_node("Conv", ["image", "k", "b"], ["skip"], name="skip"),
+        helper.make_node("Concat", ["larger", "skip"], ["joined"], name="joined"),
+        helper.make_node("Conv", ["joined", "k", "b"], ["attention"], name="attention"),
+        helper.make_node("Sigmoid", ["attention"], ["gate"], name="gate"),
+        helper.make_node("Mul", ["gate", "joined"], ["gated"], name="gated"),
+        helper.make_node("Conv", ["gated", "k", "b"], ["logits"], name="logits"),
+        helper.make_node("Resize", ["logits"], ["out"], name="out"),
+    ]
+    names = int8.nodes_of_blocks(helper.make_graph(nodes, "g", [], []))
+    assert names == ["projection", "second", "skip"]
 
 
 def in_a_loop():

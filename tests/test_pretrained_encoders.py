@@ -3,6 +3,7 @@
 import functools
 import json
 import pathlib
+import re
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +18,7 @@ from defect_jax.deploy.onnx import to_onnx
 from defect_jax.models.encoders import PRETRAINED, frozen_norm, layers, names
 from defect_jax.models.encoders.convnext import ConvNeXt
 from defect_jax.models.initialise import initial_variables
+from defect_jax.models.pretrained.embedded import read_embedded
 from defect_jax.runtime.errors import UserError
 
 REFERENCES = json.loads(
@@ -80,8 +82,7 @@ def test_features_are_timms(name):
 
 @pytest.mark.parametrize("case", REFERENCES["published"], ids=lambda case: case["encoder"])
 def test_features_of_the_published_weights_are_timms(case):
-    embedded = pytest.importorskip("defect_jax.models.pretrained.embedded")
-    weights = embedded.read_embedded(case["encoder"])
+    weights = read_embedded(case["encoder"])
     assert weights.sha256 == case["sha256"]
     variables = names.variables_of(weights.tensors, case["encoder"], channels=3)
     features = evaluation(raw(case["encoder"]))(variables, image(0.5))
@@ -205,6 +206,25 @@ def test_weights_of_another_network_are_refused_by_a_name(change, message):
     change(given)
     with pytest.raises(UserError, match=f"weights of resnet18: tensor {message}"):
         names.variables_of(given, "resnet18", channels=3, rows=1)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "_blocks.16._expand_conv.weight",  # the packages' Lite2 has so many, Lite0 has not
+        "_blocks.0._expand_conv.weight",  # the first block of all expands nothing
+        "_blocks.1._se_reduce.weight",
+        "_blocks.one._bn0.bias",
+        "_blocks.1.2._bn0.bias",
+        "_blocks",
+        "_",
+        "",
+    ],
+)
+def test_a_name_of_no_tensor_of_the_packages_is_refused_as_it_is(name):
+    given = tensors("efficientnet_lite0") | {name: np.zeros(1, np.float32)}
+    with pytest.raises(UserError, match=f"tensor {re.escape(name)} has no place in it"):
+        names.variables_of(given, "efficientnet_lite0", channels=1, rows=1)
 
 
 def test_the_classifier_is_left_out():

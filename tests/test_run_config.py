@@ -170,6 +170,39 @@ def test_where_the_data_are_and_how_they_are_read_may_change(tmp_path):
     assert run_config.of_workdir(tmp_path, None).data.threads == 2
 
 
+LITE0 = {"model.encoder": "efficientnet_lite0", "model.widths": (4, 8)}
+
+
+def test_of_a_file_of_weights_only_the_name_is_kept(tmp_path):
+    def named(weights):
+        config = synthetic.get_config("debug")
+        config.update_from_flattened_dict(LITE0 | {"model.weights": weights})
+        return config
+
+    run_config.claim(tmp_path, named("/home/somebody/secret/lite0.safetensors"))
+    assert "secret" not in (tmp_path / "config.json").read_text()
+    assert run_config.load(tmp_path).model.weights == "lite0.safetensors"
+    run_config.claim(tmp_path, named("gs://elsewhere/lite0.safetensors"))  # it may have been moved
+    with pytest.raises(UserError, match=r"weights was lite0\.safetensors, is other\.safetensors"):
+        run_config.claim(tmp_path, named("/home/somebody/secret/other.safetensors"))
+
+
+def test_a_workdir_of_before_there_were_encoders_belongs_to_the_same_config(tmp_path):
+    config = synthetic.get_config("debug")
+    run_config.claim(tmp_path, config)
+    path = tmp_path / "config.json"
+    fields = json.loads(path.read_text())
+    for name in ("encoder", "weights", "frozen_statistics", "label_head"):
+        del fields["model"][name]
+    del fields["optimizer"]["encoder_rate"]
+    path.write_text(json.dumps(fields))
+    assert run_config.load(tmp_path).to_dict() == json.loads(json.dumps(config.to_dict()))
+    run_config.claim(tmp_path, config)
+    config.model.encoder = "efficientnet_lite0"
+    with pytest.raises(UserError, match="model.encoder was plain, is efficientnet_lite0"):
+        run_config.claim(tmp_path, config)
+
+
 def test_what_is_pruned_may_change_and_is_kept_with_the_decision(tmp_path):
     run_config.claim(tmp_path, synthetic.get_config("debug"))
     other = synthetic.get_config("debug")

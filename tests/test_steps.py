@@ -21,11 +21,14 @@ from defect_jax.distributed.sharding import (
 )
 from defect_jax.evaluation.evaluator import make_eval_step
 from defect_jax.metrics.accumulated import Accumulated
+from defect_jax.models.encoders.names import variables_of
 from defect_jax.models.initialise import initial_variables
 from defect_jax.models.network import Outputs, SegmentationNetwork
+from defect_jax.models.pretrained.embedded import read_embedded
 from defect_jax.models.probabilities import make_probabilities, normalise
 from defect_jax.runtime.errors import UserError
 from defect_jax.training.optimizer import METHODS, make_tx
+from defect_jax.training.stages import with_learnt
 from defect_jax.training.steps import create_state, make_train_step
 from defect_jax.training.tasks import task_losses
 
@@ -61,12 +64,12 @@ def mesh_of(data, fsdp):
     return jax.sharding.Mesh(devices, ("data", "fsdp"), axis_types=(AxisType.Auto,) * 2)
 
 
-def train(data, fsdp, method="fixed", min_size=64, config=None, given=batches):
+def train(data, fsdp, method="fixed", min_size=64, config=None, given=batches, learnt=None):
     """Numbers of a run on a mesh of data x fsdp devices, and how often the step was compiled."""
     mesh, config = mesh_of(data, fsdp), config or make_config()
     config.balance.method = method
     network, tx = SegmentationNetwork(**config.model), make_tx(config)
-    variables = initial_variables(network, (1, 16, 16, 1), 0)
+    variables = with_learnt(initial_variables(network, (1, 16, 16, 1), 0), learnt or {})
     state = create_state(variables, tx)
     shardings = state_sharding(mesh, state, min_size)
     state = place_state(state, shardings)
@@ -133,6 +136,27 @@ def test_every_part_over_eight_devices_gives_the_numbers_of_one(method):
         np.testing.assert_allclose(eight[name], alone[name], err_msg=name, **tolerance)
     assert np.all(alone["gradient_norm_localisation"] == 0.0)  # on the encoder it does not see
     assert alone["loss"][-1] < alone["loss"][0]
+
+
+def test_a_pretrained_encoder_over_eight_devices_gives_the_numbers_of_one():
+    fields = {"encoder": "efficientnet_lite0", "weights": "imagenet", "label_head": "rows"}
+    config = make_config(**fields, decoder="unet", attention="none", dropout=0.0)
+    config.optimizer.learning_rate = 0.002
+    tensors = read_embedded(config.model.encoder).tensors
+    learnt = variables_of(tensors, config.model.encoder, channels=1, rows=2)
+    learnt = {collection: {"encoder": tree} for collection, tree in learnt.items()}
+    given = {"config": config, "given": lambda: batches(6), "learnt": learnt}
+    (alone, _, one), (eight, _, other) = train(1, 1, **given), train(2, 4, **given)
+    for name in alone:
+        tolerance = {"rtol": 1e-4, "atol": 1e-4} if "gradient" in name else {"rtol": 1e-5}
+        np.testing.assert_allclose(eight[name], alone[name], err_msg=name, **tolerance)
+    split = [not leaf.is_fully_replicated for leaf in jax.tree.leaves(other.params["encoder"])]
+    assert any(split)
+    for state in (one, other):  # its statistics are not learnt
+        got, began = state.batch_stats["encoder"], learnt["batch_stats"]["encoder"]
+        jax.tree.map(np.testing.assert_array_equal, jax.device_get(got), began)
+        kernel = state.params["encoder"]["conv_stem"]["kernel"]
+        assert np.any(kernel != learnt["params"]["encoder"]["conv_stem"]["kernel"])
 
 
 @pytest.fixture(scope="module", params=["backbone", "encoder"])

@@ -122,8 +122,13 @@ def test_training_sees_tiles_of_both_kinds_and_goes_on_where_it_stopped(ready):
         jax.tree.map(np.testing.assert_array_equal, one, two)
 
 
-def test_a_run_through_tiles_decides_as_the_predictor_of_its_workdir(tmp_path):
+PRETRAINED = {"encoder": "efficientnet_lite0", "weights": "imagenet", "label_head": "rows"}
+
+
+@pytest.mark.parametrize("model", [{}, PRETRAINED], ids=["plain", "pretrained"])
+def test_a_run_through_tiles_decides_as_the_predictor_of_its_workdir(model, tmp_path):
     config = tiled(tmp_path / "data")
+    config.model.update(model)
     train(config, tmp_path / "run")
     predictor = load(tmp_path / "run")
     rows = read_predictions(tmp_path / "run/eval/test/predictions.csv")

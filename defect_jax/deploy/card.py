@@ -16,6 +16,7 @@ from defect_jax.data.sources.data_sets import data_set
 from defect_jax.decision import DecisionRule
 from defect_jax.decision.apply import Decision
 from defect_jax.metrics.summary import read_metrics
+from defect_jax.models.pretrained.sources import without_place
 from defect_jax.runtime.paths import AnyPath
 from defect_jax.workdir import weights_record
 
@@ -49,7 +50,7 @@ def card(
         "metrics": _metrics(workdir),
         "data": {"name": config.data.name, "fingerprint": config.data_info.fingerprint},
         "licence": f"program: Apache-2.0; network: {data_set(config.data.name).licence}",
-        "model": config.model.to_dict(),
+        "model": config.model.to_dict() | {"weights": without_place(config.model.weights)},
         "encoder_began_with": None if began is None else began._asdict(),
         "largest_difference_of_a_probability": largest_difference,
     }

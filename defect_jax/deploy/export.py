@@ -27,6 +27,7 @@ STABLEHLO, ONNX, CARD = "model.stablehlo", "model.onnx", "model.json"
 INT8 = "model.int8.onnx"
 DTYPE = "float32"  # the one that every runtime has
 PLATFORMS = ("cpu", "cuda", "tpu")
+FOLDERS = "jax_hlo_source_file_canonicalization_regex"  # taken away from names of source files
 
 
 def export(workdir: AnyPath, output: str, input: str | None = None) -> None:
@@ -97,8 +98,20 @@ def to_stablehlo(function: Callable[..., Any], shape: jax.ShapeDtypeStruct) -> b
     def flat(image):  # the file shall need no class of ours
         return tuple(function(image))
 
-    exported = jax_export.export(jax.jit(flat), platforms=PLATFORMS)(shape)
+    with _files_by_name():
+        exported = jax_export.export(jax.jit(flat), platforms=PLATFORMS)(shape)
     return bytes(exported.serialize())
+
+
+@contextmanager
+def _files_by_name() -> Iterator[None]:
+    """Have JAX write where a line of code is without its folder, which is this machine's."""
+    before = getattr(jax.config, FOLDERS)
+    jax.config.update(FOLDERS, ".*/")
+    try:
+        yield
+    finally:
+        jax.config.update(FOLDERS, before)
 
 
 @contextmanager

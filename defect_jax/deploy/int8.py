@@ -1,7 +1,8 @@
 """model.int8.onnx: convolutions in eight bits, for processors that are faster at these."""
 
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,8 @@ from defect_jax.runtime.errors import UserError
 
 FIELD = "--input"
 CUTS = ("Relu", "Clip")  # ReLU and ReLU6: an unsigned scale that begins at 0 does what they do
+KEEPS = (*CUTS, "Add", "Concat", "MaxPool", "Resize")  # of features they make features
+Readers = Mapping[str, Sequence[onnx.NodeProto]]
 Images = Iterable[UInt[np.ndarray, "1 h w c"]]
 
 
@@ -45,7 +48,8 @@ def quantised(model: bytes, images: Images) -> bytes:
             nodes_to_quantize=names,
             per_channel=True,
             # Processors without VNNI add two products in 16 bits: of weights of seven bits those
-            # cannot overflow, so that the file decides alike everywhere.
+            # cannot overflow, so that the file decides alike everywhere. Unsigned ones of eight
+            # cannot either, but onnxruntime 1.31 then takes three times as long as in float32.
             reduce_range=True,
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
@@ -70,22 +74,24 @@ class _Reader:
 def nodes_of_blocks(graph: onnx.GraphProto) -> list[str]:
     """Name the convolutions to write in eight bits, and the ReLUs that they then contain.
 
-    Those of the blocks, which end in a ReLU or ReLU6, or have no bias because a norm or another
-    convolution follows. What ends in a bias is read as it is, as logits or attention, and stays
-    float32: in 256 steps a map of logits would have steps of a tenth.
+    Those of the blocks: they end in a ReLU or ReLU6, or have no bias because a norm or another
+    convolution follows, or what they give goes into another convolution, as what the inverted
+    residuals of a pretrained encoder end in. What else ends in a bias is read as it is, as logits
+    or attention, and stays float32: in 256 steps a map of logits would have steps of a tenth.
 
     Raises:
         UserError: there are none, or some are in a loop, which the quantiser leaves out.
     """
-    readers: dict[str, list[onnx.NodeProto]] = {}
+    readers: defaultdict[str, list[onnx.NodeProto]] = defaultdict(list)
     for node in graph.node:
         for name in node.input:
-            readers.setdefault(name, []).append(node)
+            readers[name].append(node)
+    features = _features(graph, readers)
     found = []
     for node in graph.node:
         if node.op_type == "Conv":
             cuts = [each for each in readers[node.output[0]] if each.op_type in CUTS]
-            if cuts or len(node.input) == 2:
+            if cuts or len(node.input) == 2 or node.output[0] in features:
                 found += [node.name, *(cut.name for cut in cuts)]
     if not found or any(_has_convolution(body) for body in _bodies(graph)):
         raise UserError(
@@ -93,6 +99,19 @@ def nodes_of_blocks(graph: onnx.GraphProto) -> list[str]:
             "in a loop over the image's tiles; export it without --input"
         )
     return found
+
+
+def _features(graph: onnx.GraphProto, readers: Readers) -> set[str]:
+    """Name what goes into a convolution, summed, joined, pooled or enlarged on its way."""
+    features: set[str] = set()
+    for node in reversed(graph.node):
+        for name in node.output:
+            if any(
+                each.op_type == "Conv" or each.op_type in KEEPS and each.output[0] in features
+                for each in readers[name]
+            ):
+                features.add(name)
+    return features
 
 
 def _bodies(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:

@@ -87,7 +87,7 @@ def evaluate(config: ConfigDict, workdir: AnyPath, split: str = "test") -> Metri
             **tables._asdict(),
             notes=list(prepared.info.notes),
             history=history,
-            config=config.to_dict(),
+            config=run_config.without_places(config).to_dict(),
             load_image=image_loader(judged, results.final, classes),
             classes=class_pixels(scores, classes),
         )

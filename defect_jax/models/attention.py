@@ -1,8 +1,9 @@
 """Attention in the decoder: what a node does with its inputs and its output.
 
-A node X(i,j) gets its row's earlier features (`skips`, each with f_i channels) and the coarser node
-X(i+1,j-1), and returns f_i channels. `NODES` is where a new kind of attention is added: write a
-module with the fields and the call of `PlainNode` and give it a name.
+A node X(i,j) gets its row's earlier features (`skips`, each with f_i channels; a published encoder
+has its own) and the coarser node X(i+1,j-1), and returns f_i channels. `NODES` is where a new kind
+of attention is added: write a module with the fields and the call of `PlainNode` and give it a
+name.
 """
 
 from typing import Any
@@ -41,7 +42,7 @@ class PlainNode(nn.Module):
 
     @nn.compact
     def __call__(
-        self, skips: list[Float[Array, "b h w f"]], coarser: Float[Array, "b h2 w2 g"], train: bool
+        self, skips: list[Float[Array, "b h w _"]], coarser: Float[Array, "b h2 w2 g"], train: bool
     ) -> Float[Array, "b h w f"]:
         parts = [*skips, upsample(coarser)]
         return self.block(self.filters, self.norm, self.dtype, name="block")(parts, train)
@@ -56,7 +57,7 @@ class ScseNode(PlainNode):
 
     @nn.compact
     def __call__(
-        self, skips: list[Float[Array, "b h w f"]], coarser: Float[Array, "b h2 w2 g"], train: bool
+        self, skips: list[Float[Array, "b h w _"]], coarser: Float[Array, "b h2 w2 g"], train: bool
     ) -> Float[Array, "b h w f"]:
         x = super().__call__(skips, coarser, train)
         return Scse(self.dtype, name="scse")(x) if self.row < SCSE_ROWS else x
@@ -67,7 +68,7 @@ class GatedNode(PlainNode):
 
     @nn.compact
     def __call__(
-        self, skips: list[Float[Array, "b h w f"]], coarser: Float[Array, "b h2 w2 g"], train: bool
+        self, skips: list[Float[Array, "b h w _"]], coarser: Float[Array, "b h2 w2 g"], train: bool
     ) -> Float[Array, "b h w f"]:
         gated = [
             AttentionGate(self.dtype, name=f"gate_{column}")(skip, coarser)

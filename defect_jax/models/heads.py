@@ -126,11 +126,15 @@ class RowsHead(ClassificationHead):
         train: bool,
     ) -> Float32[Array, "branches b"]:
         """Return logits of the label from the rows and from the masks."""
-        rows = [x.astype(jnp.float32) for x in features[-POOLED_ROWS:]]
-        pooled = jnp.concatenate([pooled for x in rows for pooled in statistics(x)], axis=-1)
         shown = evidence(jax.lax.stop_gradient(mask_logits))
         of_masks = nn.Dense(1, dtype=jnp.float32, kernel_init=small_normal, name="of_masks")(shown)
-        return jnp.stack([self.of_pooled(pooled, train), of_masks[:, 0]])
+        return jnp.stack([self.of_pooled(pooled_rows(features), train), of_masks[:, 0]])
+
+
+def pooled_rows(features: list[Float[Array, "b _ _ _"]]) -> Float32[Array, "b c"]:
+    """Return `statistics` of the deepest rows, the finest of them first."""
+    rows = [x.astype(jnp.float32) for x in features[-POOLED_ROWS:]]
+    return jnp.concatenate([pooled for x in rows for pooled in statistics(x)], axis=-1)
 
 
 def statistics(x: Float32[Array, "b h w c"]) -> list[Float32[Array, "b c"]]:

@@ -211,9 +211,9 @@ BEFORE_IT_WAS: dict[str, Any] = {
     "data.max_stretch": 1.0,
     "data.tile_overlap_px": 0,
     "data.cache_mb": 2000,
-    "model.encoder": "plain",
-    "model.weights": "",
-    "model.frozen_statistics": False,
+    "model.encoder": "plain",  # for which the next two and optimizer.encoder_rate say nothing
+    "model.weights": "imagenet",
+    "model.frozen_statistics": True,
     "model.label_head": "deepest",
     "model.prune": 0,
     "model.block": "plain",
@@ -228,7 +228,7 @@ BEFORE_IT_WAS: dict[str, Any] = {
     "loss.weight_dilation_px": 5,
     "loss.refined_share": 0.5,
     "balance.fixed.weights.localisation": 0.5,
-    "optimizer.encoder_rate": 1.0,
+    "optimizer.encoder_rate": 0.1,
     "train.localisation_steps": 0,
     "evaluation.flips": False,
 }

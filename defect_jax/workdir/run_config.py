@@ -7,6 +7,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from defect_jax.distributed import processes
+from defect_jax.models.pretrained.sources import without_place
 from defect_jax.runtime import atomic_files
 from defect_jax.runtime.errors import UserError
 from defect_jax.runtime.json_files import read_json
@@ -33,6 +34,7 @@ FREE_FIELDS = (
 OF_THIS_MACHINE = ("data.root", "data.data_dir", "compilation_cache", "profile")
 # What comes after training, and may be chosen anew: what decides, and of which head.
 CHOSEN_AFTER = ("decision.", "model.prune")
+WEIGHTS = "model.weights"  # of a file only its name is kept: its folder is this user's, too
 MEASURED = "data_info.low"  # earlier versions measured no range
 
 
@@ -115,7 +117,7 @@ def decisive(config: ConfigDict) -> dict[str, Any]:
 
 def refuse_differences(kept: ConfigDict, asked: ConfigDict, path: AnyPath) -> None:
     """Compare all fields that change results; `asked` may lack what only the data resolve."""
-    before, now = flat(kept), flat(asked)
+    before, now = _names_alone(flat(kept)), _names_alone(flat(asked))
     if not any(field.startswith("data_info.") for field in now):
         before = {f: value for f, value in before.items() if not f.startswith("data_info.")}
     if MEASURED in now and MEASURED not in before:
@@ -174,9 +176,19 @@ def renew(workdir: AnyPath, config: ConfigDict) -> None:
         _write(path, config)
 
 
+def without_places(config: ConfigDict) -> ConfigDict:
+    """Return a config as it may be passed on: no path of this machine in it."""
+    return nested(_names_alone(flat(config)) | dict.fromkeys(OF_THIS_MACHINE, ""))
+
+
+def _names_alone(values: dict[str, Any]) -> dict[str, Any]:
+    shown = {WEIGHTS: without_place(values[WEIGHTS])} if WEIGHTS in values else {}
+    return values | shown
+
+
 def _write(path: AnyPath, config: ConfigDict) -> None:
-    written = nested(flat(config) | dict.fromkeys(OF_THIS_MACHINE, ""))
-    atomic_files.write_text(path, json.dumps(written.to_dict(), indent=2, sort_keys=True) + "\n")
+    written = without_places(config).to_dict()
+    atomic_files.write_text(path, json.dumps(written, indent=2, sort_keys=True) + "\n")
 
 
 def _is_free(field: str) -> bool:

@@ -40,6 +40,7 @@ ELEMENTWISE: dict[str, Writer] = {
     "rem": arithmetic(elementwise.remainder),
     "round": arithmetic(elementwise.rounded),
     "rsqrt": arithmetic(elementwise.reciprocal_root),
+    "sqrt": arithmetic(operator("Sqrt")),
     "sign": arithmetic(elementwise.sign),
     "square": arithmetic(elementwise.square),
     "sub": arithmetic(operator("Sub")),

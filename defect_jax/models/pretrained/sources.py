@@ -52,6 +52,15 @@ def check_source(encoder: str, source: str) -> None:
         _check_path(source)
 
 
+def without_place(source: str) -> str:
+    """Return a source as it may be passed on: of a path the file's name alone.
+
+    >>> without_place("/home/somebody/parts/lite0.safetensors"), without_place("hf://timm/x@v1")
+    ('lite0.safetensors', 'hf://timm/x@v1')
+    """
+    return source if source.startswith(SCHEME) else source.rpartition("/")[2]
+
+
 def _check_embedded(encoder: str) -> None:
     if encoder in EMBEDDED:
         return
