@@ -59,7 +59,8 @@ class SegmentationNetwork(nn.Module):
             U-Net has one).
         prune: j ≥ 1: out of training the masks are those of X(0,j) alone, and nothing is computed
             that only the other heads read (UNet++, Zhou et al. 2019, arXiv 1912.05074, section on
-            pruning). The parameters stay those of the whole network. 0: all heads.
+            pruning). The parameters stay those of the whole network. 0: all heads. A label head
+            that reads the masks reads those that are left.
         classification_head: Whether there is a label logit.
         label_head: Name in `heads.LABEL_HEADS`: what the label logit is read off.
         dropout: Share of the classification head's inputs dropped in training.
