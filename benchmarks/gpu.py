@@ -76,7 +76,7 @@ def end(programs: dict[str, Program]) -> None:
 
 def measure(batch: int, given: argparse.Namespace) -> dict[str, dict[str, Any]]:
     """Return the contender -> seconds of a step, round by round, and its memory; empty: no room."""
-    given.batch = batch
+    given.batch, given.encoder, given.decoder = batch, "plain", "unetplusplus"
     config = step.config_of(given)
     config.model.dtype = given.dtype
     with tempfile.TemporaryDirectory() as name:

@@ -32,6 +32,8 @@ CONFIG, RULE, WEIGHTS = "config.json", "decision.json", "weights.npz"
 SIZE_PX = (640, 256)
 # What benchmarks/rivals has: field -> the values that it knows.
 KNOWN = {
+    "model.encoder": ("plain", "efficientnet_lite0"),
+    "model.label_head": ("deepest", "rows"),
     "model.decoder": ("unet", "unetplusplus"),
     "model.attention": ("none", "scse"),
     "model.norm": ("batch",),

@@ -5,6 +5,8 @@
 Takes an hour or more on two cores. Each suite is a command of its own, see its file:
 
     step         a training step beside PyTorch's and segmentation_models.pytorch's   step.py
+    pretrained_step           the same of a U-Net on EfficientNet-Lite0               step.py
+    pretrained_evaluation     its evaluation                                          step.py
     decision     from images to decisions, beside PyTorch's and its ONNX file       predict.py
     input        images decoded, changed, batched, beside PyTorch's DataLoader  input_pipeline.py
     training     training with its images, beside PyTorch's with its DataLoader     training.py
@@ -31,8 +33,12 @@ from typing import Any
 
 from benchmarks.turns import ROOT
 
+PRETRAINED = ("--encoder=efficientnet_lite0", "--decoder=unet", "--widths=16,32,48,64,96")
+PRETRAINED += ("--size=192x192", "--batch=16")
 SUITES = {
     "step": ("benchmarks.step",),
+    "pretrained_step": ("benchmarks.step", *PRETRAINED, "--only=JAX;PyTorch, eager"),
+    "pretrained_evaluation": ("benchmarks.step", *PRETRAINED, "--evaluate"),
     # 32 images at full width take more than the 24 GB of a small machine.
     "decision": ("benchmarks.predict", "--batches=1"),
     "input": ("benchmarks.input_pipeline",),
@@ -43,6 +49,7 @@ SUITES = {
     "gpu": ("benchmarks.gpu",),
 }
 WITH_RIVALS = ("step", "decision", "input", "training", "depthwise", "gpu")
+WITH_RIVALS += ("pretrained_step", "pretrained_evaluation")
 CANNOT = 2  # exit code of a suite that this machine cannot run
 
 

@@ -1,4 +1,4 @@
-"""A training step in ours and in PyTorch, each a program for `benchmarks.turns`.
+"""A training step, or an evaluation, in ours and in PyTorch, each a program for `benchmarks.turns`.
 
 The packages are imported by the function that needs them: the rivals' environment lacks ours.
 """
@@ -17,6 +17,7 @@ import numpy as np
 from benchmarks.predict_contenders import versions
 from benchmarks.turns import serve, use_processors
 
+CLOCKS = {"wall": time.perf_counter, "processor": time.process_time}
 CONFIG, WEIGHTS, BATCH = "config.json", "weights.npz", "batch.npz"
 Batch = Mapping[str, Any]  # as the contender's own arrays
 Step = Callable[[Batch], Mapping[str, Any]]  # -> losses before it, gradient's norm: on the device
@@ -36,6 +37,7 @@ def ours(measure: bool, told: bool = True) -> Callable[[Path, int], Ready]:
         from flax.traverse_util import unflatten_dict
         from ml_collections import ConfigDict
 
+        from defect_jax.models.encoders import PLAIN as PLAIN_ENCODER
         from defect_jax.models.network import SegmentationNetwork
         from defect_jax.runtime.compilation import compile_ahead
         from defect_jax.runtime.compiler_options import training_options
@@ -48,7 +50,8 @@ def ours(measure: bool, told: bool = True) -> Callable[[Path, int], Ready]:
             variables = unflatten_dict(dict(arrays), sep="/")
         network, tx = SegmentationNetwork(**config.model), make_tx(config)
         batch = jax.device_put(dict(np.load(folder / BATCH)))
-        options = training_options(config.model.widths) if told else {}
+        is_pretrained = config.model.encoder != PLAIN_ENCODER
+        options = training_options(config.model.widths, is_pretrained) if told else {}
         step = make_train_step(network, tx, config, measure)
         step = jax.jit(step, donate_argnums=0, compiler_options=options)
         state = jax.device_put(create_state(variables, tx))
@@ -91,6 +94,61 @@ def torch(compiled: bool, package: str = "torch_folder") -> Callable[[Path, int]
     return contender
 
 
+def ours_evaluating(folder: Path, threads: int) -> Ready:
+    """Return probabilities as the program's evaluation has them, of one view."""
+    import jax
+    from flax.traverse_util import unflatten_dict
+    from ml_collections import ConfigDict
+
+    from defect_jax.models.network import SegmentationNetwork
+    from defect_jax.models.probabilities import make_probabilities
+    from defect_jax.runtime.compilation import compile_ahead
+    from defect_jax.runtime.compiler_options import compiler_options
+
+    del threads
+    config = ConfigDict(json.loads((folder / CONFIG).read_text()))
+    with np.load(folder / WEIGHTS) as arrays:
+        variables = jax.device_put(unflatten_dict(dict(arrays), sep="/"))
+    network = SegmentationNetwork(**config.model)
+    of_frames = make_probabilities(network, config.data_info, config.evaluation)
+    batch = jax.device_put(dict(np.load(folder / BATCH)))
+    jitted = jax.jit(of_frames, compiler_options=compiler_options())
+    compiled = compile_ahead("evaluation", jitted, variables, batch["image"])
+    return lambda batch: compiled(variables, batch["image"])._asdict(), batch
+
+
+def torch_evaluating(compiled: bool) -> Callable[[Path, int], Ready]:
+    """Return the same in PyTorch, channels last.
+
+    Args:
+        compiled: by torch.compile, parameters frozen: batch norm goes into the convolutions.
+    """
+
+    def contender(folder: Path, threads: int) -> Ready:
+        import torch
+        import torch._inductor.config as inductor
+
+        from benchmarks.rivals.torch_folder import network_of
+
+        torch.set_num_threads(threads)
+        image = json.loads((folder / CONFIG).read_text())["data_info"]
+        network = network_of(folder).eval().to(memory_format=torch.channels_last)
+        inductor.freezing = True
+        network = torch.compile(network, dynamic=False) if compiled else network
+        batch = {name: torch.from_numpy(array) for name, array in np.load(folder / BATCH).items()}
+
+        def call(batch: Batch) -> dict[str, Any]:
+            with torch.no_grad():
+                pixels = (batch["image"].permute(0, 3, 1, 2) - image["mean"]) / image["std"]
+                outputs = network(pixels)
+                mask = torch.sigmoid(outputs.mask_logits).mean(0).permute(0, 2, 3, 1)
+                return {"mask": mask, "label": torch.sigmoid(outputs.label_logits)}
+
+        return call, batch
+
+    return contender
+
+
 PLAIN, MEASURING, UNTOLD = "JAX", "JAX, measuring step", "JAX, compiler not told"
 CONTENDERS: dict[str, Callable[[Path, int], Ready]] = {
     PLAIN: ours(measure=False),
@@ -100,7 +158,13 @@ CONTENDERS: dict[str, Callable[[Path, int], Ready]] = {
     "PyTorch, torch.compile": torch(compiled=True),
     "segmentation_models.pytorch": torch(compiled=False, package="smp_network"),
 }
-OURS = (PLAIN, MEASURING, UNTOLD)
+OURS_EVALUATING = "JAX, evaluation"
+EVALUATING = {
+    OURS_EVALUATING: ours_evaluating,
+    "PyTorch, eager, evaluation": torch_evaluating(compiled=False),
+    "PyTorch, torch.compile, evaluation": torch_evaluating(compiled=True),
+}
+OURS = (PLAIN, MEASURING, UNTOLD, OURS_EVALUATING)
 UNLIKE = ("segmentation_models.pytorch",)  # another network: its losses are its own
 
 
@@ -108,26 +172,32 @@ class Contender:
     """What the parent may ask for."""
 
     def __init__(self, name: str, folder: Path, threads: int):
-        self.make = lambda: CONTENDERS[name](folder, threads)
+        self.make = lambda: (CONTENDERS | EVALUATING)[name](folder, threads)
         self.step: Step | None = None
         self.batch: Batch = {}
         self.history: list[dict[str, float]] = []
+        self.clock = CLOCKS["wall"]
 
-    def ready(self) -> float:
-        """Compile, and take the first step; return seconds."""
-        began = time.perf_counter()
+    def ready(self, clock: str = "wall") -> float:
+        """Compile, and take the first step; return seconds of a clock in CLOCKS."""
+        self.clock = CLOCKS[clock]
+        began = self.clock()
         self.step, self.batch = self.make()
         self.history.append(read(self.step(self.batch)))
-        return time.perf_counter() - began
+        return self.clock() - began
 
     def run(self, calls: int) -> list[float]:
         """Return seconds of each step."""
         seconds = []
         for _ in range(calls):
-            began = time.perf_counter()
+            began = self.clock()
             self.history.append(read(self.step(self.batch)))
-            seconds.append(time.perf_counter() - began)
+            seconds.append(self.clock() - began)
         return seconds
+
+    def save(self, path: str) -> None:
+        """Write what a further call returns."""
+        np.savez(path, **{name: np.asarray(value) for name, value in self.step(self.batch).items()})
 
     def stream(self, calls: int) -> float:
         """Return seconds of a step where only the last one's losses are waited for, as in a run."""
@@ -143,8 +213,8 @@ class Contender:
 
 
 def read(metrics: Mapping[str, Any]) -> dict[str, float]:
-    """Wait for them."""
-    return {name: float(value) for name, value in metrics.items()}
+    """Wait for them; of a map the mean."""
+    return {name: float(value.mean()) for name, value in metrics.items()}
 
 
 def device_memory_mb() -> float | None:
@@ -171,7 +241,9 @@ def main() -> None:
     name, folder, threads = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
     use_processors(threads)
     contender = Contender(name, folder, threads)
-    functions = {name: getattr(contender, name) for name in ("ready", "run", "stream", "losses")}
+    functions = {
+        name: getattr(contender, name) for name in ("ready", "run", "save", "stream", "losses")
+    }
     functions["device_memory_mb"] = device_memory_mb
     serve(functions | {"versions": versions, "memory_mb": memory_mb})
 

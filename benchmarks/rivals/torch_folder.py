@@ -16,6 +16,7 @@ from benchmarks.rivals.torch_weights import copy_weights
 
 ONNX = "torch.onnx"
 FIELDS = ("decoder", "widths", "attention", "deep_supervision", "classification_head", "dropout")
+FIELDS += ("encoder", "label_head")
 OUTPUTS = ("probability", "rejected", "mask", "score", "mask_score", "mask_rejected")
 
 

@@ -10,7 +10,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from benchmarks.rivals.torch_efficientnet_lite import EfficientNetLite0
+
 REDUCTION, MIN_REDUCED, SCSE_ROWS = 16, 8, 2  # as in defect_jax.models.attention
+POOLED_ROWS = 4  # as in defect_jax.models.heads
+PLAIN, LITE = "plain", "efficientnet_lite0"
 
 
 class Outputs(NamedTuple):
@@ -59,10 +63,12 @@ class Node(nn.Module):
         self.scse = Scse(filters) if scse else nn.Identity()
 
     def forward(self, skips: Sequence[Tensor], coarser: Tensor) -> Tensor:
-        doubled = functional.interpolate(
-            coarser, scale_factor=2, mode="bilinear", align_corners=False
-        )
-        return self.scse(self.block(torch.cat([*skips, doubled], 1)))
+        return self.scse(self.block(torch.cat([*skips, doubled(coarser)], 1)))
+
+
+def doubled(x: Tensor) -> Tensor:
+    """Double height and width."""
+    return functional.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
 
 
 class Encoder(nn.ModuleDict):
@@ -88,12 +94,14 @@ class Encoder(nn.ModuleDict):
 class UNet(nn.ModuleDict):
     """One node a row."""
 
-    def __init__(self, widths: Sequence[int], scse: bool):
+    def __init__(self, given: Sequence[int], widths: Sequence[int], scse: bool):
+        """Take the encoder's channels, and those of the nodes."""
         depth = len(widths) - 1
+        below = [*widths[1:depth], given[depth]]
         super().__init__(
             {
                 f"x_{row}_{depth - row}": Node(
-                    widths[row] + widths[row + 1], widths[row], scse and row < SCSE_ROWS
+                    given[row] + below[row], widths[row], scse and row < SCSE_ROWS
                 )
                 for row in reversed(range(depth))
             }
@@ -109,13 +117,17 @@ class UNet(nn.ModuleDict):
 class UNetPlusPlus(nn.ModuleDict):
     """Nested nodes: X(i,j) from X(i,0) … X(i,j-1) of its row and X(i+1,j-1) below it."""
 
-    def __init__(self, widths: Sequence[int], scse: bool):
+    def __init__(self, given: Sequence[int], widths: Sequence[int], scse: bool):
+        """Take the encoder's channels, and those of the nodes."""
         depth = len(widths) - 1
+
+        def read(row: int, column: int) -> int:
+            below = given[row + 1] if column == 1 else widths[row + 1]
+            return given[row] + (column - 1) * widths[row] + below
+
         super().__init__(
             {
-                f"x_{row}_{column}": Node(
-                    column * widths[row] + widths[row + 1], widths[row], scse and row < SCSE_ROWS
-                )
+                f"x_{row}_{column}": Node(read(row, column), widths[row], scse and row < SCSE_ROWS)
                 for column in range(1, depth + 1)
                 for row in range(depth + 1 - column)
             }
@@ -145,14 +157,39 @@ class MaskHeads(nn.ModuleDict):
 class ClassificationHead(nn.Module):
     """Mean and maximum over the deepest feature, dropout, one linear layer."""
 
-    def __init__(self, channels: int, dropout: float):
+    statistics = 2  # of each channel
+
+    def __init__(self, widths: Sequence[int], dropout: float):
         super().__init__()
         self.dropout = nn.Dropout(dropout)
-        self.logit = nn.Linear(2 * channels, 1)
+        self.logit = nn.Linear(self.statistics * sum(self.read(widths)), 1)
 
-    def forward(self, x: Tensor) -> Tensor:
-        pooled = torch.cat([x.mean((2, 3)), x.amax((2, 3))], 1)
+    def read(self, rows: Sequence) -> Sequence:
+        """Return what it reads of one thing a row."""
+        return rows[-1:]
+
+    def pooled(self, x: Tensor) -> list[Tensor]:
+        """Return the statistics of a row's channels."""
+        return [x.mean((2, 3)), x.amax((2, 3))]
+
+    def forward(self, features: Sequence[Tensor]) -> Tensor:
+        pooled = torch.cat([each for x in self.read(features) for each in self.pooled(x)], 1)
         return self.logit(self.dropout(pooled / pooled.shape[1] ** 0.25))[:, 0]
+
+
+class RowsHead(ClassificationHead):
+    """The same over the deepest rows, with the standard deviation."""
+
+    statistics = 3
+
+    def read(self, rows: Sequence) -> Sequence:
+        """Return those of the deepest rows."""
+        return rows[-POOLED_ROWS:]
+
+    def pooled(self, x: Tensor) -> list[Tensor]:
+        """Return the statistics of a row's channels."""
+        deviation = torch.sqrt(x.var((2, 3), correction=0) + 1e-10)
+        return [*super().pooled(x), deviation]
 
 
 class SegmentationNetwork(nn.Module):
@@ -167,20 +204,33 @@ class SegmentationNetwork(nn.Module):
         classification_head: bool,
         dropout: float = 0.2,
         channels: int = 1,
+        encoder: str = PLAIN,
+        label_head: str = "deepest",
     ):
         """Take attention "none" or "scse", and the number of channels of the images."""
         super().__init__()
         if attention not in ("none", "scse"):
             raise ValueError(f"attention {attention!r}: must be none or scse")
+        if encoder not in (PLAIN, LITE):
+            raise ValueError(f"encoder {encoder!r}: must be {PLAIN} or {LITE}")
         decoders = {"unet": UNet, "unetplusplus": UNetPlusPlus}
-        self.encoder = Encoder(channels, widths)
-        self.nodes = decoders[decoder](widths, attention == "scse")
+        label_heads = {"deepest": ClassificationHead, "rows": RowsHead}
+        self.enlargements = 0 if encoder == PLAIN else 1  # of the masks, to the image's size
+        given = widths if encoder == PLAIN else EfficientNetLite0.widths
+        self.encoder = (
+            Encoder(channels, widths) if encoder == PLAIN else EfficientNetLite0(channels)
+        )
+        self.nodes = decoders[decoder](given, widths, attention == "scse")
         self.heads = len(widths) - 1 if deep_supervision and decoder == "unetplusplus" else 1
         self.mask_heads = MaskHeads(widths[0], self.heads)
-        self.label_head = ClassificationHead(widths[-1], dropout) if classification_head else None
+        of_label = label_heads[label_head]
+        self.label_head = of_label(given, dropout) if classification_head else None
 
     def forward(self, image: Tensor) -> Outputs:
         """Return logits of normalised images [b c h w] whose sides can be halved at each row."""
         features = self.encoder(image)
-        label_logits = None if self.label_head is None else self.label_head(features[-1])
-        return Outputs(self.mask_heads(self.nodes(features)[-self.heads :]), label_logits)
+        label_logits = None if self.label_head is None else self.label_head(features)
+        logits = self.mask_heads(self.nodes(features)[-self.heads :])
+        for _ in range(self.enlargements):
+            logits = torch.stack([doubled(each) for each in logits])
+        return Outputs(logits, label_logits)

@@ -6,7 +6,7 @@ by autocast. It must be without dropout, whose draws would differ.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -64,12 +64,8 @@ class Training:
         self.config, self.network = config, network.train()
         losses = Losses(network, config)
         self.losses = torch.compile(losses, dynamic=False) if compiled else losses
-        kernels = [each for each in network.parameters() if each.ndim > 1]
-        others = [each for each in network.parameters() if each.ndim <= 1]
-        decay = config["optimizer"]["weight_decay"]
-        groups = [{"params": kernels, "weight_decay": decay}, {"params": others, "weight_decay": 0}]
-        self.optimizer = torch.optim.AdamW(groups, eps=1e-8, fused=True)
-        self.parameters = [*kernels, *others]
+        self.optimizer = torch.optim.AdamW(list(groups_of(network, config)), eps=1e-8, fused=True)
+        self.parameters = list(network.parameters())
         self.averaged = [
             *self.parameters,
             *(b for b in network.buffers() if b.dtype.is_floating_point),
@@ -85,8 +81,9 @@ class Training:
         self.optimizer.zero_grad(set_to_none=True)
         total.backward()
         norm = nn.utils.clip_grad_norm_(self.parameters, optimizer["clip_norm"])
+        rate = learning_rate(self.step, optimizer, self.config["train"]["steps"])
         for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(self.step, optimizer, self.config["train"]["steps"])
+            group["lr"] = rate * group["share"]
         self.optimizer.step()
         decay = min(optimizer["average_decay"], (1 + self.step) / (10 + self.step))
         with torch.no_grad():
@@ -95,6 +92,24 @@ class Training:
         tasks = {"loss_segmentation": segmentation, "loss_classification": label}
         named = tasks | {"loss": total, "gradient_norm": norm}
         return {name: value.detach() for name, value in named.items()}
+
+
+def groups_of(network: nn.Module, config: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield the parameters that decay and those that do not, of the encoder and of the rest.
+
+    An encoder that begins with weights learns at a share of the rate.
+    """
+    model, optimizer = config["model"], config["optimizer"]
+    is_pretrained = model.get("encoder", "plain") != "plain" and model["weights"]
+    names = {True: optimizer["encoder_rate"] if is_pretrained else 1.0, False: 1.0}
+    for inside, share in names.items():
+        chosen = [p for n, p in network.named_parameters() if n.startswith("encoder.") == inside]
+        for decays in (True, False):
+            yield {
+                "params": [each for each in chosen if (each.ndim > 1) == decays],
+                "weight_decay": optimizer["weight_decay"] if decays else 0.0,
+                "share": share,
+            }
 
 
 def learning_rate(step: int, optimizer: Mapping[str, Any], steps: int) -> float:
