@@ -293,4 +293,4 @@ def test_size_that_does_not_fit_names_the_nearest():
     with pytest.raises(
         UserError, match=r"height 3 \(nearest: 16\), width 100 \(nearest: 96 or 112\)"
     ):
-        check_size(3, 100, 4)
+        check_size(3, 100, 16)

@@ -152,7 +152,8 @@ class SegmentationNetwork(nn.Module):
         branches = self.labeller(features, mask_logits, train)
         if self.embedding:
             branches += self.highest_cell(cells)[None]
-        return Outputs(mask_logits, branches.mean(axis=0), cells, refined, branches)
+        several = branches if len(branches) > 1 else None
+        return Outputs(mask_logits, branches.mean(axis=0), cells, refined, several)
 
     def encode(self, image: Float[Array, "b h w c"], train: bool) -> list[Float[Array, "b _ _ _"]]:
         """Return the encoder features, finest first: all that the two tasks share.
