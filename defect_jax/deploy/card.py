@@ -40,6 +40,8 @@ def card(
         in_eight_bits: what `int8.change` says, where there is such a file.
     """
     began = weights_record.read(workdir)
+    if began is not None and began.encoder != config.model.encoder:
+        began = None  # of a run that was given up before its first checkpoint
     fields = {
         "made_by": {"defect_jax": defect_jax.__version__} | _versions(),
         "files": {name: hashlib.sha256(data).hexdigest() for name, data in files.items()},
