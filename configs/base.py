@@ -55,7 +55,7 @@ def base() -> ml_collections.ConfigDict:
     model.deep_supervision = True
     model.prune = 0  # j: masks of X(0,j) alone, without what only the rest needs; 0: all of it
     model.classification_head = True
-    model.label_head = "deepest"  # or rows: statistics of four levels
+    model.label_head = "deepest"  # or rows: of four levels, and of the masks
     model.dropout = 0.2  # before the classification head's last layer
     model.norm = "batch"  # or group, for batches below about 4 a device
     model.block = "plain"  # or separable: for edge devices

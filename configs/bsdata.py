@@ -7,9 +7,8 @@ them. They are cut into tiles at their own size, since a pit of 18 px would vani
 image made smaller. The images of one turn of the thread, or one section, are never split.
 
 Without good images no threshold of the decision can be chosen (they are all 0.5): what can be
-judged is where the pitting is. Expected of `:cpu` (seed 0): test pixel_ap 0.44, and of
-`:cpu_scaled` 0.84, in 80 minutes on one core beside other work; docs/tiles.md says more. The
-full size has not been run yet.
+judged is where the pitting is. docs/tiles.md has figures of small networks that began from nothing.
+With a pretrained encoder, `:cpu` and `:cpu_scaled` have not been run yet, nor has the full size.
 """
 
 import ml_collections

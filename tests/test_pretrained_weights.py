@@ -43,7 +43,6 @@ def refusal(encoder, source, read=read_weights):
     "encoder, source",
     [
         ("plain", ""),
-        ("plain", "imagenet"),
         ("resnet18", ""),
         *((encoder, "imagenet") for encoder in EMBEDDED),
         ("resnet18", "weights.safetensors"),

@@ -9,7 +9,7 @@ from defect_jax.models.attention import NODES
 from defect_jax.models.blocks import BLOCKS, NORMS
 from defect_jax.models.confidence import CONFIDENCES
 from defect_jax.models.decoders import DECODERS
-from defect_jax.models.encoders import ENCODERS, most_rows
+from defect_jax.models.encoders import ENCODERS, PLAIN, most_rows
 from defect_jax.models.heads import LABEL_HEADS
 from defect_jax.models.localisation import LOCALISATIONS
 from defect_jax.models.pretrained.sources import check_source
@@ -47,7 +47,8 @@ def check_fields(fields: Mapping[str, Any]) -> None:
             f"config.model.widths has {len(fields['widths'])} rows: config.model.encoder "
             f"{fields['encoder']!r} has {most_rows(fields['encoder'])}"
         )
-    check_source(fields["encoder"], fields["weights"])
+    if fields["encoder"] != PLAIN:  # which begins from nothing, whatever is named for the others
+        check_source(fields["encoder"], fields["weights"])
     if not 0.0 <= fields["dropout"] < 1.0:
         raise UserError(f"config.model.dropout is {fields['dropout']}: must be from 0 to below 1")
     if fields["num_classes"] < 1:

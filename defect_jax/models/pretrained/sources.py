@@ -11,7 +11,6 @@ from defect_jax.runtime.errors import UserError
 from defect_jax.runtime.paths import as_path
 
 IMAGENET = "imagenet"
-PLAIN = "plain"  # the encoder that nobody trained
 SCHEME = "hf://"
 SUFFIX = ".safetensors"
 PICKLED = (".pth", ".pt", ".bin", ".ckpt", ".pkl")  # formats that may hold code
@@ -36,13 +35,12 @@ HUB_SOURCE = re.compile(
 def check_source(encoder: str, source: str) -> None:
     """Refuse a source that cannot be meant, by its text alone: no file and no network is touched.
 
-    An empty source is right for every encoder: its weights are drawn. So are those of the plain
-    one, whatever a config names for the others.
+    An empty source is right for every encoder: its weights are drawn.
 
     Raises:
         UserError: With what to write in its place.
     """
-    if not source or encoder == PLAIN:
+    if not source:
         return
     if source == IMAGENET:
         _check_embedded(encoder)
