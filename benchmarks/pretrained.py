@@ -8,8 +8,8 @@
 Each cell is a method on a fold with a seed: a process of the rivals' environment (benchmarks/run.py
 says which; timm comes with segmentation-models-pytorch) that trains on the train split within
 `--seconds` and answers to val and test. All thresholds are then chosen on val by the rule of the
-config, and test is judged, as for a network of ours (pretrained_judge.py). A finished cell is kept:
-the same command goes on, and several may run at once on folds of their own.
+config, and test is judged, as for a network of ours (pretrained_judge.py). A finished cell is kept,
+whatever its device: the same command goes on, and several may run at once on folds of their own.
 
 OUT/cells/METHOD-fold_F-seed_S/result.json, predictions.csv, decision.json, run.json, log.txt
 OUT/cells.jsonl, OUT/table.md      of all finished cells, and of the workdirs of `--ours`
@@ -120,6 +120,7 @@ def _train(given: argparse.Namespace, cell: Cell, data: Path, folder: Path) -> N
     module, *more = METHODS[cell.method]
     settings = {"data": data, "weights": given.weights.resolve(), "out": folder}
     settings |= {"seed": cell.seed, "threads": given.threads, "seconds": given.seconds}
+    settings |= {"device": given.device}
     settings |= {"steps": given.steps} if given.steps else {}
     # Not resolved: the link is what tells a virtual environment from the python that it is made of.
     command = [os.path.abspath(given.rival_python), "-m", f"benchmarks.rivals.{module}", *more]
@@ -174,6 +175,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--seeds", type=numbers, default=[0])
     parser.add_argument("--methods", type=lambda text: text.split(","), default=list(METHODS))
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--device", default="cpu", help="of the rivals; any of PyTorch's, as cuda")
     parser.add_argument("--seconds", type=float, default=480, help="of training, at most")
     parser.add_argument("--steps", type=int, help="at most; default: those of each recipe")
     parser.add_argument("--ours", action="append", default=[], help="NAME=GLOB of workdirs")

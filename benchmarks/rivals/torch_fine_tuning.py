@@ -17,12 +17,13 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.rivals import torch_answers
-from benchmarks.rivals.torch_answers import Answer, Clock, mean_logit, write_answers
+from benchmarks.rivals.torch_answers import Answer, Clock, mean_logit, write_all
 from benchmarks.rivals.torch_budget import Budget
 from benchmarks.rivals.torch_images import Images, balanced_rows, mirrored, training_batch
 from benchmarks.rivals.torch_lite import (
     RANGE_MEAN,
     RANGE_STD,
+    device_of,
     freeze_statistics,
     imagenet_encoder,
     load_encoder,
@@ -118,36 +119,31 @@ def _groups(network: Network):
             yield {"params": params, "weight_decay": decay, "share": share}
 
 
-def trained(
-    given: argparse.Namespace, decoder: str, images: Images
-) -> tuple[Network, Budget, list[float]]:
+def trained(given: argparse.Namespace, decoder: str, images: Images) -> tuple[Network, Budget]:
     """Train within the seconds that are given; return the averaged network."""
     network = Network(decoder)
     load_encoder(network.encoder, imagenet_encoder(given.weights))
-    training = FineTuning(network.to(memory_format=torch.channels_last))
+    training = FineTuning(network.to(given.device, memory_format=torch.channels_last))
     rng = np.random.default_rng(given.seed)
-    rows, losses = balanced_rows(images.labels, BATCH, rng), []
+    rows = balanced_rows(images.labels, BATCH, rng)
     budget = Budget(given.steps or STEPS, given.seconds)
     while not budget.done:
-        losses.append(training(training_batch(images, next(rows), rng), budget.steps))
-        budget.step_done()
-        if training.step % 50 == 0:
-            print(
-                f"step {training.step} of {budget.steps}: loss {np.mean(losses[-50:]):.4f}",
-                flush=True,
-            )
+        batch = training_batch(images, next(rows), rng)
+        batch = {name: plane.to(given.device) for name, plane in batch.items()}
+        budget.step_done(training(batch, budget.steps))
     training.use_average()
-    return network, budget, losses
+    return network, budget
 
 
 @torch.no_grad()
 def answer(network: Network, pixels: np.ndarray) -> Answer:
     """Return logits of the mean probabilities of four mirror images [b h w]."""
     labels, maps = [], []
-    for image, axes in mirrored(normalised(torch.from_numpy(pixels))[:, None]):
+    shown = torch.from_numpy(pixels).to(device_of(network))
+    for image, axes in mirrored(normalised(shown)[:, None]):
         outputs = network(image.contiguous(memory_format=torch.channels_last))
-        labels.append(torch.sigmoid(outputs.label_logits.double()).numpy())
-        maps.append(torch.sigmoid(torch.flip(outputs.mask_logits[0, :, 0], axes)).numpy())
+        labels.append(torch.sigmoid(outputs.label_logits.double()).cpu().numpy())
+        maps.append(torch.sigmoid(torch.flip(outputs.mask_logits[0, :, 0], axes)).cpu().numpy())
     return mean_logit(labels), mean_logit(maps)
 
 
@@ -155,23 +151,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(add_help=False)
     parser.add_argument("--decoder", default="UnetPlusPlus", choices=("UnetPlusPlus", "Unet"))
     decoder = parser.parse_known_args()[0].decoder
-    given, clock = torch_answers.arguments(__doc__), Clock()
+    given = torch_answers.arguments(__doc__)
+    clock = Clock(given.device)
     train, val, test = torch_answers.splits(given, SIDE_PX, ("train", "val", "test"))
     clock.lap("reading")
-    network, budget, losses = trained(given, decoder, train)
+    network, budget = trained(given, decoder, train)
     clock.lap("training")
-    for split, images in (("val", val), ("test", test)):
-        per_image = write_answers(given.out, split, images, lambda p: answer(network, p))
-    clock.lap("answers")
-    torch_answers.write_run(
-        given.out,
-        given,
-        **clock.seconds,
-        steps_taken=len(losses),
-        seconds_per_step=round(budget.seconds_per_step, 4),
-        seconds_per_picture=round(per_image, 5),
-        last_loss=float(np.mean(losses[-50:])),
-    )
+    images = {"val": val, "test": test}
+    write_all(given, clock, images, lambda p: answer(network, p), **budget.facts())
 
 
 if __name__ == "__main__":

@@ -85,6 +85,11 @@ def normalised(pixels: Tensor) -> Tensor:
     return (pixels.float() / 255 - RANGE_MEAN) / RANGE_STD
 
 
+def device_of(network: nn.Module) -> torch.device:
+    """Return where its tensors are, and what it is given must be."""
+    return next(network.parameters()).device
+
+
 class FrozenRows(nn.Module):
     """Features of the rows at 1/8 and 1/16, of which PatchCore and SuperSimpleNet make theirs."""
 

@@ -24,9 +24,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from benchmarks.rivals import torch_answers
-from benchmarks.rivals.torch_answers import Answer, Clock, write_answers
+from benchmarks.rivals.torch_answers import Answer, Clock, write_all
 from benchmarks.rivals.torch_images import Images
-from benchmarks.rivals.torch_lite import FrozenRows, imagenet_encoder
+from benchmarks.rivals.torch_lite import FrozenRows, device_of, imagenet_encoder
 
 SIDE_PX = 256
 SHARE = 0.1  # of the patches that are kept
@@ -41,7 +41,7 @@ SMALLEST = 1e-6  # distance: its logarithm stays finite
 
 def described(rows: FrozenRows, pixels: np.ndarray) -> Tensor:
     """Return [b h w 112] of pixels uint8 [b 16h 16w]."""
-    shown = torch.from_numpy(pixels).float()
+    shown = torch.from_numpy(pixels).to(device_of(rows)).float()
     deviation = shown.std((1, 2), keepdim=True).clamp(min=SMALLEST_DEVIATION)
     shown = (shown - shown.mean((1, 2), keepdim=True)) / deviation * DEVIATION + MEAN
     _, sixteenth = rows(shown)
@@ -56,11 +56,14 @@ def patches_of(rows: FrozenRows, images: Images) -> Tensor:
 
 
 def far_apart(patches: Tensor, count: int, seconds: float, generator: torch.Generator) -> Tensor:
-    """Return rows of patches, each the farthest from those before; fewer if the seconds run out."""
-    shape = patches.shape[1], PROJECTED
-    points = patches @ (torch.randn(shape, generator=generator) / PROJECTED**0.5)
+    """Return rows of patches, each the farthest from those before; fewer if the seconds run out.
+
+    The generator is a CPU's: it draws the same for every device.
+    """
+    shape, device = (patches.shape[1], PROJECTED), patches.device
+    points = patches @ (torch.randn(shape, generator=generator).to(device) / PROJECTED**0.5)
     squares, began = points.square().sum(1), time.perf_counter()
-    nearest = torch.full((len(points),), torch.inf)
+    nearest = torch.full((len(points),), torch.inf, device=device)
     row = int(torch.randint(len(points), (1,), generator=generator))
     chosen = []
     while len(chosen) < count and time.perf_counter() - began < seconds:
@@ -68,7 +71,7 @@ def far_apart(patches: Tensor, count: int, seconds: float, generator: torch.Gene
         distance = torch.addmv(squares, points, points[row], alpha=-2).add_(squares[row])
         torch.minimum(nearest, distance, out=nearest)
         row = int(nearest.argmax())
-    return torch.tensor(chosen)
+    return torch.tensor(chosen, device=device)
 
 
 class Memory:
@@ -110,7 +113,7 @@ def answer(rows: FrozenRows, memory: Memory, pixels: np.ndarray) -> Answer:
     for patches in described(rows, pixels):
         height, width, channels = patches.shape
         score, distance = memory.score(patches.reshape(-1, channels))
-        coarse = distance.reshape(height, width).numpy()
+        coarse = distance.reshape(height, width).cpu().numpy()
         whole = cv2.resize(coarse, pixels.shape[:0:-1], interpolation=cv2.INTER_LINEAR)
         scores.append(score)
         maps.append(cv2.GaussianBlur(whole, (0, 0), BLUR_PX, borderType=cv2.BORDER_REFLECT))
@@ -118,30 +121,26 @@ def answer(rows: FrozenRows, memory: Memory, pixels: np.ndarray) -> Answer:
 
 
 def main() -> None:
-    given, clock = torch_answers.arguments(__doc__), Clock()
+    given = torch_answers.arguments(__doc__)
+    clock = Clock(given.device)
     train, val, test = torch_answers.splits(given, SIDE_PX, ("train", "val", "test"))
     clock.lap("reading")
-    rows = FrozenRows(imagenet_encoder(given.weights))
+    rows = FrozenRows(imagenet_encoder(given.weights)).to(given.device)
     patches = patches_of(rows, train)
     clock.lap("features")
     count = max(NEIGHBOURS, given.steps or int(SHARE * len(patches)))
     left = given.seconds - clock.seconds["features_seconds"]
     memory = Memory(patches, count, left, given.seed)
     clock.lap("choice")
-    for split, images in (("val", val), ("test", test)):
-        per_image = write_answers(given.out, split, images, lambda p: answer(rows, memory, p))
-    clock.lap("answers")
     trained = clock.seconds["features_seconds"] + clock.seconds["choice_seconds"]
-    torch_answers.write_run(
-        given.out,
-        given,
-        **clock.seconds,
-        training_seconds=round(trained, 3),
-        patches=len(patches),
-        steps_taken=len(memory.kept),
-        seconds_per_step=round(clock.seconds["choice_seconds"] / len(memory.kept), 6),
-        seconds_per_picture=round(per_image, 5),
-    )
+    facts = {
+        "training_seconds": round(trained, 3),
+        "patches": len(patches),
+        "steps_taken": len(memory.kept),
+        "seconds_per_step": round(clock.seconds["choice_seconds"] / len(memory.kept), 6),
+    }
+    images = {"val": val, "test": test}
+    write_all(given, clock, images, lambda p: answer(rows, memory, p), **facts)
 
 
 if __name__ == "__main__":

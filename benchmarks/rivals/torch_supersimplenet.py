@@ -26,10 +26,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from benchmarks.rivals import torch_answers
-from benchmarks.rivals.torch_answers import Answer, Clock, write_answers
+from benchmarks.rivals.torch_answers import Answer, Clock, write_all
 from benchmarks.rivals.torch_budget import Budget
 from benchmarks.rivals.torch_images import Images, balanced_rows, mirrored, shrunk_mask
-from benchmarks.rivals.torch_lite import FrozenRows, imagenet_encoder
+from benchmarks.rivals.torch_lite import FrozenRows, device_of, imagenet_encoder
 from benchmarks.rivals.torch_noise_masks import noise_masks
 
 SIDE_PX, BATCH, STEPS = 192, 16, 1200
@@ -121,26 +121,34 @@ def features_of(rows: FrozenRows, images: Images) -> Features:
         pixels += [each for each, _ in mirrored(torch.from_numpy(image))[:count]]
         masks += [each for each, _ in mirrored(small)[:count]]
     batches = [torch.stack(pixels[at : at + BATCH]) for at in range(0, len(pixels), BATCH)]
-    found = [[row.half() for row in rows(batch)] for batch in batches]
+    device = device_of(rows)
+    found = [[row.half() for row in rows(batch.to(device))] for batch in batches]
     eighth, sixteenth = (torch.cat(each) for each in zip(*found, strict=True))
     flat = [row.float().transpose(0, 1).flatten(1) for row in (eighth, sixteenth)]
     mean = torch.cat([each.mean(1) for each in flat])[None, :, None, None]
     std = torch.cat([each.std(1) for each in flat])[None, :, None, None].clamp(min=SMALLEST)
-    whole = torch.stack(masks).float()
+    whole = torch.stack(masks).to(device).float()
     return Features(eighth, sixteenth, whole, np.array(first), mean, std)
 
 
 def loss_of(
-    network: Network, features: Features, labels: Tensor, rows: np.ndarray, rng: np.random.Generator
+    network: Network,
+    features: Features,
+    labels: np.ndarray,
+    rows: np.ndarray,
+    rng: np.random.Generator,
 ) -> Tensor:
     """Return the loss of a batch and its noisy twins."""
+    device = device_of(network)
     mirror = np.where(labels[rows] > 0, rng.integers(0, MIRRORS, len(rows)), 0)
-    at = features.first[rows] + mirror
+    at = torch.from_numpy(features.first[rows] + mirror).to(device)
     adapted = network.adapted(features.eighth[at].float(), features.sixteenth[at].float())
     adapted, mask = adapted.repeat(2, 1, 1, 1), features.masks[at][:, None].repeat(2, 1, 1, 1)
-    noisy = torch.from_numpy(noise_masks(len(mask), MAP_PX, rng))[:, None].float() * (1 - mask)
+    noisy = torch.from_numpy(noise_masks(len(mask), MAP_PX, rng)).to(device)
+    noisy = noisy[:, None].float() * (1 - mask)
     mask = mask + noisy
-    label = torch.maximum(labels[rows].repeat(2), mask.amax((1, 2, 3)))
+    label = torch.from_numpy(labels[rows]).to(device).repeat(2)
+    label = torch.maximum(label, mask.amax((1, 2, 3)))
     marked, decided = network(adapted + NOISE * torch.randn_like(adapted) * noisy)
     return truncated(marked, mask) + focal(marked, mask) + focal(decided, label)
 
@@ -155,71 +163,56 @@ def optimizer_of(network: Network) -> torch.optim.Optimizer:
 
 def trained(
     given: argparse.Namespace, images: Images, features: Features, seconds: float
-) -> tuple[Network, Budget, list[float]]:
+) -> tuple[Network, Budget]:
     """Train adaptor and heads within the seconds."""
-    network = Network(features.mean, features.std).to(memory_format=torch.channels_last).train()
+    network = Network(features.mean, features.std)
+    network.to(given.device, memory_format=torch.channels_last).train()
     optimizer, rng = optimizer_of(network), np.random.default_rng(given.seed)
-    labels, losses = torch.from_numpy(images.labels), []
     budget = Budget(given.steps or STEPS, seconds)
     for rows in balanced_rows(images.labels, BATCH, rng):
         if budget.done:
             break
-        passed = sum(len(losses) >= share * budget.steps for share in MILESTONES)
+        passed = sum(len(budget.losses) >= share * budget.steps for share in MILESTONES)
         for group in optimizer.param_groups:
             group["lr"] = group["peak"] * RATE_FACTOR**passed
-        loss = loss_of(network, features, labels, rows, rng)
+        loss = loss_of(network, features, images.labels, rows, rng)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(network.parameters(), CLIP_NORM)
         optimizer.step()
-        losses.append(float(loss.detach()))
-        budget.step_done()
-        if len(losses) % 50 == 0:
-            print(
-                f"step {len(losses)} of {budget.steps}: loss {np.mean(losses[-50:]):.4f}",
-                flush=True,
-            )
-    return network.eval(), budget, losses
+        budget.step_done(float(loss.detach()))
+    return network.eval(), budget
 
 
 @torch.no_grad()
 def answer(rows: FrozenRows, network: Network, pixels: np.ndarray) -> Answer:
     """Return logits of images [b] and of blurred maps [b h w], means of four mirror images."""
     labels, maps = [], []
-    for image, axes in mirrored(torch.from_numpy(pixels)):
+    for image, axes in mirrored(torch.from_numpy(pixels).to(device_of(rows))):
         marked, decided = network(network.adapted(*rows(image.contiguous())))
         labels.append(decided)
         maps.append(torch.flip(marked[:, 0], axes))
     size = pixels.shape[:0:-1]
-    whole = [cv2.resize(coarse, size) for coarse in torch.stack(maps).mean(0).numpy()]
+    whole = [cv2.resize(coarse, size) for coarse in torch.stack(maps).mean(0).cpu().numpy()]
     blurred = [cv2.GaussianBlur(m, (0, 0), BLUR_PX, borderType=cv2.BORDER_REFLECT) for m in whole]
-    return torch.stack(labels).mean(0).numpy(), np.stack(blurred)
+    return torch.stack(labels).mean(0).cpu().numpy(), np.stack(blurred)
 
 
 def main() -> None:
-    given, clock = torch_answers.arguments(__doc__), Clock()
+    given = torch_answers.arguments(__doc__)
+    clock = Clock(given.device)
     train, val, test = torch_answers.splits(given, SIDE_PX, ("train", "val", "test"))
     clock.lap("reading")
-    rows = FrozenRows(imagenet_encoder(given.weights))
+    rows = FrozenRows(imagenet_encoder(given.weights)).to(given.device)
     features = features_of(rows, train)
     clock.lap("features")
     left = given.seconds - clock.seconds["features_seconds"]
-    network, budget, losses = trained(given, train, features, left)
+    network, budget = trained(given, train, features, left)
     clock.lap("heads")
-    for split, images in (("val", val), ("test", test)):
-        per_image = write_answers(given.out, split, images, lambda p: answer(rows, network, p))
-    clock.lap("answers")
     seconds = clock.seconds["features_seconds"] + clock.seconds["heads_seconds"]
-    torch_answers.write_run(
-        given.out,
-        given,
-        **clock.seconds,
-        training_seconds=round(seconds, 3),
-        steps_taken=len(losses),
-        seconds_per_step=round(budget.seconds_per_step, 4),
-        seconds_per_picture=round(per_image, 5),
-        last_loss=float(np.mean(losses[-50:])),
-    )
+    facts = budget.facts() | {"training_seconds": round(seconds, 3)}
+    images = {"val": val, "test": test}
+    write_all(given, clock, images, lambda p: answer(rows, network, p), **facts)
 
 
 if __name__ == "__main__":
