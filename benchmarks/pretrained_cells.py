@@ -31,6 +31,11 @@ METRICS = (
 SECONDS = ("seconds", "training_seconds", "seconds_per_picture")
 
 
+# What was chosen on the val split of fold 0, which is the test split of fold 1.
+CHOSEN = dict.fromkeys(("smp", "smp_unet"), "its recipe, ours, was")
+CHOSEN |= {"patchcore": "its settings were"}
+
+
 class Result(NamedTuple):
     """One line of cells.jsonl."""
 
@@ -109,7 +114,7 @@ def table(results: Sequence[Result]) -> str:
     ablation.folds = tuple(sorted({result.fold for result in results}))
     ablation.seeds = tuple(sorted({result.seed for result in results}))
     parts = [markdown(figures, ablation), _best(figures, ablation), _by_fold(figures, ablation)]
-    return "\n".join([*parts, _seconds_table(figures, ablation)])
+    return "\n".join([*parts, _seconds_table(figures, ablation), *_notes(results)])
 
 
 def _best(figures: Figures, ablation: ConfigDict) -> str:
@@ -149,3 +154,10 @@ def _seconds_table(figures: Figures, ablation: ConfigDict) -> str:
         spreads = [Spread.of([n.get(name) for n in numbers]) for name in SECONDS]
         lines.append([row.title, *map(str, spreads)])
     return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
+
+
+def _notes(results: Sequence[Result]) -> list[str]:
+    """Return a line for each method that is no independent one on fold 1."""
+    there = dict.fromkeys(result.method for result in results if result.fold == 1)
+    where = "chosen on fold 0's val split, which is this test split"
+    return [f"{name}, fold 1: {CHOSEN[name]} {where}.\n" for name in there if name in CHOSEN]

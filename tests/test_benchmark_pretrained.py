@@ -162,6 +162,14 @@ def test_the_table_compares_pair_by_pair():
     assert "| rival | 0.880 | 0.750 | 0.670 |" in text
 
 
+def test_fold_1_of_what_was_chosen_on_it_is_marked():
+    elsewhere = [result("patchcore", 0, 0, 0.8), result("supersimplenet", 1, 0, 0.8)]
+    assert "fold 1:" not in cells.table(elsewhere)
+    lines = cells.table([*elsewhere, result("patchcore", 1, 0, 0.7)]).splitlines()
+    assert lines[-1].startswith("patchcore, fold 1: its settings")
+    assert sum("fold 1:" in line for line in lines) == 1
+
+
 def test_a_run_of_another_split_is_refused(prepared, tmp_path):
     workdir = tmp_path / "run_0"
     (workdir / "eval" / "test").mkdir(parents=True)

@@ -1,6 +1,7 @@
-"""Images of a folder of `benchmarks.pretrained_split` for the rivals: read, sampled, changed.
+"""Images of a folder of `benchmarks.pretrained_split` for the rivals: read, sampled, batched.
 
-Each image is stretched into a square once and kept as bytes.
+Each image is stretched into a square once and kept as bytes, and so is the image itself: training
+stretches it anew each time.
 """
 
 import csv
@@ -13,8 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-BRIGHTNESS, CONTRAST = 0.02, 0.05  # mild, as in configs/magnetic_tile.py:cpu
-HALF = 0.5 - 1e-5
+from benchmarks.rivals.torch_augmentation import changed, shrunk_mask
 
 
 class Images(NamedTuple):
@@ -23,7 +23,12 @@ class Images(NamedTuple):
     pixels: np.ndarray  # uint8 [n side side]
     masks: np.ndarray  # uint8 [n side side], 1 = defective
     labels: np.ndarray  # float32 [n]
-    native_px: list[tuple[int, int]]  # height and width
+    native: list[tuple[np.ndarray, np.ndarray]]  # image and mask as they came, uint8 [h w]
+
+    @property
+    def native_px(self) -> list[tuple[int, int]]:
+        """Return height and width of each."""
+        return [mask.shape for _, mask in self.native]
 
 
 def read_images(folder: Path, split: str, side_px: int, limit: int | None = None) -> Images:
@@ -34,23 +39,15 @@ def read_images(folder: Path, split: str, side_px: int, limit: int | None = None
         rows = [row for label in "01" for row in rows if row["label"] == label][
             :: len(rows) // limit
         ]
-    pixels, masks, native_px = [], [], []
+    pixels, masks, native = [], [], []
     for row in rows:
         image = cv2.imread(str(folder / "pictures" / f"{row['number']}.png"), cv2.IMREAD_GRAYSCALE)
         mask = cv2.imread(str(folder / "masks" / f"{row['number']}.png"), cv2.IMREAD_GRAYSCALE)
-        native_px.append(image.shape)
+        native.append((image, mask))
         pixels.append(cv2.resize(image, (side_px, side_px), interpolation=cv2.INTER_AREA))
-        masks.append(shrunk_mask(mask, side_px))
+        masks.append(shrunk_mask(mask, (side_px, side_px)))
     labels = np.array([float(row["label"]) for row in rows], np.float32)
-    return Images(np.stack(pixels), np.stack(masks), labels, native_px)
-
-
-def shrunk_mask(mask: np.ndarray, side_px: int) -> np.ndarray:
-    """Scale a mask so that thin defects stay, as `letterbox.letterbox_mask` does."""
-    covered = (mask > 0).astype(np.float32)
-    share = cv2.resize(covered, (side_px, side_px), interpolation=cv2.INTER_AREA)
-    around = cv2.dilate(share, np.ones((3, 3), np.uint8))
-    return ((share > 0) & (share > HALF * around)).astype(np.uint8)
+    return Images(np.stack(pixels), np.stack(masks), labels, native)
 
 
 def balanced_rows(labels: np.ndarray, batch: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
@@ -67,24 +64,17 @@ def _rounds(rows: np.ndarray, rng: np.random.Generator) -> Iterator[int]:
 
 
 def training_batch(images: Images, rows: np.ndarray, rng: np.random.Generator) -> dict[str, Tensor]:
-    """Return a batch with flips and mild changes of brightness and contrast.
+    """Return a batch of images that are changed at random.
 
     image: float32 [b h w 1] in shares of the range; mask and valid [b h w]; label [b].
     """
-    pixels = images.pixels[rows].astype(np.float32)
-    masks = images.masks[rows]
-    for k in range(len(rows)):
-        for axis in (0, 1):
-            if rng.random() < 0.5:
-                pixels[k], masks[k] = np.flip(pixels[k], axis), np.flip(masks[k], axis)
-    contrast = 1 + rng.uniform(-CONTRAST, CONTRAST, (len(rows), 1, 1))
-    shift = 255 * rng.uniform(-BRIGHTNESS, BRIGHTNESS, (len(rows), 1, 1))
-    middle = pixels.mean((1, 2), keepdims=True)
-    pixels = ((pixels - middle) * contrast + middle + shift).clip(0, 255).astype(np.float32)
+    side_px = images.pixels.shape[-1]
+    framed = [changed(*images.native[row], side_px, rng) for row in rows]
+    image, mask, valid = (torch.from_numpy(np.stack(each)) for each in zip(*framed, strict=True))
     return {
-        "image": torch.from_numpy(pixels[..., None] / 255),
-        "mask": torch.from_numpy(masks),
-        "valid": torch.ones(masks.shape, dtype=torch.bool),
+        "image": image[..., None],
+        "mask": mask,
+        "valid": valid,
         "label": torch.from_numpy(images.labels[rows]),
     }
 

@@ -27,8 +27,9 @@ from torch.nn import functional
 
 from benchmarks.rivals import torch_answers
 from benchmarks.rivals.torch_answers import Answer, Clock, write_all
+from benchmarks.rivals.torch_augmentation import shrunk_mask
 from benchmarks.rivals.torch_budget import Budget
-from benchmarks.rivals.torch_images import Images, balanced_rows, mirrored, shrunk_mask
+from benchmarks.rivals.torch_images import Images, balanced_rows, mirrored
 from benchmarks.rivals.torch_lite import FrozenRows, device_of, imagenet_encoder
 from benchmarks.rivals.torch_noise_masks import noise_masks
 
@@ -115,7 +116,7 @@ def features_of(rows: FrozenRows, images: Images) -> Features:
     pixels, masks, first = [], [], []
     for image, mask, label in zip(images.pixels, images.masks, images.labels, strict=True):
         first.append(len(pixels))
-        small = torch.from_numpy(shrunk_mask(mask, MAP_PX))
+        small = torch.from_numpy(shrunk_mask(mask, (MAP_PX, MAP_PX)))
         # As in the paper, defective images alone come mirrored.
         count = MIRRORS if label else 1
         pixels += [each for each, _ in mirrored(torch.from_numpy(image))[:count]]
