@@ -2,6 +2,7 @@
 
 import csv
 import pathlib
+import subprocess
 
 import cv2
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from scipy.special import expit
 from sklearn.metrics import average_precision_score, roc_auc_score
 
+from benchmarks import pretrained
 from benchmarks import pretrained_cells as cells
 from benchmarks.pretrained_judge import judge
 from benchmarks.pretrained_split import split_folder
@@ -168,6 +170,28 @@ def test_fold_1_of_what_was_chosen_on_it_is_marked():
     lines = cells.table([*elsewhere, result("patchcore", 1, 0, 0.7)]).splitlines()
     assert lines[-1].startswith("patchcore, fold 1: its settings")
     assert sum("fold 1:" in line for line in lines) == 1
+
+
+def test_a_rival_is_told_what_it_may_use(monkeypatch, tmp_path):
+    commands = []
+
+    def run(command, **options):
+        commands.append(command)
+        return subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr(pretrained.subprocess, "run", run)
+    asked = [
+        "--data=x",
+        f"--out={tmp_path}",
+        "--rival-python=python",
+        f"--weights={tmp_path / 'w'}",
+    ]
+    asked += ["--device=cuda", "--seconds=60", "--steps=450"]
+    monkeypatch.setattr("sys.argv", ["pretrained", *asked])
+    cell = pretrained.Cell("smp_unet", 2, 1)
+    pretrained._train(pretrained.arguments(), cell, tmp_path, tmp_path)
+    told = {"--device=cuda", "--seconds=60.0", "--steps=450", "--seed=1", "--decoder=Unet"}
+    assert told <= set(commands[0])
 
 
 def test_a_run_of_another_split_is_refused(prepared, tmp_path):
