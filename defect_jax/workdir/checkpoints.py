@@ -11,6 +11,7 @@ import types
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import jax
 from orbax.checkpoint import v1 as ocp
 
 from defect_jax.distributed import processes
@@ -184,7 +185,9 @@ def _put_aside(checkpointer: Checkpointer, step: int) -> None:
 def _writing(checkpointer: Checkpointer) -> Iterator[None]:
     """Turn a full or read-only disk into one line, and leave no half-written folder there."""
     try:
-        yield
+        # Orbax copies arrays to the host without asking, which the guard around the loop forbids.
+        with jax.transfer_guard_device_to_host("allow"):
+            yield
     except Exception as error:
         full = any(word in str(error) for word in FULL)
         if not full and getattr(error, "errno", None) not in NOT_WRITABLE:

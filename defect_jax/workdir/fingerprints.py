@@ -84,14 +84,14 @@ def _local_sum(leaf: Any) -> np.uint64:
     for shard in leaf.addressable_shards:
         if shard.replica_id == 0:
             start = tuple(part.start or 0 for part in shard.index)
-            sums.append(weighted_sum(np.asarray(shard.data), start, leaf.shape))
+            sums.append(weighted_sum(jax.device_get(shard.data), start, leaf.shape))
     return np.array(sums, np.uint64).sum(dtype=np.uint64)
 
 
 def _local_not_finite(leaf: Any) -> int:
     shards = leaf.addressable_shards if isinstance(leaf, jax.Array) else ()
     blocks = [shard.data for shard in shards] if shards else [leaf]
-    return sum(int(np.count_nonzero(~np.isfinite(np.asarray(block)))) for block in blocks)
+    return sum(int(np.count_nonzero(~np.isfinite(jax.device_get(block)))) for block in blocks)
 
 
 def _over_hosts(sums: UInt64[np.ndarray, " n"]) -> UInt64[np.ndarray, " n"]:
