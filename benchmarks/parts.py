@@ -86,7 +86,7 @@ def compiled(config: ConfigDict) -> Any:
     def predict(average: Any, image: Any) -> Any:
         return probabilities(network.apply(average, image, train=False))
 
-    step = make_train_step(network, tx, config, measure=False)
+    step = make_train_step(network, config, measure=False)
     image = batch["image"]
     for function, arguments, options in (
         (step, (state, batch), training_options(config.model.widths)),

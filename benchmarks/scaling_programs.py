@@ -140,10 +140,10 @@ def abstract_batch(mesh: Mesh, images: int, size_px: tuple[int, int]) -> dict[st
 
 
 def lowered(config: ConfigDict, mesh: Mesh, images: int) -> tuple[jax.stages.Lowered, Any, Any]:
-    """Return the step that does not measure, jitted as `train.make_steps` does; abstract state and
+    """Return the step that does not measure, jitted as `training.programs` does; abstract state and
     batch.
 
-    Not by `make_steps` itself, whose compiler options are those of the processor at hand.
+    Not by `make_programs` itself, whose compiler options are those of the processor at hand.
     """
     network, tx = make_network(config), make_tx(config)
     image = jax.ShapeDtypeStruct((1, *config.data.size, 1), jnp.float32)
@@ -158,6 +158,6 @@ def lowered(config: ConfigDict, mesh: Mesh, images: int) -> tuple[jax.stages.Low
         places,
     )
     batch = abstract_batch(mesh, images, config.data.size)
-    step = make_train_step(network, tx, config, measure=False)
+    step = make_train_step(network, config, measure=False)
     step = jax.jit(step, donate_argnums=0, out_shardings=(places, replicated(mesh)))
     return step.lower(state, batch), state, batch

@@ -34,7 +34,7 @@ def contenders(widths: str, size: str, batch: int) -> tuple[Callable[[], Any], C
     config = step.config_of(argparse.Namespace(widths=widths, size=size, batch=batch))
     network, tx = SegmentationNetwork(**config.model), make_tx(config)
     variables = initial_variables(network, (1, *config.data.size, 1), 0)
-    one, options = make_train_step(network, tx, config, False), training_options(network.widths)
+    one, options = make_train_step(network, config, False), training_options(network.widths)
     batch_ = jax.device_put(random_batch(config))
     batches = jax.tree.map(lambda array: jnp.stack([array] * STEPS), batch_)
     single = jax.jit(one, donate_argnums=0, compiler_options=options)

@@ -52,7 +52,7 @@ def ours(measure: bool, told: bool = True) -> Callable[[Path, int], Ready]:
         batch = jax.device_put(dict(np.load(folder / BATCH)))
         is_pretrained = config.model.encoder != PLAIN_ENCODER
         options = training_options(config.model.widths, is_pretrained) if told else {}
-        step = make_train_step(network, tx, config, measure)
+        step = make_train_step(network, config, measure)
         step = jax.jit(step, donate_argnums=0, compiler_options=options)
         state = jax.device_put(create_state(variables, tx))
         compiled = compile_ahead("training step", step, state, batch)

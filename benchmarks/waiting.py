@@ -15,6 +15,7 @@ import os
 import statistics
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import jax
@@ -28,9 +29,9 @@ from defect_jax.data.pipeline.decoded_cache import with_decoded_cache
 from defect_jax.data.prepare.data_info import data_info
 from defect_jax.data.prepare.prepare import prepare
 from defect_jax.distributed.sharding import make_mesh, to_global
-from defect_jax.runtime.compilation import compile_all_ahead
 from defect_jax.training import train
-from defect_jax.training.loop import MEASURING_STEP, STEP
+from defect_jax.training.loop import smaller
+from defect_jax.training.programs import MEASURING_STEP, STEP, make_programs
 from defect_jax.workdir import run_config
 
 WHOLE, NO_DATA, NO_MODEL = "whole", "no data", "no model"
@@ -72,8 +73,9 @@ class Run:
             prepared.splits["train"], self.config, rows, to_global(mesh), 0
         )
         self._kept = next(self.batches)
-        steps = train.make_steps(network, tx, self.config, mesh, shardings)
-        compiled = compile_all_ahead(steps, self._state, self._kept)
+        programs = make_programs(network, self.config, mesh, shardings)
+        advice = partial(smaller, self.config, mesh.size)
+        compiled = programs.compiled(self._state, self._kept, advice)
         self._step = compiled.get(STEP, compiled[MEASURING_STEP])
 
     def whole(self, steps: int) -> tuple[float, float]:

@@ -15,9 +15,9 @@ from ml_collections import ConfigDict
 from configs import synthetic
 from defect_jax.distributed.sharding import make_mesh, to_global
 from defect_jax.models.network import SegmentationNetwork
-from defect_jax.training.loop import MEASURING_STEP, STEP
 from defect_jax.training.optimizer import make_tx
-from defect_jax.training.train import initial_state, make_steps
+from defect_jax.training.programs import MEASURING_STEP, STEP, UPDATE, make_programs
+from defect_jax.training.train import initial_state
 
 KINDS = "all-reduce|all-gather|reduce-scatter|collective-permute|all-to-all"
 LINE = re.compile(rf"= (.*?) ({KINDS})(?:-start)?\(")
@@ -59,11 +59,10 @@ def programs():
             "valid": np.ones((8, 32, 32), bool),
             "label": np.zeros(8, np.float32),
         }
-        steps = make_steps(network, tx, config, mesh, shardings)
-        found[shape] = {
-            name: sent(step.lower(state, to_global(mesh)(batch)).compile().as_text())
-            for name, step in steps.items()
-        }
+        programs = make_programs(network, config, mesh, shardings)
+        jitted = programs.to_compile(state, to_global(mesh)(batch))
+        text = {name: of.lower(*given).compile().as_text() for name, (of, given) in jitted.items()}
+        found[shape] = {name: sent(text[name] + text[UPDATE]) for name in programs.gradients}
     return found, state.params
 
 

@@ -51,7 +51,7 @@ class Trained:
         self.shardings = state_sharding(self.mesh, first, 64)
         self.like = place_state(first, self.shardings)
         out = (self.shardings, replicated(self.mesh))
-        self.step = jax.jit(make_train_step(network, tx, config), out_shardings=out)
+        self.step = jax.jit(make_train_step(network, config), out_shardings=out)
         state, _ = self.go_on(self.like, BEFORE)
         self.folder = folder
         with checkpoints.open_checkpoints(folder) as checkpointer:

@@ -34,7 +34,7 @@ def losses(told):
     config.optimizer.learning_rate = 2e-3
     network, tx = SegmentationNetwork(**config.model), make_tx(config)
     variables = initial_variables(network, (1, *config.data.size, 1), 0)
-    step = make_train_step(network, tx, config, False)
+    step = make_train_step(network, config, False)
     step = jax.jit(step, donate_argnums=0, compiler_options=AS_USERS_DO | told)
     state, found = jax.device_put(create_state(variables, tx)), []
     for batch in batches(STEPS):

@@ -106,7 +106,7 @@ def trained(config):
     network = SegmentationNetwork(**config.model, localisation_frozen=is_frozen(config))
     tx = make_tx(config)
     state = create_state(initial_variables(network, SHAPE, 0), tx)
-    step = jax.jit(make_train_step(network, tx, config))
+    step = jax.jit(make_train_step(network, config))
     trees = [{"params": state.params, "batch_stats": state.batch_stats}]
     for number in range(STEPS):
         batch = {name: jnp.asarray(value) for name, value in class_batch(seed=number).items()}

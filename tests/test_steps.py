@@ -74,7 +74,7 @@ def train(data, fsdp, method="fixed", min_size=64, config=None, given=batches, l
     shardings = state_sharding(mesh, state, min_size)
     state = place_state(state, shardings)
     step = jax.jit(
-        make_train_step(network, tx, config),
+        make_train_step(network, config),
         donate_argnums=0,
         out_shardings=(shardings, replicated(mesh)),
     )
@@ -206,7 +206,7 @@ def test_a_step_that_does_not_measure_takes_the_same_step():
     state = create_state(initial_variables(network, (1, 16, 16, 1), 0), tx)
     batch = {name: jnp.asarray(value) for name, value in next(batches(1)).items()}
     after = {
-        measure: jax.jit(make_train_step(network, tx, config, measure))(state, batch)
+        measure: jax.jit(make_train_step(network, config, measure))(state, batch)
         for measure in (False, True)
     }
     for name in ("loss", "gradient_norm"):

@@ -45,7 +45,7 @@ def test_trains_as_pytorch_does():
     network, tx = SegmentationNetwork(**config.model), make_tx(config)
     variables = lively(initial_variables(network, (1, *config.data.size, 1), seed=0))
     state, batch = create_state(variables, tx), class_batch(classes=1)
-    step = jax.jit(make_train_step(network, tx, config, measure=False))
+    step = jax.jit(make_train_step(network, config, measure=False))
     for wanted in TRAINING:
         state, metrics = step(state, batch)
         for name in ("loss", "loss_segmentation", "loss_classification", "gradient_norm"):

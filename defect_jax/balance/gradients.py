@@ -24,6 +24,9 @@ class TaskGradients(Mapping):
             raise KeyError(task)
         return self._pull({task: 1.0})
 
+    def __contains__(self, task: object) -> bool:
+        return task in self._tasks  # that of Mapping would make the pull-back, and throw it away
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._tasks)
 

@@ -19,6 +19,8 @@ from defect_jax.runtime.program_memory import Advice, refuse_too_large
 
 LOOK_FOR_SIGNALS_EVERY_S = 0.2
 THREAD = "defect_jax compiler"
+LOWERING = threading.Lock()
+Program = tuple[Any, tuple[Any, ...]]  # a jitted function, and arguments or their forms
 NO_ROOM = "RESOURCE_EXHAUSTED"  # how compilers that look at memory themselves say it
 
 
@@ -43,19 +45,19 @@ def compile_ahead(
         signals.Stopped: a signal came meanwhile.
         UserError: it needs more memory than is free.
     """
-    return compile_all_ahead({name: jitted}, *arguments, if_too_large=if_too_large)[name]
+    return compile_all_ahead({name: (jitted, arguments)}, if_too_large=if_too_large)[name]
 
 
 def compile_all_ahead(
-    jitted: Mapping[str, Any], *arguments: Any, if_too_large: Advice = free_some
+    programs: Mapping[str, Program], if_too_large: Advice = free_some
 ) -> dict[str, Callable[..., Any]]:
-    """Compile several functions of the same arguments side by side, as `compile_ahead` does one.
+    """Compile several functions side by side, as `compile_ahead` does one.
 
     The compiler uses one core for much of its time.
     """
     futures = {
-        name: _in_background(_compile, name, function, *arguments)
-        for name, function in jitted.items()
+        name: _in_background(_compile, name, jitted, *arguments)
+        for name, (jitted, arguments) in programs.items()
     }
     while not all(future.done() for future in futures.values()):
         signals.while_waiting()
@@ -66,7 +68,7 @@ def compile_all_ahead(
         if NO_ROOM not in str(error):
             raise
         raise UserError(
-            f"{', '.join(jitted)}: no room on the device: {if_too_large(0.5)}"
+            f"{', '.join(programs)}: no room on the device: {if_too_large(0.5)}"
         ) from error
     give_back_memory()
     for name, program in ready.items():
@@ -77,7 +79,11 @@ def compile_all_ahead(
 def _compile(name: str, jitted: Any, *arguments: Any) -> Callable[..., Any]:
     say(f"compiling the {name} …")
     start = time.monotonic()
-    ready = jitted.lower(*arguments).compile()
+    # Tracing is Python: two at once take as long as one after the other, and meanwhile no compiler
+    # would be at work.
+    with LOWERING:
+        lowered = jitted.lower(*arguments)
+    ready = lowered.compile()
     say(f"compiled the {name} in {time.monotonic() - start:.1f} s")
     return ready
 

@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any
 
@@ -10,26 +10,24 @@ import jax
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from defect_jax.data.pipeline.batches import Batch, training_batches
+from defect_jax.data.pipeline.batches import training_batches
 from defect_jax.data.prepare.prepared import Prepared
 from defect_jax.distributed.sharding import rows_of_process, to_global
 from defect_jax.evaluation.evaluator import make_evaluator
 from defect_jax.evaluation.validation import mask_thresholds, validation_numbers
 from defect_jax.models.network import SegmentationNetwork
 from defect_jax.runtime import signals
-from defect_jax.runtime.compilation import Peeked, compile_all_ahead
+from defect_jax.runtime.compilation import Peeked
 from defect_jax.runtime.console import say, track
 from defect_jax.runtime.paths import AnyPath
 from defect_jax.runtime.profiler import Profile
 from defect_jax.training.optimizer import measured_every_steps
+from defect_jax.training.programs import MEASURING_STEP, STEP, Step, StepPrograms
 from defect_jax.training.step_log import TrainingLog, refuse_no_numbers
 from defect_jax.training.steps import TrainState, to_checkpointables
 from defect_jax.workdir import checkpoints
 from defect_jax.workdir.best_weights import SELECTION
 from defect_jax.workdir.metrics_writer import open_writer
-
-STEP, MEASURING_STEP = "training step", "training step that measures gradients"
-Step = Callable[[TrainState, Batch], tuple[TrainState, dict[str, jax.Array]]]
 
 
 class Loop:
@@ -57,7 +55,7 @@ class Loop:
         self.evaluate_val = make_evaluator(network, self.val_split, config, mesh)
 
     def to_the_end(
-        self, state: TrainState, unlogged: list[dict[str, float]], step_fns: Mapping[str, Step]
+        self, state: TrainState, unlogged: list[dict[str, float]], programs: StepPrograms
     ) -> None:
         """Train to `config.train.steps` from where the state is.
 
@@ -80,21 +78,21 @@ class Loop:
             try:
                 self._validate_if_due(first)
                 if first < self.config.train.steps:
-                    self._train(first, step_fns)
+                    self._train(first, programs)
             except signals.Stopped:
                 self.log.flush()
                 self._save()
                 say(f"saved step {self.saved_step}")
                 raise
 
-    def _train(self, first: int, step_fns: Mapping[str, Step]) -> None:
+    def _train(self, first: int, programs: StepPrograms) -> None:
         last = self.config.train.steps
         rows = rows_of_process(self.mesh, self.config.train.batch_size)
         place = to_global(self.mesh)
         batches = Peeked(training_batches(self.train_split, self.config, rows, place, first))
         with contextlib.closing(batches):
             advice = partial(smaller, self.config, self.mesh.size)
-            ready = compile_all_ahead(step_fns, self.state, batches.first, if_too_large=advice)
+            ready = programs.compiled(self.state, batches.first, advice)
             finished = self._finished_steps(range(first + 1, last + 1), ready, batches)
             shown = track(finished, "training", last - first, self._heartbeat)
             with contextlib.closing(finished), contextlib.closing(shown):

@@ -47,22 +47,48 @@ def learning_rate(config: ConfigDict) -> optax.Schedule:
 def make_tx(config: ConfigDict) -> optax.GradientTransformationExtraArgs:
     """Balance the tasks, clip the global norm, then AdamW; kernels decay, not biases and scales.
 
-    Its `update` takes the gradients and the losses of `balance.task_gradients`. An encoder that
-    begins with weights of its own learns at a share of the rate, decay included. A localisation
-    that has learnt before stays as it is.
+    Its `update` takes the gradients and the losses of `balance.task_gradients`. The training step
+    calls the two parts, `make_balance` and `after_balance`, by themselves.
+    """
+    return optax.chain(make_balance(config), *_after_balance(config))
+
+
+def after_balance(config: ConfigDict) -> optax.GradientTransformationExtraArgs:
+    """Return what `make_tx` does with the combined gradient; its state is all but the first of the
+    whole's."""
+    return optax.chain(*_after_balance(config))
+
+
+def _after_balance(config: ConfigDict) -> list[optax.GradientTransformation]:
+    """Return the parts in order.
+
+    An encoder that begins with weights of its own learns at a share of the rate, decay included. A
+    localisation that has learnt before stays as it is.
     """
     frozen = [optax.masked(optax.set_to_zero(), _is_localiser)] if is_frozen(config) else []
     rate = config.optimizer.encoder_rate if is_pretrained(config.model) else 1.0
-    return optax.chain(
-        make_balance(config),
+    return [
         optax.snapshot("gradient_norm", optax.tree.norm),  # of the combined gradient, for the log
-        optax.clip_by_global_norm(config.optimizer.clip_norm),
+        _clip_by_global_norm(config.optimizer.clip_norm),
         optax.adamw(
             learning_rate(config), weight_decay=config.optimizer.weight_decay, mask=_is_kernel
         ),
         *([optax.masked(optax.scale(rate), _is_encoder)] if rate != 1.0 else []),
         *frozen,
-    )
+    ]
+
+
+def _clip_by_global_norm(most: float) -> optax.GradientTransformation:
+    """Do what `optax.clip_by_global_norm` does, with one division in all.
+
+    Its two for each number of the gradient are kernels of their own, one to compile for each shape.
+    """
+
+    def clip(updates: Any, _: Any) -> Any:
+        share = jnp.minimum(1.0, most / optax.tree.norm(updates))
+        return jax.tree.map(lambda leaf: share.astype(leaf.dtype) * leaf, updates)
+
+    return optax.stateless(clip)
 
 
 def _is_kernel(params: Any) -> Any:

@@ -1,4 +1,4 @@
-"""The training step: a function of state and batch, jitted by its caller."""
+"""The training step: gradients of a batch, and the update that they make; jitted by the caller."""
 
 from collections.abc import Callable
 from typing import Any
@@ -15,9 +15,11 @@ from defect_jax.data.pipeline.batches import Batch
 from defect_jax.models.initialise import Variables
 from defect_jax.models.network import SegmentationNetwork
 from defect_jax.models.probabilities import normalise
-from defect_jax.training.optimizer import update_ema
+from defect_jax.training.optimizer import after_balance, make_balance, update_ema
 from defect_jax.training.tasks import task_losses
 from defect_jax.workdir.saved_checkpoints import EMA, STATE
+
+Metrics = dict[str, Float[Array, ""]]
 
 
 @flax.struct.dataclass
@@ -33,6 +35,16 @@ class TrainState:
     batch_stats: Any
     opt_state: Any
     ema: Variables  # exponential moving averages of params and batch_stats, used for evaluation
+
+
+@flax.struct.dataclass
+class BackwardPass:
+    """What a batch gives to the update: a pytree."""
+
+    gradients: Any  # of the weighted losses together; the form of the parameters
+    balance: Any  # state of the balance after this batch
+    batch_stats: Any
+    losses: Any  # task -> scalar
 
 
 def create_state(variables: Variables, tx: optax.GradientTransformation) -> TrainState:
@@ -54,18 +66,24 @@ def from_checkpointables(trees: dict[str, Any]) -> TrainState:
 
 
 def make_train_step(
-    network: SegmentationNetwork,
-    tx: optax.GradientTransformationExtraArgs,
-    config: ConfigDict,
-    measure: bool = True,
-) -> Callable[[TrainState, Batch], tuple[TrainState, dict[str, Float[Array, ""]]]]:
-    """Return `train_step(state, batch) -> (state, metrics)`, to be jitted by the caller.
+    network: SegmentationNetwork, config: ConfigDict, measure: bool = True
+) -> Callable[[TrainState, Batch], tuple[TrainState, Metrics]]:
+    """Return `train_step(state, batch) -> (state, metrics)`, the whole in one function.
 
     Args:
         measure: whether the step measures the norms of the tasks' gradients (`balance`).
     """
+    gradients, update = make_gradients(network, config, measure), make_update(config)
+    return lambda state, batch: update(state, gradients(state, batch))
 
-    def train_step(state: TrainState, batch: Batch):
+
+def make_gradients(
+    network: SegmentationNetwork, config: ConfigDict, measure: bool = True
+) -> Callable[[TrainState, Batch], BackwardPass]:
+    """Return the first part of a step: forward, backward, and the balance between the tasks."""
+    balancing = make_balance(config)
+
+    def gradients(state: TrainState, batch: Batch) -> BackwardPass:
         image = normalise(batch["image"], config.data_info.mean, config.data_info.std)
         dropout = jax.random.fold_in(jax.random.key(config.seed), state.step)
 
@@ -79,17 +97,32 @@ def make_train_step(
             )
             return task_losses(outputs, batch, config), updated.get("batch_stats", {})
 
-        losses, gradients, batch_stats = balance.task_gradients(loss_fn, state.params, has_aux=True)
-        updates, opt_state = tx.update(
-            gradients, state.opt_state, state.params, task_losses=losses, measure=measure
+        losses, of_tasks, batch_stats = balance.task_gradients(loss_fn, state.params, has_aux=True)
+        combined, balanced = balancing.update(
+            of_tasks, state.opt_state[0], state.params, task_losses=losses, measure=measure
         )
+        return BackwardPass(combined, balanced, batch_stats, losses)
+
+    return gradients
+
+
+def make_update(
+    config: ConfigDict,
+) -> Callable[[TrainState, BackwardPass], tuple[TrainState, Metrics]]:
+    """Return the second part of a step, the same whether norms were measured or not."""
+    tx = after_balance(config)
+
+    def update(state: TrainState, found: BackwardPass) -> tuple[TrainState, Metrics]:
+        updates, rest = tx.update(found.gradients, state.opt_state[1:], state.params)
+        opt_state = (found.balance, *rest)
         params = optax.apply_updates(state.params, updates)
-        new = {"params": params, "batch_stats": batch_stats}
+        new = {"params": params, "batch_stats": found.batch_stats}
         ema = update_ema(state.ema, new, state.step, config.optimizer.average_decay)
+        losses = found.losses
         metrics = {f"loss_{task}": loss for task, loss in losses.items()}
-        metrics |= balance.measures(opt_state[0], losses)
+        metrics |= balance.measures(found.balance, losses)
         metrics["loss"] = sum(metrics[f"weight_{task}"] * loss for task, loss in losses.items())
         metrics["gradient_norm"] = optax.tree.get(opt_state, "gradient_norm")
-        return TrainState(state.step + 1, params, batch_stats, opt_state, ema), metrics
+        return TrainState(state.step + 1, params, found.batch_stats, opt_state, ema), metrics
 
-    return train_step
+    return update

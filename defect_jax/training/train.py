@@ -13,16 +13,15 @@ from defect_jax.distributed import processes
 from defect_jax.distributed.sharding import make_mesh, place_state, replicated, state_sharding
 from defect_jax.evaluation.evaluate import evaluate
 from defect_jax.evaluation.validation import refuse_empty_promise
-from defect_jax.models.encoders import PLAIN
 from defect_jax.models.initialise import Variables, initial_variables
 from defect_jax.models.network import SegmentationNetwork
-from defect_jax.runtime.compiler_options import training_options
 from defect_jax.runtime.console import say
 from defect_jax.runtime.errors import UserError
 from defect_jax.runtime.paths import AnyPath, exists
-from defect_jax.training.loop import MEASURING_STEP, STEP, Loop, Step
-from defect_jax.training.optimizer import make_tx, measured_every_steps
+from defect_jax.training.loop import Loop
+from defect_jax.training.optimizer import make_tx
 from defect_jax.training.pretrained import pretrained_encoder
+from defect_jax.training.programs import make_programs
 from defect_jax.training.stages import (
     FIRST_STAGE,
     first_stage,
@@ -34,7 +33,6 @@ from defect_jax.training.steps import (
     TrainState,
     create_state,
     from_checkpointables,
-    make_train_step,
     to_checkpointables,
 )
 from defect_jax.workdir import checkpoints, kept_split, locks, run_config
@@ -147,7 +145,7 @@ def fit(
     with checkpoints.open_checkpoints(workdir, scores) as checkpointer:
         state, unlogged = resumed(checkpointer, state, shardings)
         loop = Loop(config, workdir, mesh, network, prepared, checkpointer, history, scores)
-        loop.to_the_end(state, unlogged, make_steps(network, tx, config, mesh, shardings))
+        loop.to_the_end(state, unlogged, make_programs(network, config, mesh, shardings))
 
 
 def check_batch_size(batch_size: int, mesh: Mesh) -> None:
@@ -209,28 +207,3 @@ def resumed(
     state = from_checkpointables(restored.trees)
     say(f"going on from step {int(jax.device_get(state.step))}")
     return state, restored.unlogged
-
-
-def make_steps(
-    network: SegmentationNetwork,
-    tx: optax.GradientTransformation,
-    config: ConfigDict,
-    mesh: Mesh,
-    shardings: TrainState,
-) -> dict[str, Step]:
-    """Jit the training step that measures gradient norms, and where needed the one that does not.
-
-    The state stays where it is, its buffers are used again.
-    """
-    options = {
-        "donate_argnums": 0,
-        "out_shardings": (shardings, replicated(mesh)),
-        "compiler_options": training_options(network.widths, network.encoder != PLAIN),
-    }
-    measuring = {MEASURING_STEP: True}
-    if measured_every_steps(config.balance) > 1:
-        measuring[STEP] = False
-    return {
-        name: jax.jit(make_train_step(network, tx, config, measure), **options)
-        for name, measure in measuring.items()
-    }
