@@ -27,7 +27,7 @@ LOOK_EVERY_S = 0.02
 PARTS = {  # of a run, and what happens meanwhile
     "start": "imports, devices, the prepared data, their intensities",
     "opening": "initial state, the first batch",
-    "compilation": "both training steps, side by side",
+    "compilation": "the programs of both training steps, side by side",
 }
 
 

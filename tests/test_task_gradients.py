@@ -83,6 +83,14 @@ def test_it_is_a_mapping_and_as_a_pytree_a_dict():
         gradients["middle"]
 
 
+def test_asking_whether_a_task_is_there_pulls_nothing_back():
+    def pull(weights):
+        raise AssertionError(weights)
+
+    gradients = balance.TaskGradients(("a",), pull)
+    assert "a" in gradients and "b" not in gradients
+
+
 @pytest.mark.parametrize("wrong", [lambda p: p["a"], lambda p: {"a": p["b"]}])
 def test_what_is_no_dict_of_scalars_is_refused(wrong):
     with pytest.raises(TypeError, match="dict task -> scalar"):
