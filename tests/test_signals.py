@@ -40,8 +40,10 @@ def test_sighup_stays_ignored_where_nohup_asked_for_that(watched):
 
 
 CLOSED = """
+import signal
 import sys
 from defect_jax.runtime import signals
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # whoever runs the tests under nohup ignores it
 signals.watch()
 with signals.deferred():
     print("ready", flush=True)
