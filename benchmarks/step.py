@@ -59,7 +59,7 @@ def config_of(given: argparse.Namespace) -> ConfigDict:
     config = ConfigDict(base().to_dict())
     config.model.widths = tuple(map(int, given.widths.split(",")))
     config.model.update(dropout=0.0, dtype="float32", decoder=given.decoder, encoder=given.encoder)
-    config.model.label_head = "deepest" if given.encoder == PLAIN else "rows"
+    config.model.label_head = "deepest"  # the rival has no branch that reads the masks
     config.data.size = tuple(map(int, given.size.split("x")))
     config.train.batch_size = given.batch
     config.data_info = {"channels": 1, "bit_depth": 8, "classes": ["defect"]}

@@ -13,7 +13,6 @@ from torch.nn import functional
 from benchmarks.rivals.torch_efficientnet_lite import EfficientNetLite0
 
 REDUCTION, MIN_REDUCED, SCSE_ROWS = 16, 8, 2  # as in defect_jax.models.attention
-POOLED_ROWS = 4  # as in defect_jax.models.heads
 PLAIN, LITE = "plain", "efficientnet_lite0"
 
 
@@ -157,39 +156,15 @@ class MaskHeads(nn.ModuleDict):
 class ClassificationHead(nn.Module):
     """Mean and maximum over the deepest feature, dropout, one linear layer."""
 
-    statistics = 2  # of each channel
-
     def __init__(self, widths: Sequence[int], dropout: float):
         super().__init__()
         self.dropout = nn.Dropout(dropout)
-        self.logit = nn.Linear(self.statistics * sum(self.read(widths)), 1)
-
-    def read(self, rows: Sequence) -> Sequence:
-        """Return what it reads of one thing a row."""
-        return rows[-1:]
-
-    def pooled(self, x: Tensor) -> list[Tensor]:
-        """Return the statistics of a row's channels."""
-        return [x.mean((2, 3)), x.amax((2, 3))]
+        self.logit = nn.Linear(2 * widths[-1], 1)
 
     def forward(self, features: Sequence[Tensor]) -> Tensor:
-        pooled = torch.cat([each for x in self.read(features) for each in self.pooled(x)], 1)
+        deepest = features[-1]
+        pooled = torch.cat([deepest.mean((2, 3)), deepest.amax((2, 3))], 1)
         return self.logit(self.dropout(pooled / pooled.shape[1] ** 0.25))[:, 0]
-
-
-class RowsHead(ClassificationHead):
-    """The same over the deepest rows, with the standard deviation."""
-
-    statistics = 3
-
-    def read(self, rows: Sequence) -> Sequence:
-        """Return those of the deepest rows."""
-        return rows[-POOLED_ROWS:]
-
-    def pooled(self, x: Tensor) -> list[Tensor]:
-        """Return the statistics of a row's channels."""
-        deviation = torch.sqrt(x.var((2, 3), correction=0) + 1e-10)
-        return [*super().pooled(x), deviation]
 
 
 class SegmentationNetwork(nn.Module):
@@ -213,8 +188,9 @@ class SegmentationNetwork(nn.Module):
             raise ValueError(f"attention {attention!r}: must be none or scse")
         if encoder not in (PLAIN, LITE):
             raise ValueError(f"encoder {encoder!r}: must be {PLAIN} or {LITE}")
+        if label_head != "deepest":
+            raise ValueError(f"label_head {label_head!r}: must be deepest")
         decoders = {"unet": UNet, "unetplusplus": UNetPlusPlus}
-        label_heads = {"deepest": ClassificationHead, "rows": RowsHead}
         self.enlargements = 0 if encoder == PLAIN else 1  # of the masks, to the image's size
         given = widths if encoder == PLAIN else EfficientNetLite0.widths
         self.encoder = (
@@ -223,8 +199,7 @@ class SegmentationNetwork(nn.Module):
         self.nodes = decoders[decoder](given, widths, attention == "scse")
         self.heads = len(widths) - 1 if deep_supervision and decoder == "unetplusplus" else 1
         self.mask_heads = MaskHeads(widths[0], self.heads)
-        of_label = label_heads[label_head]
-        self.label_head = of_label(given, dropout) if classification_head else None
+        self.label_head = ClassificationHead(given, dropout) if classification_head else None
 
     def forward(self, image: Tensor) -> Outputs:
         """Return logits of normalised images [b c h w] whose sides can be halved at each row."""
