@@ -69,26 +69,13 @@ def _after_balance(config: ConfigDict) -> list[optax.GradientTransformation]:
     rate = config.optimizer.encoder_rate if is_pretrained(config.model) else 1.0
     return [
         optax.snapshot("gradient_norm", optax.tree.norm),  # of the combined gradient, for the log
-        _clip_by_global_norm(config.optimizer.clip_norm),
+        optax.clip_by_global_norm(config.optimizer.clip_norm),
         optax.adamw(
             learning_rate(config), weight_decay=config.optimizer.weight_decay, mask=_is_kernel
         ),
         *([optax.masked(optax.scale(rate), _is_encoder)] if rate != 1.0 else []),
         *frozen,
     ]
-
-
-def _clip_by_global_norm(most: float) -> optax.GradientTransformation:
-    """Do what `optax.clip_by_global_norm` does, with one division in all.
-
-    Its two for each number of the gradient are kernels of their own, one to compile for each shape.
-    """
-
-    def clip(updates: Any, _: Any) -> Any:
-        share = jnp.minimum(1.0, most / optax.tree.norm(updates))
-        return jax.tree.map(lambda leaf: share.astype(leaf.dtype) * leaf, updates)
-
-    return optax.stateless(clip)
 
 
 def _is_kernel(params: Any) -> Any:
