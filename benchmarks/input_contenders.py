@@ -24,7 +24,7 @@ Epoch = Callable[[int], Batches]  # from its number, counted from 0
 
 def config_of(folder: Path) -> Any:
     """Return our config: as a run of `configs/folder.py` has it, each image once an epoch."""
-    from configs.folder import get_config
+    from defect_jax.configs.folder import get_config
 
     config = get_config().copy_and_resolve_references().unlock()
     data = json.loads((folder / DATA).read_text())

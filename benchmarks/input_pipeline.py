@@ -31,7 +31,7 @@ from PIL import Image
 from benchmarks.input_contenders import BATCH, CONTENDERS, DATA, OURS, RAW, config_of
 from benchmarks.machine import joined, machine
 from benchmarks.turns import Failed, Program
-from configs.base import base
+from defect_jax.configs.base import base
 from defect_jax.data.prepare.prepare import prepare
 
 MOST_DIFFERENCE = 0.2  # of a figure of the changed images, as a share of it: few are defective

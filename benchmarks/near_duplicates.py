@@ -17,7 +17,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from configs.base import base
+from defect_jax.configs.base import base
 from defect_jax.data.files.reading import in_threads
 from defect_jax.data.prepare.examine import examine
 from defect_jax.data.prepare.near_duplicates import (
@@ -56,7 +56,7 @@ def config_of(name: str, root: str):
     if name == "magnetic_tile":
         data.update(mask_threshold=127, split="grouped", fold=0)
     if name == "synthetic":
-        from configs.synthetic import get_config
+        from defect_jax.configs.synthetic import get_config
 
         data = get_config().data
     return data

@@ -17,7 +17,7 @@ from absl import app, flags
 from ml_collections import ConfigDict
 
 from benchmarks.random_batch import random_batch
-from configs import lpcnet_magnetic_tile
+from defect_jax.configs import lpcnet_magnetic_tile
 from defect_jax.models.initialise import initial_variables
 from defect_jax.models.network import SegmentationNetwork
 from defect_jax.models.probabilities import probabilities

@@ -13,7 +13,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from jaxtyping import UInt8
 from ml_collections import ConfigDict
 
-from configs.base import base
+from defect_jax.configs.base import base
 from defect_jax.data.geometry.input_spec import InputSpec
 from defect_jax.data.geometry.intensity import IntensityRange
 from defect_jax.decision import DecisionRule

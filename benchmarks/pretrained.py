@@ -50,7 +50,7 @@ from benchmarks.pretrained_cells import (
 from benchmarks.pretrained_judge import judge, read_answers
 from benchmarks.pretrained_split import prepared_fold, split_folder
 from benchmarks.turns import ROOT
-from configs import magnetic_tile
+from defect_jax.configs import magnetic_tile
 from defect_jax.data.prepare.prepared import Prepared
 from defect_jax.metrics.images import write_predictions
 from defect_jax.runtime.atomic_files import write_text

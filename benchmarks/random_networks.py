@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import UInt
 from ml_collections import ConfigDict
 
-from configs import synthetic
+from defect_jax.configs import synthetic
 from defect_jax.decision import DecisionRule
 from defect_jax.deploy.predictor import Predictor
 from defect_jax.distributed.sharding import one_device_mesh

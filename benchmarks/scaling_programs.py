@@ -24,7 +24,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from benchmarks.collectives import read
-from configs.base import base
+from defect_jax.configs.base import base
 from defect_jax.distributed.sharding import batch_sharding, mesh_of, replicated, state_sharding
 from defect_jax.runtime.compiler_options import FOR
 from defect_jax.training.optimizer import make_tx

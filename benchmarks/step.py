@@ -42,7 +42,7 @@ from benchmarks.step_contenders import (
 )
 from benchmarks.turns import Failed, Program
 from benchmarks.turns_table import summary, table, verdict
-from configs.base import base
+from defect_jax.configs.base import base
 from defect_jax.models.encoders import PLAIN
 from defect_jax.models.encoders.names import variables_of
 from defect_jax.models.initialise import Variables, initial_variables

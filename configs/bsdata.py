@@ -13,7 +13,7 @@ With a pretrained encoder, `:cpu` and `:cpu_scaled` have not been run yet, nor h
 
 import ml_collections
 
-from configs import base
+from defect_jax.configs import base
 
 
 def get_config(variant: str = "") -> ml_collections.ConfigDict:

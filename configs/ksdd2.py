@@ -10,7 +10,7 @@ not allow commercial use.
 
 import ml_collections
 
-from configs import base
+from defect_jax.configs import base
 
 
 def get_config(variant: str = "") -> ml_collections.ConfigDict:

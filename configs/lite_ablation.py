@@ -9,8 +9,8 @@ bits change, is for benchmarks/lite.py, which takes their workdirs.
 
 import ml_collections
 
-from configs import base, magnetic_tile
 from defect_jax.ablation import Row
+from defect_jax.configs import base, magnetic_tile
 
 
 def get_config(variant: str = "") -> ml_collections.ConfigDict:

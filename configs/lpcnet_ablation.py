@@ -14,8 +14,8 @@ chosen anew on validation images.
 
 import ml_collections
 
-from configs import lpcnet_magnetic_tile
 from defect_jax.ablation import Row
+from defect_jax.configs import lpcnet_magnetic_tile
 
 NO_EMBEDDING = {"embedding": False}
 NO_CONFIDENCE = {"pixel_confidence": "none"}

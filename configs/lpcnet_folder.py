@@ -11,7 +11,7 @@ Each part can be switched off alone, see configs/lpcnet_magnetic_tile.py.
 
 import ml_collections
 
-from configs import base, folder
+from defect_jax.configs import base, folder
 
 
 def get_config(variant: str = "") -> ml_collections.ConfigDict:

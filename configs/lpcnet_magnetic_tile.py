@@ -12,7 +12,7 @@ configs/magnetic_tile.py. The full size has not been run yet.
 
 import ml_collections
 
-from configs import base, magnetic_tile
+from defect_jax.configs import base, magnetic_tile
 
 
 def get_config(variant: str = "") -> ml_collections.ConfigDict:

@@ -10,8 +10,8 @@ row.
 
 import ml_collections
 
-from configs import base, magnetic_tile
 from defect_jax.ablation import Row
+from defect_jax.configs import base, magnetic_tile
 
 HALF = {"segmentation": 0.5, "classification": 0.5}
 

@@ -9,7 +9,7 @@ size has not been run yet.
 
 import ml_collections
 
-from configs import base
+from defect_jax.configs import base
 
 
 def get_config(variant: str = "") -> ml_collections.ConfigDict:

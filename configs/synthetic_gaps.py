@@ -7,7 +7,7 @@ Hair cracks, which have no gaps, are the third kind. `:cpu` takes about three mi
 
 import ml_collections
 
-from configs import base, synthetic
+from defect_jax.configs import base, synthetic
 
 
 def get_config(variant: str = "") -> ml_collections.ConfigDict:

@@ -12,8 +12,8 @@ network of four rows sees a whole defect; one of two rows sees 20 px, a gap and 
 
 import ml_collections
 
-from configs import synthetic_gaps
 from defect_jax.ablation import Row
+from defect_jax.configs import synthetic_gaps
 
 LEARNT = {"pixel_confidence": "learnt"}
 SHALLOW = {"widths": (8, 16)}

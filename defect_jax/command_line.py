@@ -6,7 +6,7 @@ import os
 import pathlib
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from logging import getLogger
 from typing import NoReturn
 
@@ -20,19 +20,27 @@ from defect_jax.runtime.escapes import visible
 from defect_jax.runtime.paths import AnyPath, as_path, reached
 
 CONFIG = config_flags.DEFINE_config_file(
-    "config", None, "A file of configs/, with :variant if wanted."
+    "config", None, "A config by its name or its path, with :variant if wanted."
 )
 WORKDIR = flags.DEFINE_string("workdir", None, "Where the run lives; default runs/NAME[-variant].")
 
+
+CONFIGS = pathlib.Path(__file__).parent / "configs"
+CONFIG_FLAGS = ("--config", "-config")
+HELP = {"--help", "-help", "-h", "help"}
 
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)  # the user's to mend
 FULL = ("No space left on device", "Disk quota exceeded")  # of libraries that have no errno
 
 
-def start(run: Callable[[], None]) -> None:
+def start(run: Callable[[], None], help_text: str = "", modes: Collection[str] = ()) -> None:
     """Parse the flags and call `run`; a UserError is one line on stderr and exit code 2.
 
     After SIGTERM, SIGINT or SIGHUP the exit code is 143, 130 or 129.
+
+    Args:
+        help_text: printed for --help and where there are no arguments; empty: absl's.
+        modes: what the first argument may be, in place of --mode.
     """
 
     def main(argv: list[str]) -> None:
@@ -57,7 +65,7 @@ def start(run: Callable[[], None]) -> None:
     logging.set_verbosity(logging.WARNING)
     # It tells of each start that a user without a home has no settings of matplotlib.
     getLogger("matplotlib").setLevel("ERROR")
-    app.run(main, flags_parser=parse_flags)
+    app.run(main, flags_parser=lambda argv: parse_flags(argv, help_text, modes))
 
 
 def given_config(example: str = "configs/synthetic.py:cpu") -> ConfigDict:
@@ -91,24 +99,75 @@ def trained_workdir() -> AnyPath:
     return chosen_workdir()
 
 
-def parse_flags(argv: list[str]) -> list[str]:
+def parse_flags(argv: list[str], help_text: str = "", modes: Collection[str] = ()) -> list[str]:
     """Parse flags and load the config; what is wrong with either is one line and exit code 2."""
+    if help_text and (not argv[1:] or set(argv[1:]) & HELP):
+        print(help_text)
+        sys.exit(0)
     try:
-        rest = flags.FLAGS([_with_home(argument) for argument in argv])
+        rest = flags.FLAGS(_with_config_file(_with_mode(argv, modes)))
         if CONFIG.value is not None:
             CONFIG.value.to_dict()  # a file that could not be loaded only says so when it is used
         return rest
     except Exception as error:  # noqa: BLE001  a config file is code, and may fail in any way
         lines = str(error).strip().splitlines()
         # ml_collections quotes the whole traceback of a config file; its last line is the fault.
-        _refuse(" ".join(lines[-1:] if "Traceback" in str(error) else lines))
+        lines = lines[-1:] if "Traceback" in str(error) else lines
+        _refuse(" ".join(lines).removeprefix("ValueError: "))
 
 
-def _with_home(argument: str) -> str:
-    """Have `~` in --config=~/… be the home folder; the other flags are paths of `as_path`."""
-    flag, equals, path = argument.partition("=")
-    named = flag in ("--config", "-config") and path.startswith("~")
-    return f"{flag}{equals}{as_path(path)}" if named else argument
+def _with_mode(argv: list[str], modes: Collection[str]) -> list[str]:
+    """Return `argv` with --mode=MODE where its first word is one."""
+    if not modes or not argv[1:] or argv[1].startswith("-"):
+        return argv
+    program, word, *rest = argv
+    if word not in modes:
+        raise UserError(f"unknown mode {word!r}: there are {', '.join(modes)}")
+    if any(argument.startswith(("--mode", "-mode")) for argument in rest):
+        raise UserError(f"the mode is given twice: leave out {word} or --mode")
+    return [program, f"--mode={word}", *rest]
+
+
+def _with_config_file(argv: list[str]) -> list[str]:
+    """Return `argv` with the file of --config=NAME, and with `~` in its path as the home folder.
+
+    The other flags are paths of `as_path`.
+    """
+    resolved = []
+    for before, argument in zip(argv, argv[1:], strict=False):
+        flag, equals, value = argument.partition("=")
+        if equals and flag in CONFIG_FLAGS:
+            argument = f"{flag}={_config_file(value)}"
+        elif before in CONFIG_FLAGS:
+            argument = _config_file(argument)
+        resolved.append(argument)
+    return [argv[0], *resolved]
+
+
+def _config_file(value: str) -> str:
+    """Return FILE[:VARIANT] of the value of --config: a path stays, a name is one of ours.
+
+    Raises:
+        UserError: there is no such file.
+    """
+    name, colon, variant = value.partition(":")
+    if "/" not in name and not name.endswith(".py"):
+        path = CONFIGS / f"{name}.py"
+        if not path.exists() or name == "base":
+            raise UserError(f"--config: no config {name!r}; there are {', '.join(config_names())}")
+    else:
+        path = as_path(name)
+        if not path.exists():
+            ours = f"; the one that comes with defect_jax is --config={path.stem}{colon}{variant}"
+            known = path.stem in config_names()
+            raise UserError(f"--config: {name} is not there{ours if known else ''}")
+    return f"{path}{colon}{variant}"
+
+
+def config_names() -> list[str]:
+    """Return the names of the configs that come with the package, those of ablations left out."""
+    names = sorted(path.stem for path in CONFIGS.glob("*.py"))
+    return [name for name in names if name != "base" and not name.endswith("_ablation")]
 
 
 def _refuse_disk(error: BaseException | None) -> None:

@@ -1,11 +1,13 @@
 """The command line: flags in, one function a mode.
 
 python -m defect_jax.main --config=configs/synthetic.py:cpu
+defect-jax train --config=synthetic:cpu
 """
 
 from absl import flags
 
 from defect_jax import command_line
+from defect_jax.command_help import help_text
 from defect_jax.command_line import CONFIG, WORKDIR, chosen_workdir, given_config, trained_workdir
 from defect_jax.distributed import cluster
 from defect_jax.runtime import compilation
@@ -133,5 +135,10 @@ RUN = {
 MODE = flags.DEFINE_enum("mode", "train", list(RUN), "What to do.")
 
 
+def main() -> None:
+    """Do what the arguments of the process ask for."""
+    command_line.start(lambda: RUN[MODE.value](), help_text(RUN), RUN)
+
+
 if __name__ == "__main__":
-    command_line.start(lambda: RUN[MODE.value]())
+    main()

@@ -15,13 +15,13 @@ import pytest
 import tiny_ablation
 from scipy import stats
 
-from configs import (
+from defect_jax.ablation import Row, grid, run, table
+from defect_jax.configs import (
     lite_ablation,
     lpcnet_ablation,
     magnetic_tile_ablation,
     synthetic_gaps_ablation,
 )
-from defect_jax.ablation import Row, grid, run, table
 from defect_jax.runtime.errors import UserError
 from defect_jax.workdir import run_config
 

@@ -10,7 +10,7 @@ import pytest
 import raw_data
 from ml_collections import ConfigDict
 
-from configs import folder, synthetic
+from defect_jax.configs import folder, synthetic
 from defect_jax.data.files.record_encoding import encode_classes
 from defect_jax.data.geometry.framing import Letterbox
 from defect_jax.data.geometry.input_spec import InputSpec

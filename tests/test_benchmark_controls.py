@@ -23,9 +23,9 @@ from benchmarks.controls import post_processing as controls
 from benchmarks.controls import run
 from benchmarks.controls.post_processing import CONTROLS, Control
 from benchmarks.controls.threshold import Binned, best_threshold, candidates
-from configs import lpcnet_ablation, synthetic_gaps_ablation
 from defect_jax.ablation import Row, grid
 from defect_jax.ablation import run as ablation_run
+from defect_jax.configs import lpcnet_ablation, synthetic_gaps_ablation
 from defect_jax.data.prepare.prepare import prepare
 from defect_jax.decision import DecisionRule
 from defect_jax.metrics.histogram import bin_index, lower_edge

@@ -14,7 +14,7 @@ from benchmarks import pretrained
 from benchmarks import pretrained_cells as cells
 from benchmarks.pretrained_judge import judge
 from benchmarks.pretrained_split import split_folder
-from configs import magnetic_tile
+from defect_jax.configs import magnetic_tile
 from defect_jax.data.files.record_encoding import encode_classes
 from defect_jax.data.prepare.prepared import DataInfo, Prepared, Split, SplitRow
 from defect_jax.runtime.errors import UserError

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from configs import synthetic
+from defect_jax.configs import synthetic
 from defect_jax.distributed.sharding import make_mesh, to_global
 from defect_jax.models.network import SegmentationNetwork
 from defect_jax.training.optimizer import make_tx

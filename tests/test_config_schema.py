@@ -8,7 +8,7 @@ import pytest
 from edited_json import EDITS, paths, replaced, with_more, without
 from ml_collections import ConfigDict
 
-from configs import base, synthetic
+from defect_jax.configs import base, synthetic
 from defect_jax.data.geometry.input_spec import InputSpec
 from defect_jax.data.sources import data_sets
 from defect_jax.data.sources.synthetic import options

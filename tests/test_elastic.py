@@ -6,7 +6,7 @@ import pytest
 from jax.sharding import AxisType, Mesh
 from ml_collections import ConfigDict
 
-from configs import synthetic
+from defect_jax.configs import synthetic
 from defect_jax.distributed.sharding import place_state, replicated, state_sharding, to_global
 from defect_jax.models.initialise import initial_variables
 from defect_jax.models.network import SegmentationNetwork

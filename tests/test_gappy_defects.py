@@ -10,7 +10,7 @@ import pytest
 from ml_collections import ConfigDict
 from scipy import ndimage
 
-from configs import synthetic_gaps
+from defect_jax.configs import synthetic_gaps
 from defect_jax.data.sources.synthetic import (
     defects,
     gappy_defects,

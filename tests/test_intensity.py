@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiny_predictor import RULE, surface, tiny_config, tiny_network
 
-from configs import folder
+from defect_jax.configs import folder
 from defect_jax.data.geometry.input_spec import InputSpec
 from defect_jax.data.geometry.intensity import IntensityRange
 from defect_jax.data.pipeline.batches import evaluation_batches, training_batches

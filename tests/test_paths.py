@@ -11,8 +11,8 @@ import raw_data
 from etils import epath
 from ml_collections import ConfigDict
 
-from configs import synthetic
 from defect_jax import command_line
+from defect_jax.configs import synthetic
 from defect_jax.data.prepare.prepare import prepare
 from defect_jax.runtime import atomic_files, compilation, paths
 from defect_jax.runtime.errors import UserError
@@ -188,5 +188,6 @@ def test_the_config_of_the_command_line_may_be_below_the_home_folder(home, monke
     seen = []
     monkeypatch.setattr(command_line.flags, "FLAGS", lambda argv: seen.extend(argv) or [])
     monkeypatch.setattr(command_line, "CONFIG", SimpleNamespace(value=None))
+    (home / "my.py").touch()
     command_line.parse_flags(["main", "--config=~/my.py:cpu", "--config.data.root=~/x", "--x=~/y"])
     assert seen == ["main", f"--config={home}/my.py:cpu", "--config.data.root=~/x", "--x=~/y"]

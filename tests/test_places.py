@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from configs import folder, synthetic
+from defect_jax.configs import folder, synthetic
 from defect_jax.runtime.errors import UserError
 from defect_jax.workdir import places, run_config
 

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from configs import folder
+from defect_jax.configs import folder
 from defect_jax.runtime import memory
 from defect_jax.runtime.compilation import compile_ahead
 from defect_jax.runtime.errors import UserError

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from benchmarks.rivals import torch_augmentation as rival
-from configs import magnetic_tile
+from defect_jax.configs import magnetic_tile
 from defect_jax.data.geometry.letterbox import (
     Placement,
     letterbox_image,

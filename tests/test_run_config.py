@@ -6,7 +6,7 @@ import pathlib
 import pytest
 from ml_collections import ConfigDict
 
-from configs import (
+from defect_jax.configs import (
     bsdata,
     folder,
     ksdd2,

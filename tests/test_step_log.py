@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from configs import synthetic
+from defect_jax.configs import synthetic
 from defect_jax.runtime.errors import UserError
 from defect_jax.training.step_log import TrainingLog, check_finite, refuse_no_numbers
 from defect_jax.workdir.best_weights import read_history

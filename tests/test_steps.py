@@ -9,8 +9,8 @@ from jax.sharding import AxisType
 from sklearn.metrics import confusion_matrix
 from tiny_networks import class_batch, every_part
 
-from configs import synthetic
 from defect_jax.balance import measures, task_gradients
+from defect_jax.configs import synthetic
 from defect_jax.decision.apply import Thresholds, decide_mask, mark
 from defect_jax.distributed.sharding import (
     batch_sharding,

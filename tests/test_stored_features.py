@@ -7,7 +7,7 @@ import sys
 import pytest
 from edited_json import EDITS, paths, replaced, with_more, without
 
-from configs import synthetic
+from defect_jax.configs import synthetic
 from defect_jax.data.prepare import prepared
 from defect_jax.data.prepare.prepare import prepare
 from defect_jax.runtime.errors import UserError

@@ -7,7 +7,7 @@ from ml_collections import ConfigDict
 from sklearn.metrics import average_precision_score
 from tiny_predictor import tiny_network
 
-from configs import synthetic
+from defect_jax.configs import synthetic
 from defect_jax.data.files.images import decode_image
 from defect_jax.data.files.record_encoding import decode_classes
 from defect_jax.data.geometry.stitching import iter_tile_rows

@@ -3,7 +3,7 @@
 import pytest
 import raw_data
 
-from configs.folder import get_config
+from defect_jax.configs.folder import get_config
 from defect_jax.data.prepare.prepare import prepare
 from defect_jax.runtime.errors import UserError
 from defect_jax.training.check import check, value_faults

@@ -9,7 +9,7 @@ import pytest
 from jax._src.array import ArrayImpl
 from jax._src.lib import guard_lib
 
-from configs import synthetic
+from defect_jax.configs import synthetic
 from defect_jax.training import train as story
 from defect_jax.workdir.fingerprints import fingerprints, not_finite
 

@@ -3,8 +3,8 @@ with `:controls` the one row that `benchmarks.controls` takes networks from."""
 
 import ml_collections
 
-from configs import synthetic
 from defect_jax.ablation import Row
+from defect_jax.configs import synthetic
 
 
 def get_config(variant=""):

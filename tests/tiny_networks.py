@@ -6,7 +6,7 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 from ml_collections import ConfigDict
 
-from configs import synthetic
+from defect_jax.configs import synthetic
 
 TINY = (4, 8, 16)
 

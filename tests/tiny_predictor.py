@@ -4,7 +4,7 @@ import numpy as np
 from ml_collections import ConfigDict
 from tiny_networks import lively
 
-from configs import synthetic
+from defect_jax.configs import synthetic
 from defect_jax.decision import DecisionRule
 from defect_jax.deploy.predictor import Predictor
 from defect_jax.distributed.sharding import one_device_mesh

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from configs.base import base
+from defect_jax.configs.base import base
 from defect_jax.decision.choose import Validation
 
 

@@ -40,4 +40,4 @@ def run() -> None:
 
 
 if __name__ == "__main__":
-    command_line.start(run)
+    command_line.start(run, __doc__)

@@ -55,4 +55,4 @@ def local_workdir() -> pathlib.Path:
 
 
 if __name__ == "__main__":
-    command_line.start(run)
+    command_line.start(run, __doc__)
