@@ -76,7 +76,7 @@ class Run:
         programs = make_programs(network, self.config, mesh, shardings)
         advice = partial(smaller, self.config, mesh.size)
         compiled = programs.compiled(self._state, self._kept, advice)
-        self._step = compiled.get(STEP, compiled[MEASURING_STEP])
+        self._step = compiled.get(STEP) or compiled[MEASURING_STEP]
 
     def whole(self, steps: int) -> tuple[float, float]:
         """Return seconds of some steps, and how many of these went into waiting for batches."""

@@ -80,7 +80,7 @@ def base() -> ml_collections.ConfigDict:
         "encoder"  # parameters on which gradients are compared, for example encoder/x_0_0
     )
     balance.initial_steps = 20  # batches over which the initial loss of each task is averaged
-    balance.measure_every_steps = 10  # gradient norms; GradNorm's weights move at these steps alone
+    balance.measure_every_steps = 10  # gradient norms, unless fixed; GradNorm's weights move then
     balance.fixed = _group(weights=_group(segmentation=0.5, classification=0.5, localisation=0.5))
     balance.gradnorm = _group(alpha=1.5, learning_rate=0.025, floor=0.05)
     balance.uncertainty = _group(learning_rate=0.025)
@@ -97,11 +97,10 @@ def base() -> ml_collections.ConfigDict:
     optimizer.average_decay = 0.999  # of the averaged weights used for evaluation
 
     config.train = train = ml_collections.ConfigDict()
-    train.steps = 4000
+    train.steps, train.log_every_steps, train.eval_every_steps = 4000, 0, 0  # see `length`
     train.localisation_steps = 0  # that localisation learns alone before; 0: with the rest
     train.batch_size = 16  # over all devices of all hosts
-    train.log_every_steps = 50
-    train.eval_every_steps = 500  # validation and a checkpoint
+    length(config, steps=4000, logs=80, evaluations=8)
 
     config.evaluation = evaluation = ml_collections.ConfigDict()
     evaluation.dtype = "float32"  # so that exported files decide alike on every machine
@@ -124,6 +123,20 @@ def base() -> ml_collections.ConfigDict:
     config.compilation_cache = ""  # folder for compiled programs; empty: none is kept
     config.profile = ""  # START:STOP: steps to record for TensorBoard, into workdir/profile
     return config
+
+
+def length(config: ml_collections.ConfigDict, steps: int, logs: int, evaluations: int) -> None:
+    """Set `train.steps`, and how often a run logs and validates, whatever its steps then become.
+
+    Args:
+        logs: lines of the training, over the whole run; a multiple of `evaluations`.
+        evaluations: validations, each with a checkpoint.
+    """
+    config.train.steps = steps
+    of = config.train.get_ref("steps")
+    config.train.log_every_steps = (of + (logs - 1)) // logs
+    # Not made of the one before: who logs more often does not validate more often.
+    config.train.eval_every_steps = (of + (logs - 1)) // logs * (logs // evaluations)
 
 
 def _group(**fields) -> ml_collections.ConfigDict:
@@ -152,12 +165,10 @@ def debug(config: ml_collections.ConfigDict) -> None:
     from_scratch(config)
     config.model.widths = (4, 8, 8)
     config.model.dtype = "float32"
-    config.train.steps = 8
+    length(config, steps=8, logs=4, evaluations=2)
     config.train.batch_size = 8
-    config.train.log_every_steps = 2
-    config.train.eval_every_steps = 4
     config.optimizer.warmup_steps = 2
-    config.balance.measure_every_steps = 1  # one program to compile, not two
+    config.balance.measure_every_steps = 1  # one program to compile, not two, with any method
 
 
 def cpu(config: ml_collections.ConfigDict) -> None:
@@ -197,7 +208,7 @@ def lpcnet(config: ml_collections.ConfigDict, variant: str) -> None:
     model.pixel_confidence = "learnt"
     config.loss.defect_weight = 4.0
     config.loss.weight_localised = True
-    steps = config.train.steps
+    steps = config.train.get_ref("steps")
     config.train.localisation_steps = steps // 2 if variant == "debug" else steps // 4
 
 

@@ -47,8 +47,7 @@ def _small_tiles(config: ml_collections.ConfigDict) -> None:
     config.balance.measure_every_steps = 25
     config.balance.fixed.weights.update(segmentation=0.8, classification=0.2)
     config.train.batch_size = 8
-    config.train.steps = 1000
-    config.train.eval_every_steps = 500
+    base.length(config, steps=1000, logs=20, evaluations=2)
 
 
 def cpu_scaled(config: ml_collections.ConfigDict) -> None:
@@ -67,4 +66,4 @@ def debug(config: ml_collections.ConfigDict) -> None:
     config.model.decoder = "unet"
     config.model.widths = (4, 8)
     config.model.attention = "none"
-    config.train.eval_every_steps = 8
+    base.length(config, steps=8, logs=4, evaluations=1)

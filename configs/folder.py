@@ -4,8 +4,7 @@
     python -m defect_jax.main --config=configs/folder.py --config.data.root=my_parts
 
 No mask, or one without a defect, is a good part. Set `config.data.size` to what your smallest
-defect
-needs: it should still be a few px wide.
+defect needs: it should still be a few px wide.
 """
 
 import ml_collections
@@ -24,8 +23,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
 def _cpu(config: ml_collections.ConfigDict) -> None:
     base.pretrained_cpu(config)
     config.data.size = (192, 192)
-    config.train.steps = 600
-    config.train.eval_every_steps = 300
+    base.length(config, steps=600, logs=12, evaluations=2)
 
 
 def _cpu_scratch(config: ml_collections.ConfigDict) -> None:
@@ -33,8 +31,7 @@ def _cpu_scratch(config: ml_collections.ConfigDict) -> None:
     base.from_scratch(config)
     base.cpu(config)
     config.data.size = (128, 128)
-    config.train.steps = 1500
-    config.train.eval_every_steps = 300
+    base.length(config, steps=1500, logs=30, evaluations=5)
 
 
 def _debug(config: ml_collections.ConfigDict) -> None:

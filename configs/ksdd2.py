@@ -21,7 +21,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     config.data.min_scale = 1.0  # together with max_scale: never scaled
     config.data.augment.shrink = 0.0
     config.data.augment.stretch = 0.0
-    config.train.steps = 6000
+    base.length(config, steps=6000, logs=120, evaluations=12)
     base.pretrained(config)
     return base.choose(config, variant, cpu=_cpu, cpu_scratch=_cpu_scratch, debug=_debug)
 
@@ -30,8 +30,7 @@ def _cpu(config: ml_collections.ConfigDict) -> None:
     base.pretrained_cpu(config)
     config.data.size = (320, 128)
     _halve(config)
-    config.train.steps = 600
-    config.train.eval_every_steps = 300
+    base.length(config, steps=600, logs=12, evaluations=2)
 
 
 def _cpu_scratch(config: ml_collections.ConfigDict) -> None:
@@ -40,8 +39,7 @@ def _cpu_scratch(config: ml_collections.ConfigDict) -> None:
     base.cpu(config)
     config.data.size = (336, 128)
     _halve(config)
-    config.train.steps = 1000
-    config.train.eval_every_steps = 250
+    base.length(config, steps=1000, logs=20, evaluations=4)
 
 
 def _halve(config: ml_collections.ConfigDict) -> None:

@@ -11,6 +11,7 @@ import ml_collections
 
 from defect_jax.ablation import Row
 from defect_jax.configs import base, magnetic_tile
+from defect_jax.configs.base import length
 
 
 def get_config(variant: str = "") -> ml_collections.ConfigDict:
@@ -51,4 +52,4 @@ def _shorten(config: ml_collections.ConfigDict) -> None:
     base.balance.measure_every_steps = 25
     base.balance.fixed.weights.update(segmentation=0.8, classification=0.2)
     base.optimizer.learning_rate = 3e-3
-    base.train.steps = base.train.eval_every_steps = 300
+    length(base, steps=300, logs=12, evaluations=1)

@@ -16,6 +16,7 @@ import ml_collections
 
 from defect_jax.ablation import Row
 from defect_jax.configs import lpcnet_magnetic_tile
+from defect_jax.configs.base import length
 
 NO_EMBEDDING = {"embedding": False}
 NO_CONFIDENCE = {"pixel_confidence": "none"}
@@ -73,5 +74,5 @@ def _shorten(config: ml_collections.ConfigDict) -> None:
     base.balance.measure_every_steps = 25
     base.balance.fixed.weights.update(segmentation=0.8, classification=0.2)
     base.optimizer.learning_rate = 3e-3
-    base.train.steps = base.train.eval_every_steps = 900
+    length(base, steps=900, logs=36, evaluations=1)
     base.train.localisation_steps = 200

@@ -35,9 +35,7 @@ def _cpu(config: ml_collections.ConfigDict) -> None:
     config.data.size = (192, 192)
     config.data.augment.shrink = 0.0  # cracks are faint enough
     config.data.augment.stretch = 0.15
-    config.train.steps = 450
-    config.train.eval_every_steps = 450
-    config.train.log_every_steps = 25
+    base.length(config, steps=450, logs=18, evaluations=1)
 
 
 def _cpu_scratch(config: ml_collections.ConfigDict) -> None:
@@ -51,9 +49,7 @@ def _cpu_scratch(config: ml_collections.ConfigDict) -> None:
     augment.changes.update(brightness=0.02, contrast=0.05, gamma=0.05, noise=0.0, blur_px=0.0)
     config.optimizer.learning_rate = 2e-3
     config.train.batch_size = 16
-    config.train.steps = 450
-    config.train.eval_every_steps = 450
-    config.train.log_every_steps = 25
+    base.length(config, steps=450, logs=18, evaluations=1)
 
 
 def _debug(config: ml_collections.ConfigDict) -> None:

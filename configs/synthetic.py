@@ -36,9 +36,7 @@ def cpu(config: ml_collections.ConfigDict) -> None:
     config.balance.measure_every_steps = 25
     config.model.widths = (8, 16, 32, 64)  # four rows: a step takes two thirds of the time
     config.data.augment.changes.update(brightness=0.02, contrast=0.05, noise=0.0, blur_px=0.0)
-    config.train.steps = 850
-    config.train.eval_every_steps = 425
-    config.train.log_every_steps = 25
+    base.length(config, steps=850, logs=34, evaluations=2)
 
 
 def debug(config: ml_collections.ConfigDict) -> None:

@@ -24,5 +24,4 @@ def _cpu(config: ml_collections.ConfigDict) -> None:
     config.data.shots = 1
     config.data.picture_size = (128, 128)  # drawn at the size that is seen: scaling blurs gaps
     config.model.decoder = "unet"
-    config.train.steps = 400
-    config.train.eval_every_steps = 200
+    base.length(config, steps=400, logs=16, evaluations=2)

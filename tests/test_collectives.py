@@ -46,7 +46,7 @@ def programs():
     config = ConfigDict(synthetic.get_config("debug").to_dict())
     config.model.widths = (8, 16, 64)
     config.model.decoder, config.model.attention = "unet", "none"  # compiles faster
-    config.balance.measure_every_steps = 3
+    config.balance.method, config.balance.measure_every_steps = "gradnorm", 3
     config.data_info = {"channels": 1, "mean": 0.5, "std": 0.2}
     network, tx = SegmentationNetwork(**config.model), make_tx(config)
     found = {}

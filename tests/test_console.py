@@ -21,6 +21,17 @@ def test_plain_lines_say_how_far_and_how_fast(capsys, monkeypatch):
     assert lines[-1].startswith("reading: 3/3 in ")
 
 
+@pytest.mark.parametrize(
+    ("total", "first"),
+    [(100, "training: 3/100, 0.5/s, 194 s left"), (4, "training: 4/4 in 10.0 s")],
+)
+def test_how_long_it_will_take_is_said_after_three_steps(capsys, monkeypatch, total, first):
+    seconds = iter(range(0, 10 * total, 2))
+    monkeypatch.setattr(console.time, "monotonic", lambda: float(next(seconds)))
+    list(console.track(iter(range(total)), "training", total))
+    assert capsys.readouterr().err.splitlines()[0] == first
+
+
 def test_brackets_in_a_line_are_not_markup(capsys):
     console.say("image [red] of [0, 1]")
     assert capsys.readouterr().err == "image [red] of [0, 1]\n"

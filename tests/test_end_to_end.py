@@ -33,11 +33,14 @@ def trained(home):
 def test_a_run_leaves_what_is_promised(trained):
     workdir, _, result = trained
     tables = ("eval/test/predictions.csv", "eval/test/parts.csv")
-    for name in ("config.json", "decision.json", "eval/report.html", *tables):
+    for name in ("config.json", "decision.json", "progress.html", "eval/report.html", *tables):
         assert (workdir / name).stat().st_size > 0
     assert sorted(p.name for p in (workdir / "checkpoints").iterdir()) == ["4", "8"]
     assert list((workdir / "tensorboard").iterdir())
     assert "compiled the training step in" in result.stderr
+    assert "test: The classification head: missed " in result.stderr
+    command = f"python -m defect_jax.main predict --workdir={workdir} --input=IMAGES"
+    assert f"next: {command} --output=DECIDED" in result.stderr
     assert [line["step"] for line in lines(workdir) if line["split"] == "train"] == [2, 4, 6, 8]
     assert [line["step"] for line in lines(workdir) if line["split"] == "val"] == [4, 8]
     metrics = json.loads((workdir / "eval/test/metrics.json").read_text())
@@ -101,6 +104,24 @@ def test_a_run_cut_off_goes_on_from_its_newest_checkpoint(forked, trained, home)
     assert on.returncode == 0, on.stderr
     assert "going on from step 4" in on.stderr
     assert lines(resumed) == lines(workdir)
+
+
+def test_a_finished_run_is_lengthened_in_its_workdir_and_never_shortened(forked, trained, home):
+    workdir, data, _ = trained
+    longer = home / "longer"
+    shutil.copytree(workdir, longer)
+    on = forked.run(CONFIG, *data, f"--workdir={longer}", "--config.train.steps=12")
+    assert on.returncode == 0, on.stderr
+    assert "8 steps become 12: the learning rate rises again" in on.stderr
+    after = lines(longer)
+    assert after[: len(lines(workdir))] == lines(workdir)
+    assert [(line["step"], line["split"]) for line in after[len(lines(workdir)) :]] == [
+        *((9, "train"), (12, "train"), (12, "val"))
+    ]
+    train = json.loads((longer / "config.json").read_text())["train"]
+    assert (train["steps"], train["log_every_steps"], train["eval_every_steps"]) == (12, 3, 6)
+    again = forked.run(CONFIG, *data, f"--workdir={longer}")
+    assert again.returncode == 2 and "train.steps was 12, is 8" in again.stderr
 
 
 def test_a_pretrained_run_goes_on_bit_for_bit_without_the_file_of_its_weights(forked, home):

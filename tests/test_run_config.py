@@ -160,6 +160,36 @@ def test_another_config_is_refused_with_the_fields_that_differ(tmp_path):
     assert "optimizer.learning_rate was 0.001, is 0.5" in str(caught.value)
 
 
+def test_intervals_follow_the_steps_unless_they_are_named():
+    config = folder.get_config("cpu")
+    assert (config.train.log_every_steps, config.train.eval_every_steps) == (50, 300)
+    config.train.steps = 20
+    assert (config.train.log_every_steps, config.train.eval_every_steps) == (2, 12)
+    run_config.check_values(config)
+    config.train.log_every_steps = 1
+    assert config.train.eval_every_steps == 12
+    config = folder.get_config("cpu")
+    config.train.eval_every_steps = 4
+    config.train.steps = 40
+    assert (config.train.log_every_steps, config.train.eval_every_steps) == (4, 4)
+
+
+def test_a_workdir_may_be_given_more_steps_and_nothing_else(tmp_path):
+    config = synthetic.get_config("debug")
+    run_config.claim(tmp_path, config)
+    config.train.steps = 80
+    run_config.claim(tmp_path, config)
+    kept = run_config.load(tmp_path).train
+    assert (kept.steps, kept.log_every_steps, kept.eval_every_steps) == (80, 20, 40)
+    config.train.steps = 40
+    with pytest.raises(UserError, match="train.steps was 80, is 40"):
+        run_config.claim(tmp_path, config)
+    config.train.steps, config.seed = 160, 1
+    with pytest.raises(UserError, match="seed was 0, is 1"):
+        run_config.claim(tmp_path, config)
+    assert run_config.load(tmp_path).train.steps == 80
+
+
 def test_where_the_data_are_and_how_they_are_read_may_change(tmp_path):
     run_config.claim(tmp_path, synthetic.get_config("debug"))
     other = synthetic.get_config("debug")

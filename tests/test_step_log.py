@@ -49,6 +49,7 @@ def test_a_step_is_finished_when_its_results_are_there(tmp_path):
         for step in (7, 8, 9):
             log.note(step, {"loss": jnp.array(1.0)})
             finished.append(log.finished_step)
+            assert log.loss == ("" if step == 7 else "loss 1.000")
         log.flush()
     assert [*finished, log.finished_step] == [6, 6, 7, 8, 9]
 

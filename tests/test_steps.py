@@ -99,7 +99,7 @@ def test_losses_fall_and_the_step_is_compiled_once(one_device):
     assert history["loss"][-5:].mean() < 0.8 * history["loss"][:5].mean()
     for task in ("segmentation", "classification"):
         np.testing.assert_array_equal(history[f"weight_{task}"], 0.5)
-        assert np.all(history[f"gradient_norm_{task}"] > 0.0)
+        assert f"gradient_norm_{task}" not in history  # fixed weights need none
 
 
 @pytest.mark.parametrize(("data", "fsdp"), [(8, 1), (2, 4)])
@@ -134,7 +134,8 @@ def test_every_part_over_eight_devices_gives_the_numbers_of_one(method):
     for name in alone:
         tolerance = {"rtol": 1e-4, "atol": 1e-4} if "gradient" in name else {"rtol": 1e-5}
         np.testing.assert_allclose(eight[name], alone[name], err_msg=name, **tolerance)
-    assert np.all(alone["gradient_norm_localisation"] == 0.0)  # on the encoder it does not see
+    norms = alone.get("gradient_norm_localisation", 0.0)  # fixed weights: not measured
+    assert np.all(norms == 0.0)  # on the encoder it does not see
     assert alone["loss"][-1] < alone["loss"][0]
 
 
@@ -202,6 +203,7 @@ def test_every_method_balances_three_tasks(three_tasks, method):
 
 def test_a_step_that_does_not_measure_takes_the_same_step():
     config = make_config()
+    config.balance.method = "uncertainty"
     network, tx = SegmentationNetwork(**config.model), make_tx(config)
     state = create_state(initial_variables(network, (1, 16, 16, 1), 0), tx)
     batch = {name: jnp.asarray(value) for name, value in next(batches(1)).items()}

@@ -138,7 +138,9 @@ def relative_inverse_rates(
     return jnp.where(present, ratio / jnp.where(mean == 0.0, 1.0, mean), 1.0)
 
 
-def measures(state: BalanceState, tasks: Iterable[str]) -> dict[str, Float[Array, ""]]:
+def measures(
+    state: BalanceState, tasks: Iterable[str], measured: bool = True
+) -> dict[str, Float[Array, ""]]:
     """Return numbers to log: of each task its weight, gradient norm and inverse rate; cosines of
     pairs.
 
@@ -148,6 +150,7 @@ def measures(state: BalanceState, tasks: Iterable[str]) -> dict[str, Float[Array
     Args:
         state: of the transform, `opt_state[0]` where it stands first in a chain.
         tasks: all that the transform was made for.
+        measured: whether gradients are ever measured; if not, norms and cosines are left out.
     """
     tasks = sorted(tasks)
     if len(tasks) != state.weights.size:
@@ -156,8 +159,10 @@ def measures(state: BalanceState, tasks: Iterable[str]) -> dict[str, Float[Array
     numbers: dict[str, Float[Array, ""]] = {}
     for i, task in enumerate(tasks):
         numbers[f"weight_{task}"] = state.weights[i]
-        numbers[f"gradient_norm_{task}"] = norms[i]
         numbers[f"inverse_rate_{task}"] = state.inverse_rates[i]
+        if not measured:
+            continue
+        numbers[f"gradient_norm_{task}"] = norms[i]
         for j, other in enumerate(tasks[:i]):
             product = norms[i] * norms[j]
             cosine = state.gram[i, j] / jnp.where(product > 0.0, product, 1.0)

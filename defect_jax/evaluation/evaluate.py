@@ -16,7 +16,7 @@ from defect_jax.evaluation.validation import decide_on_validation
 from defect_jax.metrics.class_counts import BACKGROUND, ClassPixels
 from defect_jax.metrics.summary import Metrics
 from defect_jax.models.network import SegmentationNetwork
-from defect_jax.report.page import Report, write_report
+from defect_jax.report.page import Report, verdict_lines, write_report
 from defect_jax.runtime.console import say
 from defect_jax.runtime.paths import AnyPath
 from defect_jax.workdir import locks, run_config
@@ -73,7 +73,7 @@ def evaluate(config: ConfigDict, workdir: AnyPath, split: str = "test") -> Metri
     path = (workdir / "eval" if split == "test" else results.final) / "report.html"
     with contextlib.ExitStack() as publishing:
         with results:
-            scores = evaluate_split(ema, thresholds, results.mask_of(judged, classes))
+            scores = evaluate_split(ema, thresholds, results.mask_of(judged, classes), shown=True)
             tables = tabulate(judged, scores, made, config.data_info, prepared.info.leaking)
             results.write_tables(tables)
             # Until the page is written: all files are then those of one evaluation, also where
@@ -92,6 +92,8 @@ def evaluate(config: ConfigDict, workdir: AnyPath, split: str = "test") -> Metri
             classes=class_pixels(scores, classes),
         )
         write_report(path, report)
+    for line in verdict_lines(report):
+        say(f"{split}: {line}")
     say(f"wrote {results.final} and {path}")
     return tables.metrics
 

@@ -98,13 +98,18 @@ class Evaluator:
         self._empty = jax.jit(nothing, out_shardings=replicated(mesh))
 
     def __call__(
-        self, ema: Variables, thresholds: Thresholds, on_mask: OnMask | None = None
+        self,
+        ema: Variables,
+        thresholds: Thresholds,
+        on_mask: OnMask | None = None,
+        shown: bool = False,
     ) -> Scores:
         """Score every image exactly once.
 
         Args:
             on_mask: called with row and decided classes [h w] at native size, 0 = background, for
                 each image.
+            shown: whether to show how far it is.
 
         Raises:
             signals.Stopped: a signal came.
@@ -119,7 +124,7 @@ class Evaluator:
                 start = (ema, batches.first, given, accumulated)
                 self._compiled = compile_ahead("evaluation step", self._step, *start)
             steps = evaluation_steps(self._split, self._batch_size)
-            for batch in track(batches, "evaluating", steps) if on_mask else batches:
+            for batch in track(batches, "evaluating", steps) if shown else batches:
                 signals.check_preemption()
                 accumulated, outputs = self._compiled(ema, batch, given, accumulated)
                 decided = outputs.pop("decided")

@@ -69,7 +69,11 @@ class TiledEvaluator:
         self._empty = jax.jit(partial(Accumulated.empty, config.model.num_classes), **everywhere)
 
     def __call__(
-        self, ema: Variables, thresholds: Thresholds, on_mask: OnMask | None = None
+        self,
+        ema: Variables,
+        thresholds: Thresholds,
+        on_mask: OnMask | None = None,
+        shown: bool = False,
     ) -> Scores:
         """Score every image exactly once; arguments as those of `Evaluator`.
 
@@ -80,7 +84,7 @@ class TiledEvaluator:
         accumulated, outputs = self._empty(), []
         rows = range(len(self._split.rows))
         images = threaded(partial(_with_truth, self._split, self._spec), rows, WAITING)
-        follow = track(images, "evaluating", len(rows)) if on_mask else images
+        follow = track(images, "evaluating", len(rows)) if shown else images
         with contextlib.closing(follow):
             for row, image in enumerate(follow):
                 signals.check_preemption()

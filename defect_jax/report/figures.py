@@ -43,6 +43,11 @@ def figures(
     return [figure for figure in made if figure.plot or figure.without]
 
 
+def run_figures(history: Sequence[dict]) -> list[Figure]:
+    """Return the figures of a run alone, finished or not."""
+    return [figure for figure in _run(history) if figure.plot]
+
+
 def _curves(images: Sequence[ImageRow], heads: Sequence[DecisionHead]) -> Iterator[Figure]:
     curves = scored(images, heads)
     yield Figure(

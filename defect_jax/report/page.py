@@ -17,7 +17,7 @@ from defect_jax.report.gallery import IMAGES_A_SECTION, LoadImage, gallery, sect
 from defect_jax.report.render import render_page
 from defect_jax.report.slider import slider_data, to_json
 from defect_jax.report.tables import EVERY_MEANING, GROUPS, metric_keys
-from defect_jax.report.verdict import mistakes_of, sequential, verdicts
+from defect_jax.report.verdict import in_words, mistakes_of, sequential, verdicts
 from defect_jax.runtime import atomic_files
 from defect_jax.runtime.paths import AnyPath
 
@@ -66,6 +66,12 @@ class Report:
 def write_report(path: AnyPath | str, report: Report) -> None:
     """Write the page, whole or not at all."""
     atomic_files.write_text(path, render(report))
+
+
+def verdict_lines(report: Report) -> list[str]:
+    """Return the verdicts that the page begins with, a line each, for a terminal."""
+    heads = decision_heads(report.decision, report.has_head)
+    return [in_words(v) for v in verdicts(report.images, report.parts, report.metrics, heads)]
 
 
 def render(report: Report) -> str:

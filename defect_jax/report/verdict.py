@@ -62,6 +62,26 @@ def verdicts(
     return found
 
 
+def in_words(verdict: Verdict) -> str:
+    """Return a verdict as one line of a terminal.
+
+    >>> in_words(Verdict("The mask", "images", Mistakes(3, 75, 0, 0), (0.01, 0.11), None))
+    'The mask: missed 3 of 75 defective images (95 % interval 1.0% to 11.0%), no good images'
+    """
+    of, things = verdict.mistakes, verdict.things
+    missed = f"missed {of.missed} of {of.defective} defective {things}" if of.defective else ""
+    alarms = f"rejected {of.alarms} of {of.good} good {things}" if of.good else ""
+    missed = f"{missed}{_range(verdict.miss_interval)}" if missed else f"no defective {things}"
+    alarms = f"{alarms}{_range(verdict.alarm_interval)}" if alarms else f"no good {things}"
+    return f"{verdict.heading}: {missed}, {alarms}"
+
+
+def _range(interval: Interval) -> str:
+    if interval is None:
+        return ""
+    return f" (95 % interval {100 * interval[0]:.1f}% to {100 * interval[1]:.1f}%)"
+
+
 def sequential(parts: Sequence[Part]) -> Sequential | None:
     """Return the numbers of deciding one by one; None where every part has one image."""
     if not have_several_images(parts):

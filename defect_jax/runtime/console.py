@@ -27,6 +27,7 @@ from defect_jax.runtime.escapes import visible
 
 T = TypeVar("T")
 PLAIN_LINE_EVERY_S = 10.0
+ESTIMATED_FROM = 3  # whoever waits for long work wants to know at once how long
 
 
 def say(text: str) -> None:
@@ -36,6 +37,14 @@ def say(text: str) -> None:
         _console().print(shown, markup=False, highlight=False, emoji=False, soft_wrap=True)
     except OSError:  # the terminal is gone, or the disk of the log is full: the work goes on
         be_silent()
+
+
+def own_command() -> str:
+    """Return how the person who watches starts this program."""
+    if os.environ.get("DEFECT_JAX_COMMAND"):  # of launch/local.sh
+        return os.environ["DEFECT_JAX_COMMAND"]
+    is_script = os.path.basename(sys.argv[0]) == "defect-jax"
+    return "defect-jax" if is_script else "python -m defect_jax.main"
 
 
 def answer(text: str) -> None:
@@ -136,10 +145,11 @@ def _lines(
     for count, item in enumerate(iterable, 1):
         yield item
         now = time.monotonic()
-        if now - shown >= PLAIN_LINE_EVERY_S:
+        left_s = (total - count) * (now - start) / count
+        estimated = count == ESTIMATED_FROM and left_s >= PLAIN_LINE_EVERY_S
+        if now - shown >= PLAIN_LINE_EVERY_S or estimated:
             shown = now
-            rate = count / (now - start)
-            left = f"{(total - count) / rate:.0f} s left"
+            rate, left = count / max(now - start, 1e-9), f"{left_s:.0f} s left"
             shown_parts = [f"{description}: {count}/{total}", f"{rate:.1f}/s", left, note()]
             say(", ".join(part for part in shown_parts if part))
     say(f"{description}: {count}/{total} in {time.monotonic() - start:.1f} s")

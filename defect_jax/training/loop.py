@@ -12,8 +12,9 @@ from ml_collections import ConfigDict
 
 from defect_jax.data.pipeline.batches import training_batches
 from defect_jax.data.prepare.prepared import Prepared
+from defect_jax.distributed import processes
 from defect_jax.distributed.sharding import rows_of_process, to_global
-from defect_jax.evaluation.evaluator import make_evaluator
+from defect_jax.evaluation.evaluator import Scores, make_evaluator
 from defect_jax.evaluation.validation import mask_thresholds, validation_numbers
 from defect_jax.models.network import SegmentationNetwork
 from defect_jax.runtime import signals
@@ -25,8 +26,9 @@ from defect_jax.training.optimizer import measured_every_steps
 from defect_jax.training.programs import MEASURING_STEP, STEP, Step, StepPrograms
 from defect_jax.training.step_log import TrainingLog, refuse_no_numbers
 from defect_jax.training.steps import TrainState, to_checkpointables
+from defect_jax.training.watched import WatchedImages
 from defect_jax.workdir import checkpoints
-from defect_jax.workdir.best_weights import SELECTION
+from defect_jax.workdir.best_weights import SELECTION, read_history
 from defect_jax.workdir.metrics_writer import open_writer
 
 
@@ -53,6 +55,7 @@ class Loop:
         self.train_split, self.val_split = prepared.splits["train"], prepared.splits["val"]
         self.checkpointer, self.history, self.scores = checkpointer, history, scores
         self.evaluate_val = make_evaluator(network, self.val_split, config, mesh)
+        self.watched = WatchedImages(self.val_split, f"{config.data.name}, in training")
 
     def to_the_end(
         self, state: TrainState, unlogged: list[dict[str, float]], programs: StepPrograms
@@ -112,7 +115,8 @@ class Loop:
             for step in steps:
                 signals.check_preemption()
                 profile.before(step)
-                step_fn = step_fns[STEP if (step - 1) % every_steps else MEASURING_STEP]
+                measures = every_steps is not None and (step - 1) % every_steps == 0
+                step_fn = step_fns[MEASURING_STEP if measures else STEP]
                 self.state, metrics = step_fn(self.state, next(batches))
                 self.log.note(step, metrics)
                 profile.after(step, metrics)
@@ -123,7 +127,8 @@ class Loop:
                 finished = self.log.finished_step
 
     def _heartbeat(self) -> str:
-        return "no checkpoint yet" if self.saved_step is None else f"checkpoint {self.saved_step}"
+        saved = "no checkpoint yet" if self.saved_step is None else f"checkpoint {self.saved_step}"
+        return ", ".join(part for part in (self.log.loss, saved) if part)
 
     def _is_due(self, step: int) -> bool:
         """Return whether the step is one to save and to validate."""
@@ -138,20 +143,29 @@ class Loop:
         refuse_no_numbers(step, self.state.ema)
         saving = checkpoints.begin_save(self.checkpointer, step, *self._saved())
         try:
-            numbers = self._validate(step)
+            numbers, scores = self._validate(step)
         finally:
             checkpoints.finish_save(self.checkpointer, saving)
             self.saved_step = step
         self.writer.write(step, "val", numbers)
+        self._show(step, scores)
         self.scores[step] = numbers[SELECTION]
 
-    def _validate(self, step: int) -> dict[str, float | None]:
+    def _validate(self, step: int) -> tuple[dict[str, float | None], Scores]:
         start = time.monotonic()
-        scores = self.evaluate_val(self.state.ema, mask_thresholds(0.5, 0.5))
+        on_mask = self.watched.on_mask if processes.is_first() else None
+        scores = self.evaluate_val(self.state.ema, mask_thresholds(0.5, 0.5), on_mask)
         numbers = validation_numbers(self.val_split, scores, self.config.data_info.leaking)
         shown = ", ".join(f"{name} {value:.4f}" for name, value in numbers.items() if value)
         say(f"step {step} val: {shown} ({time.monotonic() - start:.1f} s)")
-        return numbers
+        return numbers, scores
+
+    def _show(self, step: int, scores: Scores) -> None:
+        """Show the run so far; of several hosts the first one does."""
+        if processes.is_first():
+            self.writer.sync()
+            steps, history = self.config.train.steps, read_history(self.workdir)
+            self.watched.show(self.workdir, self.writer, step, steps, history, scores)
 
     def _save(self) -> None:
         self.writer.sync()

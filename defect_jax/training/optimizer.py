@@ -115,9 +115,14 @@ def _mix(
     return decay * old + (1.0 - decay) * new
 
 
-def measured_every_steps(balancing: ConfigDict) -> int:
-    """Return how often a training step measures the tasks' gradients; gradient weightings always
-    do."""
+def measured_every_steps(balancing: ConfigDict) -> int | None:
+    """Return how often a training step measures the tasks' gradients; None: never.
+
+    Gradient weightings always do. Fixed weights follow from no gradient, and a program of its own
+    for every tenth step would take half as long again to compile.
+    """
+    if balancing.method == "fixed":
+        return None
     return balancing.measure_every_steps if balancing.method in LOSS_WEIGHTINGS else 1
 
 

@@ -79,7 +79,7 @@ def _step(
 def make_programs(
     network: SegmentationNetwork, config: ConfigDict, mesh: Mesh, shardings: TrainState
 ) -> StepPrograms:
-    """Jit the step that measures gradient norms, and where needed the one that does not.
+    """Jit the step that measures gradient norms and the one that does not, where there are any.
 
     The state stays where it is, its buffers are used again.
     """
@@ -90,8 +90,9 @@ def make_programs(
     each = dict.fromkeys(losses, whole)
     found = BackwardPass(shardings.params, shardings.opt_state[0], shardings.batch_stats, each)
     options = training_options(network.widths, network.encoder != PLAIN)
-    measuring = {MEASURING_STEP: True}
-    if measured_every_steps(config.balance) > 1:
+    every_steps = measured_every_steps(config.balance)
+    measuring = {} if every_steps is None else {MEASURING_STEP: True}
+    if every_steps != 1:
         measuring[STEP] = False
     gradients = {
         name: jax.jit(

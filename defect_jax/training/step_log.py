@@ -34,6 +34,7 @@ class TrainingLog:
         self._window = [{k: np.float32(v) for k, v in numbers.items()} for numbers in unlogged]
         self._since: tuple[float, int] | None = None  # the first step starts after compilation
         self._finished_step = first_step
+        self._loss: float | None = None
 
     def note(self, step: int, metrics: dict[str, jax.Array]) -> None:
         """Take the numbers of a step just started and check those of the step before."""
@@ -45,6 +46,11 @@ class TrainingLog:
     def finished_step(self) -> int:
         """Return the last step whose results are there; the one after it may be on its way."""
         return self._finished_step
+
+    @property
+    def loss(self) -> str:
+        """Return what to show of the last finished step."""
+        return "" if self._loss is None else f"loss {self._loss:.3f}"
 
     @property
     def unlogged(self) -> list[dict[str, float]]:
@@ -63,7 +69,7 @@ class TrainingLog:
         self._pending = None
         numbers = jax.device_get(metrics)
         check_finite(step, numbers)
-        self._finished_step = step
+        self._finished_step, self._loss = step, float(numbers["loss"])
         self._window.append(numbers)
         if step % self._config.train.log_every_steps == 0:
             self._write(step)

@@ -15,7 +15,12 @@ from defect_jax.data.pipeline.batches import Batch
 from defect_jax.models.initialise import Variables
 from defect_jax.models.network import SegmentationNetwork
 from defect_jax.models.probabilities import normalise
-from defect_jax.training.optimizer import after_balance, make_balance, update_ema
+from defect_jax.training.optimizer import (
+    after_balance,
+    make_balance,
+    measured_every_steps,
+    update_ema,
+)
 from defect_jax.training.tasks import task_losses
 from defect_jax.workdir.saved_checkpoints import EMA, STATE
 
@@ -111,6 +116,7 @@ def make_update(
 ) -> Callable[[TrainState, BackwardPass], tuple[TrainState, Metrics]]:
     """Return the second part of a step, the same whether norms were measured or not."""
     tx = after_balance(config)
+    measured = measured_every_steps(config.balance) is not None
 
     def update(state: TrainState, found: BackwardPass) -> tuple[TrainState, Metrics]:
         updates, rest = tx.update(found.gradients, state.opt_state[1:], state.params)
@@ -120,7 +126,7 @@ def make_update(
         ema = update_ema(state.ema, new, state.step, config.optimizer.average_decay)
         losses = found.losses
         metrics = {f"loss_{task}": loss for task, loss in losses.items()}
-        metrics |= balance.measures(found.balance, losses)
+        metrics |= balance.measures(found.balance, losses, measured)
         metrics["loss"] = sum(metrics[f"weight_{task}"] * loss for task, loss in losses.items())
         metrics["gradient_norm"] = optax.tree.get(opt_state, "gradient_norm")
         return TrainState(state.step + 1, params, found.batch_stats, opt_state, ema), metrics

@@ -15,7 +15,7 @@ from defect_jax.evaluation.evaluate import evaluate
 from defect_jax.evaluation.validation import refuse_empty_promise
 from defect_jax.models.initialise import Variables, initial_variables
 from defect_jax.models.network import SegmentationNetwork
-from defect_jax.runtime.console import say
+from defect_jax.runtime.console import own_command, say
 from defect_jax.runtime.errors import UserError
 from defect_jax.runtime.paths import AnyPath, exists
 from defect_jax.training.loop import Loop
@@ -42,6 +42,7 @@ from defect_jax.workdir.best_weights import (
     restore_best,
     selection_scores,
 )
+from defect_jax.workdir.metrics_writer import write_outcome
 from defect_jax.workdir.trained_data import data_to_go_on_with
 
 
@@ -84,7 +85,12 @@ def train_alone(config: ConfigDict, workdir: AnyPath, must_resume: bool) -> None
     if has_first_stage(config) and not begun:
         learnt = with_learnt(learnt, learn_first_stage(config, first, prepared, mesh))
     fit(config, workdir, prepared, mesh, learnt)
-    evaluate(config, workdir)
+    metrics = evaluate(config, workdir)
+    if metrics is not None:
+        write_outcome(workdir, config.train.steps, run_config.without_places(config), metrics)
+        for arguments in ("predict --input=IMAGES --output=DECIDED", "export --output=EXPORTED"):
+            mode, *rest = arguments.split()
+            say(" ".join(["next:", own_command(), mode, f"--workdir={workdir}", *rest]))
 
 
 def data_to_train_on(config: ConfigDict, workdir: AnyPath, saved: bool) -> Prepared:
@@ -99,7 +105,10 @@ def data_to_train_on(config: ConfigDict, workdir: AnyPath, saved: bool) -> Prepa
     )
     if kept is None:
         return prepare(config.data)
-    run_config.refuse_differences(ConfigDict(kept), config, path)
+    kept = ConfigDict(kept)
+    run_config.refuse_differences(run_config.lengthened(kept, config), config, path)
+    if config.train.steps > kept.train.steps:
+        say(f"{kept.train.steps} steps become {config.train.steps}: the learning rate rises again")
     return data_to_go_on_with(config, workdir, kept["data_info"]["fingerprint"])
 
 

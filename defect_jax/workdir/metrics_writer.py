@@ -1,14 +1,19 @@
 """Numbers of a run: metrics.jsonl for programs, TensorBoard for people."""
 
+import contextlib
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from jaxtyping import UInt8
+from ml_collections import ConfigDict
+from tensorboardX.summary import hparams
 
 from defect_jax.distributed import processes
 from defect_jax.runtime.atomic_files import LineFile
 from defect_jax.runtime.paths import AnyPath
+from defect_jax.workdir.config_schema import flat
 from defect_jax.workdir.tensorboard import open_tensorboard
 
 
@@ -53,6 +58,10 @@ class MetricsWriter:
         """Show the speed on the board only: it is not the same twice."""
         self._board.add_scalar("train/images_per_second", images_per_second, step)
 
+    def image(self, step: int, name: str, image: UInt8[np.ndarray, "h w c"]) -> None:
+        """Show an image on the board."""
+        self._board.add_image(name, image, step, dataformats="HWC")
+
 
 class _Nothing:
     """The writer of a host that writes nothing."""
@@ -68,12 +77,36 @@ class _Nothing:
 
     def rate(self, step: int, images_per_second: float) -> None: ...
 
+    def image(self, step: int, name: str, image: UInt8[np.ndarray, "h w c"]) -> None: ...
+
 
 def open_writer(
     workdir: AnyPath, history: Sequence[Mapping[str, Any]], first_step: int
 ) -> MetricsWriter | _Nothing:
     """Return the writer of this host: the first one of a run writes, the others do not."""
     return MetricsWriter(workdir, history, first_step) if processes.is_first() else _Nothing()
+
+
+def write_outcome(
+    workdir: AnyPath, step: int, config: ConfigDict, metrics: Mapping[str, Any]
+) -> None:
+    """Show the test metrics on the board, and beside the config of the run among its HPARAMS.
+
+    Args:
+        step: at the end of the training.
+    """
+    numbers = {f"test/{name}": _plain(number) for name, number in metrics.items()}
+    numbers = {name: number for name, number in numbers.items() if number is not None}
+    given = {field: _hparam(value) for field, value in flat(config).items()}
+    with contextlib.closing(open_tensorboard(workdir / "tensorboard", step + 1)) as board:
+        for summary in hparams(given, numbers):
+            board.file_writer.add_summary(summary)
+        for name, number in numbers.items():
+            board.add_scalar(name, number, step)
+
+
+def _hparam(value: Any) -> Any:
+    return value if value is None or isinstance(value, bool | int | float) else str(value)
 
 
 def _plain(number: Any) -> float | None:

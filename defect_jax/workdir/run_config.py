@@ -35,6 +35,7 @@ OF_THIS_MACHINE = ("data.root", "data.data_dir", "compilation_cache", "profile")
 # What comes after training, and may be chosen anew: what decides, and of which head.
 CHOSEN_AFTER = ("decision.", "model.prune")
 WEIGHTS = "model.weights"  # of a file only its name is kept: its folder is this user's, too
+LENGTH = ("train.steps", "train.log_every_steps", "train.eval_every_steps")
 MEASURED = "data_info.low"  # earlier versions measured no range
 
 
@@ -55,7 +56,7 @@ def resolve(config: ConfigDict, data_info: Mapping[str, Any]) -> ConfigDict:
 
 
 def claim(workdir: AnyPath, config: ConfigDict) -> None:
-    """Write config.json into a new workdir, or check that the one there agrees.
+    """Write config.json into a new workdir, or check that the one there agrees, but for more steps.
 
     Where the data are is kept beside, for this user alone, see `places`.
 
@@ -64,7 +65,10 @@ def claim(workdir: AnyPath, config: ConfigDict) -> None:
     """
     path = workdir / "config.json"
     if path.exists():
-        refuse_differences(load(workdir), config, path)
+        kept = load(workdir)
+        refuse_differences(lengthened(kept, config), config, path)
+        if lengthened(kept, config).train != kept.train:
+            _write(path, lengthened(kept, config))
     elif (workdir / "checkpoints").exists():
         raise UserError(f"{workdir}: has checkpoints but no config.json; choose another --workdir")
     else:
@@ -136,6 +140,18 @@ def refuse_differences(kept: ConfigDict, asked: ConfigDict, path: AnyPath) -> No
             f"{path}: this workdir belongs to another config ({'; '.join(changes)}); "
             "choose another --workdir or undo the change"
         )
+
+
+def lengthened(kept: ConfigDict, asked: ConfigDict) -> ConfigDict:
+    """Return the config of a workdir with the steps of `asked`, and what follows them, if more.
+
+    >>> kept, asked = ConfigDict({"train": {"steps": 8}}), ConfigDict({"train": {"steps": 12}})
+    >>> lengthened(kept, asked).train.steps, lengthened(asked, kept).train.steps
+    (12, 12)
+    """
+    if not asked.train.steps > kept.train.steps:
+        return kept
+    return nested(flat(kept) | {f: value for f, value in flat(asked).items() if f in LENGTH})
 
 
 def of_workdir(workdir: AnyPath, asked: ConfigDict | None) -> ConfigDict:
