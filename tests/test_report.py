@@ -187,11 +187,14 @@ def test_every_reference_inside_the_page_has_its_target(html):
 def test_verdict_counts_and_says_where_the_thresholds_come_from(html):
     text = text_of(html)
     assert "21 test images, 4 of them defective and 17 good." in text
+    assert "Of 4 defective images 2 were rejected and 2 missed; of 17 good ones 1 were" in text
+    assert "4 defective parts were judged: had none been missed, up to 52.7\u00a0% still" in text
+    assert "decision.rule=guaranteed_miss_rate would promise one" in text
     assert "2 misses 50.0% of 4 defective images accepted 95 % interval: 12.5% to 87.5%" in text
     assert "1 false alarm 5.9% of 17 good images rejected" in text
-    assert "score is at least 0.5000" in text and "at least 0.4000" in text
+    assert "rejects it when it is at least 0.5000" in text and "at least 0.4000" in text
     assert "best F1 score" in text and "on 50 validation images, 9 of them defective" in text
-    assert '<p class="warning" role' not in html and "<h3>Whole parts" not in html
+    assert '<p class="warning" role' not in html and "of 2 parts" not in text
 
 
 @pytest.mark.parametrize("rule", decision_rules.RULES)
@@ -220,7 +223,11 @@ def test_verdict_on_parts_where_they_have_several_images(plain):
         Part("c", 0, 2, 0, 1, 0, 2),
     ]
     bounds = {"part_recall_low": 0.0, "part_recall_high": 0.75}
-    text = text_of(plain(parts=parts, metrics=report().metrics | bounds))
+    text = text_of(
+        plain(parts=parts, metrics=report().metrics | bounds, written="2026-01-02 03:04")
+    )
+    assert "of 3 parts; judged on 2026-01-02 03:04" in text
+    assert "Of 1 defective parts 0 were rejected and 1 missed; of 2 good ones 1 were" in text
     assert "1 miss 100.0% of 1 defective parts accepted 95 % interval: 25.0% to 100.0%" in text
     assert "1 false alarm 50.0% of 2 good parts rejected" in text
     assert "a part takes 3.0 of its 4.0 images on average: missed parts 0 of 1" in text
@@ -272,6 +279,7 @@ def test_what_spoils_the_figures_is_a_warning_on_top(plain, changes, text):
     warning = re.search(r'<p class="warning".*?</p>', shown, re.DOTALL)
     assert text in warning.group() and "<strong>Warning.</strong>" in warning.group()
     assert warning.start() < shown.index('id="verdict"')
+    assert "These figures cannot be trusted" in shown and "still could be" not in shown
 
 
 def test_other_notes_are_listed_without_alarm(plain):
@@ -293,7 +301,7 @@ def test_network_without_head_is_said_and_its_mask_is_moved(plain):
     images = [p._replace(score=p.mask_score, decision=p.mask_decision) for p in IMAGES]
     shown = plain(images)
     assert "no classification head" in shown and "Missed by the mask:" in shown
-    assert "the head" not in shown and "Head" not in shown
+    assert "alarms of the score" not in shown and "By the score" not in shown
     assert shown.count('<table class="confusion">') == 1
     assert data_of(shown)["score"] == [p.mask_score for p in IMAGES]
     assert data_of(shown)["thresholds"][data_of(shown)["decided"]] == DECISION.mask_threshold
@@ -356,7 +364,7 @@ def test_gallery_shows_the_worst_first_and_every_image_once(plain):
 def test_first_cards_are_shown_and_the_others_kept_in_the_store(plain):
     images = [image(f"m{i:02}", 1, i / 100, 0.9, 9) for i in range(30)] + IMAGES[-2:]
     shown = plain(images)
-    assert "Missed by the head: <span data-total>30</span> of 30 defective images" in shown
+    assert "Missed by the score: <span data-total>30</span> of 30 defective images" in shown
     assert ">12 of 30, lowest score first.<" in shown
     assert section_ids(shown, "misses") == [f"m{i:02}" for i in range(12)]
     store = shown[shown.index('<div id="store" hidden>') :]

@@ -166,7 +166,7 @@ def test_names_of_classes_are_escaped():
 def test_validation_of_classes_has_a_panel_of_its_own():
     line = {"step": 20, "split": "val", "class_miou": 0.4, "iou/MT_Pit": 0.3, "selection": 0.5}
     svg, numbers = training_plot([*HISTORY, line])
-    assert "Classes, validation" in svg and "class miou" in svg and "selection" in svg
+    assert "Classes, validation" in svg and "class miou" in svg and "chooses the checkpoint" in svg
     header = [row for row in cells(shown(numbers)) if row[0] == "Step"]
     assert header[-1] == ["Step", "class miou", "iou/MT Pit"]
     assert "class miou" not in training_plot(HISTORY)[0]

@@ -1,6 +1,7 @@
 """From a trained network to decisions, files and the report: the second half of every run."""
 
 import contextlib
+import time
 from collections.abc import Sequence
 
 from ml_collections import ConfigDict
@@ -90,6 +91,7 @@ def evaluate(config: ConfigDict, workdir: AnyPath, split: str = "test") -> Metri
             config=run_config.without_places(config).to_dict(),
             load_image=image_loader(judged, results.final, classes),
             classes=class_pixels(scores, classes),
+            written=time.strftime("%Y-%m-%d %H:%M"),
         )
         write_report(path, report)
     for line in verdict_lines(report):

@@ -1,4 +1,4 @@
-"""What decides on an image: the classification head, the mask, or both side by side."""
+"""What decides on an image: its score, of the classification head, its mask, or each by itself."""
 
 from typing import NamedTuple
 
@@ -9,7 +9,6 @@ class DecisionHead(NamedTuple):
     """One way to decide, with the names of its columns and of its metrics."""
 
     name: str
-    full_name: str
     score: str  # field of an `ImageRow`
     decision: str  # field of an `ImageRow`
     threshold: float
@@ -18,13 +17,13 @@ class DecisionHead(NamedTuple):
 
 
 def decision_heads(decision: DecisionRule, has_head: bool) -> list[DecisionHead]:
-    """Return the head first, where there is one; the slider moves the first one's threshold."""
+    """Return the score first, where it is not the mask's own; the slider moves the first one."""
     mask = DecisionHead(
-        *("mask", "mask", "mask_score", "mask_decision", decision.mask_threshold),
+        *("mask", "mask_score", "mask_decision", decision.mask_threshold),
         *("seg_recall", "seg_fpr"),
     )
     head = DecisionHead(
-        *("head", "classification head", "score", "decision", decision.threshold),
+        *("score", "score", "decision", decision.threshold),
         *("recall", "false_positive_rate"),
     )
     return [head, mask] if has_head else [mask]

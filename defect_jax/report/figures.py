@@ -13,7 +13,7 @@ from defect_jax.report.tables import NumberTable
 from defect_jax.report.training_plots import balance_plot, training_plot
 from defect_jax.report.words import threshold_text
 
-BAND = "The band holds 95 % of the curves of redrawn parts."
+BAND = "The band holds 95 % of the curves of parts drawn again at random (bootstrap)."
 
 
 class Figure(NamedTuple):
@@ -68,7 +68,7 @@ def _scores(
 ) -> Iterator[Figure]:
     for head in heads:
         yield Figure(
-            f"Scores of the {head.full_name}, by truth",
+            f"How the {head.name} divides good and defective images",
             f"The dashed line is the threshold, {threshold_text(head.threshold)}. Good images "
             "right of it are false alarms, defective ones left of it misses.",
             *score_plot(images, head.score, head.threshold),

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Float
 from markupsafe import Markup
 
+from defect_jax.decision import DecisionRule
 from defect_jax.metrics.calibration import logit
 from defect_jax.metrics.images import ImageRow
 from defect_jax.report import thumbnails
@@ -67,6 +68,7 @@ def gallery(
     chosen: list[Section],
     image_rows: Sequence[ImageRow],
     heads: Sequence[DecisionHead],
+    decision: DecisionRule,
     load_image: LoadImage,
     row_bytes: int,
     names: Sequence[str] = (),
@@ -77,6 +79,7 @@ def gallery(
       chosen: of `sections`.
       image_rows: of predictions.csv.
       heads: of `decision_heads`.
+      decision: the thresholds, and the least area of a mark.
       load_image: id -> image, true mask, predicted mask.
       row_bytes: of the page, already spent on the numbers of all images.
       names: of the classes in the masks, the background's first; empty for one class of defect.
@@ -92,7 +95,7 @@ def gallery(
         truth = "defective" if image_row.label else "good"
         alt = f"Image {image_row.id}, {truth}, {_seen(true_mask, predicted_mask)}"
         facts = [
-            *_facts(image_row, heads),
+            *_facts(image_row, heads, decision),
             *class_facts(names, true_mask, predicted_mask),
             overlap_fact(image_row.iou),
         ]
@@ -105,18 +108,25 @@ def gallery(
     return Gallery(chosen, cards, len(image_rows) - len(cards))
 
 
-def _facts(image_row: ImageRow, heads: Sequence[DecisionHead]) -> list[Fact]:
-    """Return the truth and every decision; the slider moves the first one."""
-    return [Fact("Truth", "defective" if image_row.label else "good")] + [
-        verdict_fact(
-            head.name.capitalize(),
-            image_row.label,
-            getattr(image_row, head.decision),
-            getattr(image_row, head.score),
-            live=head is heads[0],
-        )
-        for head in heads
-    ]
+def _facts(
+    image_row: ImageRow, heads: Sequence[DecisionHead], decision: DecisionRule
+) -> list[Fact]:
+    """Return the truth, and every decision with its reason; the slider moves the first one."""
+    facts = [Fact("Truth", "defective" if image_row.label else "good")]
+    for head in heads:
+        decided, score = getattr(image_row, head.decision), getattr(image_row, head.score)
+        live, name = head is heads[0], head.name.capitalize()
+        facts.append(verdict_fact(name, image_row.label, decided, score, live=live))
+    return [*facts, Fact("Marked", _marked(image_row, decision))]
+
+
+def _marked(image_row: ImageRow, decision: DecisionRule) -> str:
+    """Return how much the mask marks, and whether that is why it rejects nothing."""
+    marked = f"{image_row.predicted_px:,} px"
+    reaches = image_row.mask_score >= decision.mask_threshold
+    if reaches and not image_row.mask_decision and decision.min_area_px > image_row.predicted_px:
+        return f"{marked}; it takes {decision.min_area_px:,}"
+    return marked
 
 
 def _seen(true_mask: np.ndarray, predicted_mask: np.ndarray) -> str:

@@ -17,7 +17,15 @@ from defect_jax.report.gallery import IMAGES_A_SECTION, LoadImage, gallery, sect
 from defect_jax.report.render import render_page
 from defect_jax.report.slider import slider_data, to_json
 from defect_jax.report.tables import EVERY_MEANING, GROUPS, metric_keys
-from defect_jax.report.verdict import in_words, mistakes_of, sequential, verdicts
+from defect_jax.report.verdict import (
+    have_several_images,
+    in_words,
+    mistakes_of,
+    sentence,
+    sequential,
+    trust,
+    verdicts,
+)
 from defect_jax.runtime import atomic_files
 from defect_jax.runtime.paths import AnyPath
 
@@ -41,6 +49,7 @@ class Report:
         called once for each image that is shown. Masks are bool, or hold the class of each pixel.
       parts: decisions on whole parts, where they were photographed more than once.
       slices: recall by class and by size.
+      written: when, as text.
       classes: pixels by true and decided class; None where there is one class of defect.
     """
 
@@ -56,6 +65,7 @@ class Report:
     parts: list[Part] = dataclasses.field(default_factory=list)
     slices: list[Slice] = dataclasses.field(default_factory=list)
     classes: ClassPixels | None = None
+    written: str = ""
 
     @property
     def has_head(self) -> bool:
@@ -81,6 +91,9 @@ def render(report: Report) -> str:
     slider = slider_data(images, heads[0])
     data = to_json(slider)
     names = report.classes.names if report.classes else ()
+    found = verdicts(images, report.parts, report.metrics, heads)
+    warnings = _warnings(report)
+    of_parts = [part.label for part in report.parts] or [image.label for image in images]
     chosen = sections(images, heads)
     return render_page(
         "report.html",
@@ -88,7 +101,10 @@ def render(report: Report) -> str:
         ("viewer.js", "page.js"),
         STYLES,
         data=data,
-        warnings=_warnings(report),
+        warnings=warnings,
+        about=_about(report),
+        sentence=sentence(found[0]),
+        trust=trust(sum(of_parts), bool(warnings), decision.promise is not None),
         notes=[note for note in report.notes if not _is_leak(note)],
         split=report.split,
         images=len(images),
@@ -97,12 +113,12 @@ def render(report: Report) -> str:
         heads=heads,
         has_head=report.has_head,
         mistakes=[mistakes_of(head, images) for head in heads],
-        verdicts=verdicts(images, report.parts, report.metrics, heads),
+        verdicts=found,
         sequential=sequential(report.parts),
         slider=slider,
         classes=class_section(report.classes, report.metrics),
         figures=figures.figures(images, heads, decision.temperature, report.slices, report.history),
-        gallery=gallery(chosen, images, heads, report.load_image, len(data), names),
+        gallery=gallery(chosen, images, heads, decision, report.load_image, len(data), names),
         shown_first=IMAGES_A_SECTION,
         metrics=report.metrics,
         metric_keys=metric_keys(report.metrics),
@@ -111,6 +127,13 @@ def render(report: Report) -> str:
         config_json=json.dumps(report.config, indent=2, default=str),
         decision_json=json.dumps(dataclasses.asdict(decision), indent=2),
     )
+
+
+def _about(report: Report) -> str:
+    """Return of how many parts the images are, and when the page was written."""
+    several = have_several_images(report.parts)
+    parts = f", of {len(report.parts):,} parts" if several else ""
+    return f"{parts}; judged on {report.written}" if report.written else parts
 
 
 def _is_leak(note: str) -> bool:

@@ -21,6 +21,7 @@ PANELS = (
     ("gradient_cosine_", "Cosine of the gradients: below 0 they are in conflict", 0.0),
 )
 PANEL_HEIGHT_IN = 1.45
+WORDS = {"selection": "chooses the checkpoint"}  # for a name that says nothing to a reader
 
 
 def training_plot(history: Sequence[dict]) -> Drawn:
@@ -94,7 +95,7 @@ def _curves_of(history: Sequence[dict], split: str, wanted: Callable[[str], bool
         for name, value in row.items() if row.get("split") == split else ():
             number = isinstance(value, int | float) and np.isfinite(value)
             if name not in ("step", "split") and number and wanted(name):
-                steps, values = curves.setdefault(name.replace("_", " "), ([], []))
+                steps, values = curves.setdefault(WORDS.get(name, name.replace("_", " ")), ([], []))
                 steps.append(row["step"])
                 values.append(float(value))
     return dict(list(curves.items())[: len(SERIES)])

@@ -44,10 +44,11 @@ def verdicts(
     metrics: Metrics,
     heads: Sequence[DecisionHead],
 ) -> list[Verdict]:
-    """Return those of head and mask, and of whole parts where they have several images."""
+    """Return that which counts first: of whole parts where they have several images, then of the
+    score and of the mask."""
     found = [
         _verdict(
-            f"The {head.full_name}",
+            f"By the {head.name} of an image",
             "images",
             mistakes_of(head, images),
             metrics,
@@ -58,8 +59,50 @@ def verdicts(
     if have_several_images(parts):
         counted = count_mistakes([part.label for part in parts], [part.decision for part in parts])
         keys = ("part_recall", "part_false_positive_rate")
-        found.append(_verdict("Whole parts", "parts", counted, metrics, keys))
+        found.insert(0, _verdict("Whole parts", "parts", counted, metrics, keys))
     return found
+
+
+def sentence(verdict: Verdict) -> str:
+    """Return what happened to the defective things and to the good ones.
+
+    >>> sentence(Verdict("", "parts", Mistakes(3, 13, 2, 28), None, None))
+    'Of 13 defective parts 10 were rejected and 3 missed; of 28 good ones 2 were rejected in vain.'
+    """
+    of = verdict.mistakes
+    bad = (
+        f"Of {of.defective:,} defective {verdict.things} {of.defective - of.missed:,} were rejected"
+    )
+    good = f"of {of.good:,} good ones {of.alarms:,} were rejected in vain"
+    if not of.defective:
+        return f"No {verdict.things[:-1]} is defective; {good}."
+    return f"{bad} and {of.missed:,} missed; {good}."
+
+
+def trust(defective: int, warned: bool, has_promise: bool) -> list[str]:
+    """Return how far the figures can be relied on, in sentences.
+
+    Args:
+        defective: parts, on which everything rests.
+        warned: whether a warning of the page says why not.
+
+    >>> trust(13, warned=False, has_promise=False)[0].replace("\\u00a0", " ")
+    '13 defective parts were judged: had none been missed, up to 20.6 % still could be (95 %).'
+    """
+    if warned:
+        return ["These figures cannot be trusted: the warning above says why."]
+    if not defective:
+        return ["Nothing is known of misses: no part was defective."]
+    least = 100 * (1 - 0.05 ** (1 / defective))
+    judged = "1 defective part was" if defective == 1 else f"{defective:,} defective parts were"
+    reasons = [
+        f"{judged} judged: had none been missed, up to {least:.1f}\u00a0% still could be "
+        "(95\u00a0%).",
+        "The thresholds come from other parts than these. The figures hold for parts and cameras "
+        "like these, within the intervals.",
+    ]
+    rule = "No miss rate is promised; decision.rule=guaranteed_miss_rate would promise one."
+    return reasons if has_promise else [*reasons, rule]
 
 
 def in_words(verdict: Verdict) -> str:
