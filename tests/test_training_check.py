@@ -70,7 +70,7 @@ def test_faults_of_config_and_data_in_one_pass(tmp_path, capsys):
     root = raw_data.folder_data(tmp_path / "raw")
     raw_data.write(root / "masks/lost.png", raw_data.defect_mask())
     raw_data.write(root / "images/bad/part_013.png", b"")
-    changes = {"train.steps": 0, "optimizer.learning_rate": 0.0, "balance.shared": "nowhere"}
+    changes = {"train.steps": 1, "optimizer.learning_rate": 0.0, "balance.shared": "nowhere"}
     lines, error = checked(config_of(root, tmp_path, **changes), capsys)
     assert error == "folder: faults to mend: 5, listed above"
     starts = [line.split(":")[0].split(" is ")[0] for line in lines[-5:]]
@@ -92,7 +92,7 @@ def test_a_share_of_defective_images_where_there_are_none(tmp_path, capsys):
 
 
 def test_data_that_are_not_there(tmp_path, capsys):
-    lines, error = checked(config_of(tmp_path / "nowhere", tmp_path, **{"train.steps": 0}), capsys)
+    lines, error = checked(config_of(tmp_path / "nowhere", tmp_path, **{"train.steps": 1}), capsys)
     assert error == "folder: faults to mend: 2, listed above"
     assert lines[0].startswith("config.train.steps") and lines[1].startswith("config.data.root: ")
 
