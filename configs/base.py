@@ -97,7 +97,6 @@ def base() -> ml_collections.ConfigDict:
     optimizer.average_decay = 0.999  # of the averaged weights used for evaluation
 
     config.train = train = ml_collections.ConfigDict()
-    train.steps, train.log_every_steps, train.eval_every_steps = 4000, 0, 0  # see `length`
     train.localisation_steps = 0  # that localisation learns alone before; 0: with the rest
     train.batch_size = 16  # over all devices of all hosts
     length(config, steps=4000, logs=80, evaluations=8)
@@ -128,9 +127,11 @@ def base() -> ml_collections.ConfigDict:
 def length(config: ml_collections.ConfigDict, steps: int, logs: int, evaluations: int) -> None:
     """Set `train.steps`, and how often a run logs and validates, whatever its steps then become.
 
+    A validation comes with a checkpoint, and one more after the last step.
+
     Args:
         logs: lines of the training, over the whole run; a multiple of `evaluations`.
-        evaluations: validations, each with a checkpoint.
+        evaluations: validations, at even distances.
     """
     config.train.steps = steps
     of = config.train.get_ref("steps")

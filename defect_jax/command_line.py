@@ -27,7 +27,7 @@ WORKDIR = flags.DEFINE_string("workdir", None, "Where the run lives; default run
 
 CONFIGS = pathlib.Path(__file__).parent / "configs"
 CONFIG_FLAGS = ("--config", "-config")
-HELP = {"--help", "-help", "-h", "help"}
+HELP = {"--help", "-help", "-h"}
 
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)  # the user's to mend
 FULL = ("No space left on device", "Disk quota exceeded")  # of libraries that have no errno
@@ -101,7 +101,7 @@ def trained_workdir() -> AnyPath:
 
 def parse_flags(argv: list[str], help_text: str = "", modes: Collection[str] = ()) -> list[str]:
     """Parse flags and load the config; what is wrong with either is one line and exit code 2."""
-    if help_text and (not argv[1:] or set(argv[1:]) & HELP):
+    if help_text and (argv[1:] in ([], ["help"]) or set(argv[1:]) & HELP):
         print(help_text)
         sys.exit(0)
     try:

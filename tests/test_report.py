@@ -361,6 +361,12 @@ def test_gallery_shows_the_worst_first_and_every_image_once(plain):
     assert shown.count('class="card"') == shown.count("data:image/jpeg") == len(IMAGES)
 
 
+def test_a_card_says_when_a_mark_is_too_small_to_reject(plain):
+    small = IMAGES[1]._replace(mask_score=0.99, predicted_px=12)
+    shown = plain([small, IMAGES[-1]], decision=dataclasses.replace(DECISION, min_area_px=18))
+    assert "<dd>12 px; it takes 18</dd>" in shown and "<dd>0 px</dd>" in shown
+
+
 def test_first_cards_are_shown_and_the_others_kept_in_the_store(plain):
     images = [image(f"m{i:02}", 1, i / 100, 0.9, 9) for i in range(30)] + IMAGES[-2:]
     shown = plain(images)
