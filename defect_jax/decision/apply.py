@@ -167,6 +167,16 @@ def rejects(score: Any, threshold: Any) -> Any:
     return _not((score < threshold) & is_number(score))
 
 
+def is_too_small(mask_score: float, mask_rejected: int, rule: DecisionRule) -> bool:
+    """Return whether a mask whose score is high enough rejects nothing for its few pixels.
+
+    >>> rule = DecisionRule(0.5, 0.4, 0.3, 1, 9, 5, min_area_px=18)
+    >>> [is_too_small(score, rejected, rule) for score, rejected in ((0.9, 0), (0.9, 1), (0.1, 0))]
+    [True, False, False]
+    """
+    return not mask_rejected and bool(rejects(mask_score, rule.mask_threshold))
+
+
 def _not(truth: Any) -> Any:
     return truth ^ True  # `~` of Python's own True is -2
 

@@ -11,6 +11,7 @@ from jaxtyping import Float
 from markupsafe import Markup
 
 from defect_jax.decision import DecisionRule
+from defect_jax.decision.apply import is_too_small
 from defect_jax.metrics.calibration import logit
 from defect_jax.metrics.images import ImageRow
 from defect_jax.report import thumbnails
@@ -122,11 +123,9 @@ def _facts(
 
 def _marked(image_row: ImageRow, decision: DecisionRule) -> str:
     """Return how much the mask marks, and whether that is why it rejects nothing."""
-    marked = f"{image_row.predicted_px:,} px"
-    reaches = image_row.mask_score >= decision.mask_threshold
-    if reaches and not image_row.mask_decision and decision.min_area_px > image_row.predicted_px:
-        return f"{marked}; it takes {decision.min_area_px:,}"
-    return marked
+    if is_too_small(image_row.mask_score, image_row.mask_decision, decision):
+        return f"fewer than the {decision.min_area_px:,} px it takes"
+    return f"{image_row.predicted_px:,} px"
 
 
 def _seen(true_mask: np.ndarray, predicted_mask: np.ndarray) -> str:
