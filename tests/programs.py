@@ -12,6 +12,12 @@ CONFIG = "--config=configs/synthetic.py:debug"
 # The least network, where another thing is tested.
 ROWS = "--config.model.widths=(4, 8)"
 SMALL = ("--config.model.decoder=unet", "--config.model.attention=none", ROWS)
+# A run that a test ends, with lines and checkpoints from the first steps on.
+LONG = (
+    "--config.train.steps=100000",
+    "--config.train.log_every_steps=2",
+    "--config.train.eval_every_steps=4",
+)
 # Learnt weights are part of what must be resumed; every third step measures, the others do not.
 GRADNORM = ("--config.balance.method=gradnorm", "--config.balance.measure_every_steps=3")
 

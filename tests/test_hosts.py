@@ -11,7 +11,7 @@ import time
 
 import numpy as np
 import pytest
-from programs import CONFIG, SMALL
+from programs import CONFIG, LONG, SMALL
 
 from defect_jax.distributed import cluster, supervisor
 from defect_jax.distributed.cluster import Given
@@ -99,15 +99,14 @@ def test_one_process_writes_and_speaks_for_all(pair):
 @pytest.mark.heavy
 def test_a_signal_to_one_has_all_save_the_same_step_and_one_process_goes_on(pair, home):
     workdir = home / "stopped"
-    long = "--config.train.steps=100000"
-    started = start(home, workdir, 2, long)
+    started = start(home, workdir, 2, *LONG)
     wait_for_steps(workdir, started)
     started[1].send_signal(signal.SIGTERM)
     codes, said = ends(started)
     assert codes == [143, 143], said
     saved = max(int(path.name) for path in (workdir / "checkpoints").iterdir())
     assert f"saved step {saved}" in said[0]
-    (alone,) = start(home, workdir, 1, long, "--resume=must")
+    (alone,) = start(home, workdir, 1, *LONG, "--resume=must")
     while max(line["step"] for line in history(workdir)) <= saved + 2:
         assert alone.poll() is None, alone.communicate()
         time.sleep(0.05)
@@ -119,7 +118,7 @@ def test_a_signal_to_one_has_all_save_the_same_step_and_one_process_goes_on(pair
 @pytest.mark.parametrize("victim", [pytest.param(0, marks=pytest.mark.heavy), 1])
 def test_a_dead_host_is_named_and_ends_the_others(pair, home, victim):
     workdir = home / f"dead-{victim}"
-    started = start(home, workdir, 2, "--config.train.steps=100000")
+    started = start(home, workdir, 2, *LONG)
     wait_for_steps(workdir, started)
     started[victim].kill()  # its child dies with it
     begin = time.monotonic()

@@ -6,7 +6,7 @@ import signal
 import time
 
 import pytest
-from programs import CONFIG, GRADNORM, ROWS, SMALL, lines, start
+from programs import CONFIG, GRADNORM, LONG, ROWS, SMALL, lines, start
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +21,7 @@ def data(home):
 
 def test_sigterm_saves_and_says_how_to_go_on(data, home):
     workdir = home / "stopped"
-    long = [CONFIG, *data, *SMALL, f"--workdir={workdir}", "--config.train.steps=100000"]
+    long = [CONFIG, *data, *SMALL, f"--workdir={workdir}", *LONG]
     with start(*long) as process:
         while not lines_so_far(workdir):
             assert process.poll() is None, process.stderr.read()
