@@ -38,7 +38,7 @@ def test_a_run_leaves_what_is_promised(trained):
     assert sorted(p.name for p in (workdir / "checkpoints").iterdir()) == ["4", "8"]
     assert list((workdir / "tensorboard").iterdir())
     assert "compiled the training step in" in result.stderr
-    assert "test: The classification head: missed " in result.stderr
+    assert "test: By the score of an image: missed " in result.stderr
     command = f"python -m defect_jax.main predict --workdir={workdir} --input=IMAGES"
     assert f"next: {command} --output=DECIDED" in result.stderr
     assert [line["step"] for line in lines(workdir) if line["split"] == "train"] == [2, 4, 6, 8]
