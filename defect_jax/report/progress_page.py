@@ -7,7 +7,8 @@ from jaxtyping import Bool, UInt
 from markupsafe import Markup
 from numpy import ndarray
 
-from defect_jax.report.cards import Fact, card
+from defect_jax.metrics.images import image_iou
+from defect_jax.report.cards import Fact, card, overlap_fact
 from defect_jax.report.figures import run_figures
 from defect_jax.report.outlines import frame
 from defect_jax.report.render import breakable, render_page
@@ -53,14 +54,10 @@ def _card(name: str, watched: Watched) -> Markup:
     masks = [("true", watched.mask), ("predicted", watched.decided)]
     truth = "defective" if watched.label else "good"
     svg = frame(name, f"Image {watched.id}, {truth}", watched.image, masks, SIDE_PX, MOST_BYTES)
+    of = watched.mask & watched.decided, watched.mask, watched.decided
     facts = [
         Fact("Truth", truth),
         Fact("Score", score_text(watched.score)),
-        Fact("Overlap (IoU)", _overlap(watched)),
+        overlap_fact(image_iou(*(int(each.sum()) for each in of))),
     ]
     return card(svg, breakable(watched.id), facts)
-
-
-def _overlap(watched: Watched) -> str:
-    union = (watched.mask | watched.decided).sum()
-    return f"{(watched.mask & watched.decided).sum() / union:.2f}" if union else "both empty"

@@ -66,9 +66,10 @@ def claim(workdir: AnyPath, config: ConfigDict) -> None:
     path = workdir / "config.json"
     if path.exists():
         kept = load(workdir)
-        refuse_differences(lengthened(kept, config), config, path)
-        if lengthened(kept, config).train != kept.train:
-            _write(path, lengthened(kept, config))
+        longer = lengthened(kept, config)
+        refuse_differences(longer, config, path)
+        if longer is not kept:
+            _write(path, longer)
     elif (workdir / "checkpoints").exists():
         raise UserError(f"{workdir}: has checkpoints but no config.json; choose another --workdir")
     else:
