@@ -3,8 +3,12 @@
 Full size is for an accelerator. `cpu` and `debug` shrink a config in place, `lite` its model alone.
 """
 
+import functools
+
 import ml_collections
 from ml_collections import config_dict
+
+from defect_jax.workdir.config_fields import PLANNED
 
 
 def base() -> ml_collections.ConfigDict:
@@ -148,6 +152,15 @@ def pretrained(config: ml_collections.ConfigDict) -> None:
     """Begin with an encoder that has learnt from ImageNet: few defective parts are enough then."""
     config.model.encoder = "efficientnet_lite0"
     config.model.label_head = "rows"
+
+
+def planned(config: ml_collections.ConfigDict) -> None:
+    """Leave open what the plan of a run chooses by its data and its machine; see `plan`."""
+    config.minutes = 10.0  # that a run on a CPU may take
+    # The intervals first: they are made of the steps.
+    for section, _, name in (field.rpartition(".") for field in reversed(PLANNED)):
+        group = functools.reduce(getattr, section.split("."), config)
+        group[name] = config_dict.placeholder(type(group[name]))
 
 
 def from_scratch(config: ml_collections.ConfigDict) -> None:

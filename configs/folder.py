@@ -3,8 +3,10 @@
     python -m defect_jax.main --config=configs/folder.py --config.data.root=my_parts --mode=check
     python -m defect_jax.main --config=configs/folder.py --config.data.root=my_parts
 
-No mask, or one without a defect, is a good part. Set `config.data.size` to what your smallest
-defect needs: it should still be a few px wide.
+No mask, or one without a defect, is a good part. Size of the network and of the images, batch and
+number of steps are chosen by the images and the machine, and shown with reasons; whatever is named
+(`--config.data.size=(320,128)`, `--config.minutes=30`) stays as it is named. The variants `full`
+and `cpu` choose nothing.
 """
 
 import ml_collections
@@ -17,7 +19,12 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     config.data.name = "folder"
     config.data.size = (384, 384)
     base.pretrained(config)
-    return base.choose(config, variant, cpu=_cpu, cpu_scratch=_cpu_scratch, debug=_debug)
+    variants = {"cpu": _cpu, "cpu_scratch": _cpu_scratch, "debug": _debug, "full": _full}
+    return base.choose(config, variant or "planned", planned=base.planned, **variants)
+
+
+def _full(config: ml_collections.ConfigDict) -> None:
+    """Leave the config at the size for an accelerator."""
 
 
 def _cpu(config: ml_collections.ConfigDict) -> None:

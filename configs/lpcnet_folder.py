@@ -15,7 +15,7 @@ from defect_jax.configs import base, folder
 
 
 def get_config(variant: str = "") -> ml_collections.ConfigDict:
-    config = folder.get_config(base.scratch_variant(variant))
+    config = folder.get_config(base.scratch_variant(variant) or "full")
     with config.unlocked():
         base.from_scratch(config)
         base.lpcnet(config, variant)

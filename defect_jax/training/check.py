@@ -19,6 +19,7 @@ from defect_jax.data.prepare.unprepared import unprepared
 from defect_jax.data.sources.records import GOOD, SPLITS, Fault
 from defect_jax.distributed.sharding import make_mesh
 from defect_jax.evaluation.validation import refuse_empty_promise
+from defect_jax.plan.plan import Plan, filled_in, is_open, make_plan
 from defect_jax.runtime.console import answer
 from defect_jax.runtime.errors import UserError
 from defect_jax.training.optimizer import make_tx
@@ -26,7 +27,7 @@ from defect_jax.training.stages import first_stage, has_first_stage
 from defect_jax.training.train import check_batch_size, make_network, state_shapes
 from defect_jax.workdir import run_config
 from defect_jax.workdir.best_weights import ema_shapes
-from defect_jax.workdir.config_fields import FIELDS
+from defect_jax.workdir.config_fields import FIELDS, left_open
 from defect_jax.workdir.config_rules import rules_of
 from defect_jax.workdir.config_schema import wrong
 
@@ -45,6 +46,8 @@ def check(config: ConfigDict, output: Path | None = None) -> None:
     name = config.data.name
     faults = value_faults(config)
     inspected = inspect(config.data)
+    plan = _plan(config, inspected) if is_open(config) else None
+    config = filled_in(config, plan) if plan else config
     faults += faults_at_work(config, inspected, values_are_wrong=bool(faults))
     faults += inspected.faults
     for line in remarks(name, inspected):
@@ -53,9 +56,19 @@ def check(config: ConfigDict, output: Path | None = None) -> None:
         answer(f"{name}: wrote {write_proposal(inspected, output)}")
     for fault in faults:
         answer(str(fault))
+    for line in plan.lines() if plan else []:
+        answer(line)
     if faults:
         raise UserError(f"{name}: faults to mend: {len(faults)}, listed above")
     answer(f"{name}: no fault found")
+
+
+def _plan(config: ConfigDict, inspected: Inspection) -> Plan | None:
+    """Return the plan that training would make; None where there is no image to make it by."""
+    if inspected.info is None:
+        return None
+    prepared = unprepared(config.data, inspected)
+    return make_plan(config, prepared) if prepared.splits["train"].rows else None
 
 
 def value_faults(config: ConfigDict) -> list[Fault]:
@@ -71,8 +84,11 @@ def value_faults(config: ConfigDict) -> list[Fault]:
 
 def _broken_rules(config: ConfigDict) -> Iterator[Fault]:
     values = flatten_dict(json.loads(json.dumps(config.to_dict(), default=str)), sep=".")
+    for field in left_open(values):
+        del values[field]
     alone = ((field, (rule.holds, rule.words)) for field, rule in FIELDS.items())
-    for field, (holds, rule) in (*alone, *rules_of(config).items()):
+    together = {} if is_open(config) else rules_of(config)
+    for field, (holds, rule) in (*alone, *together.items()):
         # A rule may rest on another field, which may be anything here.
         with contextlib.suppress(TypeError, ValueError, ArithmeticError, LookupError):
             if field in values and not holds(values[field]):

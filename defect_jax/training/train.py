@@ -15,6 +15,7 @@ from defect_jax.evaluation.evaluate import evaluate
 from defect_jax.evaluation.validation import refuse_empty_promise
 from defect_jax.models.initialise import Variables, initial_variables
 from defect_jax.models.network import SegmentationNetwork
+from defect_jax.plan.plan import Plan, filled_as_before, filled_in, is_open, make_plan
 from defect_jax.runtime.console import own_command, say
 from defect_jax.runtime.errors import UserError
 from defect_jax.runtime.paths import AnyPath, exists
@@ -71,9 +72,11 @@ def train_alone(config: ConfigDict, workdir: AnyPath, must_resume: bool) -> None
     if must_resume and not saved:
         raise UserError(f"--resume=must: {workdir} holds no checkpoint to go on from")
     mesh = make_mesh(config.mesh.data, config.mesh.fsdp)
-    check_batch_size(config.train.batch_size, mesh)
-    make_network(config), make_tx(config)  # what cannot be built is refused before data are read
+    if not is_open(config):
+        refuse_unbuildable(config, mesh)  # before data are read
     prepared = data_to_train_on(config, workdir, saved)
+    config, plan = planned(config, workdir, prepared, saved)
+    refuse_unbuildable(config, mesh)
     prepared = with_decoded_cache(prepared, config.data, ("train", "val"))
     refuse_empty_promise(config, prepared.splits["val"])
     config = run_config.resolve(config, data_info(prepared, config.model.num_classes))
@@ -81,6 +84,8 @@ def train_alone(config: ConfigDict, workdir: AnyPath, must_resume: bool) -> None
     processes.refuse_disagreement("the config or the data", decisive)
     if processes.is_first():
         claim(config, workdir, prepared, saved)
+        if plan is not None:
+            plan.write(workdir)
     learnt = {} if begun else pretrained_encoder(config, workdir)
     if has_first_stage(config) and not begun:
         learnt = with_learnt(learnt, learn_first_stage(config, first, prepared, mesh))
@@ -110,6 +115,37 @@ def data_to_train_on(config: ConfigDict, workdir: AnyPath, saved: bool) -> Prepa
     if config.train.steps > kept.train.steps:
         say(f"{kept.train.steps} steps become {config.train.steps}: the learning rate rises again")
     return data_to_go_on_with(config, workdir, kept["data_info"]["fingerprint"])
+
+
+def planned(
+    config: ConfigDict, workdir: AnyPath, prepared: Prepared, saved: bool
+) -> tuple[ConfigDict, Plan | None]:
+    """Fill in what the config leaves open: by a plan, or as the plan of the run once did.
+
+    Returns:
+        The config, and the plan if one was made.
+    """
+    if not is_open(config):
+        return config, None
+    if saved:
+        kept = processes.from_first(lambda: run_config.load(workdir).to_dict())
+        return filled_as_before(config, ConfigDict(kept)), None
+    plan = make_plan(config, prepared)
+    for line in plan.lines():
+        say(line)
+    config = filled_in(config, plan)
+    run_config.check_values(config)
+    return config, plan
+
+
+def refuse_unbuildable(config: ConfigDict, mesh: Mesh) -> None:
+    """Refuse a batch, a network or an optimizer that cannot be made.
+
+    Raises:
+        UserError: naming the field.
+    """
+    check_batch_size(config.train.batch_size, mesh)
+    make_network(config), make_tx(config)
 
 
 def claim(config: ConfigDict, workdir: AnyPath, prepared: Prepared, saved: bool) -> None:

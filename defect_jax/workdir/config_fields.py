@@ -9,6 +9,7 @@ tests/test_config_schema.py compares. Upper limits are far above anything of use
 because a size from a file is memory that the program asks for.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 from defect_jax.decision.rules import RULES
@@ -55,8 +56,34 @@ def _below(section: str, rules: Table) -> Table:
     return {f"{section}.{name}": rule for name, rule in rules.items()}
 
 
+# What a config with `minutes` may leave open (None), for the plan of a run to fill.
+PLANNED = (
+    "model.decoder",
+    "model.widths",
+    "model.dtype",
+    "optimizer.learning_rate",
+    "optimizer.warmup_steps",
+    "optimizer.average_decay",
+    "balance.fixed.weights.segmentation",
+    "balance.fixed.weights.classification",
+    "data.size",
+    "data.max_stretch",
+    "data.tile_overlap_px",
+    "train.batch_size",
+    "train.steps",
+    "train.log_every_steps",
+    "train.eval_every_steps",
+)
+
+
+def left_open(values: Mapping[str, Any]) -> list[str]:
+    """Return the fields of a flat config that a plan has to fill."""
+    return [field for field in PLANNED if "minutes" in values and values.get(field) is None]
+
+
 RUN: Table = {
     "seed": SEED,
+    "minutes": above(0.0, 1e6),
     "compilation_cache": text(),
     "profile": text(100),
     "mesh.data": whole(-1, 65536),
@@ -233,5 +260,5 @@ BEFORE_IT_WAS: dict[str, Any] = {
     "evaluation.flips": False,
 }
 # Of a workdir, and of some data sets alone.
-NOT_ALWAYS = {"data.defect_kinds"} | DATA_INFO.keys()
+NOT_ALWAYS = {"data.defect_kinds", "minutes"} | DATA_INFO.keys()
 OF_A_DATA_SET = {field for fields in DATA_SETS.values() for field in fields}

@@ -20,6 +20,7 @@ from defect_jax.workdir.config_fields import (
     FIELDS,
     NOT_ALWAYS,
     OF_A_DATA_SET,
+    left_open,
 )
 from defect_jax.workdir.config_rules import data_info_rules, rules_of
 
@@ -56,14 +57,20 @@ def leaves(node: Any, inside: str = "") -> Iterator[tuple[str, Any]]:
 def check(values: Mapping[str, Any]) -> None:
     """Check all fields of a config, flat.
 
+    Where a plan has still to fill some in, what fields must be to each other is checked after that.
+
     Raises:
         UserError: naming the field and what it may be.
     """
     for field in _needed(values):
         if field not in values:
             raise UserError(f"config.{field} is missing: name the --config that has it")
+    still_open = left_open(values)
     for field, value in values.items():
-        _refuse(field, value, FIELDS[field].holds, FIELDS[field].words)
+        if field not in still_open:
+            _refuse(field, value, FIELDS[field].holds, FIELDS[field].words)
+    if still_open:
+        return
     config = nested(values)
     rules = rules_of(config) | (data_info_rules(config) if DATA_INFO in config else {})
     for field, (holds, words) in rules.items():

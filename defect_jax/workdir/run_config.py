@@ -13,6 +13,7 @@ from defect_jax.runtime.errors import UserError
 from defect_jax.runtime.json_files import read_json
 from defect_jax.runtime.paths import AnyPath
 from defect_jax.workdir import config_schema, places
+from defect_jax.workdir.config_fields import left_open
 from defect_jax.workdir.config_schema import flat, nested
 
 # Where the data lie, how they are read and on what devices changes no result: a workdir may be
@@ -123,6 +124,7 @@ def decisive(config: ConfigDict) -> dict[str, Any]:
 def refuse_differences(kept: ConfigDict, asked: ConfigDict, path: AnyPath) -> None:
     """Compare all fields that change results; `asked` may lack what only the data resolve."""
     before, now = _names_alone(flat(kept)), _names_alone(flat(asked))
+    now |= {field: before.get(field) for field in left_open(now)}
     if not any(field.startswith("data_info.") for field in now):
         before = {f: value for f, value in before.items() if not f.startswith("data_info.")}
     if MEASURED in now and MEASURED not in before:

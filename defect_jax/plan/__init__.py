@@ -1,0 +1,1 @@
+"""What a run chooses by its data and its machine, where the config leaves it open."""
