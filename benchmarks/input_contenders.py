@@ -26,7 +26,7 @@ def config_of(folder: Path) -> Any:
     """Return our config: as a run of `configs/folder.py` has it, each image once an epoch."""
     from defect_jax.configs.folder import get_config
 
-    config = get_config().copy_and_resolve_references().unlock()
+    config = get_config("full").copy_and_resolve_references().unlock()
     data = json.loads((folder / DATA).read_text())
     config.data.update(data | {"root": str(folder / RAW), "data_dir": str(folder / PREPARED)})
     config.data.positive_fraction = None

@@ -85,4 +85,4 @@ def test_an_accelerator_is_asked_for_its_own_memory(monkeypatch):
     ],
 )
 def test_the_advice_names_a_batch_that_the_devices_can_share(devices, share, begins):
-    assert smaller(folder.get_config(), devices, share).startswith(begins)
+    assert smaller(folder.get_config("full"), devices, share).startswith(begins)

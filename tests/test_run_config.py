@@ -26,9 +26,10 @@ from defect_jax.workdir.best_weights import decision_for
 VARIANTS = ("", "cpu", "debug")
 ALL = [
     (module, variant)
-    for module in (synthetic, magnetic_tile, ksdd2, folder)
+    for module in (synthetic, magnetic_tile, ksdd2)
     for variant in VARIANTS
 ]
+ALL += [(folder, variant) for variant in ("full", "cpu", "debug")]  # tests/test_plan.py has ""
 ALL += [
     (module, variant)
     for module in (synthetic_gaps, lpcnet_magnetic_tile, lpcnet_folder)

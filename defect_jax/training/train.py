@@ -112,7 +112,7 @@ def data_to_train_on(config: ConfigDict, workdir: AnyPath, saved: bool) -> Prepa
         return prepare(config.data)
     kept = ConfigDict(kept)
     run_config.refuse_differences(run_config.lengthened(kept, config), config, path)
-    if config.train.steps > kept.train.steps:
+    if run_config.lengthened(kept, config) is not kept:
         say(f"{kept.train.steps} steps become {config.train.steps}: the learning rate rises again")
     return data_to_go_on_with(config, workdir, kept["data_info"]["fingerprint"])
 

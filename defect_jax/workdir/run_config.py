@@ -152,7 +152,7 @@ def lengthened(kept: ConfigDict, asked: ConfigDict) -> ConfigDict:
     >>> lengthened(kept, asked).train.steps, lengthened(asked, kept).train.steps
     (12, 12)
     """
-    if not asked.train.steps > kept.train.steps:
+    if asked.train.steps is None or asked.train.steps <= kept.train.steps:
         return kept
     return nested(flat(kept) | {f: value for f, value in flat(asked).items() if f in LENGTH})
 
