@@ -245,9 +245,9 @@ def choose(
 ) -> ml_collections.ConfigDict:
     """Apply the function of the chosen variant; the empty one leaves the config at full size.
 
-    Every config has the variants `lite` and `lite_small`.
+    Every config has the variants `lite`, `lite_small` and `planned`.
     """
-    variants |= {"lite": lite, "lite_small": lite_small}
+    variants |= {"lite": lite, "lite_small": lite_small, "planned": planned}
     if variant:
         if variant not in variants:
             raise ValueError(f"--config: no variant {variant!r}; there are {', '.join(variants)}")

@@ -20,7 +20,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     config.data.size = (384, 384)
     base.pretrained(config)
     variants = {"cpu": _cpu, "cpu_scratch": _cpu_scratch, "debug": _debug, "full": _full}
-    return base.choose(config, variant or "planned", planned=base.planned, **variants)
+    return base.choose(config, variant or "planned", **variants)
 
 
 def _full(config: ml_collections.ConfigDict) -> None:

@@ -16,9 +16,11 @@ Modes
 
 Flags
   --config=NAME[:VARIANT]  {names},
-                           or the path of a config of yours. Variants: cpu, a size for a laptop;
-                           cpu_scratch, the same without pretrained weights; lite, for edge devices;
-                           debug, everything in seconds
+                           or the path of a config of yours. Variants: planned, sizes and steps from
+                           your images and the machine, as folder has them by itself; cpu, fixed
+                           ones for a laptop; cpu_scratch, those without pretrained weights; lite,
+                           for edge devices; debug, everything in seconds
+  --config.minutes=N       of what is planned: how long a run on a CPU may take (10)
   --config.FIELD=VALUE     sets a field, as --config.data.root=my_parts or --config.train.steps=900;
                            all fields and what they mean: {fields}
   --workdir=DIR            folder of the run; runs/NAME[-VARIANT] if not given

@@ -122,6 +122,43 @@ def test_a_batch_fits_into_a_small_memory():
     assert values(data, LAPTOP._replace(free_gb=0.8))["train.batch_size"] == 3
 
 
+def test_an_accelerator_trains_the_full_network_with_what_fits_into_it():
+    data = facts(1260, 500, 9.04)
+    one, eight = values(data, GPUS._replace(devices=1)), values(data, GPUS)
+    assert one["model.decoder"] == "unetplusplus" and one["data.size"] == [608, 256]
+    assert (one["train.batch_size"], eight["train.batch_size"]) == (16, 32)  # four each
+    small = values(data, GPUS._replace(devices=1, free_gb=8.0))
+    assert small["train.batch_size"] == 5  # 0.8 of 8 GB, over 608 * 256 * 8000 bytes
+    assert values(data, GPUS._replace(free_gb=8.0))["train.batch_size"] == 32
+
+
+def test_evaluation_through_tiles_or_of_mirror_images_takes_its_share_of_the_minutes():
+    data = facts(325, 264, 4.657, uneven=2.043)
+    plain, flips = values(data), values(data, evaluation__flips=True)
+    frame_s = 1.3 * 192 * 192 / 1e6 * rules.EVALUATION_SHARE * rules.PASSES * data.evaluated
+    missing = (plain["train.steps"] - flips["train.steps"]) * 1.3 * 16 * 192 * 192 / 1e6
+    assert missing == pytest.approx(3.0 * frame_s, abs=10.0)
+    large = facts(3000, 4000, 10.0, evaluated=9)
+    assert values(large)["train.steps"] < values(large._replace(evaluated=0))["train.steps"] - 100
+
+
+@given(st.integers(1, 5000), st.integers(1, 5000), st.integers(2, 500), st.data())
+def test_tiles_cover_an_image_and_none_of_them_could_go(height, width, tile_px, draw):
+    overlap_px = draw.draw(st.integers(1, tile_px - 1))
+    data = facts(height, width, 10.0)
+    tiles = rules.evaluated_image_px(data, (tile_px, tile_px), overlap_px) / tile_px**2
+    step_px = tile_px - overlap_px
+    rows, columns = (len(range(0, max(1, side - overlap_px), step_px)) for side in (height, width))
+    assert tiles == rows * columns
+
+
+def test_a_short_run_warms_up_for_a_quarter_of_it():
+    data = facts(325, 264, 4.657)
+    chosen = values(data, train__steps=100)
+    assert chosen["optimizer.warmup_steps"] == 25
+    assert values(data, train__steps=3)["optimizer.warmup_steps"] == 1
+
+
 def test_the_probe_tells_the_speed_of_this_machine():
     machine = machine_facts()
     assert machine.platform == "cpu" and machine.devices >= 1
@@ -139,7 +176,7 @@ def test_check_ends_with_the_plan_and_says_how_to_choose_otherwise(forked, own, 
     plan = [line for line in result.stdout.splitlines() if line.startswith("plan: ")]
     assert "training images" in plan[0]
     assert any('--config.data.size="(' in line for line in plan)
-    assert any("--config.train.steps=" in line and "minutes in all" in line for line in plan)
+    assert any("--config.train.steps=" in line and " minutes in all" in line for line in plan)
     named = forked.run(
         "check", "--config=folder", f"--config.data.root={own}", "--config.data.size=(64, 32)"
     )

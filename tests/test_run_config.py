@@ -24,11 +24,7 @@ from defect_jax.workdir import run_config
 from defect_jax.workdir.best_weights import decision_for
 
 VARIANTS = ("", "cpu", "debug")
-ALL = [
-    (module, variant)
-    for module in (synthetic, magnetic_tile, ksdd2)
-    for variant in VARIANTS
-]
+ALL = [(module, variant) for module in (synthetic, magnetic_tile, ksdd2) for variant in VARIANTS]
 ALL += [(folder, variant) for variant in ("full", "cpu", "debug")]  # tests/test_plan.py has ""
 ALL += [
     (module, variant)

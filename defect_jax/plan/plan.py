@@ -26,17 +26,22 @@ class Plan(NamedTuple):
     choices: list[Choice]
 
     def lines(self) -> list[str]:
-        """Return it for a person: one reason a line, with the flags that would choose the same."""
+        """Return it for a person: each choice as the flag that would choose the same, and why."""
         data, machine = self.data, self.machine
         found = (
             f"plan: {data.images:,} training images of {data.parts:,} parts, {data.defective:,} "
-            f"defective; {machine.devices} {machine.kind}, {machine.free_gb:g} GB free"
+            f"defective; {machine.devices} {machine.kind}, {machine.free_gb:g} GB free. "
+            "Other values of these flags change it:"
         )
-        of_reason: dict[str, list[str]] = {}
-        for choice in self.choices:
-            shown = f"--config.{choice.field}={_shown(choice.value)}"
-            of_reason.setdefault(choice.reason, []).append(shown)
-        return [found, *(f"plan: {' '.join(all_)}  {why}" for why, all_ in of_reason.items())]
+        flags = [f"--config.{choice.field}={_shown(choice.value)}" for choice in self.choices]
+        width = max(map(len, flags), default=0)
+        reasons = [choice.reason for choice in self.choices]
+        told = [
+            '"' if before == reason else reason
+            for before, reason in zip([None, *reasons], reasons, strict=False)
+        ]
+        lines = [f"{flag:<{width}}  {why}" for flag, why in zip(flags, told, strict=True)]
+        return [found, *(f"plan:   {line}" for line in lines)]
 
     def write(self, workdir: AnyPath) -> None:
         """Write plan.json."""

@@ -4,7 +4,7 @@ docs/plan.md has the data that each number here comes from.
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from defect_jax.plan.facts import DataFacts
@@ -17,8 +17,10 @@ LOGS_AN_EVALUATION = 12
 LEAST_STEPS, MOST_STEPS = 100, 4000
 START_S = 75.0  # imports, reading, compilation and the report
 EVALUATION_SHARE = 0.35  # time of an image in evaluation, over that in a training step
-PASSES = 3.5  # through the evaluated images of a whole run: validations, thresholds, test
-BYTES_A_PX = 5_000  # of a training step of the small network
+FLIPPED = 4  # the mirror images of each, with evaluation.flips
+PASSES = 2.5  # through the images of val and test: validations, thresholds, test; and the report
+FILLED = 0.8  # of the free memory
+LEAST_A_DEVICE = 4  # images of an accelerator
 
 
 class Choice(NamedTuple):
@@ -48,42 +50,72 @@ def choices(
     yield Choice("data.tile_overlap_px", frame.overlap_px, whole)
     uneven = f"some images are {data.uneven:.2g} times longer on one side than the median one"
     yield Choice("data.max_stretch", frame.stretch, uneven if frame.stretch > 1.0 else whole)
-    frame_px = math.prod(given.get("data.size", frame.size))
-    batch = chosen_batch(frame_px, scale, machine)
+    size = given.get("data.size", frame.size)
+    batch = chosen_batch(math.prod(size), scale, machine)
     yield batch
-    step_px = frame_px * given.get("train.batch_size", batch.value)
-    steps = chosen_steps(data, machine, minutes, frame_px / 1e6, step_px / 1e6)
+    overlap_px = given.get("data.tile_overlap_px", frame.overlap_px)
+    evaluated_px = evaluated_image_px(data, size, overlap_px)
+    evaluated_px *= FLIPPED if given.get("evaluation.flips") else 1
+    step_px = math.prod(size) * given.get("train.batch_size", batch.value)
+    steps = chosen_steps(data, machine, minutes, evaluated_px / 1e6, step_px / 1e6)
     yield steps
-    yield from intervals(given.get("train.steps", steps.value))
+    length = given.get("train.steps", steps.value)
+    warmup_steps = max(1, min(scale.warmup_steps, length // 4))
+    yield Choice("optimizer.warmup_steps", warmup_steps, "follows train.steps")
+    yield from intervals(length)
 
 
 def chosen_batch(frame_px: int, scale: Scale, machine: MachineFacts) -> Choice:
-    """Return as many images as make a step of the usual size, and fit into memory.
-
-    On accelerators what fits is known when the step has been compiled, and said then.
-    """
+    """Return as many images as make a step of the usual size, as far as they fit into memory."""
+    on_cpu, devices = machine.step_s_per_mpx is not None, machine.devices
     batch = round(scale.step_px / frame_px / LEAST_BATCH) * LEAST_BATCH
     batch = min(MOST_BATCH, max(LEAST_BATCH, batch))
+    batch = batch if on_cpu else max(batch, LEAST_A_DEVICE * devices)
+    batch = -(-batch // devices) * devices
     reason = f"{batch * frame_px / 1e6:.2f} million pixels a step"
-    fits = int(machine.free_gb * 1e9 * 0.8 / (frame_px * BYTES_A_PX))
-    if machine.step_s_per_mpx is not None and fits < batch:
-        batch, reason = max(1, fits), f"what fits into {machine.free_gb:.1f} GB of memory"
-    batch = -(-batch // machine.devices) * machine.devices
+    reason += f", about {batch * frame_px * scale.bytes_a_px / 1e9:.1f} GB of memory"
+    fits = max(1, int(FILLED * machine.free_gb * 1e9 / (frame_px * scale.bytes_a_px))) * devices
+    if fits < batch:
+        batch, reason = fits, f"what fits into {machine.free_gb:.1f} GB of memory"
     return Choice("train.batch_size", batch, reason)
 
 
+def evaluated_image_px(data: DataFacts, size: Sequence[int], overlap_px: int) -> int:
+    """Return the pixels that the network evaluates of a median image: a frame, or its tiles.
+
+    >>> data = DataFacts(12, 6, 12, 6, 8, 3000, 4000, 1.0, 10.0, 20.0, 6)
+    >>> evaluated_image_px(data, (256, 256), 0), evaluated_image_px(data, (256, 256), 64)
+    (65536, 22020096)
+    """
+    if not overlap_px:
+        return math.prod(size)
+    sides = zip((data.height, data.width), size, strict=True)
+    tiles = [1 + math.ceil(max(0, side - tile) / (tile - overlap_px)) for side, tile in sides]
+    return math.prod(tiles) * math.prod(size)
+
+
 def chosen_steps(
-    data: DataFacts, machine: MachineFacts, minutes: float, frame_mpx: float, step_mpx: float
+    data: DataFacts, machine: MachineFacts, minutes: float, evaluated_mpx: float, step_mpx: float
 ) -> Choice:
-    """Return the steps that fit into the minutes."""
+    """Return the steps that fit into the minutes.
+
+    Args:
+        evaluated_mpx: million pixels that the network evaluates of each image.
+        step_mpx: million pixels of a training step.
+    """
     if machine.step_s_per_mpx is None:
         return Choice("train.steps", MOST_STEPS, "the usual length on an accelerator")
-    evaluation_s = machine.step_s_per_mpx * frame_mpx * EVALUATION_SHARE * PASSES
+    evaluation_s = machine.step_s_per_mpx * evaluated_mpx * EVALUATION_SHARE * PASSES
     left_s = 60.0 * minutes - START_S - data.evaluated * evaluation_s
     step_s = machine.step_s_per_mpx * step_mpx
     steps = min(MOST_STEPS, max(LEAST_STEPS, int(left_s / step_s) // 10 * 10))
+    whole = (60.0 * minutes - left_s + steps * step_s) / 60.0
+    fewest = f": the fewest that teach anything, more than the {minutes:g} minutes asked for"
     return Choice(
-        "train.steps", steps, f"{minutes:g} minutes in all, at about {step_s:.2g} s a step"
+        "train.steps",
+        steps,
+        f"about {whole:.2g} minutes in all, at {step_s:.2g} s a step"
+        + (fewest if steps == LEAST_STEPS and whole > minutes else ""),
     )
 
 
