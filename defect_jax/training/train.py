@@ -76,12 +76,7 @@ def train_alone(config: ConfigDict, workdir: AnyPath, must_resume: bool) -> None
         refuse_unbuildable(config, mesh)  # before data are read
     prepared = data_to_train_on(config, workdir, saved)
     config, plan = planned(config, workdir, prepared, saved)
-    refuse_unbuildable(config, mesh)
-    prepared = with_decoded_cache(prepared, config.data, ("train", "val"))
-    refuse_empty_promise(config, prepared.splits["val"])
-    config = run_config.resolve(config, data_info(prepared, config.model.num_classes))
-    decisive = [run_config.decisive(config), kept_split.rows_of(prepared)]
-    processes.refuse_disagreement("the config or the data", decisive)
+    config, prepared = agreed(config, prepared, mesh)
     if processes.is_first():
         claim(config, workdir, prepared, saved)
         if plan is not None:
@@ -90,12 +85,7 @@ def train_alone(config: ConfigDict, workdir: AnyPath, must_resume: bool) -> None
     if has_first_stage(config) and not begun:
         learnt = with_learnt(learnt, learn_first_stage(config, first, prepared, mesh))
     fit(config, workdir, prepared, mesh, learnt)
-    metrics = evaluate(config, workdir)
-    if metrics is not None:
-        write_outcome(workdir, config.train.steps, run_config.without_places(config), metrics)
-        for arguments in ("predict --input=IMAGES --output=DECIDED", "export --output=EXPORTED"):
-            mode, *rest = arguments.split()
-            say(" ".join(["next:", own_command(), mode, f"--workdir={workdir}", *rest]))
+    judge(config, workdir)
 
 
 def data_to_train_on(config: ConfigDict, workdir: AnyPath, saved: bool) -> Prepared:
@@ -136,6 +126,21 @@ def planned(
     config = filled_in(config, plan)
     run_config.check_values(config)
     return config, plan
+
+
+def agreed(config: ConfigDict, prepared: Prepared, mesh: Mesh) -> tuple[ConfigDict, Prepared]:
+    """Return the config with the facts of the data, and the data as they are read.
+
+    Raises:
+        UserError: something cannot be built, or is not the same on all hosts.
+    """
+    refuse_unbuildable(config, mesh)
+    prepared = with_decoded_cache(prepared, config.data, ("train", "val"))
+    refuse_empty_promise(config, prepared.splits["val"])
+    config = run_config.resolve(config, data_info(prepared, config.model.num_classes))
+    decisive = [run_config.decisive(config), kept_split.rows_of(prepared)]
+    processes.refuse_disagreement("the config or the data", decisive)
+    return config, prepared
 
 
 def refuse_unbuildable(config: ConfigDict, mesh: Mesh) -> None:
@@ -191,6 +196,17 @@ def fit(
         state, unlogged = resumed(checkpointer, state, shardings)
         loop = Loop(config, workdir, mesh, network, prepared, checkpointer, history, scores)
         loop.to_the_end(state, unlogged, make_programs(network, config, mesh, shardings))
+
+
+def judge(config: ConfigDict, workdir: AnyPath) -> None:
+    """Evaluate the best checkpoint on the test split, and say what can be done with it next."""
+    metrics = evaluate(config, workdir)
+    if metrics is None:
+        return
+    write_outcome(workdir, config.train.steps, run_config.without_places(config), metrics)
+    for arguments in ("predict --input=IMAGES --output=DECIDED", "export --output=EXPORTED"):
+        mode, *rest = arguments.split()
+        say(" ".join(["next:", own_command(), mode, f"--workdir={workdir}", *rest]))
 
 
 def check_batch_size(batch_size: int, mesh: Mesh) -> None:
