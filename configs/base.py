@@ -157,6 +157,7 @@ def pretrained(config: ml_collections.ConfigDict) -> None:
 def planned(config: ml_collections.ConfigDict) -> None:
     """Leave open what the plan of a run chooses by its data and its machine; see `plan`."""
     config.minutes = 10.0  # that a run on a CPU may take
+    config.data.min_scale = 0.0  # how far images are scaled is for the plan to say
     # The intervals first: they are made of the steps.
     for section, _, name in (field.rpartition(".") for field in reversed(PLANNED)):
         group = functools.reduce(getattr, section.split("."), config)
