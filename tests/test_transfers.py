@@ -62,5 +62,7 @@ def test_fingerprints_ask_for_their_copies(as_on_a_gpu):
 def test_a_run_asks_for_every_copy(as_on_a_gpu, tmp_path):
     config = synthetic.get_config("debug")
     config.data.data_dir = str(tmp_path / "data")
+    config.unlock()
+    config.model.update(widths=(4, 8), decoder="unet", attention="none")
     story.train(config, tmp_path / "workdir")
     assert (tmp_path / "workdir" / "eval" / "report.html").exists()
