@@ -26,20 +26,26 @@ def import_libraries():
     import flax.linen  # noqa: F401
     import fsspec  # noqa: F401
     import grain  # noqa: F401
+    import imagehash  # noqa: F401
     import jax.experimental.multihost_utils  # noqa: F401
     import jax.export  # noqa: F401
+    import jaxtyping  # noqa: F401
+    import jinja2  # noqa: F401
     import matplotlib.backends.backend_svg
     import matplotlib.figure  # noqa: F401
     import ml_collections.config_flags  # noqa: F401
     import onnx.reference  # noqa: F401
     import optax  # noqa: F401
     import orbax.checkpoint.experimental.v1  # noqa: F401
+    import psutil  # noqa: F401
     import rich.progress  # noqa: F401
+    import safetensors.numpy  # noqa: F401
     import scipy.ndimage  # noqa: F401
     import scipy.optimize  # noqa: F401
     import scipy.stats  # noqa: F401
     import tensorboardX  # noqa: F401
     import tensorflow_datasets as tfds
+    import tifffile  # noqa: F401
 
     assert tfds.core.DatasetInfo  # TFDS imports its modules when they are first used
 
