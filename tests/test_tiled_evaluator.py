@@ -127,9 +127,11 @@ PRETRAINED = {"encoder": "efficientnet_lite0", "weights": "imagenet", "label_hea
 
 
 @pytest.mark.parametrize("model", [{}, PRETRAINED], ids=["plain", "pretrained"])
-def test_a_run_through_tiles_decides_as_the_predictor_of_its_workdir(model, tmp_path, monkeypatch):
+def test_a_run_through_tiles_decides_as_the_predictor_of_its_workdir(
+    model, ready, tmp_path, monkeypatch
+):
     leave_plots_empty(monkeypatch.setattr)
-    config = tiled(tmp_path / "data")
+    config = tiled(ready[0].data.data_dir)
     config.model.update(model)
     train(config, tmp_path / "run")
     predictor = load(tmp_path / "run")
