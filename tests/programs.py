@@ -58,6 +58,7 @@ class Forks:
 
     def __init__(self, folder):
         self._stdout, self._stderr = folder / "stdout", folder / "stderr"
+        self._bytecode = folder / "bytecode"
         self._process = None
 
     def run(self, *arguments, module=MAIN, **options):
@@ -86,7 +87,7 @@ class Forks:
 
     def _started(self):
         if self._process is None:
-            command = [sys.executable, str(ROOT / "tests" / "forked.py")]
+            command = [sys.executable, str(ROOT / "tests" / "forked.py"), str(self._bytecode)]
             pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
             surroundings = os.environ | environment()
             self._process = subprocess.Popen(command, cwd=ROOT, env=surroundings, **pipes)

@@ -206,39 +206,43 @@ def test_an_unknown_cell_is_named(ablation, tmp_path):
         run.run_cell(ablation, tmp_path, "9")
 
 
-def start(workdir, data, variant, *more):
-    command = [sys.executable, "-m", "defect_jax.ablation", f"--workdir={workdir}"]
-    command += [f"--config=tests/tiny_ablation.py{variant}", f"--config.base.data.data_dir={data}"]
+def start(*arguments):
+    command = [sys.executable, "-m", "defect_jax.ablation", *arguments]
     environment = os.environ | {"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    return subprocess.Popen([*command, *more], cwd=ROOT, env=environment, **pipes)
+    return subprocess.Popen(command, cwd=ROOT, env=environment, **pipes)
 
 
-def output(process):
-    stdout, stderr = process.communicate(timeout=600)
-    return process.returncode, stdout + stderr
-
-
-def test_a_killed_command_goes_on_and_runs_nothing_twice(tmp_path):
+def test_a_killed_command_goes_on_and_runs_nothing_twice(forked, tmp_path):
+    """Commands after the killed one are forks; the cells that they run are processes of their own
+    all the same."""
+    arguments = (
+        f"--workdir={tmp_path / 'out'}",
+        "--config=tests/tiny_ablation.py:long",
+        f"--config.base.data.data_dir={tmp_path / 'data'}",
+    )
     history = tmp_path / "out" / "cells" / "fixed-seed_0" / "metrics.jsonl"
-    process = start(tmp_path / "out", tmp_path / "data", ":long")
+    process = start(*arguments)
     while not (history.exists() and history.read_text()):
         assert process.poll() is None, process.stderr.read()
         time.sleep(0.05)
     process.send_signal(signal.SIGTERM)
-    code, text = output(process)
-    assert code == 128 + signal.SIGTERM, text
+    text = "".join(process.communicate(timeout=600))
+    assert process.returncode == 128 + signal.SIGTERM, text
     assert "stopped by signal 15" in text
 
-    code, text = output(start(tmp_path / "out", tmp_path / "data", ":long"))
-    assert code == 0, text
+    def run(*more):
+        result = forked.run(*arguments, *more, module="defect_jax.ablation")
+        text = result.stdout + result.stderr
+        assert result.returncode == 0, text
+        return text
+
+    text = run()
     assert "going on from step" in text and "cell 2 of 2: mgda-seed_0" in text
     assert "2 of" not in (tmp_path / "out" / "table.md").read_text()
-
-    code, text = output(start(tmp_path / "out", tmp_path / "data", ":long"))
-    assert code == 0 and "cell" not in text.replace("cells", ""), text
-    code, text = output(start(tmp_path / "out", tmp_path / "data", ":long", "--list"))
-    assert code == 0 and text.count("finished") == 2
+    text = run()
+    assert "cell" not in text.replace("cells", ""), text
+    assert run("--list").count("finished") == 2
 
 
 def test_the_package_knows_no_benchmark_and_no_control():

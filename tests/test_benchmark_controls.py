@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import tiny_ablation
+from forked import leave_plots_empty
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
@@ -35,6 +36,7 @@ from defect_jax.workdir import run_config
 
 MASKS = npst.arrays(bool, npst.array_shapes(min_dims=2, max_dims=2, max_side=12))
 ROOT = pathlib.Path(__file__).parent.parent
+COMMAND = "benchmarks.controls"
 NAMES = ["closing_3", "closing_5", "fill_holes", "blur_5"]
 PREDICTIONS = "eval/test/predictions.csv"
 TIED = np.arange(1, 9, dtype=np.float32) / 10
@@ -176,7 +178,9 @@ def trained(request, tmp_path_factory):
     compared = run.with_controls(config)
     with pytest.raises(UserError, match="blur_5-seed_0 needs base-seed_0, which is not finished"):
         run.run_cell(compared, folder, run.control_cells(compared)[-1])
-    ablation_run.run_cell(config, folder, "base-seed_0")
+    with pytest.MonkeyPatch.context() as patch:
+        leave_plots_empty(patch.setattr)
+        ablation_run.run_cell(config, folder, "base-seed_0")
     return compared, folder
 
 
@@ -312,47 +316,53 @@ def test_a_control_is_made_by_one_process_and_once(ablation, tmp_path, monkeypat
     assert started == [NAMES[0], *NAMES[2:], NAMES[1]]
 
 
-def start(folder, data, *more, module="benchmarks.controls"):
-    command = [sys.executable, "-m", module, f"--workdir={folder}", *more]
-    command += ["--config=tests/tiny_ablation.py:controls", f"--config.base.data.data_dir={data}"]
+def arguments(folder, data, *more):
+    config = ("--config=tests/tiny_ablation.py:controls", f"--config.base.data.data_dir={data}")
+    return f"--workdir={folder}", *more, *config
+
+
+def start(*arguments):
+    command = [sys.executable, "-m", COMMAND, *arguments]
     environment = os.environ | {"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
     return subprocess.Popen(command, cwd=ROOT, env=environment, **pipes)
 
 
-def output(process):
-    text = process.communicate(timeout=600)[0]
-    return process.returncode, text
-
-
-def test_a_killed_command_goes_on_and_runs_nothing_twice(tmp_path):
+def test_a_killed_command_goes_on_and_runs_nothing_twice(forked, tmp_path):
     out, data = tmp_path / "out", tmp_path / "data"
-    code, text = output(start(out, data, module="defect_jax.ablation"))
-    assert code == 0, text
+
+    def run(*more, module=COMMAND):
+        result = forked.run(*arguments(out, data, *more), module=module)
+        text = result.stdout + result.stderr
+        assert result.returncode == 0, text
+        return text
+
+    run("--cell=base-seed_0", module="defect_jax.ablation")
     first, last = (
         out / "cells" / f"{name}-seed_0" / "control.json" for name in (NAMES[0], NAMES[-1])
     )
-    process = start(out, data)
+    process = start(*arguments(out, data))
     while not first.exists():
         assert process.poll() is None, process.stdout.read()
         time.sleep(0.01)
     process.send_signal(signal.SIGTERM)
-    code, text = output(process)
+    text = process.communicate(timeout=600)[0]
+    code = process.returncode
     assert code == 128 + signal.SIGTERM and "stopped by signal 15" in text, text
     assert not last.exists()
     made = first.stat()
 
-    code, text = output(start(out, data, "--list"))
-    assert code == 0 and "0  closing_3-seed_0  finished" in text and "blur_5-seed_0  to run" in text
-    code, text = output(start(out, data))
-    assert code == 0 and "control 4 of 4: blur_5-seed_0" in text, text
+    text = run("--list")
+    assert "0  closing_3-seed_0  finished" in text and "blur_5-seed_0  to run" in text
+    text = run()
+    assert "control 4 of 4: blur_5-seed_0" in text, text
     assert "closing_3-seed_0" not in text and first.stat() == made
     assert (out / "controls.md").read_text().count("| 1 of 1 |") == 5
     assert (out / "controls.csv").read_text().count("\n") == 11
 
     last.unlink()
-    code, text = output(start(out, data, "--table"))
-    assert code == 0 and not last.exists(), text
+    run("--table")
+    assert not last.exists()
     assert (out / "controls.md").read_text().count("| 1 of 1 |") == 4
-    code, text = output(start(out, data, "--cell=3"))
-    assert code == 0 and last.exists(), text
+    run("--cell=3")
+    assert last.exists()

@@ -23,8 +23,8 @@ def home(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def trained(home):
-    """A whole run of eight steps, started as a user does."""
-    data = (f"--config.data.data_dir={home / 'data'}", *GRADNORM)
+    """A whole run of eight steps, started as a user does; test_releases.py has attention in one."""
+    data = (f"--config.data.data_dir={home / 'data'}", "--config.model.attention=none", *GRADNORM)
     whole = run(CONFIG, *data, f"--workdir={home / 'whole'}")
     assert whole.returncode == 0, whole.stderr
     return home / "whole", data, whole
@@ -48,11 +48,11 @@ def test_a_run_leaves_what_is_promised(trained):
     assert metrics["images"] == metrics["defective"] + metrics["good"] == len(masks)
 
 
-def test_evaluating_again_in_a_fresh_process_gives_the_same_metrics(trained):
+def test_evaluating_again_in_a_fresh_process_gives_the_same_metrics(forked, trained):
     workdir, _, _ = trained
     path = workdir / "eval/test/metrics.json"
     before = path.read_bytes()
-    again = run("--mode=evaluate", f"--workdir={workdir}")
+    again = forked.run("--mode=evaluate", f"--workdir={workdir}")
     assert again.returncode == 0, again.stderr
     assert path.read_bytes() == before
 

@@ -71,9 +71,10 @@ def home(tmp_path_factory):
 @pytest.fixture(scope="module")
 def pair(home, forked):
     """A run of two processes, after the same run of one."""
-    alone = forked.run(*training(home, home / "one"))
+    once = "--config.train.eval_every_steps=8"
+    alone = forked.run(*training(home, home / "one"), once)
     assert alone.returncode == 0, alone.stderr
-    codes, said = ends(start(home, home / "two", 2))
+    codes, said = ends(start(home, home / "two", 2, once))
     assert codes == [0, 0], said
     return home / "two", said
 

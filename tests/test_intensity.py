@@ -4,6 +4,7 @@ import jax
 import numpy as np
 import pytest
 import raw_data
+from forked import leave_plots_empty
 from hypothesis import given
 from hypothesis import strategies as st
 from tiny_predictor import RULE, surface, tiny_config, tiny_network
@@ -93,7 +94,8 @@ def test_the_same_images_at_any_scale_and_offset_are_the_same_to_the_network(rea
         jax.tree.map(np.testing.assert_array_equal, ours, theirs)
 
 
-def test_runs_on_the_same_images_at_two_scales_end_alike(ready, tmp_path):
+def test_runs_on_the_same_images_at_two_scales_end_alike(ready, tmp_path, monkeypatch):
+    leave_plots_empty(monkeypatch.setattr)
     metrics = []
     for scale in ("8 bit", "thermal"):
         config = ready[scale][0].copy_and_resolve_references()

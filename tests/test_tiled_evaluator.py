@@ -3,6 +3,7 @@
 import jax
 import numpy as np
 import pytest
+from forked import leave_plots_empty
 from ml_collections import ConfigDict
 from sklearn.metrics import average_precision_score
 from tiny_predictor import tiny_network
@@ -126,8 +127,11 @@ PRETRAINED = {"encoder": "efficientnet_lite0", "weights": "imagenet", "label_hea
 
 
 @pytest.mark.parametrize("model", [{}, PRETRAINED], ids=["plain", "pretrained"])
-def test_a_run_through_tiles_decides_as_the_predictor_of_its_workdir(model, tmp_path):
-    config = tiled(tmp_path / "data")
+def test_a_run_through_tiles_decides_as_the_predictor_of_its_workdir(
+    model, ready, tmp_path, monkeypatch
+):
+    leave_plots_empty(monkeypatch.setattr)
+    config = tiled(ready[0].data.data_dir)
     config.model.update(model)
     train(config, tmp_path / "run")
     predictor = load(tmp_path / "run")

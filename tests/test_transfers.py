@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
+from forked import leave_plots_empty
 from jax._src.array import ArrayImpl
 from jax._src.lib import guard_lib
 
@@ -59,8 +60,11 @@ def test_fingerprints_ask_for_their_copies(as_on_a_gpu):
         assert not_finite(leaves) == []
 
 
-def test_a_run_asks_for_every_copy(as_on_a_gpu, tmp_path):
+def test_a_run_asks_for_every_copy(as_on_a_gpu, tmp_path, monkeypatch):
+    leave_plots_empty(monkeypatch.setattr)  # what is drawn was copied before
     config = synthetic.get_config("debug")
     config.data.data_dir = str(tmp_path / "data")
+    config.unlock()
+    config.model.update(widths=(4, 8), decoder="unet", attention="none")
     story.train(config, tmp_path / "workdir")
     assert (tmp_path / "workdir" / "eval" / "report.html").exists()
