@@ -41,7 +41,7 @@ class Trained:
 
     def __init__(self, data, fsdp, folder):
         config = ConfigDict(synthetic.get_config("debug").to_dict())
-        config.model.update({"widths": (4, 8), "decoder": "unet", "attention": "none"})
+        config.model.update({"widths": (4, 8), "decoder": "unet"})
         config.balance.method = "gradnorm"
         config.data.size, config.data_info = (16, 16), {"mean": 0.4, "std": 0.1}
         devices = np.array(jax.devices()[: data * fsdp]).reshape(data, fsdp)

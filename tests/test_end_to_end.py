@@ -23,8 +23,8 @@ def home(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def trained(home):
-    """A whole run of eight steps, started as a user does; test_releases.py has attention in one."""
-    data = (f"--config.data.data_dir={home / 'data'}", "--config.model.attention=none", *GRADNORM)
+    """A whole run of eight steps, started as a user does."""
+    data = (f"--config.data.data_dir={home / 'data'}", *GRADNORM)
     whole = run(CONFIG, *data, f"--workdir={home / 'whole'}")
     assert whole.returncode == 0, whole.stderr
     return home / "whole", data, whole
