@@ -16,7 +16,8 @@ MOST_BATCH, LEAST_BATCH = 32, 8
 LOGS_AN_EVALUATION = 12
 LEAST_STEPS, MOST_STEPS = 100, 4000
 START_S = 75.0  # imports, reading, compilation and the report
-EVALUATION_SHARE = 0.35  # time of an image in evaluation, over that in a training step
+EVALUATION_SHARE = 0.35  # time of a pixel in evaluation, over that in a training step
+METRICS_SHARE = 0.25  # the same of a pixel of the image at its own size, for maps and metrics
 FLIPPED = 4  # the mirror images of each, with evaluation.flips
 PASSES = 2.5  # through the images of val and test: validations, thresholds, test; and the report
 FILLED = 0.8  # of the free memory
@@ -105,8 +106,10 @@ def chosen_steps(
     """
     if machine.step_s_per_mpx is None:
         return Choice("train.steps", MOST_STEPS, "the usual length on an accelerator")
-    evaluation_s = machine.step_s_per_mpx * evaluated_mpx * EVALUATION_SHARE * PASSES
-    left_s = 60.0 * minutes - START_S - data.evaluated * evaluation_s
+    own_mpx = data.height * data.width / 1e6
+    weighted_mpx = EVALUATION_SHARE * evaluated_mpx + METRICS_SHARE * own_mpx
+    evaluation_s = PASSES * data.evaluated * machine.step_s_per_mpx * weighted_mpx
+    left_s = 60.0 * minutes - START_S - evaluation_s
     step_s = machine.step_s_per_mpx * step_mpx
     steps = min(MOST_STEPS, max(LEAST_STEPS, int(left_s / step_s) // 10 * 10))
     whole = (60.0 * minutes - left_s + steps * step_s) / 60.0
