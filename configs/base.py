@@ -125,6 +125,7 @@ def base() -> ml_collections.ConfigDict:
     config.mesh = ml_collections.ConfigDict({"data": -1, "fsdp": 1})  # -1: all devices
     config.compilation_cache = ""  # folder for compiled programs; empty: none is kept
     config.profile = ""  # START:STOP: steps to record for TensorBoard, into workdir/profile
+    config.track = ""  # wandb or mlflow: where numbers and images go, besides TensorBoard
     return config
 
 

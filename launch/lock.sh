@@ -30,9 +30,9 @@ work="$(mktemp -d)"
 trap 'rm -rf -- "$work"' EXIT
 all="$work/all.txt"
 cat launch/requirements-{test,cloud}.txt >"$all" # the versions that are kept
-resolve "$all" --extra test --extra cloud --extra hub pyproject.toml "$@"
+resolve "$all" --extra test --extra cloud --extra hub --extra wandb --extra mlflow pyproject.toml "$@"
 lock cpu --constraint "$all" pyproject.toml "$@"
-for extra in cuda12 cuda13 tpu cloud hub test; do
+for extra in cuda12 cuda13 tpu cloud hub wandb mlflow test; do
   lock "$extra" --constraint "$all" --extra "$extra" pyproject.toml "$@"
 done
 # uv, which installs them all, and what builds ours and the one that has no wheel (promise, which

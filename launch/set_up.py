@@ -1,7 +1,7 @@
 """Bring .venv up to date: `run` to use the program, `test` to test it as well.
 
 DEFECT_JAX_EXTRAS=cloud adds what data and workdirs at gs:// and s3:// need, hub what weights at
-hf:// need; both: cloud,hub.
+hf:// need, wandb and mlflow what config.track names; several: cloud,hub.
 
 set_up.sh calls this, with the standard library alone. pip installs the pinned uv, and uv the rest.
 A note in .venv, written last, says what .venv was made from. Without one (never made, killed
@@ -24,7 +24,7 @@ from pathlib import Path
 from launch.accelerator import find_accelerator
 
 ROOT = Path(__file__).resolve().parent.parent
-EXTRAS = ("cloud", "hub")
+EXTRAS = ("cloud", "hub", "wandb", "mlflow")
 DISK_GB = {"cpu": 1.4, "cuda12": 6.2, "cuda13": 5.1, "tpu": 1.6}  # of .venv, tests included
 # uv reads no settings of pip's. These choose the package index, and are handed on.
 FROM_PIP = {

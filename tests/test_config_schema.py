@@ -14,7 +14,7 @@ from defect_jax.data.sources import data_sets
 from defect_jax.data.sources.synthetic import options
 from defect_jax.models.network import SegmentationNetwork
 from defect_jax.runtime.errors import UserError
-from defect_jax.workdir import config_fields, config_schema, run_config
+from defect_jax.workdir import config_fields, config_schema, run_config, trackers
 from defect_jax.workdir.config_fields import BEFORE_IT_WAS, FIELDS
 
 DATA_INFO = {
@@ -66,13 +66,14 @@ def test_every_shipped_config_is_one(config):
     assert set(config_schema.flat(config)) <= set(FIELDS)
 
 
-def test_the_table_knows_every_data_set_and_its_fields():
+def test_the_table_knows_every_data_set_with_its_fields_and_every_tracker():
     assert set(config_fields.DATA_SETS) == set(data_sets.DATA_SETS)
     for name, data_set in data_sets.DATA_SETS.items():
         assert {f"data.{option}" for option in data_set.options} <= set(FIELDS)
         only_its_own = set(data_set.options) - set(base.base().data)
         assert {f"data.{option}" for option in only_its_own} == set(config_fields.DATA_SETS[name])
     assert set(config_fields.DEFECT_KINDS) == set(options.DEFECTS)
+    assert config_fields.TRACKERS == tuple(trackers.TRACKERS)
     for field, limits in options.LIMITS.items():
         for number in (limits[0] - 1, *limits, limits[1] + 1):
             assert FIELDS[f"data.{field}"].holds(number) == (limits[0] <= number <= limits[1])

@@ -23,9 +23,10 @@ def home(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def trained(home):
-    """A whole run of eight steps, started as a user does."""
+    """A whole run of eight steps, started as a user does; those that go on with it are not
+    tracked."""
     data = (f"--config.data.data_dir={home / 'data'}", *GRADNORM)
-    whole = run(CONFIG, *data, f"--workdir={home / 'whole'}")
+    whole = run(CONFIG, *data, f"--workdir={home / 'whole'}", "--config.track=mlflow")
     assert whole.returncode == 0, whole.stderr
     return home / "whole", data, whole
 
@@ -46,6 +47,31 @@ def test_a_run_leaves_what_is_promised(trained):
     metrics = json.loads((workdir / "eval/test/metrics.json").read_text())
     masks = list((workdir / "eval/test/masks").rglob("*.png"))
     assert metrics["images"] == metrics["defective"] + metrics["good"] == len(masks)
+
+
+def test_its_tracker_has_the_same_numbers_and_images(trained):
+    workdir, _, result = trained
+    assert "goes on without" not in result.stderr
+    (tracked,) = workdir.glob("mlruns/*/*/metrics")
+    id = json.loads((workdir / "trackers.json").read_text())["mlflow"]
+    assert tracked.parent.name == id
+    for split in ("train", "val"):
+        of_split = [line for line in lines(workdir) if line["split"] == split]
+        for name in of_split[0].keys() - {"step", "split"}:
+            expected = [(line["step"], line[name]) for line in of_split]
+            assert tracked_numbers(tracked / split / name) == expected, name
+    metrics = json.loads((workdir / "eval/test/metrics.json").read_text())
+    for name, value in metrics.items():
+        path = tracked / "test" / name
+        assert (tracked_numbers(path) if path.exists() else [(8, None)]) == [(8, value)], name
+    images = {path.name.partition("+timestamp")[0] for path in tracked.parent.rglob("*.png")}
+    assert {name.partition("+step+")[2] for name in images} == {"4", "8"} and len(images) == 12
+
+
+def tracked_numbers(path):
+    """The steps and numbers of a file of MLflow: time, number, step."""
+    rows = [line.split() for line in path.read_text().splitlines()]
+    return [(int(step), float(number)) for _, number, step in rows]
 
 
 def test_evaluating_again_in_a_fresh_process_gives_the_same_metrics(forked, trained):

@@ -13,7 +13,10 @@ from defect_jax.evaluation import evaluator, result_tables, tiled_evaluator
 PACKAGE = pathlib.Path(defect_jax.__file__).parent
 ROOT = PACKAGE.parent
 # What a line's program does not need to decide on an image.
-HEAVY = ("tensorflow_datasets", "grain", "tensorboardX", "matplotlib", "jinja2", "onnx")
+HEAVY = (
+    *("tensorflow_datasets", "grain", "matplotlib", "jinja2", "onnx"),
+    *("tensorboardX", "wandb", "mlflow"),
+)
 TRAINING_ROOMS = ("training", "evaluation", "report", "losses", "balance", "ablation")
 
 

@@ -270,7 +270,8 @@ def test_a_fresh_one_gets_the_cloud_extra_at_once(folder, commands, monkeypatch)
 def test_an_unknown_extra_is_one_line(folder, commands, monkeypatch, capsys):
     monkeypatch.setenv("DEFECT_JAX_EXTRAS", "cloud,clowd")
     assert set_up.main("run") == 2
-    assert capsys.readouterr().err == "defect_jax: DEFECT_JAX_EXTRAS: clowd is none of cloud, hub\n"
+    line = "defect_jax: DEFECT_JAX_EXTRAS: clowd is none of cloud, hub, wandb, mlflow\n"
+    assert capsys.readouterr().err == line
     assert commands == []
 
 

@@ -55,7 +55,7 @@ def values_of(data):
 
 
 def test_the_outcome_and_the_config_are_on_the_board(tmp_path):
-    config = ConfigDict({"seed": 3, "data": {"name": "synthetic", "size": (32, 32)}})
+    config = ConfigDict({"seed": 3, "track": "", "data": {"name": "synthetic", "size": (32, 32)}})
     metrics = {"images": 60, "recall": 0.5, "precision": None}
     write_outcome(tmp_path, 8, config, metrics)
     values = board(tmp_path)

@@ -50,6 +50,7 @@ def test_a_program_started_as_users_do_refuses_in_one_line_and_exit_code_two(
         (["--mode=export", "--workdir=no/such/run", "--output=no/out"], "config.json"),
         (["--mode=compare", "--workdirs=no/such/run"], "--workdirs: name at least two"),
         (["--mode=compare", "--workdirs=no/such/run,no/run"], "no/such/run/eval/test/predictions"),
+        ([CONFIG, "--config.track=comet"], "it must be empty or one of wandb, mlflow"),
         ([CONFIG, "--config.profile=9"], "config.profile is '9': it must be START:STOP"),
         ([CONFIG, "--num_processes=2"], "several hosts need --coordinator_address"),
         ([CONFIG, "--config.decision.rule=hope"], "config.decision.rule is 'hope'"),

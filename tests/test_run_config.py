@@ -191,6 +191,7 @@ def test_where_the_data_are_and_how_they_are_read_may_change(tmp_path):
     run_config.claim(tmp_path, synthetic.get_config("debug"))
     other = synthetic.get_config("debug")
     other.data.data_dir, other.data.threads, other.mesh.fsdp = "elsewhere", 7, 2
+    other.track = "wandb"
     run_config.claim(tmp_path, other)
     used = run_config.of_workdir(tmp_path, other)
     assert (used.data.data_dir, used.data.threads, used.mesh.fsdp) == ("elsewhere", 7, 2)

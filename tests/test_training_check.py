@@ -1,5 +1,7 @@
 """`--mode=check` says of the config what training would, beside what is wrong with the data."""
 
+import sys
+
 import pytest
 import raw_data
 
@@ -7,6 +9,7 @@ from defect_jax.configs.folder import get_config
 from defect_jax.data.prepare.prepare import prepare
 from defect_jax.runtime.errors import UserError
 from defect_jax.training.check import check, value_faults
+from defect_jax.training.train import train
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +67,17 @@ def test_each_fault_that_training_finds(root, tmp_path, capsys, field):
     lines, error = checked(config_of(root, tmp_path, **more | {field: value}), capsys)
     assert [line for line in lines if says in line], lines
     assert error.startswith("folder: faults to mend: ") and "no fault" not in lines[-1]
+
+
+def test_a_tracker_that_is_not_installed_is_refused_before_anything_is_done(
+    root, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setitem(sys.modules, "wandb", None)  # an import of it would fail
+    config = config_of(root, tmp_path, track="wandb")
+    lines, _ = checked(config, capsys)
+    with pytest.raises(UserError, match="pip install 'defect_jax.wandb.'") as caught:
+        train(config, tmp_path / "run")
+    assert str(caught.value) in lines and not list(tmp_path.iterdir())
 
 
 def test_faults_of_config_and_data_in_one_pass(tmp_path, capsys):

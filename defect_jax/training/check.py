@@ -30,6 +30,7 @@ from defect_jax.workdir.best_weights import ema_shapes
 from defect_jax.workdir.config_fields import FIELDS, left_open
 from defect_jax.workdir.config_rules import rules_of
 from defect_jax.workdir.config_schema import wrong
+from defect_jax.workdir.trackers import refuse_missing
 
 Look = Callable[[], Any]  # raises a UserError where training would
 
@@ -123,6 +124,7 @@ def _looks_at_config(config: ConfigDict) -> Iterator[Look]:
     )
     yield lambda: make_network(config)
     yield lambda: make_tx(config)
+    yield lambda: refuse_missing(config.track)
 
 
 def _looks_at_data(config: ConfigDict, inspected: Inspection) -> Iterator[Look]:

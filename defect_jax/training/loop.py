@@ -74,7 +74,7 @@ class Loop:
         self.saved_step = first if first in checkpoints.steps(self.checkpointer) else None
         with (
             signals.deferred(),
-            open_writer(self.workdir, self.history, first) as self.writer,
+            open_writer(self.workdir, self.history, first, self.config) as self.writer,
             jax.transfer_guard("disallow"),
         ):
             self.log = TrainingLog(self.writer, self.config, first, unlogged)

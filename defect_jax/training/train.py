@@ -44,6 +44,7 @@ from defect_jax.workdir.best_weights import (
     selection_scores,
 )
 from defect_jax.workdir.metrics_writer import write_outcome
+from defect_jax.workdir.trackers import refuse_missing
 from defect_jax.workdir.trained_data import data_to_go_on_with
 
 
@@ -60,6 +61,7 @@ def train(config: ConfigDict, workdir: AnyPath, must_resume: bool = False) -> No
         SystemExit: 128 + signal, after SIGTERM, SIGINT or SIGHUP, with a checkpoint saved.
     """
     run_config.check_values(config)
+    refuse_missing(config.track)
     with locks.training(workdir):
         train_alone(config, workdir, must_resume)
 

@@ -4,9 +4,9 @@ One table for all modes: what is written into config.json, and what is read back
 that somebody else may have written. A field that is not in the table is refused; what fields must
 be to each other is in `config_rules`.
 
-What data sets there are is written here once more, since whoever predicts needs none of them;
-tests/test_config_schema.py compares. Upper limits are far above anything of use. They are there
-because a size from a file is memory that the program asks for.
+What data sets and trackers there are is written here once more, since whoever predicts needs none
+of them; tests/test_config_schema.py compares. Upper limits are far above anything of use. They are
+there because a size from a file is memory that the program asks for.
 """
 
 from collections.abc import Mapping
@@ -39,6 +39,7 @@ DATA_SETS: dict[str, tuple[str, ...]] = {
 }
 NEEDS_NO_ROOT = ("synthetic",)  # it is generated
 DEFECT_KINDS = ("fray", "hair_crack", "pit", "scratch", "stain", "weave")
+TRACKERS = ("wandb", "mlflow")
 MOST_STEPS = 10**9
 MOST_CLASSES = 255
 LARGEST_SIDE_PX = 8192
@@ -86,6 +87,10 @@ RUN: Table = {
     "minutes": above(0.0, 1e6),
     "compilation_cache": text(),
     "profile": text(100),
+    "track": FieldRule(
+        lambda name: isinstance(name, str) and name in ("", *TRACKERS),
+        f"empty or one of {', '.join(TRACKERS)}",
+    ),
     "mesh.data": whole(-1, 65536),
     "mesh.fsdp": whole(-1, 65536),
 }
@@ -232,6 +237,7 @@ FIELDS = RUN | DATA | DATA_INFO | MODEL | TRAINING | DECIDING
 
 # What a workdir was trained with that is older than the field. Any other field must be there.
 BEFORE_IT_WAS: dict[str, Any] = {
+    "track": "",
     "data.classes": [],
     "data.mask_alpha": False,
     "data.trust_masks": False,

@@ -16,8 +16,8 @@ from defect_jax.workdir import config_schema, places
 from defect_jax.workdir.config_fields import left_open
 from defect_jax.workdir.config_schema import flat, nested
 
-# Where the data lie, how they are read and on what devices changes no result: a workdir may be
-# moved.
+# Where the data lie, how they are read, on what devices and who is told changes no result: a
+# workdir may be moved.
 FREE_FIELDS = (
     "data.root",
     "data.data_dir",
@@ -29,6 +29,7 @@ FREE_FIELDS = (
     "mesh.fsdp",
     "compilation_cache",
     "profile",
+    "track",
 )
 # Of this user and this machine: never written into config.json, and never taken from one. Whoever
 # names a cache of compiled programs, or prepared data, could have this user run and read them.
