@@ -13,6 +13,8 @@ from defect_jax.runtime.escapes import strange
 GOOD = "good"
 DEFECT = "defect"
 SPLITS = ("train", "val", "test")
+# How people call a folder of good parts, or what marks one.
+GOOD_FOLDERS = frozenset({"good", "ok", "normal", "non_defective", "no_defect", "defect_free"})
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,142 @@
+"""What --mode=import will write, decided before anything is written, and what it leaves out."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from defect_jax.data.annotations.entries import Entry, Format
+from defect_jax.data.annotations.finding import Found, find_pictures, path_parts
+from defect_jax.data.annotations.opened import Opened
+from defect_jax.data.annotations.splits import Decided, below, decide, split_of_picture
+from defect_jax.data.files.bounded import is_picture
+from defect_jax.data.files.class_masks import MOST_CLASSES
+from defect_jax.data.files.output_names import faults_of, without_suffix
+from defect_jax.data.sources.records import GOOD_FOLDERS
+
+UNKNOWN = (
+    "no annotation names it, so nobody said whether it is good: annotate it, or put it into a "
+    "folder called good/"
+)
+TWICE = "is the name of two images: rename one of them"
+WAYS = (0, 1, 2)  # to name an image; see `splits.below`
+
+
+class Item(NamedTuple):
+    """An image to write.
+
+    Attributes:
+        entry: what was drawn.
+        picture: its name among the raw files; "" where the annotation holds it itself.
+        path: of the image below images/.
+    """
+
+    entry: Entry
+    picture: str
+    path: str
+
+
+class Left(NamedTuple):
+    """An image, or an annotation, that is left out, and why."""
+
+    name: str
+    why: str
+
+
+class Listing(NamedTuple):
+    """All that was found.
+
+    Attributes:
+        items: what will be written.
+        left: what will not.
+        classes: names of the classes 1 … N; one where masks are 0 and 255.
+        note: what becomes of the splits of the source; nothing where it fixes none.
+    """
+
+    items: list[Item]
+    left: list[Left]
+    classes: tuple[str, ...]
+    note: str
+
+
+def list_all(opened: Opened, format: Format, names: Sequence[str]) -> Listing:
+    """Return what an input of a format holds.
+
+    Raises:
+        UserError: a file of annotations cannot be used at all.
+    """
+    found, lost = find_pictures(format.read(opened, names), opened.pictures())
+    found += _good_ones(opened, {one.picture for one in found} | {*names})
+    bad = [*lost, *(one.entry for one in found if one.entry.fault)]
+    left = [Left(_called(entry), entry.fault) for entry in bad]
+    usable = [_with_split(one) for one in found if not one.entry.fault]
+    decided = decide([(one.entry.split, int(bool(one.entry.shapes))) for one in usable])
+    items = _named(usable, decided)
+    faults = _name_faults([item.path for item in items])
+    left += [Left(item.path, faults[item.path]) for item in items if item.path in faults]
+    known = {one.picture for one in found} | {*names} | {name for e in lost for name in _near(e)}
+    left += [Left(name, UNKNOWN) for name in opened.pictures() if name not in known]
+    items = [item for item in items if item.path not in faults]
+    return Listing(items, left, _classes(items), decided.note)
+
+
+def _name_faults(paths: Sequence[str]) -> dict[str, str]:
+    """Return why images cannot be written under their paths, of those that cannot."""
+    twice = [path for path, count in Counter(paths).items() if count > 1]
+    faults = faults_of({path: without_suffix(path) for path in paths})
+    return {path: why for path, why in faults.items() if why} | dict.fromkeys(twice, TWICE)
+
+
+def _good_ones(opened: Opened, known: set[str]) -> list[Found]:
+    """Return the pictures that no annotation names, and that lie in a folder of good parts."""
+    return [
+        Found(Entry(name, name), name)
+        for name in opened.pictures()
+        if name not in known and GOOD_FOLDERS & set(name.lower().split("/")[:-1])
+    ]
+
+
+def _called(entry: Entry) -> str:
+    return entry.written or entry.where
+
+
+def _near(entry: Entry) -> list[str]:
+    """Return the names under which an entry that is left out may be among the pictures."""
+    return [entry.written, "/".join(path_parts(entry.written))]
+
+
+def _with_split(one: Found) -> Found:
+    entry = one.entry
+    return one._replace(
+        entry=entry._replace(split=entry.split or split_of_picture(one.picture or entry.where))
+    )
+
+
+def _named(found: Iterable[Found], decided: Decided) -> list[Item]:
+    """Return the images with the shortest paths that tell them all apart."""
+    found = sorted(found, key=lambda one: (one.picture, one.entry.where))
+    for how in WAYS:
+        items = [_item(one, decided, how) for one in found]
+        if len({without_suffix(item.path).casefold() for item in items}) == len(items):
+            break
+    return items
+
+
+def _item(one: Found, decided: Decided, how: int) -> Item:
+    split = one.entry.split
+    path = below(one.picture or _embedded_name(one.entry), split, how)
+    if decided.names:
+        path = f"{decided.names[split]}/{path}"
+    return Item(one.entry, one.picture, path)
+
+
+def _embedded_name(entry: Entry) -> str:
+    """Return the path of a picture that lies in its annotation: beside it, by its own name."""
+    folder, slash, _ = entry.where.rpartition("/")
+    name = (path_parts(entry.written) or ["image"])[-1]
+    return f"{folder}{slash}{name}" if is_picture(name) else f"{folder}{slash}{name}.png"
+
+
+def _classes(items: Iterable[Item]) -> tuple[str, ...]:
+    """Return the names of all classes, sorted; more than a mask can hold are one."""
+    names = sorted({shape.label for item in items for shape in item.entry.shapes})
+    return tuple(names) if len(names) <= MOST_CLASSES else ("defect",)
