@@ -310,10 +310,11 @@ def via(root, parts):
 
 def mvtec(root, parts):
     """MVTec AD: half of the good parts train, all others test; the class is a folder."""
-    for number, part in enumerate(parts):
+    good = [part.name for part in parts if not part.masks]
+    for part in parts:
         kind = next(iter(part.masks), "good")
         name = Path(part.name).name
-        split = "train" if not part.masks and number % 2 else "test"
+        split = "train" if part.name in good[::2] else "test"
         write_image(root / split / kind, name, part)
         if part.masks:
             path = root / "ground_truth" / kind / f"{Path(name).stem}_mask.png"

@@ -32,7 +32,7 @@ def find(opened: Opened) -> list[str]:
     """Return the JSON files that list images and annotations."""
     if not any(_is_coco(data) for _, data in opened.looked_at(".json")):
         return []
-    return [name for name in opened.texts(".json") if _is_coco(opened.bytes(name))]
+    return [name for name in opened.texts(".json") if _is_coco(opened.read_bytes(name))]
 
 
 def _is_coco(data: bytes) -> bool:
@@ -47,7 +47,7 @@ def read(opened: Opened, names: Sequence[str]) -> list[Entry]:
     """
     entries = []
     for name in names:
-        fields = opened.json(name)
+        fields = opened.read_json(name)
         try:
             entries += _entries(fields, name)
         except (AttributeError, LookupError, TypeError) as error:
@@ -104,9 +104,9 @@ def _shape(annotation: Mapping[str, Any], label: str, size: tuple[int, int] | No
     return Shape(label, "mask", Runs(runs, *written, by_columns=True))
 
 
-def _pairs(ring: Sequence[float]) -> list[tuple[float, float]]:
+def _pairs(ring: Sequence[Any]) -> list[tuple[Any, Any]]:
     """Return x and y of a list in which they follow each other; one too many is a ValueError."""
     return list(zip(ring[::2], ring[1::2], strict=True))
 
 
-FORMAT = Format("COCO json", find, read)
+FORMAT = Format("COCO json", find, read, "listed without an annotation")

@@ -46,7 +46,7 @@ def read(opened: Opened, names: Sequence[str]) -> list[Entry]:
     """
     entries = []
     for name in names:
-        root = opened.xml(name)
+        root = opened.read_xml(name)
         if root.find("track") is not None:
             what = "holds tracks of a video: export it as 'CVAT for images 1.1'"
             raise UserError(f"{opened.where(name)}: {what}")
@@ -88,4 +88,4 @@ def _numbers(element: Element, *names: str) -> list[float]:
     return [number(element.attrib[name]) for name in names]
 
 
-FORMAT = Format("CVAT for images", find, read)
+FORMAT = Format("CVAT for images", find, read, "listed without a shape")

@@ -73,6 +73,7 @@ class Format(NamedTuple):
         name: as people call it.
         find: returns the files that hold its annotations; none where the input is of another.
         read: returns the entries of those files.
+        good: which images are good parts in it, as what follows "those".
         picture: returns the picture that a file of annotations holds.
         why_not: why what is found cannot be imported, and what to do; nothing if it can.
     """
@@ -80,6 +81,7 @@ class Format(NamedTuple):
     name: str
     find: Callable[[Opened], list[str]]
     read: Callable[[Opened, Sequence[str]], list[Entry]]
+    good: str
     picture: Callable[[Opened, str], bytes] | None = None
     why_not: str = ""
 

@@ -46,17 +46,23 @@ def find_pictures(
             what = f"may be {listed(sorted(best), 3)}: give the folder that holds one of them"
             lost.append(entry._replace(fault=what))
         else:
-            lost.append(entry._replace(fault=NOWHERE))
+            lost.append(entry._replace(fault=entry.fault or NOWHERE))
     for picture, claimed in claims.items():
-        most = max(shared for shared, _ in claimed)
-        mine = [entry for shared, entry in claimed if shared == most]
-        lost += [entry._replace(fault=NOWHERE) for shared, entry in claimed if shared < most]
-        if len(mine) == 1:
-            found.append(Found(mine[0], picture))
-        else:
-            what = f"is annotated {len(mine)} times: keep one, or name its file as --input"
-            lost.append(mine[0]._replace(fault=what))
+        winner, losers = _settled(claimed)
+        lost += losers
+        found += [Found(winner, picture)] if winner else []
     return found, lost
+
+
+def _settled(claimed: Sequence[tuple[int, Entry]]) -> tuple[Entry | None, list[Entry]]:
+    """Return the entry whose path fits a picture best, and the others with their faults."""
+    most = max(shared for shared, _ in claimed)
+    best = [entry for shared, entry in claimed if shared == most]
+    others = [entry._replace(fault=NOWHERE) for shared, entry in claimed if shared < most]
+    if len(best) == 1:
+        return best[0], others
+    what = f"is annotated {len(best)} times: keep one, or name its file as --input"
+    return None, [best[0]._replace(fault=what), *others]
 
 
 def path_parts(written: str) -> list[str]:
@@ -108,14 +114,12 @@ def _best(entry: Entry, by_name: dict[str, list[list[str]]]) -> tuple[list[str],
 
 def _spellings(written: str) -> Iterable[list[str]]:
     """Yield the path as it is written, then without what programs put into it."""
-    parts = path_parts(written)
-    if not parts:
-        return
-    yield parts
-    if "%" in written:
-        yield path_parts(unquote(written)) or parts
-    if UPLOADED.match(parts[-1]):
-        yield [*parts[:-1], UPLOADED.sub("", parts[-1])]
+    for text in dict.fromkeys((written, unquote(written))):
+        parts = path_parts(text)
+        if parts:
+            yield parts
+            if UPLOADED.match(parts[-1]):
+                yield [*parts[:-1], UPLOADED.sub("", parts[-1])]
 
 
 def _shared(first: Sequence[str], second: Sequence[str]) -> int:

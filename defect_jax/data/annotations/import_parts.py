@@ -1,21 +1,20 @@
 """Writes annotations of other programs as images and masks: the story of --mode=import."""
 
-import shlex
-from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import UInt8
 
 from defect_jax.data.annotations.entries import BadAnnotation, Format, Shape
-from defect_jax.data.annotations.listing import Item, Left, Listing, list_all
+from defect_jax.data.annotations.listing import UNKNOWN, Item, Left, Listing, list_all
 from defect_jax.data.annotations.mask_files import encode_classes_in_colour
 from defect_jax.data.annotations.opened import FIELD, Opened, open_input
 from defect_jax.data.annotations.recognise import only_format
 from defect_jax.data.annotations.shapes import paint
+from defect_jax.data.annotations.summary import summary
 from defect_jax.data.files.bounded import MEGAPIXELS
 from defect_jax.data.files.file_kinds import BadImage
 from defect_jax.data.files.images import Header, check_image
@@ -25,19 +24,12 @@ from defect_jax.data.files.record_encoding import encode_mask
 from defect_jax.data.sources.folder_layout import IMAGES, MASKS
 from defect_jax.data.sources.records import listed
 from defect_jax.runtime import partial_folder
-from defect_jax.runtime.console import answer, own_command
+from defect_jax.runtime.console import answer
 from defect_jax.runtime.errors import UserError
 from defect_jax.runtime.memory import shortage
 from defect_jax.runtime.paths import as_path, is_remote
 
 OUTPUT = "--output"
-
-
-class Written(NamedTuple):
-    """An image that was written, or why it was not."""
-
-    item: Item
-    fault: str = ""
 
 
 def import_parts(input: str, output: str, max_megapixels: float = MEGAPIXELS) -> None:
@@ -54,26 +46,16 @@ def import_parts(input: str, output: str, max_megapixels: float = MEGAPIXELS) ->
     opened = open_input(input, max_megapixels)
     format, names = only_format(opened, input)
     listing = list_all(opened, format, names)
-    _refuse_without_defects(input, [item for item in listing.items], listing.left)
+    _refuse_without_defects(input, listing)
     try:
         with partial_folder.beside(final) as folder:
-            written = list(_write_all(opened, format, listing, folder))
-            left = listing.left + [
-                Left(done.item.picture or done.item.path, done.fault)
-                for done in written
-                if done.fault
-            ]
-            items = [done.item for done in written if not done.fault]
-            _refuse_without_defects(input, items, left)
-            partial_folder.take_place(folder, final)
+            listing = _written(opened, format, listing, folder)
+            _refuse_without_defects(input, listing)
+            partial_folder.take_place(folder, _new_folder(output))
     except OSError as error:
         raise UserError(f"{OUTPUT}: {final} cannot be written: {error.strerror}") from error
-    shown = (
-        [f"{format.name}: {listed(list(names), 3)}"]
-        if opened.only or len(names) < 4
-        else [format.name]
-    )
-    for line in (*shown, *_summary(listing._replace(items=items, left=left), output)):
+    answer(f"read {format.name}: {listed(list(names), 3)}")
+    for line in summary(listing, output, format.good):
         answer(line)
 
 
@@ -91,19 +73,21 @@ def _new_folder(output: str) -> Path:
     return folder
 
 
-def _refuse_without_defects(input: str, items: Sequence[Item], left: Sequence[Left]) -> None:
+def _refuse_without_defects(input: str, listing: Listing) -> None:
     """Refuse a set on which nothing can be learnt, with the commonest reason.
 
     Raises:
         UserError: there is no image with a shape.
     """
+    items, left = listing.items, listing.left
     if any(item.entry.shapes for item in items):
         return
     if not left:
-        raise UserError(
-            f"{FIELD}: {input} has {len(items)} images, and none has a shape: outline some"
-        )
-    (why, count), *_ = Counter(one.why for one in left).most_common()
+        raise UserError(f"{FIELD}: {input}: none of {len(items)} images has a shape: outline some")
+    reasons = Counter(one.why for one in left if one.why != UNKNOWN) or Counter(
+        [UNKNOWN] * len(left)
+    )
+    ((why, count),) = reasons.most_common(1)
     name = next(one.name for one in left if one.why == why)
     raise UserError(
         f"{FIELD}: {input}: no defective image can be used; {count} of {len(items) + len(left)}, "
@@ -111,30 +95,36 @@ def _refuse_without_defects(input: str, items: Sequence[Item], left: Sequence[Le
     )
 
 
-def _write_all(opened: Opened, format: Format, listing: Listing, folder: Path) -> Iterator[Written]:
-    ids = {name: number for number, name in enumerate(listing.classes, 1)}
-    write = partial(_write, opened, format, ids, folder)
-    return in_threads(write, listing.items, "Importing images")
+def _written(opened: Opened, format: Format, listing: Listing, folder: Path) -> Listing:
+    """Write all images and masks, and return what was written and what was not."""
+    write = partial(_write, opened, format, listing.classes, folder)
+    faults = list(in_threads(write, listing.items, "Importing images"))
+    both = list(zip(listing.items, faults, strict=True))
+    left = [Left(item.picture or item.path, fault) for item, fault in both if fault]
+    items = [item for item, fault in both if not fault]
+    return listing._replace(items=items, left=listing.left + left)
 
 
-def _write(
-    opened: Opened, format: Format, ids: dict[str, int], folder: Path, item: Item
-) -> Written:
-    """Write an image as it is, and its mask; what is wrong with either is returned."""
+def _write(opened: Opened, format: Format, classes: Sequence[str], folder: Path, item: Item) -> str:
+    """Write an image as it is, and its mask; return what is wrong with either."""
     try:
-        data = (
-            opened.raw.read(item.picture)
-            if item.picture
-            else format.picture(opened, item.entry.where)
-        )
+        data = _image(opened, format, item)
         header = check_image(data, opened.max_megapixels)
-        mask = _mask(item, header, ids)
-    except (BadAnnotation, BadImage, OSError, MemoryError, UserError) as error:
-        return Written(item, str(shortage(error) or getattr(error, "strerror", None) or error))
+        mask = _mask(item, header, classes)
+    except (BadAnnotation, BadImage, UserError) as error:
+        return str(error)
+    except (OSError, MemoryError) as error:
+        return str(shortage(error) or getattr(error, "strerror", None) or error)
     _save(folder / IMAGES / item.path, data)
     if mask is not None:
         _save(folder / MASKS / f"{without_suffix(item.path)}.png", mask)
-    return Written(item)
+    return ""
+
+
+def _image(opened: Opened, format: Format, item: Item) -> bytes:
+    if item.picture:
+        return opened.raw.read(item.picture)
+    return format.picture(opened, item.entry.where)
 
 
 def _save(path: Path, data: bytes) -> None:
@@ -142,7 +132,7 @@ def _save(path: Path, data: bytes) -> None:
     path.write_bytes(data)
 
 
-def _mask(item: Item, header: Header, ids: dict[str, int]) -> bytes | None:
+def _mask(item: Item, header: Header, names: Sequence[str]) -> bytes | None:
     """Return the mask of an image as PNG; None for a good part.
 
     Raises:
@@ -161,6 +151,7 @@ def _mask(item: Item, header: Header, ids: dict[str, int]) -> bytes | None:
             "is turned by its EXIF orientation, which is not followed here, and may have been when "
             "it was annotated: save its pixels turned and without it"
         )
+    ids = {name: id for id, name in enumerate(names, 1)}
     classes = _drawn(shapes, header.height, header.width, ids)
     return encode_classes_in_colour(classes) if len(ids) > 1 else encode_mask(classes > 0)
 
@@ -174,34 +165,3 @@ def _drawn(
         if not paint(canvas, shape.area.patch(height, width), ids.get(shape.label, 1)):
             raise BadAnnotation(f"has a {shape.kind} that marks no pixel of it: draw it again")
     return canvas
-
-
-def _summary(listing: Listing, output: str) -> Iterator[str]:
-    """Yield what was read, what was left out, and the next commands, line by line."""
-    shapes = [shape for item in listing.items for shape in item.entry.shapes]
-    defective = sum(bool(item.entry.shapes) for item in listing.items)
-    good = len(listing.items) - defective
-    yield f"wrote {output}: {len(listing.items)} images, {good} good, {defective} defective"
-    kinds = Counter(shape.kind for shape in shapes)
-    yield f"shapes: {len(shapes)}, as {', '.join(f'{n} {kind}' for kind, n in kinds.most_common())}"
-    if kinds["rectangle"]:
-        yield "all inside a rectangle counts as defect: outline what is smaller"
-    counts = Counter(shape.label for shape in shapes)
-    yield f"classes: {', '.join(f'{name} ({counts[name]})' for name in sorted(counts))}"
-    if listing.note:
-        yield listing.note
-    why = defaultdict(list)
-    for one in listing.left:
-        why[one.why].append(one.name)
-    for reason, names in why.items():
-        yield f"left out {len(names)}, {listed(names, 5)}: {reason}"
-    yield from _next_commands(listing.classes, output)
-
-
-def _next_commands(classes: Sequence[str], output: str) -> Iterator[str]:
-    root = shlex.quote(output)
-    for mode in ("check", "train"):
-        yield f"next: {own_command()} {mode} --config=folder --config.data.root={root}"
-    if len(classes) > 1:
-        names = shlex.quote(f"--config.data.classes={tuple(classes)!r}")
-        yield f"to tell the classes apart, add {names} --config.model.num_classes={len(classes)}"

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from defect_jax.data.annotations.brush import Brush
 from defect_jax.data.annotations.entries import (
     BadAnnotation,
     Entry,
@@ -23,7 +24,6 @@ from defect_jax.data.annotations.entries import (
 )
 from defect_jax.data.annotations.finding import path_parts
 from defect_jax.data.annotations.opened import Opened
-from defect_jax.data.annotations.run_lengths import Brush
 from defect_jax.data.annotations.shapes import Ellipse, Polygon, rectangle
 from defect_jax.data.files.bounded import is_picture
 from defect_jax.runtime.errors import UserError
@@ -53,7 +53,7 @@ def read(opened: Opened, names: Sequence[str]) -> list[Entry]:
     """
     entries = []
     for name in names:
-        tasks = opened.json(name)
+        tasks = opened.read_json(name)
         for task in tasks if isinstance(tasks, list) else [tasks]:
             if not isinstance(task, Mapping) or not isinstance(task.get("data"), Mapping):
                 what = "is no list of tasks with 'data': export it from Label Studio as JSON"
@@ -140,4 +140,4 @@ def _area(
     return Polygon((rectangle(x, y, x + across, y + down, turned, about_corner=True),))
 
 
-FORMAT = Format("Label Studio json", find, read)
+FORMAT = Format("Label Studio json", find, read, "submitted without a region")

@@ -21,7 +21,7 @@ from defect_jax.data.annotations.entries import (
     refuse_names,
     size_of,
 )
-from defect_jax.data.annotations.opened import Opened, stem
+from defect_jax.data.annotations.opened import Opened
 from defect_jax.data.annotations.shapes import (
     Ellipse,
     Polygon,
@@ -54,9 +54,9 @@ def read(opened: Opened, names: Sequence[str]) -> list[Entry]:
 
 
 def _read_file(opened: Opened, name: str) -> Entry | None:
-    bare = Entry(stem(name), name)
+    bare = Entry("", name)
     try:
-        fields = opened.json(name)
+        fields = opened.read_json(name)
     except UserError as error:
         return bare._replace(fault=str(error).removeprefix(f"{opened.where(name)}: "))
     if not isinstance(fields, Mapping) or not {"shapes", "imagePath"} <= fields.keys():
@@ -99,7 +99,7 @@ def picture(opened: Opened, name: str) -> bytes:
     Raises:
         BadAnnotation: it is no base64.
     """
-    return from_base64(opened.json(name)["imageData"])
+    return from_base64(opened.read_json(name)["imageData"])
 
 
-FORMAT = Format("labelme", find, read, picture)
+FORMAT = Format("labelme", find, read, "whose file has no shape", picture)

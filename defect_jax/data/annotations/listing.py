@@ -65,18 +65,32 @@ def list_all(opened: Opened, format: Format, names: Sequence[str]) -> Listing:
         UserError: a file of annotations cannot be used at all.
     """
     found, lost = find_pictures(format.read(opened, names), opened.pictures())
-    found += _good_ones(opened, {one.picture for one in found} | {*names})
+    known = {one.picture for one in found} | {*names} | {name for e in lost for name in _near(e)}
+    unknown = [name for name in _in_question(opened, found) if name not in known]
+    good = [name for name in unknown if GOOD_FOLDERS & set(name.lower().split("/")[:-1])]
+    found += [Found(Entry(name, name), name) for name in good]
     bad = [*lost, *(one.entry for one in found if one.entry.fault)]
-    left = [Left(_called(entry), entry.fault) for entry in bad]
     usable = [_with_split(one) for one in found if not one.entry.fault]
     decided = decide([(one.entry.split, int(bool(one.entry.shapes))) for one in usable])
     items = _named(usable, decided)
     faults = _name_faults([item.path for item in items])
+    left = [Left(entry.written or entry.where, entry.fault) for entry in bad]
     left += [Left(item.path, faults[item.path]) for item in items if item.path in faults]
-    known = {one.picture for one in found} | {*names} | {name for e in lost for name in _near(e)}
-    left += [Left(name, UNKNOWN) for name in opened.pictures() if name not in known]
+    left += [Left(name, UNKNOWN) for name in sorted({*unknown} - {*good})]
     items = [item for item in items if item.path not in faults]
     return Listing(items, left, _classes(items), decided.note)
+
+
+def _in_question(opened: Opened, found: Iterable[Found]) -> list[str]:
+    """Return the pictures that an annotation may have left out.
+
+    Where the user named a file, the folder that it lies in may hold anything: only what lies beside
+    an annotated picture counts.
+    """
+    if not opened.only:
+        return opened.pictures()
+    folders = {one.picture.rpartition("/")[0] for one in found if one.picture}
+    return [name for name in opened.pictures() if name.rpartition("/")[0] in folders]
 
 
 def _name_faults(paths: Sequence[str]) -> dict[str, str]:
@@ -93,10 +107,6 @@ def _good_ones(opened: Opened, known: set[str]) -> list[Found]:
         for name in opened.pictures()
         if name not in known and GOOD_FOLDERS & set(name.lower().split("/")[:-1])
     ]
-
-
-def _called(entry: Entry) -> str:
-    return entry.written or entry.where
 
 
 def _near(entry: Entry) -> list[str]:

@@ -69,4 +69,4 @@ def _by_image(names: Iterable[str]) -> dict[tuple[tuple[str, ...], str], list[st
     return masks
 
 
-FORMAT = Format("MVTec AD", find, read)
+FORMAT = Format("MVTec AD", find, read, "in good/")

@@ -1,6 +1,5 @@
 """The input of --mode=import: its files by name, its texts within limits, nothing else."""
 
-from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 from xml.etree import ElementTree
 
@@ -44,7 +43,7 @@ class Opened(NamedTuple):
         """Return the name of a file for a message."""
         return self.raw.where(name)
 
-    def bytes(self, name: str) -> bytes:
+    def read_bytes(self, name: str) -> bytes:
         """Return a file's bytes.
 
         Raises:
@@ -56,29 +55,29 @@ class Opened(NamedTuple):
             what = shortage(error) or error.strerror or error
             raise UserError(f"{self.where(name)}: cannot be read: {what}") from error
 
-    def text(self, name: str) -> str:
+    def read_text(self, name: str) -> str:
         """Return a file's text.
 
         Raises:
             UserError: it cannot be read, or is not UTF-8.
         """
         try:
-            return self.bytes(name).decode("utf-8-sig")
+            return self.read_bytes(name).decode("utf-8-sig")
         except UnicodeDecodeError:
             raise UserError(f"{self.where(name)}: is not UTF-8: save it as such") from None
 
-    def json(self, name: str) -> Any:
+    def read_json(self, name: str) -> Any:
         """Return what a JSON file holds.
 
         Raises:
             UserError: it cannot be read, or is not JSON within the limits.
         """
         try:
-            return parse(self.text(name))
+            return parse(self.read_text(name))
         except NotJson as error:
             raise UserError(f"{self.where(name)}: {error}: export it again") from None
 
-    def xml(self, name: str) -> ElementTree.Element:
+    def read_xml(self, name: str) -> ElementTree.Element:
         """Return the root of an XML file.
 
         Without a document type there are no entities, which could name files or grow for ever.
@@ -86,7 +85,7 @@ class Opened(NamedTuple):
         Raises:
             UserError: it cannot be read, is not XML, or declares a document type.
         """
-        text = self.text(name)
+        text = self.read_text(name)
         if any(word in text for word in DECLARES):
             raise UserError(f"{self.where(name)}: declares a document type: export it again")
         try:
@@ -126,12 +125,3 @@ def open_input(path: str, max_megapixels: float = MEGAPIXELS) -> Opened:
     if not same:
         raise UserError(f"{FIELD}: {path} is hidden, or its name is a system's: rename it")
     return Opened(raw, same[0], max_megapixels)
-
-
-def stem(name: str) -> str:
-    """Return the name of a file without folders and suffix.
-
-    >>> stem("a/b.c.json")
-    'b.c'
-    """
-    return PurePosixPath(name).stem

@@ -2,6 +2,7 @@
 
 import shlex
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 from defect_jax.data.annotations import coco, cvat, label_studio, labelme, mvtec, via, yolo
@@ -32,7 +33,9 @@ def _good_and_bad(opened: Opened) -> list[str]:
     ]
 
 
-GOOD_AND_BAD = Format("good/ and bad/", _good_and_bad, lambda opened, names: [], why_not=NO_MASKS)
+GOOD_AND_BAD = Format(
+    "good/ and bad/", _good_and_bad, lambda opened, names: [], "", why_not=NO_MASKS
+)
 FORMATS = (
     coco.FORMAT, labelme.FORMAT, label_studio.FORMAT, via.FORMAT, cvat.FORMAT, yolo.FORMAT,
     mvtec.FORMAT,
@@ -88,16 +91,15 @@ def hint(raw: RawFiles, root: str) -> str:
 
     Nothing where they are of none.
     """
-    found = recognise(Opened(raw))
+    try:
+        found = recognise(Opened(raw))
+    except UserError:  # a file that cannot be read is none that could be imported
+        found = []
     if not found:
         return ""
     format, names = found[0]
     if format.why_not:
         return f"it {format.why_not}"
-    output = f"{root.rstrip('/').rpartition('/')[2].rpartition('.')[0] or _last(root)}_parts"
-    command = f"{own_command()} import --input={shlex.quote(root)} --output={output}"
-    return f"it looks like {format.name} ({listed(list(names), 1)}); {command}"
-
-
-def _last(path: str) -> str:
-    return path.rstrip("/").rpartition("/")[2] or "my"
+    name = Path(root).absolute().name.partition(".")[0]
+    given = f"--input={shlex.quote(root)} --output={shlex.quote(f'{name}_parts')}"
+    return f"it looks like {format.name} ({listed(list(names), 1)}): {own_command()} import {given}"

@@ -43,7 +43,7 @@ def split_of_file(name: str) -> str:
     >>> split_of_file("annotations/instances_val2017.json")
     'val'
     """
-    words = re.split(r"[/_.\\s-]", name)
+    words = re.split(r"[/_.\s-]", name)
     return next((split for word in reversed(words) if (split := split_named(word))), "")
 
 

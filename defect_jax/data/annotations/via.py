@@ -63,7 +63,7 @@ def read(opened: Opened, names: Sequence[str]) -> list[Entry]:
 
 
 def _of_json(opened: Opened, name: str) -> Iterator[tuple[str, list[Any]]]:
-    fields = opened.json(name)
+    fields = opened.read_json(name)
     for image in fields.get(METADATA, fields).values():
         regions = image.get("regions") or []  # a list, or by their numbers in version 1
         yield image["filename"], list(regions.values() if isinstance(regions, Mapping) else regions)
@@ -71,7 +71,7 @@ def _of_json(opened: Opened, name: str) -> Iterator[tuple[str, list[Any]]]:
 
 def _of_csv(opened: Opened, name: str) -> Iterator[tuple[str, list[Any]]]:
     """Yield the regions of each image; a line is a region, or an image without one."""
-    text = opened.text(name).removeprefix("#")
+    text = opened.read_text(name).removeprefix("#")
     images: dict[str, list[Any]] = defaultdict(list)
     for line in csv.DictReader(io.StringIO(text, newline=""), strict=True):
         regions = images[line["filename"]]
@@ -125,4 +125,4 @@ def _label(attributes: Mapping[str, Any]) -> str:
     return class_name(value or None)
 
 
-FORMAT = Format("VGG Image Annotator", find, read)
+FORMAT = Format("VGG Image Annotator", find, read, "listed without a region")

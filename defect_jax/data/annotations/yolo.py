@@ -95,7 +95,7 @@ def _read_one(opened: Opened, classes: Mapping[int, str], item: tuple[str, str |
     if label is None:
         return bare
     try:
-        lines = opened.text(label).splitlines()
+        lines = opened.read_text(label).splitlines()
     except UserError as error:
         return bare._replace(fault=str(error).removeprefix(f"{opened.where(label)}: "))
     return read_or_fault(bare, lambda: _with_shapes(bare, lines, classes))
@@ -128,14 +128,14 @@ def _classes(opened: Opened) -> dict[int, str]:
                 return names
     for name in opened.raw.names():
         if name.rpartition("/")[2].lower() in LISTS:
-            return dict(enumerate(map(class_name, opened.text(name).split("\n"))))
+            return dict(enumerate(map(class_name, opened.read_text(name).split("\n"))))
     return {}
 
 
 def _names_of_yaml(opened: Opened, name: str) -> dict[int, str]:
     """Return what a file calls the classes; its values are taken as texts, and nothing is made."""
     try:
-        text = opened.text(name)[:MOST_YAML_CHARACTERS]
+        text = opened.read_text(name)[:MOST_YAML_CHARACTERS]
         fields = yaml.load(text, Loader=yaml.BaseLoader)
         names = fields["names"]
         pairs = names.items() if isinstance(names, Mapping) else enumerate(names)
@@ -144,4 +144,4 @@ def _names_of_yaml(opened: Opened, name: str) -> dict[int, str]:
         return {}
 
 
-FORMAT = Format("YOLO segmentation", find, read)
+FORMAT = Format("YOLO segmentation", find, read, "without a text file, or with an empty one")
