@@ -31,6 +31,7 @@ from defect_jax.data.annotations.run_lengths import Runs, unpacked, whole_number
 from defect_jax.data.annotations.shapes import Ellipse, Polygon, paint, rectangle
 from defect_jax.data.annotations.splits import decide
 from defect_jax.data.prepare.check import find_faults, inspect
+from defect_jax.data.prepare.prepare import prepare
 from defect_jax.runtime.errors import UserError
 
 HEIGHT, WIDTH = 24, 32
@@ -86,6 +87,15 @@ def test_a_shape_without_a_centre_is_a_line_and_one_outside_is_nothing():
     assert np.argwhere(filled(hair)).tolist() == [[3, x] for x in range(2, 21)]
     away = Polygon((np.array([[-9.0, -9.0], [-5.0, -9.0], [-5.0, -5.0]]),))
     assert not filled(away).any()
+
+
+def test_a_polygon_of_labelmes_example_has_the_area_and_the_box_that_labelme_noted():
+    points = [[425.94, 82.56], [404.94, 109.56], [400.94, 114.56], [437.94, 114.56]]
+    ring = np.array([*points, [448.94, 102.56], [446.94, 91.56]])
+    touched = Polygon((ring,), touched=True).patch(375, 500).inside
+    centres = Polygon((ring,)).patch(375, 500).inside
+    assert touched.sum() == 996 and touched.any(0).sum() == 49 and touched.any(1).sum() == 33
+    assert abs(centres.sum() - abs(annotation_files.area(ring))) < 15
 
 
 def test_ellipses_and_turned_rectangles():
@@ -565,6 +575,12 @@ def cut(root, parts):
     (root / "images" / parts[1].name).write_bytes(parts[1].image[:200])
 
 
+def webp(root, parts):
+    change_coco(lambda fields, _: fields["images"][1].update(file_name="1.webp"))(root, parts)
+    (root / "images" / parts[1].name).unlink()
+    raw_data.write(root / "images/1.webp", b"RIFF\0\0\0\0WEBPVP8 ")
+
+
 def twice(root, parts):
     annotation_files.coco(root, parts)
     shutil.copytree(root / "images", root / "backup")
@@ -582,7 +598,7 @@ def change_tasks(old, new):
     return change_text("label_studio", "project-1.json", old, new)
 
 
-LABELME = "line 1/part_01.json"
+LABELME, GOOD_LABELME = "line 1/part_01.json", "line 1/part_00.json"
 LEFT_OUT = [
     ("box", change_coco(lambda f, a: a.update(segmentation=[], bbox=[1, 2, 3, 4])),
      "has a bounding box without a segmentation, which marks no pixels"),
@@ -605,9 +621,10 @@ LEFT_OUT = [
     ("gone", change_coco(lambda f, a: f["images"][1].update(file_name="other.jpg")),
      "other.jpg: no such picture is below the input"),
     ("exif", turned, "is turned by its EXIF orientation"),
+    ("webp", webp, "is WebP, whatever its name says: save it as PNG"),
     ("cut", cut, "is a JPEG that is damaged"),
     ("line", change_text("labelme", LABELME, '"polygon"', '"linestrip"'), "which marks no area"),
-    ("flag", change_text("labelme", "line 1/part_00.json", '"flags": {', '"flags": {"scratch": true'),
+    ("flag", change_text("labelme", GOOD_LABELME, '"flags": {', '"flags": {"scratch": true'),
      "is called scratch as a whole, and no shape marks where"),
     ("json", change_text("labelme", LABELME, "{", "["), "it is not JSON"),
     ("yolo box", change_text("yolo", "labels/line 1/part_01.txt", "0 ", "0 0.5 0.5 0.1 0.1\n0 "),
@@ -650,8 +667,8 @@ def test_all_left_out_is_a_refusal_that_says_why(tmp_path, parts):
         imported(tmp_path)
     assert str(error.value) == (
         f"--input: {tmp_path}/source: no defective image can be used; 6 of 12, as "
-        "line 1/part_01.jpg: has a bounding box without a segmentation, which marks no pixels: outline the defect, or "
-        "export masks"
+        "line 1/part_01.jpg: has a bounding box without a segmentation, which marks no pixels: "
+        "outline the defect, or export masks"
     )
     assert not (tmp_path / "out").exists()
 
@@ -686,7 +703,7 @@ REFUSED = [
     (change_text("coco", "annotations.json", "}", "}]"), "annotations.json: it is not JSON"),
     (change_coco(lambda f, a: f.update(categories=7)), "is no COCO json (TypeError: 'int'"),
     (change_coco(lambda f, a: a.pop("image_id")), "is no COCO json (KeyError: 'image_id'"),
-    (change_text("via", "via_project.json", '"filename"', '"file"'), "is no export of VIA (KeyError"),
+    (change_text("via", "via_project.json", '"filename"', '"file"'), "is no export of VIA (KeyE"),
     (change_tasks('"data"', '"datum"'), "is no list of tasks with 'data'"),
     (twice, "may be backup/line 1/part_00.jpg, images/line 1/part_00.jpg: give the folder that"),
 ]  # fmt: skip
@@ -783,6 +800,12 @@ def test_check_prints_the_command(tmp_path, parts, way):
     assert f"; it looks like {format.name} (" in fault.what
     command = f" import --input='{tmp_path}/my set' --output='my set_parts'"
     assert fault.what.endswith(command)
+
+
+def test_training_prints_the_command_too(tmp_path, parts):
+    annotation_files.coco(tmp_path / "source", parts)
+    with pytest.raises(UserError, match="^config.data.root: .*; it looks like COCO json"):
+        prepare(raw_data.config("folder", tmp_path / "source", tmp_path))
 
 
 def test_check_says_what_good_and_bad_lack(tmp_path, parts):

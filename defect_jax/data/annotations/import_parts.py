@@ -54,7 +54,8 @@ def import_parts(input: str, output: str, max_megapixels: float = MEGAPIXELS) ->
             partial_folder.take_place(folder, _new_folder(output))
     except OSError as error:
         raise UserError(f"{OUTPUT}: {final} cannot be written: {error.strerror}") from error
-    answer(f"read {format.name}: {listed(list(names), 3)}")
+    drawn = {item.entry.where for item in listing.items if item.entry.shapes}
+    answer(f"read {format.name}: {listed(sorted(drawn), 3)}")
     for line in summary(listing, output, format.good):
         answer(line)
 

@@ -64,7 +64,9 @@ def list_all(opened: Opened, format: Format, names: Sequence[str]) -> Listing:
     Raises:
         UserError: a file of annotations cannot be used at all.
     """
-    found, lost = find_pictures(format.read(opened, names), opened.pictures())
+    # Not pictures alone: of one in WebP the reason is that, and not that it is nowhere.
+    files = sorted({*opened.raw.names()} - {*names})
+    found, lost = find_pictures(format.read(opened, names), files)
     known = {one.picture for one in found} | {*names} | {name for e in lost for name in _near(e)}
     unknown = [name for name in _in_question(opened, found) if name not in known]
     good = [name for name in unknown if GOOD_FOLDERS & set(name.lower().split("/")[:-1])]

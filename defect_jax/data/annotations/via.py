@@ -66,7 +66,10 @@ def _of_json(opened: Opened, name: str) -> Iterator[tuple[str, list[Any]]]:
     fields = opened.read_json(name)
     for image in fields.get(METADATA, fields).values():
         regions = image.get("regions") or []  # a list, or by their numbers in version 1
-        yield image["filename"], list(regions.values() if isinstance(regions, Mapping) else regions)
+        yield (
+            str(image["filename"]),
+            list(regions.values() if isinstance(regions, Mapping) else regions),
+        )
 
 
 def _of_csv(opened: Opened, name: str) -> Iterator[tuple[str, list[Any]]]:
