@@ -75,7 +75,6 @@ class Format(NamedTuple):
         read: returns the entries of those files.
         good: which images are good parts in it, as what follows "those".
         picture: returns the picture that a file of annotations holds.
-        why_not: why what is found cannot be imported, and what to do; nothing if it can.
     """
 
     name: str
@@ -83,7 +82,6 @@ class Format(NamedTuple):
     read: Callable[[Opened, Sequence[str]], list[Entry]]
     good: str
     picture: Callable[[Opened, str], bytes] | None = None
-    why_not: str = ""
 
 
 def corners(values: Any) -> Float64[np.ndarray, "n 2"]:

@@ -8,7 +8,7 @@ from defect_jax.data.annotations.listing import Left, Listing
 from defect_jax.data.sources.records import listed
 from defect_jax.runtime.console import own_command
 
-MOST_NAMES = 5  # that are shown for one reason
+MOST_NAMES = 10  # that are shown for one reason
 
 
 def summary(listing: Listing, output: str, good_ones: str) -> Iterator[str]:

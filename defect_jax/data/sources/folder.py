@@ -80,7 +80,7 @@ def _layout(raw: RawFiles, root: str) -> Layout:
     except UserError as error:
         advice = recognise.hint(raw, root)
         raise UserError(f"{error}; {advice}" if advice else str(error)) from None
-    if not layout.masks and (advice := recognise.hint(raw, root)):
+    if not layout.masks and (advice := recognise.command(raw, root)):
         raise UserError(f"config.data.root: {root} holds images/ without masks/; {advice}")
     return layout
 
