@@ -218,7 +218,7 @@ def test_images_masks_and_splits_come_back(tmp_path, parts, way, capsys):
     assert splits_of(output, tmp_path) == splits_of(own, tmp_path)
     assert before == {path: path.read_bytes() for path in source.rglob("*") if path.is_file()}
     said = capsys.readouterr().out.splitlines()
-    assert f"wrote {output}: 12 images, 6 defective, 6 good (those " in said[1]
+    assert f"wrote {output}: 12 images, 6 defective, 6 good (those " in said[0]
     assert said[-2].endswith(f" check --config=folder --config.data.root={output}")
     assert said[-1].endswith(f" train --config=folder --config.data.root={output}")
 
@@ -820,10 +820,14 @@ def test_every_format_is_named_once():
 
 def test_the_program(tmp_path, parts, forked):
     annotation_files.label_studio(tmp_path / "source", parts, "brush")
+    checked = forked.run("check", "--config=folder", f"--config.data.root={tmp_path}/source")
+    command = f"import --input={tmp_path}/source --output=source_parts\n"
+    assert checked.returncode == 2 and checked.stdout.endswith(command), checked.stderr
+    assert checked.stdout.startswith("config.data.root: ") and checked.stdout.count("\n") == 1
     flags = f"--input={tmp_path}/source/project-1.json", f"--output={tmp_path}/out"
     result = forked.run("import", *flags)
     assert result.returncode == 0, result.stderr
-    assert result.stdout.splitlines()[0] == "read Label Studio json: project-1.json"
+    assert result.stderr.splitlines()[0] == "reading Label Studio json: project-1.json"
     assert "Importing images: 12/12" in result.stderr
     again = forked.run("import", *flags)
     assert again.returncode == 2 and len(again.stderr.splitlines()) == 1

@@ -24,7 +24,7 @@ from defect_jax.data.files.record_encoding import encode_mask
 from defect_jax.data.sources.folder_layout import IMAGES, MASKS
 from defect_jax.data.sources.records import listed
 from defect_jax.runtime import partial_folder
-from defect_jax.runtime.console import answer
+from defect_jax.runtime.console import answer, say
 from defect_jax.runtime.errors import UserError
 from defect_jax.runtime.memory import shortage
 from defect_jax.runtime.paths import as_path, is_remote
@@ -45,6 +45,7 @@ def import_parts(input: str, output: str, max_megapixels: float = MEGAPIXELS) ->
     final = _new_folder(output)
     opened = open_input(input, max_megapixels)
     format, names = only_format(opened, input)
+    say(f"reading {format.name}: {listed(sorted(names), 3)}")
     listing = list_all(opened, format, names)
     _refuse_without_defects(input, listing)
     try:
@@ -54,8 +55,6 @@ def import_parts(input: str, output: str, max_megapixels: float = MEGAPIXELS) ->
             partial_folder.take_place(folder, _new_folder(output))
     except OSError as error:
         raise UserError(f"{OUTPUT}: {final} cannot be written: {error.strerror}") from error
-    drawn = {item.entry.where for item in listing.items if item.entry.shapes}
-    answer(f"read {format.name}: {listed(sorted(drawn), 3)}")
     for line in summary(listing, output, format.good):
         answer(line)
 
@@ -85,14 +84,12 @@ def _refuse_without_defects(input: str, listing: Listing) -> None:
         return
     if not left:
         raise UserError(f"{FIELD}: {input}: none of {len(items)} images has a shape: outline some")
-    reasons = Counter(one.why for one in left if one.why != UNKNOWN) or Counter(
-        [UNKNOWN] * len(left)
-    )
-    ((why, count),) = reasons.most_common(1)
+    reasons = Counter(one.why for one in left)
+    why = max(reasons, key=lambda why: (why != UNKNOWN, reasons[why]))
     name = next(one.name for one in left if one.why == why)
     raise UserError(
-        f"{FIELD}: {input}: no defective image can be used; {count} of {len(items) + len(left)}, "
-        f"as {name}: {why}"
+        f"{FIELD}: {input}: no defective image can be used; {reasons[why]} of "
+        f"{len(items) + len(left)}, as {name}: {why}"
     )
 
 

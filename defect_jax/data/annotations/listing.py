@@ -67,20 +67,27 @@ def list_all(opened: Opened, format: Format, names: Sequence[str]) -> Listing:
     # Not pictures alone: of one in WebP the reason is that, and not that it is nowhere.
     files = sorted({*opened.raw.names()} - {*names})
     found, lost = find_pictures(format.read(opened, names), files)
-    known = {one.picture for one in found} | {*names} | {name for e in lost for name in _near(e)}
-    unknown = [name for name in _in_question(opened, found) if name not in known]
-    good = [name for name in unknown if GOOD_FOLDERS & set(name.lower().split("/")[:-1])]
-    found += [Found(Entry(name, name), name) for name in good]
-    bad = [*lost, *(one.entry for one in found if one.entry.fault)]
-    usable = [_with_split(one) for one in found if not one.entry.fault]
+    good, unknown = _without_entry(opened, found, lost, names)
+    left = [Left(entry.written or entry.where, entry.fault) for entry in lost]
+    left += [Left(one.entry.written, one.entry.fault) for one in found if one.entry.fault]
+    usable = [_with_split(one) for one in (*found, *good) if not one.entry.fault]
     decided = decide([(one.entry.split, int(bool(one.entry.shapes))) for one in usable])
     items = _named(usable, decided)
     faults = _name_faults([item.path for item in items])
-    left = [Left(entry.written or entry.where, entry.fault) for entry in bad]
     left += [Left(item.path, faults[item.path]) for item in items if item.path in faults]
-    left += [Left(name, UNKNOWN) for name in sorted({*unknown} - {*good})]
+    left += [Left(name, UNKNOWN) for name in unknown]
     items = [item for item in items if item.path not in faults]
     return Listing(items, left, _classes(items), decided.note)
+
+
+def _without_entry(
+    opened: Opened, found: Sequence[Found], lost: Iterable[Entry], names: Iterable[str]
+) -> tuple[list[Found], list[str]]:
+    """Return the pictures that no annotation names: those that a folder calls good, the others."""
+    known = {one.picture for one in found} | {*names} | {name for e in lost for name in _near(e)}
+    rest = [name for name in _in_question(opened, found) if name not in known]
+    good = [name for name in rest if GOOD_FOLDERS & set(name.lower().split("/")[:-1])]
+    return [Found(Entry(name, name), name) for name in good], sorted({*rest} - {*good})
 
 
 def _in_question(opened: Opened, found: Iterable[Found]) -> list[str]:
@@ -100,15 +107,6 @@ def _name_faults(paths: Sequence[str]) -> dict[str, str]:
     twice = [path for path, count in Counter(paths).items() if count > 1]
     faults = faults_of({path: without_suffix(path) for path in paths})
     return {path: why for path, why in faults.items() if why} | dict.fromkeys(twice, TWICE)
-
-
-def _good_ones(opened: Opened, known: set[str]) -> list[Found]:
-    """Return the pictures that no annotation names, and that lie in a folder of good parts."""
-    return [
-        Found(Entry(name, name), name)
-        for name in opened.pictures()
-        if name not in known and GOOD_FOLDERS & set(name.lower().split("/")[:-1])
-    ]
 
 
 def _near(entry: Entry) -> list[str]:
