@@ -69,8 +69,9 @@ def _entries(fields: Mapping[str, Any], name: str) -> list[Entry]:
             read_or_fault(bare, lambda i=image, d=drawn, b=bare: _read(b, i, d, classes))
         )
     if of_image:
-        what = f"is an image_id of {sum(map(len, of_image.values()))} annotations, but of no image"
-        entries.append(Entry(f"{min(map(str, of_image))}", name, fault=f"{what}: export it again"))
+        count = sum(map(len, of_image.values()))
+        what = f"has {count} annotations of images that it does not list: export it again"
+        entries.append(Entry("", name, fault=what))
     return entries
 
 
@@ -83,6 +84,9 @@ def _read(
         id = annotation.get("category_id")
         shapes.append(_shape(annotation, classes.get(id, f"class {id}"), size))
     refuse_names(shapes)
+    masks = [shape.area for shape in shapes if isinstance(shape.area, Runs)]
+    if size is None and masks:
+        size = masks[0].height, masks[0].width
     return bare._replace(shapes=tuple(shapes), size=size)
 
 
