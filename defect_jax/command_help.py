@@ -24,8 +24,9 @@ Flags
   --config.FIELD=VALUE     sets a field, as --config.data.root=my_parts or --config.train.steps=900;
                            all fields and what they mean: {fields}
   --workdir=DIR            folder of the run; runs/NAME[-VARIANT] if not given
-  --input=PATH             of predict: an image, folder, .tar or .zip; of export: images for int8
-  --output=DIR             of predict and export; of check: where to write groups.csv
+  --input=PATH             of predict: an image, folder, .tar or .zip; of export: images for int8;
+                           of import: the annotations, or the folder with them
+  --output=DIR             of predict, export and import; of check: where to write groups.csv
   --split=SPLIT            of evaluate and compare: test (default), val or train
   --workdirs=A,B           of compare: the first is the reference
   --strict                 of predict: end at the first image that cannot be used
@@ -36,6 +37,7 @@ Examples
   defect-jax train --config=synthetic:cpu              without data of your own: ten minutes
   defect-jax check --config=folder --config.data.root=my_parts
   defect-jax train --config=folder --config.data.root=my_parts
+  defect-jax import --input=annotations.json --output=my_parts
   defect-jax predict --workdir=runs/folder --input=today --output=decided
   defect-jax export --workdir=runs/folder --output=exported
 

@@ -26,10 +26,13 @@ HOST_TIMEOUT_S = flags.DEFINE_integer(
     "host_timeout_s", 60, "A host silent for this long ends the run on all.", lower_bound=5
 )
 INPUT = flags.DEFINE_string(
-    "input", None, "An image, folder, .tar or .zip, to predict; of export, to write int8 with."
+    "input",
+    None,
+    "An image, folder, .tar or .zip, to predict; of export, to write int8 with; of import, the "
+    "annotations.",
 )
 OUTPUT = flags.DEFINE_string(
-    "output", None, "Folder that --mode=predict, export and check write into."
+    "output", None, "Folder that --mode=predict, export, check and import write into."
 )
 STRICT = flags.DEFINE_bool("strict", False, "End at the first image that cannot be used.")
 WORKDIRS = flags.DEFINE_list("workdirs", [], "Of --mode=compare: the first is the reference.")
@@ -115,6 +118,18 @@ def check() -> None:
     check(config, as_path(OUTPUT.value) if OUTPUT.value else None)
 
 
+def import_() -> None:
+    """Write images and masks from annotations of labelme, CVAT, COCO and others."""
+    require("input", INPUT.value)
+    require("output", OUTPUT.value)
+    from defect_jax.data.annotations.import_parts import import_parts
+    from defect_jax.data.files.bounded import MEGAPIXELS
+
+    config = CONFIG.value
+    limit = config.data.max_megapixels if config is not None else MEGAPIXELS
+    import_parts(INPUT.value, OUTPUT.value, limit)
+
+
 def compare() -> None:
     """Compare the evaluations of several workdirs."""
     from defect_jax.evaluation.compare import compare
@@ -130,6 +145,7 @@ RUN = {
     "predict": predict,
     "export": export,
     "check": check,
+    "import": import_,
     "compare": compare,
 }
 MODE = flags.DEFINE_enum("mode", "train", list(RUN), "What to do.")

@@ -49,7 +49,8 @@ def check(config: ConfigDict, output: Path | None = None) -> None:
     inspected = inspect(config.data)
     plan = _plan(config, inspected) if is_open(config) else None
     config = filled_in(config, plan) if plan else config
-    faults += faults_at_work(config, inspected, values_are_wrong=bool(faults))
+    if not is_open(config):  # without an image there is no plan, and nothing to try
+        faults += faults_at_work(config, inspected, values_are_wrong=bool(faults))
     faults += inspected.faults
     for line in remarks(name, inspected):
         answer(line)

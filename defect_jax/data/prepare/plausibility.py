@@ -14,14 +14,10 @@ from ml_collections import ConfigDict
 from defect_jax.data.files.masks import MaskRules
 from defect_jax.data.files.raw_files import RawFiles
 from defect_jax.data.prepare.examine import Facts
-from defect_jax.data.sources.records import Fault, Record, listed
+from defect_jax.data.sources.records import BAD_FOLDERS, GOOD_FOLDERS, Fault, Record, listed
 
 MOST_MARKED = 0.5  # of an image, by most of its masks
 BLACK = ("0", "#000000")
-GOOD_FOLDERS = frozenset({"good", "ok", "normal", "non_defective", "no_defect", "defect_free"})
-BAD_FOLDERS = frozenset(
-    {"bad", "ng", "nok", "defect", "defects", "defective", "anomaly", "anomalous", "faulty"}
-)
 TRUST = "set config.data.trust_masks=True if they are right"
 
 Stored = Sequence[tuple[Record, Facts]]

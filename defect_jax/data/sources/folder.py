@@ -13,6 +13,7 @@ from dataclasses import replace
 
 from ml_collections import ConfigDict
 
+from defect_jax.data.annotations import recognise
 from defect_jax.data.files.class_masks import checked_names
 from defect_jax.data.files.raw_files import RawFiles, open_data_root
 from defect_jax.data.files.reading import empty_masks, main_classes
@@ -35,6 +36,7 @@ from defect_jax.data.sources.records import (
     Record,
 )
 from defect_jax.data.sources.splits import HOLD_OUT_SHARES, SHARES, Member, grouped_split
+from defect_jax.runtime.errors import UserError
 
 OPTIONS = ("seed", "mask_threshold", "mask_alpha", "trust_masks", "classes")
 NO_VAL = "there is no val/: about a fifth of train/, by group, is used for validation"
@@ -43,7 +45,7 @@ NO_VAL = "there is no val/: about a fifth of train/, by group, is used for valid
 def catalogue(raw: RawFiles, data: ConfigDict, needed: Collection[str]) -> Catalogue:
     """List the images of the wanted splits and everything that is wrong with their files."""
     names = checked_names(data.get("classes", ()))
-    layout = find_layout(raw, data.root)
+    layout = _layout(raw, data.root)
     folders = folders_for(needed, layout.folders)
     found = Catalogue(
         faults=file_faults(raw, layout, folders),
@@ -65,6 +67,22 @@ def catalogue(raw: RawFiles, data: ConfigDict, needed: Collection[str]) -> Catal
     found.together = None if "val" in layout.folders else together
     found.records = together(copies(raw, records))
     return found
+
+
+def _layout(raw: RawFiles, root: str) -> Layout:
+    """Return the layout; a refusal says how to import what other programs have annotated.
+
+    Raises:
+        UserError: there is none, or images without any mask, and annotations that would be lost.
+    """
+    try:
+        layout = find_layout(raw, root)
+    except UserError as error:
+        advice = recognise.hint(raw, root)
+        raise UserError(f"{error}; {advice}" if advice else str(error)) from None
+    if not layout.masks and (advice := recognise.command(raw, root)):
+        raise UserError(f"config.data.root: {root} holds images/ without masks/; {advice}")
+    return layout
 
 
 def _records(

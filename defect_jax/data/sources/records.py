@@ -13,6 +13,11 @@ from defect_jax.runtime.escapes import strange
 GOOD = "good"
 DEFECT = "defect"
 SPLITS = ("train", "val", "test")
+# How people call a folder of good parts, and one of the others.
+GOOD_FOLDERS = frozenset({"good", "ok", "normal", "non_defective", "no_defect", "defect_free"})
+BAD_FOLDERS = frozenset(
+    {"bad", "ng", "nok", "defect", "defects", "defective", "anomaly", "anomalous", "faulty"}
+)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""Annotations of other programs, read into images and masks: --mode=import."""
