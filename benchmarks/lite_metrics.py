@@ -70,12 +70,14 @@ def judged(
         label=row.label,
         score=float(outputs["score"][0]),
         mask_score=float(outputs[HIGHEST][0]),
-        decision=int(outputs["rejected"][0]),
+        decision=int(outputs["score_rejected"][0]),
         mask_decision=int(outputs["mask_rejected"][0]),
         iou=image_iou(*counts),
         intersection_px=counts[0],
         true_px=counts[1],
         predicted_px=counts[2],
+        probability=float(outputs["probability"][0]),
+        rejected=int(outputs["rejected"][0]),
     )
 
 

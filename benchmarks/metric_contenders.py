@@ -69,9 +69,8 @@ def ours() -> Run:
 
     def row(score: Any, mask_score: Any, intersection: Any, true: Any, predicted: Any) -> ImageRow:
         decided = score >= 0.5, predicted > 0
-        return ImageRow(
-            "", "", int(true > 0), score, mask_score, *decided, None, intersection, true, predicted
-        )
+        px, verdict = (intersection, true, predicted), (score, score >= 0.5)
+        return ImageRow("", "", int(true > 0), score, mask_score, *decided, None, *px, *verdict)
 
     def run(batches: Iterable[Batch]) -> dict[str, Any]:
         began, images = time.perf_counter(), []

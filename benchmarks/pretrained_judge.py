@@ -19,7 +19,8 @@ from defect_jax.data.files.record_encoding import decode_classes
 from defect_jax.data.pipeline.batches import canvas_px
 from defect_jax.data.prepare.prepared import Prepared, Split
 from defect_jax.decision import DecisionRule
-from defect_jax.decision.choose import Validation, choose
+from defect_jax.decision.choose import choose
+from defect_jax.decision.held_out import Validation
 from defect_jax.decision.record import REJECTS_NOTHING
 from defect_jax.evaluation.evaluator import Scores
 from defect_jax.evaluation.result_tables import ResultTables, tabulate

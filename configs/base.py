@@ -112,6 +112,7 @@ def base() -> ml_collections.ConfigDict:
     # The rule of every threshold, applied to validation images; see decision/rules.py.
     config.decision = decision = ml_collections.ConfigDict()
     decision.rule = "best_f1"  # or one of the four below
+    decision.decides = ""  # score, mask, either or logistic; empty: chosen on validation
     decision.recall = 0.95  # target_recall: at least this
     decision.false_positive_rate = 0.05  # target_false_positive_rate: at most this
     decision.miss_cost = 100.0  # least_cost: of a defective image accepted,

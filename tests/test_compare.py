@@ -23,6 +23,8 @@ def table(scores, threshold=0.5):
             0,
             index // 2 % 2 * 9,
             0,
+            float(score),
+            int(score >= threshold),
         )  # fmt: skip
         for index, score in enumerate(scores)
     ]

@@ -19,12 +19,13 @@ from defect_jax.decision import (
     SequentialTest,
 )
 from defect_jax.decision.apply import (
+    IN_PROGRAMS,
+    ON_HOST,
     Marked,
     Thresholds,
     decide,
     mark,
     mark_strips,
-    rejects,
     why_undecided,
 )
 from defect_jax.decision.choose import choose
@@ -32,7 +33,7 @@ from defect_jax.decision.combination import combined
 from defect_jax.decision.record import REJECTS_NOTHING
 from defect_jax.decision.sequential import REJECT, Looked, decide_shots, look
 from defect_jax.decision.shots import SHOTS
-from defect_jax.metrics.calibration import temperature_scale, temperature_scale_jax
+from defect_jax.decision.ways import rejects
 from defect_jax.runtime import atomic_files
 from defect_jax.runtime.errors import UserError
 
@@ -253,17 +254,17 @@ def test_what_is_no_number_rejects_whatever_the_thresholds(bad, threshold):
     made = dataclasses.replace(WHOLE, threshold=threshold, mask_threshold=threshold)
     made = dataclasses.replace(made, pixel_threshold=threshold, min_area_px=50)
     thresholds = Thresholds.of(made)
-    for xp, scale in ((np, temperature_scale), (jnp, temperature_scale_jax)):
+    for xp, functions in ((np, ON_HOST), (jnp, IN_PROGRAMS)):
         probability = np.full((2, 4, 5), 0.1, np.float32)
         probability[1, 2, 3] = bad
         marked = mark(xp.asarray(probability), xp.zeros((2, 4, 5), int), thresholds)
         assert np.isinf(marked.mask_score[1]) and marked.classes[1, 2, 3] == 1
-        decision = decide(marked, xp.asarray(np.float32([0.0, 0.0])), made, scale)
+        decision = decide(marked, xp.asarray(np.float32([0.0, 0.0])), made, functions)
         good = threshold > 0.1
         assert np.asarray(decision.rejected).tolist() == [threshold == 0.0, True]
         assert np.asarray(decision.mask_rejected)[1] and decision.mask[1, 2, 3] == 1
         assert not good or not np.asarray(decision.mask_rejected)[0]
-        of_head = decide(marked, xp.asarray(np.float32([bad, bad])), made, scale)
+        of_head = decide(marked, xp.asarray(np.float32([bad, bad])), made, functions)
         assert np.asarray(of_head.rejected).all()
     assert rejects(bad, threshold) is True  # Python's own numbers, as the predictor has them
     assert why_undecided(bad, 0.5) and why_undecided(0.5, bad) and not why_undecided(0.5, 0.5)

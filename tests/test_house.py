@@ -7,7 +7,7 @@ import sys
 
 import defect_jax
 from defect_jax.decision import apply
-from defect_jax.deploy import predictor, program
+from defect_jax.deploy import kept_lines, predictor, program
 from defect_jax.evaluation import evaluator, result_tables, tiled_evaluator
 
 PACKAGE = pathlib.Path(defect_jax.__file__).parent
@@ -39,6 +39,7 @@ def test_evaluation_prediction_tiles_and_exported_program_decide_by_one_function
     assert tiled_evaluator.mark_strips is predictor.mark_strips is apply.mark_strips
     assert predictor.decide is program.decide is apply.decide
     assert result_tables.rejects is apply.rejects
+    assert result_tables.verdict is kept_lines.verdict is apply.verdict
 
 
 def compares_with_a_threshold(node):
@@ -49,7 +50,8 @@ def compares_with_a_threshold(node):
 
 def test_no_other_file_compares_with_the_thresholds_of_a_decision():
     """What chooses thresholds, checks their ranges, or draws them, decides on no image."""
-    expected = {"decision/choose.py", "decision/record.py", "report/curve_plots.py"}
+    expected = {"decision/choose.py", "decision/choose_mask.py", "decision/record.py"}
+    expected |= {"report/curve_plots.py"}
     found = set()
     for path in PACKAGE.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):

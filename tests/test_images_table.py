@@ -9,7 +9,7 @@ from defect_jax.metrics.images import ImageRow, read_predictions, write_predicti
 from defect_jax.metrics.summary import read_metrics, write_metrics
 from defect_jax.runtime.errors import UserError
 
-ROW = ImageRow("a/1", "a", 1, 0.9, 0.8, 1, 1, 0.5, 20, 30, 30)
+ROW = ImageRow("a/1", "a", 1, 0.9, 0.8, 1, 1, 0.5, 20, 30, 30, 0.9, 1)
 NUMBERS = [name for name in ImageRow._fields if name not in ("id", "group")]
 CELLS = [
     "nan",
@@ -37,7 +37,9 @@ def test_a_cell_that_is_no_number_of_its_kind_is_named(column, cell, tmp_path):
     cells = row.split(",")
     cells[ImageRow._fields.index(column)] = cell
     path.write_text(f"{header}\n{','.join(cells)}\n")
-    if (column, cell) in {("score", " 1"), ("mask_score", " 1"), ("iou", " 1")}:
+    if (column, cell) in {("score", " 1"), ("mask_score", " 1"), ("iou", " 1")} | {
+        ("probability", " 1")
+    }:
         assert getattr(read_predictions(path)[0], column) == 1.0
         return
     with pytest.raises(UserError, match=f"predictions.csv, line 2: {column} cannot be") as caught:
@@ -50,10 +52,13 @@ def test_a_cell_that_is_no_number_of_its_kind_is_named(column, cell, tmp_path):
     [
         ("", "the first line must be"),
         ("id,group\n", "the first line must be"),
-        (f"{','.join(ImageRow._fields)}\na,b\n", "line 2: 2 columns instead of 11"),
+        (f"{','.join(ImageRow._fields)}\na,b\n", "line 2: 2 columns instead of 13"),
         (f"{','.join(ImageRow._fields)}\n{'x' * 200_000}\n", "cannot be read as a table"),
-        (f"{','.join(ImageRow._fields)}\na\x1b,b,1,1,1,1,1,,0,0,0\n", "line 2: id cannot be"),
-        (f"{','.join(ImageRow._fields)}\n" + "a,b,1,1,1,1,1,,0,0,0\n" * 2, "'a' is there twice"),
+        (f"{','.join(ImageRow._fields)}\na\x1b,b,1,1,1,1,1,,0,0,0,1,1\n", "line 2: id cannot be"),
+        (
+            f"{','.join(ImageRow._fields)}\n" + "a,b,1,1,1,1,1,,0,0,0,1,1\n" * 2,
+            "'a' is there twice",
+        ),
     ],
 )
 def test_a_table_that_is_none_is_named(text, says, tmp_path):

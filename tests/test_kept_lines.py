@@ -19,6 +19,7 @@ LINE = {
     "predicted_px": 3,
     "height": 40,
     "width": 50,
+    "rejected": 0,
     "file": "a/1.png",
     "sha256": "0" * 64,
     "files": {"masks": "1" * 64, "overlays": "2" * 64},

@@ -28,7 +28,9 @@ def rows(case):
 def row(intersection_px, true_px, predicted_px, score=0.5, mask_score=0.5):
     px = intersection_px, true_px, predicted_px
     decisions = (int(score >= 0.5), int(predicted_px > 0))
-    return ImageRow("i", "g", int(true_px > 0), score, mask_score, *decisions, image_iou(*px), *px)
+    scores = score, mask_score
+    iou, verdict = image_iou(*px), (score, decisions[0])
+    return ImageRow("i", "g", int(true_px > 0), *scores, *decisions, iou, *px, *verdict)
 
 
 def pooled_iou(case):
@@ -40,7 +42,7 @@ def pooled_iou(case):
 def test_image_counts_and_seg_miou_equal_sets_of_pixels(case):
     planes = zip(case["decided"], case["mask"], case["valid"], strict=True)
     sets = [[set(np.flatnonzero(plane & valid)) for plane in pair] for *pair, valid in planes]
-    ours = [image[-3:] for image in rows(case)]
+    ours = [tuple(getattr(image, name) for name in NAMES) for image in rows(case)]
     assert ours == [(len(d & t), len(t), len(d)) for d, t in sets]
     overlaps = [len(d & t) / len(d | t) for d, t in sets if d | t]
     expected = pytest.approx(np.mean(overlaps), abs=1e-12) if overlaps else None

@@ -327,7 +327,8 @@ def rows(draw):
     decisions = (int(score >= 0.5), int(predicted_px > 0))
     name = draw(st.text(st.characters(exclude_categories=("Cs", "Cc", "Cf", "Zl", "Zp"))))
     px = (overlap_px, true_px, predicted_px)
-    return ImageRow(name, "g", int(true_px > 0), score, mask_score, *decisions, iou, *px)
+    scores, verdict = (score, mask_score), (draw(st.integers(0, 8)) / 8, draw(st.integers(0, 1)))
+    return ImageRow(name, "g", int(true_px > 0), *scores, *decisions, iou, *px, *verdict)
 
 
 @settings(deadline=None)
@@ -353,6 +354,15 @@ def test_image_metrics_equal_their_definitions(examples):
         "seg_recall_iou_10": (sum(p.iou >= 0.1 for p in defective), len(defective)),
         "seg_recall_iou_30": (sum(p.iou >= 0.3 for p in defective), len(defective)),
         "seg_recall_iou_50": (sum(p.iou >= 0.5 for p in defective), len(defective)),
+        "verdict_recall": (sum(p.rejected for p in defective), len(defective)),
+        "verdict_precision": (
+            sum(p.rejected for p in defective),
+            sum(p.rejected for p in examples),
+        ),
+        "verdict_accuracy": (sum(p.rejected == p.label for p in examples), len(examples)),
+        "verdict_false_positive_rate": (sum(p.rejected for p in good), len(good)),
+        "verdict_false_negatives": (sum(not p.rejected for p in defective), 1),
+        "verdict_false_positives": (sum(p.rejected for p in good), 1),
         "recall": (sum(p.decision for p in defective), len(defective)),
         "precision": (sum(p.decision for p in defective), sum(p.decision for p in examples)),
         "accuracy": (sum(p.decision == p.label for p in examples), len(examples)),
@@ -367,9 +377,8 @@ def test_image_metrics_equal_their_definitions(examples):
 def row(true_px, predicted_px, overlap_px=0):
     iou = image_iou(overlap_px, true_px, predicted_px)
     decided = (int(predicted_px > 0),) * 2
-    return ImageRow(
-        "i", "g", int(true_px > 0), 0.5, 0.5, *decided, iou, overlap_px, true_px, predicted_px
-    )
+    px = (overlap_px, true_px, predicted_px)
+    return ImageRow("i", "g", int(true_px > 0), 0.5, 0.5, *decided, iou, *px, 0.5, decided[0])
 
 
 def test_misses_and_false_alarms_count_zero_and_true_negatives_nothing():

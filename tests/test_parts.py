@@ -111,6 +111,7 @@ def image(name, label, score, mask_score=0.1, true_px=0, inside=0, predicted=0, 
     return ImageRow(
         f"{name}/{score}", name, label, score, mask_score, int(score >= threshold),
         int(predicted > 0), inside / union if union else None, inside, true_px, predicted,
+        score, int(score >= threshold),
     )  # fmt: skip
 
 

@@ -19,7 +19,7 @@ from defect_jax.metrics.slices import Slice
 from defect_jax.metrics.summary import MEANINGS
 from defect_jax.report import figures, gallery, slider, words
 from defect_jax.report.decision_heads import decision_heads
-from defect_jax.report.page import Report, render, write_report
+from defect_jax.report.page import Report, render, verdict_lines, write_report
 from defect_jax.report.render import render as render_template
 
 DECISION = DecisionRule(0.5, 0.4, 0.3, checkpoint_step=100, pictures=50, defective=9, f1=0.9)
@@ -43,7 +43,12 @@ SLICES = [
     Slice("class", "pit", 1, 1.0, None, None, 1.0, 0.5),
     Slice("size", "smallest tenth: up to 9 px", 0, None, None, None, None, None),
 ]
-BOUNDS = {"recall_low": 0.125, "recall_high": 0.875, "seg_fpr_low": None, "seg_fpr_high": None}
+BOUNDS = {
+    "verdict_recall_low": 0.125,
+    "verdict_recall_high": 0.875,
+    "seg_fpr_low": None,
+    "seg_fpr_high": None,
+}
 VOID = {"meta", "link", "img", "wbr", "br", "input"}
 
 
@@ -51,7 +56,8 @@ def image(name, label, score, mask_score, overlap_px=0, group="g"):
     true_px, predicted_px = 30 * label, 20 * int(mask_score >= DECISION.mask_threshold)
     px = (min(overlap_px, predicted_px), true_px, predicted_px)
     decisions = (int(score >= DECISION.threshold), int(predicted_px > 0))
-    return ImageRow(name, group, label, score, mask_score, *decisions, image_iou(*px), *px)
+    iou, verdict = image_iou(*px), (score, decisions[0])
+    return ImageRow(name, group, label, score, mask_score, *decisions, iou, *px, *verdict)
 
 
 IMAGES = [
@@ -192,15 +198,21 @@ def test_verdict_counts_and_says_where_the_thresholds_come_from(html):
     assert "decision.rule=guaranteed_miss_rate would promise one" in text
     assert "2 misses 50.0% of 4 defective images accepted 95 % interval: 12.5% to 87.5%" in text
     assert "1 false alarm 5.9% of 17 good images rejected" in text
-    assert "rejects it when it is at least 0.5000" in text and "at least 0.4000" in text
+    assert "The score of an image decides: an image is rejected when its probability" in text
+    assert "of a defect is at least 0.5000" in text and "at least 0.4000" in text
     assert "best F1 score" in text and "on 50 validation images, 9 of them defective" in text
     assert '<p class="warning" role' not in html and "of 2 parts" not in text
 
 
+def rule_text(decided):
+    heads = decision_heads(decided, has_head=True)
+    values = {"decision": decided, "has_head": True, "heads": heads, "way": "the score of an image"}
+    return text_of(render_template("rule.html", **values))
+
+
 @pytest.mark.parametrize("rule", decision_rules.RULES)
 def test_every_rule_has_words_with_its_options(rule):
-    decided = dataclasses.replace(DECISION, rule=rule, options=options(rule=rule))
-    text = text_of(render_template("rule.html", decision=decided, has_head=True))
+    text = rule_text(dataclasses.replace(DECISION, rule=rule, options=options(rule=rule)))
     assert "{" not in text and rule not in text
     wanted = {"target_recall": "at least 0.95", "least_cost": "a miss costs 100"}
     assert wanted.get(rule, "The thresholds are those of the ") in text
@@ -208,8 +220,7 @@ def test_every_rule_has_words_with_its_options(rule):
 
 def test_promise_and_minimum_area_are_said():
     promise = Promise(miss_rate=0.1, confidence=0.9, parts=60, misses=2, compared=3)
-    decided = dataclasses.replace(DECISION, promise=promise, min_area_px=1200)
-    text = text_of(render_template("rule.html", decision=decided, has_head=True))
+    text = rule_text(dataclasses.replace(DECISION, promise=promise, min_area_px=1200))
     assert "with 0.9 confidence, shared among the 3 checkpoints" in text
     assert "at most 0.1 of defective parts like these are missed" in text
     assert "60 defective parts, of which the threshold lets 2 pass" in text
@@ -243,8 +254,8 @@ def test_confusion_tables(html):
 def test_every_metric_is_shown_with_its_meaning_and_interval(html):
     for key, meaning in MEANINGS.items():
         assert f"<code>{key}</code>" in html and escape(meaning) in html
-    assert "<code>recall_low</code>" not in html
-    row = re.search(r"<code>recall</code>.*?</tr>", html, re.DOTALL)[0]
+    assert "<code>verdict_recall_low</code>" not in html
+    row = re.search(r"<code>verdict_recall</code>.*?</tr>", html, re.DOTALL)[0]
     assert "0.125 to 0.875" in row
     assert " to " not in re.search(r"<code>seg_fpr</code>.*?</tr>", html, re.DOTALL)[0]
 
@@ -298,14 +309,57 @@ def test_text_of_the_user_is_escaped(plain):
 
 
 def test_network_without_head_is_said_and_its_mask_is_moved(plain):
-    images = [p._replace(score=p.mask_score, decision=p.mask_decision) for p in IMAGES]
-    shown = plain(images)
-    assert "no classification head" in shown and "Missed by the mask:" in shown
-    assert "alarms of the score" not in shown and "By the score" not in shown
+    images = [p._replace(score=p.mask_score, decision=p.mask_decision) for p in by_mask()]
+    shown = plain(images, decision=dataclasses.replace(DECISION, decides="mask"))
+    assert "no classification head" in shown and "The mask of an image decides" in shown
+    assert "By the score" not in shown and "By the mask" not in shown
     assert shown.count('<table class="confusion">') == 1
-    assert data_of(shown)["score"] == [p.mask_score for p in IMAGES]
-    assert data_of(shown)["thresholds"][data_of(shown)["decided"]] == DECISION.mask_threshold
+    assert data_of(shown)["score"] == [p.probability for p in images]
+    assert data_of(shown)["thresholds"][data_of(shown)["decided"]] == 0.5
     assert len(re.findall(r"data-section=\"[\w-]+\"", shown)) == 3
+
+
+def by_mask():
+    """The images as the mask decides on them."""
+    return [
+        p._replace(probability=p.mask_score * 0.5 / 0.4, rejected=p.mask_decision)
+        if p.mask_score < 0.4
+        else p._replace(probability=0.5 + p.mask_score / 2, rejected=p.mask_decision)
+        for p in IMAGES
+    ]
+
+
+# Who decides
+
+
+def test_the_verdict_is_that_of_the_mask_where_it_decides(plain):
+    why = "it makes the fewest mistakes on parts held out (score 0.300, mask 0.100)"
+    decided = dataclasses.replace(DECISION, decides="mask", why=why)
+    shown = plain(by_mask(), decision=decided)
+    assert f"The mask of an image decides: {why}." in text_of(shown)
+    assert section_ids(shown, "misses") == ["miss_b", "miss_of_the_mask"]
+    assert section_ids(shown, "alarms") == ["alarm_of_the_mask"]
+    assert "By the score of an image alone" in shown and "By the mask" not in shown
+    assert shown.count('<table class="confusion">') == 2
+    lines = verdict_lines(report(by_mask(), decision=decided))
+    assert lines[0].startswith("The verdict, by the mask of an image: missed 2 of 4 defective")
+    assert lines[1].startswith("By the score of an image alone: missed 2 of 4") and not lines[2:]
+
+
+def test_either_has_both_beside_it(plain):
+    rejected = [max(p.decision, p.mask_decision) for p in IMAGES]
+    images = [
+        p._replace(rejected=r, probability=r * 0.9) for p, r in zip(IMAGES, rejected, strict=True)
+    ]
+    decided = dataclasses.replace(
+        DECISION, decides="either", why="config.decision.decides names it"
+    )
+    shown = plain(images, decision=decided)
+    assert "The score of an image or its mask decides: config.decision.decides" in text_of(shown)
+    assert section_ids(shown, "misses") == ["miss_b"]
+    assert section_ids(shown, "alarms") == ["alarm", "alarm_of_the_mask"]
+    assert shown.count('<table class="confusion">') == 3
+    assert len(verdict_lines(report(images, decision=decided))) == 3
 
 
 # The slider
@@ -314,9 +368,8 @@ def test_network_without_head_is_said_and_its_mask_is_moved(plain):
 def test_script_gets_every_image_exactly_as_it_is(html):
     data = data_of(html)
     assert data["label"] == [p.label for p in IMAGES]
-    assert data["score"] == [p.score for p in IMAGES]
-    assert data["decision"] == [p.decision for p in IMAGES]
-    assert data["mask"] == [p.mask_decision for p in IMAGES]
+    assert data["score"] == [p.probability for p in IMAGES]
+    assert data["decision"] == [p.rejected for p in IMAGES]
     assert data["thresholds"][data["decided"]] == DECISION.threshold
     assert f'max="{len(data["thresholds"]) - 1}"' in html
     assert f'value="{data["decided"]}"' in html
@@ -336,7 +389,8 @@ def test_slider_runs_from_rejecting_all_to_rejecting_nothing_evenly_in_the_logit
 
 def test_numbers_never_round_to_certainty(plain):
     assert words.number(0.00001) == "1e-05" and words.number(0.0) == "0.000"
-    shown = plain([IMAGES[0]._replace(score=1e-6), IMAGES[4]._replace(score=1 - 1e-7)])
+    sure = {"score": 1 - 1e-7, "probability": 1 - 1e-7}
+    shown = plain([IMAGES[0]._replace(score=1e-6, probability=1e-6), IMAGES[4]._replace(**sure)])
     assert "&lt; 0.001" in shown and "&gt; 0.999" in shown
 
 
@@ -352,10 +406,13 @@ def test_gallery_shows_the_worst_first_and_every_image_once(plain):
 
     shown = plain(load_image=load)
     assert section_ids(shown, "misses") == ["miss_b", "miss_a"]
-    assert section_ids(shown, "mask-misses") == ["miss_of_the_mask"]
     assert section_ids(shown, "alarms") == ["alarm"]
-    assert section_ids(shown, "mask-alarms") == ["alarm_of_the_mask"]
-    assert section_ids(shown, "rest")[:3] == ["good/14", "good/13", "good/12"]  # nearest to 0.5
+    rest = section_ids(shown, "rest")  # nearest to 0.5 first
+    assert rest[:4] == ["alarm_of_the_mask", "miss_of_the_mask", "good/14", "good/13"]
+    card = re.search(
+        r"alarm_of_<wbr>the.*?</figure>|alarm_of_the_mask.*?</figure>", shown, re.DOTALL
+    )
+    assert '<dd class="wrong"><span>false alarm</span>' in card[0]  # of the mask, on its card
     ids = re.findall(r'<span class="id">(.*?)</span>', shown.replace("<wbr>", ""))
     assert sorted(ids) == sorted(loaded) == sorted(p.id for p in IMAGES)
     assert shown.count('class="card"') == shown.count("data:image/jpeg") == len(IMAGES)
@@ -370,12 +427,12 @@ def test_a_card_says_when_a_mark_is_too_small_to_reject(plain):
 def test_first_cards_are_shown_and_the_others_kept_in_the_store(plain):
     images = [image(f"m{i:02}", 1, i / 100, 0.9, 9) for i in range(30)] + IMAGES[-2:]
     shown = plain(images)
-    assert "Missed by the score: <span data-total>30</span> of 30 defective images" in shown
-    assert ">12 of 30, lowest score first.<" in shown
+    assert "Missed: <span data-total>30</span> of 30 defective images" in shown
+    assert ">12 of 30, lowest probability first.<" in shown
     assert section_ids(shown, "misses") == [f"m{i:02}" for i in range(12)]
     store = shown[shown.index('<div id="store" hidden>') :]
     assert re.findall(r'<span class="id">(.*?)</span>', store) == [f"m{i}" for i in range(12, 30)]
-    assert shown.count(">None.<") == 3
+    assert shown.count(">None.<") == 1
 
 
 def test_sections_hold_every_image_exactly_once():
@@ -384,10 +441,10 @@ def test_sections_hold_every_image_exactly_once():
     images = [image(f"p{i}", *of) for i, of in enumerate(numbers)]
     found = gallery.sections(images, decision_heads(DECISION, has_head=True))
     assert sorted(row for section in found for row in section.rows) == list(range(200))
-    missed = [p for p in images if p.label and not p.decision]
+    missed = [p for p in images if p.label and not p.rejected]
     assert len(found[0].rows) == len(missed)
-    both = [p for p in images if p.label == p.decision == p.mask_decision]
-    assert len(found[-1].rows) == len(both)
+    right = [p for p in images if p.label == p.rejected]
+    assert len(found[-1].rows) == len(right)
 
 
 @pytest.mark.parametrize("label", [0, 1])

@@ -49,9 +49,9 @@ def test_plots_are_svg_in_the_colours_of_the_page(curves):
         ids += [node.attrib["id"] for node in root.iter() if "id" in node.attrib]
     assert len(ids) == len(set(ids))
     svgs = [svg for svg, _ in made]
-    assert "Score, AP" in svgs[0] and "Mask, AUROC" in svgs[1]
+    assert "Probability, AP" in svgs[0] and "Mask, AUROC" in svgs[1]
     assert "Good images (17)" in svgs[2] and "Defective images (4)" in svgs[2]
-    assert "temperature 2.00, ECE" in svgs[3] and "n = 3" in svgs[4]
+    assert "without its temperature of 2.00, ECE" in svgs[3] and "n = 3" in svgs[4]
     assert "loss segmentation" in svgs[5] and "image ap" in svgs[5] and "pixel ap" not in svgs[5]
     assert all(title in svgs[6] for _, title, _ in training_plots.PANELS)
     assert svgs[6].count(">segmentation<") == svgs[6].count(">classification<") == 1

@@ -3,7 +3,7 @@
 import numpy as np
 
 from defect_jax.configs.base import base
-from defect_jax.decision.choose import Validation
+from defect_jax.decision.held_out import Validation
 
 
 def options(**changes):

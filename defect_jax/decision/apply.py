@@ -15,7 +15,13 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 
 from defect_jax.decision.record import DecisionRule
-from defect_jax.metrics.calibration import temperature_scale
+from defect_jax.decision.ways import is_number, negate, rejects, verdict
+from defect_jax.metrics.calibration import (
+    logit,
+    logit_jax,
+    temperature_scale,
+    temperature_scale_jax,
+)
 
 
 class Thresholds(NamedTuple):
@@ -32,6 +38,17 @@ class Thresholds(NamedTuple):
         return cls(mask, pixel, np.int32(rule.min_area_px))
 
 
+class Functions(NamedTuple):
+    """Of scores, each with a twin in float32 for programs."""
+
+    logit: Callable[[Any], Any]
+    scale: Callable[[Any, float], Any]
+
+
+ON_HOST = Functions(logit, temperature_scale)
+IN_PROGRAMS = Functions(logit_jax, temperature_scale_jax)
+
+
 class Marked(NamedTuple):
     """What the pixels of an image, or of part of one, say before the image is decided on."""
 
@@ -46,10 +63,13 @@ class Decision(NamedTuple):
     The texts are those of an exported file's card.
     """
 
-    probability: Annotated[Any, "float32 [b]: of a defect, calibrated on the validation split"]
+    probability: Annotated[
+        Any, "float32 [b]: of a defect, by what decides, calibrated on the validation split"
+    ]
     rejected: Annotated[
         Any,
-        "bool [b]: score >= thresholds.threshold, or score or mask_score is not a finite number",
+        "bool [b]: the verdict: probability >= verdict.probability_threshold, or score or "
+        "mask_score is not a finite number",
     ]
     mask: Annotated[
         Any, "uint8 [b, h, w]: class of each pixel: 0 = good, otherwise its place in classes"
@@ -57,6 +77,7 @@ class Decision(NamedTuple):
     score: Annotated[Any, "float32 [b]: of the classification head, before calibration"]
     mask_score: Annotated[Any, "float32 [b]: highest probability of a pixel"]
     mask_rejected: Annotated[Any, "bool [b]: whether the mask marks anything"]
+    score_rejected: Annotated[Any, "bool [b]: score >= thresholds.threshold"]
 
 
 def defect_probability(
@@ -72,15 +93,6 @@ def defect_probability(
     if valid is None:
         return probability
     return maps.__array_namespace__().where(valid, probability, 0.0)
-
-
-def is_number(value: Any) -> Any:
-    """Return whether a score is finite.
-
-    >>> is_number(0.5), is_number(math.inf), is_number(math.nan)
-    (True, False, False)
-    """
-    return abs(value) < math.inf  # no number is: a comparison with NaN is False
 
 
 def mark(
@@ -142,7 +154,7 @@ def mask_rejects(mask_score: Any, area_px: Any, thresholds: Thresholds) -> Any:
     >>> mask_rejects(math.inf, 1, Thresholds(2.0, 2.0, 50))
     True
     """
-    large = (area_px >= thresholds.area_px) | _not(is_number(mask_score))
+    large = (area_px >= thresholds.area_px) | negate(is_number(mask_score))
     return rejects(mask_score, thresholds.mask) & large
 
 
@@ -158,15 +170,6 @@ def score_of(marked: Marked, label: Any) -> Any:
     return marked.mask_score if label is None else label
 
 
-def rejects(score: Any, threshold: Any) -> Any:
-    """Return whether the score rejects: unless it is a number below the threshold.
-
-    >>> rejects(0.4, 0.5), rejects(0.5, 0.5), rejects(math.nan, 0.5), rejects(-math.inf, 0.5)
-    (False, True, True, True)
-    """
-    return _not((score < threshold) & is_number(score))
-
-
 def is_too_small(mask_score: float, mask_rejected: int, rule: DecisionRule) -> bool:
     """Return whether a mask whose score is high enough rejects nothing for its few pixels.
 
@@ -177,30 +180,30 @@ def is_too_small(mask_score: float, mask_rejected: int, rule: DecisionRule) -> b
     return not mask_rejected and bool(rejects(mask_score, rule.mask_threshold))
 
 
-def _not(truth: Any) -> Any:
-    return truth ^ True  # `~` of Python's own True is -2
-
-
 def decide(
     marked: Marked,
     label: Any,
     rule: DecisionRule,
-    scale: Callable[[Any, float], Any] = temperature_scale,
+    functions: Functions = ON_HOST,
 ) -> Decision:
-    """Decide on images by score and by mask.
+    """Decide on images by score, by mask, and in the way that counts.
 
     Args:
         label: probability of the classification head, a number or an array; None without one.
-        scale: `metrics.calibration.temperature_scale`, or its twin for programs.
+        functions: of scores; those of programs inside of one.
     """
     score, mask = score_of(marked, label), decide_mask(marked, Thresholds.of(rule))
+    mask_rejected = (mask > 0).any(axis=(-2, -1))
+    decided = verdict(score, marked.mask_score, mask_rejected, rule, functions.logit)
+    undecided = negate(is_number(score)) | negate(is_number(marked.mask_score))
     return Decision(
-        probability=scale(score, rule.temperature),
-        rejected=rejects(score, rule.threshold) | _not(is_number(marked.mask_score)),
+        probability=functions.scale(decided.score, rule.temperature),
+        rejected=decided.rejected | undecided,
         mask=mask,
         score=score,
         mask_score=marked.mask_score,
-        mask_rejected=(mask > 0).any(axis=(-2, -1)),
+        mask_rejected=mask_rejected,
+        score_rejected=rejects(score, rule.threshold),
     )
 
 

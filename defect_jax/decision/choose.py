@@ -1,12 +1,13 @@
 """All that is decided on the validation split, from one table of its images."""
 
 import dataclasses
-from typing import NamedTuple
+from functools import partial
 
 import numpy as np
 
 from defect_jax.decision import combination, sequential, shots
-from defect_jax.decision.apply import Thresholds, mask_rejects, rejects
+from defect_jax.decision.choose_mask import choose_mask
+from defect_jax.decision.held_out import Validation, held_out
 from defect_jax.decision.record import (
     REJECTS_NOTHING,
     Combination,
@@ -15,32 +16,12 @@ from defect_jax.decision.record import (
     Promise,
     SequentialTest,
 )
-from defect_jax.decision.rules import RULES, Chosen, LabelledScores, Options, rates
+from defect_jax.decision.rules import PROMISES, RULES, Chosen, LabelledScores, Options, rates
+from defect_jax.decision.ways import rejects, verdict
+from defect_jax.decision.who_decides import who_decides
 from defect_jax.metrics import calibration
-from defect_jax.runtime.errors import UserError
 
 FALLBACK_THRESHOLD = 0.5
-PROMISES = "guaranteed_miss_rate"
-AREA_QUANTILES = (0.5, 0.75, 0.9, 0.95, 0.99)  # of the marked areas of good images
-
-
-class Validation(NamedTuple):
-    """The images that everything is chosen on, an entry each.
-
-    Attributes:
-        id, group: of the image, and of the part it shows.
-        label: 1 = defective.
-        score: of the head, float32; the mask's where there is no head.
-        mask_score: highest probability of the mask.
-        area_px: pixels of at least the pixel threshold.
-    """
-
-    id: np.ndarray
-    group: np.ndarray
-    label: np.ndarray
-    score: np.ndarray
-    mask_score: np.ndarray
-    area_px: np.ndarray
 
 
 def choose(
@@ -50,7 +31,7 @@ def choose(
     checkpoint_step: int,
     compared: int = 1,
 ) -> DecisionRule:
-    """Choose temperature, thresholds, minimum area and how the shots of a part are taken together.
+    """Choose thresholds, who decides, the temperature, and how shots of a part are taken together.
 
     Without defective or without good images no rule has a useful answer: then all thresholds are
     0.5 and `note` says so.
@@ -78,26 +59,53 @@ def choose(
         rule=options["rule"],
         options=dict(options),
     )
-    if not 0 < label.sum() < label.size:
-        return dataclasses.replace(base, note=_nothing_to_choose_from(label))
-    head = _choose(images, images.score, options, compared)
-    mask, min_area_px = _choose_mask(images, pixel_threshold, options, compared)
-    part, sequential_test, part_promise = _choose_part(images, options, compared)
+    if not images.has_both:
+        decides = "mask" if np.array_equal(images.score, images.mask_score) else "score"
+        return dataclasses.replace(base, decides=decides, note=_nothing_to_choose_from(label))
+    thresholds = partial(_thresholds, base, pixel_threshold, options, compared)
+    rule = thresholds(images)
+    decides = who_decides(images, options, thresholds, rule)
+    rule = dataclasses.replace(
+        rule, decides=decides.name, why=decides.why, mistakes=decides.mistakes
+    )
+    mask = images.mask_rejects(rule.mask_threshold, rule.min_area_px)
+    score = verdict(images.score, images.mask_score, mask, rule).score
+    temperature = _temperature(images, score, options)
+    probability = calibration.temperature_scale(score, temperature["temperature"])
+    part, sequential_test, part_promise = _choose_part(images, probability, options, compared)
+    return dataclasses.replace(
+        rule,
+        f1=rates(label, rejects(images.score, rule.threshold)).f1,
+        mask_f1=rates(label, mask).f1,
+        part=part,
+        part_promise=part_promise,
+        sequential=sequential_test,
+        **temperature,
+    )
+
+
+def _thresholds(
+    base: DecisionRule,
+    pixel_threshold: float | None,
+    options: Options,
+    compared: int,
+    images: Validation,
+) -> DecisionRule:
+    """Return the thresholds of score and mask, and their combination."""
+    if not images.has_both:
+        return base
+    choose = partial(_choose, images, options, compared)
+    head = choose(images.score)
+    mask, min_area_px = choose_mask(images, pixel_threshold, options, choose)
     return dataclasses.replace(
         base,
         threshold=head.threshold,
         mask_threshold=mask.threshold,
         pixel_threshold=_at_most(pixel_threshold, mask.threshold),
         min_area_px=min_area_px,
-        f1=rates(label, rejects(images.score, head.threshold)).f1,
-        mask_f1=rates(label, _mask_rejects(images, mask.threshold, min_area_px)).f1,
         promise=head.promise,
         mask_promise=mask.promise,
-        part=part,
-        part_promise=part_promise,
-        sequential=sequential_test,
         logistic=_choose_logistic(images, options, compared),
-        **_temperature(images),
     )
 
 
@@ -105,7 +113,7 @@ def _at_most(pixel_threshold: float | None, mask_threshold: float) -> float:
     return mask_threshold if pixel_threshold is None else min(pixel_threshold, mask_threshold)
 
 
-def _choose(images: Validation, score: np.ndarray, options: Options, compared: int) -> Chosen:
+def _choose(images: Validation, options: Options, compared: int, score: np.ndarray) -> Chosen:
     scored = LabelledScores(images.label, score, images.group)
     return _rounded(RULES[options["rule"]].choose(scored, options, compared))
 
@@ -118,67 +126,20 @@ def _rounded(chosen: Chosen) -> Chosen:
     return chosen._replace(threshold=float(rounded))
 
 
-def _choose_mask(
-    images: Validation, pixel_threshold: float | None, options: Options, compared: int
-) -> tuple[Chosen, int]:
-    """Return the threshold and minimum area together: of several areas the one that the rule likes
-    best.
-
-    An image with too small an area cannot be rejected and counts as if it scored nothing. An area
-    is left out if the rule would have to reject these, too; and where a promise must hold, any but
-    a given one.
-    """
-    rule, best = RULES[options["rule"]], None
-    for area_px in _areas(images, options):
-        score = np.where(images.area_px >= area_px, images.mask_score, 0.0)
-        chosen = _choose(images, score if area_px > 1 else images.mask_score, options, compared)
-        if area_px > 1:
-            if chosen.threshold <= 0.0:
-                continue
-            # All that is large enough has pixels above their threshold: this decides alike.
-            chosen = chosen._replace(threshold=max(chosen.threshold, pixel_threshold or 0.0))
-        rejected = _mask_rejects(images, chosen.threshold, area_px)
-        loss = rule.loss(options, rates(images.label, rejected))
-        if best is None or loss < best[0]:  # of equal loss the smallest area
-            best = (loss, chosen, area_px)
-    if best is None:
-        raise UserError(
-            f"config.decision.min_area_px={options['min_area_px']}: too many validation defects "
-            f"are smaller in the mask for the rule {options['rule']}; ask for a smaller area"
-        )
-    return best[1], best[2]
-
-
-def _areas(images: Validation, options: Options) -> list[int]:
-    given = options["min_area_px"]
-    if given is not None:
-        return [given]
-    if options["rule"] == PROMISES:
-        return [1]
-    marked = images.area_px[(images.label == 0) & (images.area_px > 0)]
-    if not marked.size:
-        return [1]
-    above = np.quantile(marked, AREA_QUANTILES, method="higher").astype(int) + 1
-    return [1, *sorted(set(above.tolist()))]
-
-
-def _mask_rejects(images: Validation, threshold: float, area_px: int) -> np.ndarray:
-    # A pixel that reaches the mask's threshold reaches the pixel's too, which is lowered to it.
-    smallest_px = area_px if area_px > 1 else 0
-    thresholds = Thresholds(threshold, threshold, smallest_px)
-    return mask_rejects(images.mask_score, images.area_px, thresholds)
-
-
 def _choose_part(
-    images: Validation, options: Options, compared: int
+    images: Validation, score: np.ndarray, options: Options, compared: int
 ) -> tuple[PartDecision, SequentialTest, Promise | None]:
-    """Return how the shots of a part are taken together, its threshold, and the causal test."""
+    """Return how the shots of a part are taken together, its threshold, and the causal test.
+
+    Args:
+        score: probability that the verdict goes by, of each image.
+    """
     parts = shots.parts_of(images.group.tolist(), images.id.tolist(), images.label)
     promises = options["rule"] == PROMISES  # which leaves nothing to choose on the same parts
-    name = options["shots"] or ("max" if promises else shots.best_shots(parts, images.score))
-    running = shots.running_scores(parts, images.score, name)
-    score = np.array([scores[-1] for scores in running])
-    table = LabelledScores(parts.label, score, np.array(parts.group))
+    name = options["shots"] or ("max" if promises else shots.best_shots(parts, score))
+    running = shots.running_scores(parts, score, name)
+    whole = np.array([scores[-1] for scores in running])
+    table = LabelledScores(parts.label, whole, np.array(parts.group))
     if not 0 < parts.label.sum() < parts.label.size:
         chosen = Chosen(FALLBACK_THRESHOLD)
     else:
@@ -200,15 +161,35 @@ def _choose_logistic(images: Validation, options: Options, compared: int) -> Com
     return Combination(*weights, min(chosen.threshold, REJECTS_NOTHING))
 
 
-def _temperature(images: Validation) -> dict[str, float | None]:
-    label, score = images.label, images.score
-    temperature = calibration.best_temperature(label, score)
+def _temperature(
+    images: Validation, score: np.ndarray, options: Options
+) -> dict[str, float | None]:
+    """Return the temperature where it lowers the log loss of parts held out, otherwise 1.
+
+    And 1 where it would be a choice on the parts of a promise: the highest of several shots is the
+    same one at every temperature, but their mean is not.
+    """
+    label, temperature = images.label, 1.0
+    bound = options["rule"] == PROMISES and options["shots"] not in ("", "max")
+    if not bound and _helps(images, score):
+        temperature = calibration.best_temperature(label, score)
     after = calibration.temperature_scale(score, temperature)
     return {
         "temperature": temperature,
         "ece_before": calibration.expected_calibration_error(label, score),
         "ece_after": calibration.expected_calibration_error(label, after),
     }
+
+
+def _helps(images: Validation, score: np.ndarray) -> bool:
+    """Return whether the temperature of some parts lowers the log loss of the others."""
+    before = after = 0.0
+    for inside in held_out(images.label, images.group):
+        temperature = calibration.best_temperature(images.label[~inside], score[~inside])
+        truth, mine = images.label[inside], score[inside]
+        before += calibration.log_loss(truth, mine).sum()
+        after += calibration.log_loss(truth, mine, temperature or 1.0).sum()
+    return bool(after < before)
 
 
 def _nothing_to_choose_from(label: np.ndarray) -> str:

@@ -1,10 +1,10 @@
 """decision.json: what was decided on the validation split, and how.
 
-The head rejects an image when `score >= threshold`. The mask rejects it when
-`mask_score >= mask_threshold`, mask_score being the highest defect probability of its pixels, and
-at least `min_area_px` of them have `probability >= pixel_threshold`; these are then decided
-defective. The pixel threshold is never above the mask's, so an image that the mask rejects
-always shows where.
+One of four ways decides (`ways`); the others are kept beside it. The head rejects an image when
+`score >= threshold`. The mask rejects it when `mask_score >= mask_threshold`, mask_score being the
+highest defect probability of its pixels, and at least `min_area_px` of them have
+`probability >= pixel_threshold`; these are then decided defective. The pixel threshold is never
+above the mask's, so an image that the mask rejects always shows where.
 """
 
 import dataclasses
@@ -21,6 +21,7 @@ REJECTS_NOTHING = 2.0  # a threshold that no probability reaches
 MOST = 2**31 - 1  # of what programs count in 32 bits
 SMALLEST_TEMPERATURE = 1e-6  # a logit divided by less could be infinite
 WAYS_OF_SHOTS = ("max", "mean", "noisy_or")  # `shots.SHOTS`, which imports metrics
+WAYS_TO_DECIDE = ("score", "mask", "either", "logistic")  # `ways.WAYS`
 THRESHOLDS = ("threshold", "mask_threshold", "pixel_threshold")
 
 
@@ -104,8 +105,8 @@ class DecisionRule:
       pictures: number of images that the thresholds were chosen on.
       defective: how many of them are defective.
       min_area_px: pixels that the mask must mark to reject.
-      temperature: that the score's logit is divided by before it becomes a probability.
-      ece_before, ece_after: expected calibration error of the score without and with it.
+      temperature: that the logit of the verdict's score is divided by to become a probability.
+      ece_before, ece_after: expected calibration error of that score without and with it.
       rule: how the thresholds were chosen.
       prune: `config.model.prune` of that network; another one needs another decision.
       options: of the rule, `config.decision`; other options need another decision.
@@ -116,6 +117,10 @@ class DecisionRule:
         each holds by itself. None for rules without a promise.
       part, sequential: how parts are decided; None where the rule could not be applied.
       logistic: head and mask in one score; None where there is no head, or no valid way.
+      decides: whose decision is the verdict: score, mask, either or logistic, see `ways`.
+      why: it is that one, in a few words.
+      mistakes: of each way on validation parts held out, where that was measured: what the rule
+        would have small.
       note: what the reader must know, empty when the rule was applied as it stands.
     """
 
@@ -141,6 +146,9 @@ class DecisionRule:
     part: PartDecision | None = None
     sequential: SequentialTest | None = None
     logistic: Combination | None = None
+    decides: str = "score"
+    why: str = ""
+    mistakes: dict = dataclasses.field(default_factory=dict)
     note: str = ""
 
     def to_json(self, path: AnyPath | str) -> None:
@@ -177,6 +185,14 @@ def _check_ranges(path: AnyPath | str, decision: DecisionRule) -> None:
     for name in ("checkpoint_step", "pictures", "defective"):
         _check_within(path, name, getattr(decision, name), 0, MOST)
     _check_within(path, "min_area_px", decision.min_area_px, 0, MOST)
+    if decision.decides not in WAYS_TO_DECIDE:
+        known = ", ".join(WAYS_TO_DECIDE)
+        raise UserError(f"{path}: decides must be one of {known}, not {decision.decides[:100]!r}")
+    if decision.decides == "logistic" and decision.logistic is None:
+        raise UserError(f"{path}: decides is logistic, and the field 'logistic' is missing")
+    for name, value in decision.mistakes.items():
+        if name not in WAYS_TO_DECIDE or not _is_option(value) or isinstance(value, str | None):
+            raise UserError(f"{path}: mistakes must be a number for each way to decide")
     if not all(_is_option(value) for value in decision.options.values()):
         raise UserError(f"{path}: options must be numbers, texts or null")
     if part := decision.part:

@@ -19,6 +19,10 @@ from defect_jax.runtime.errors import UserError
 CLOSE = 1e-12  # rates that differ by less differ by rounding alone
 
 
+Options = Mapping  # config.decision
+Rate = np.ndarray | float
+
+
 class LabelledScores(NamedTuple):
     """What a threshold is chosen from, one entry an image (or a part)."""
 
@@ -35,15 +39,11 @@ class Chosen(NamedTuple):
 
 
 class Rates(NamedTuple):
-    """What a decision does on validation images."""
+    """What a decision does on validation images; arrays of what several do."""
 
-    f1: float
-    recall: float
-    false_positive_rate: float
-
-
-Options = Mapping  # config.decision
-Rate = np.ndarray | float
+    f1: Rate
+    recall: Rate
+    false_positive_rate: Rate
 
 
 def best_f1(scored: LabelledScores, options: Options, compared: int) -> Chosen:
@@ -94,10 +94,17 @@ def guaranteed_miss_rate(scored: LabelledScores, options: Options, compared: int
 
 
 class Rule(NamedTuple):
-    """A rule, and what it would have small, to compare what it makes of different scores."""
+    """A rule, and what it would have small, to compare what it makes of different scores.
+
+    Attributes:
+        choose: a threshold.
+        loss: on the images that it was chosen on, where every choice keeps the rule's bound.
+        held_out: on others, where it may not: misses and false alarms both count then.
+    """
 
     choose: Callable[[LabelledScores, Options, int], Chosen]
     loss: Callable[[Options, Rates], tuple[float, ...]]
+    held_out: Callable[[Options, Rates], Rate]
 
 
 def _alarms_then_misses(options: Options, rates: Rates) -> tuple[float, ...]:
@@ -112,12 +119,25 @@ def _cost(options: Options, rates: Rates) -> tuple[float, ...]:
     return (float(expected_cost(options, rates.recall, rates.false_positive_rate)),)
 
 
+def _mean_rate(options: Options, rates: Rates) -> Rate:
+    return (1.0 - rates.recall + rates.false_positive_rate) / 2.0
+
+
+PROMISES = "guaranteed_miss_rate"
 RULES = {
-    "best_f1": Rule(best_f1, lambda options, rates: (-rates.f1, -rates.recall)),
-    "target_recall": Rule(target_recall, _alarms_then_misses),
-    "target_false_positive_rate": Rule(target_false_positive_rate, _misses_then_alarms),
-    "least_cost": Rule(least_cost, _cost),
-    "guaranteed_miss_rate": Rule(guaranteed_miss_rate, _alarms_then_misses),
+    "best_f1": Rule(
+        best_f1,
+        lambda options, rates: (-rates.f1, -rates.recall),
+        lambda options, rates: 1.0 - rates.f1,
+    ),
+    "target_recall": Rule(target_recall, _alarms_then_misses, _mean_rate),
+    "target_false_positive_rate": Rule(target_false_positive_rate, _misses_then_alarms, _mean_rate),
+    "least_cost": Rule(
+        least_cost,
+        _cost,
+        lambda options, rates: expected_cost(options, rates.recall, rates.false_positive_rate),
+    ),
+    PROMISES: Rule(guaranteed_miss_rate, _alarms_then_misses, _mean_rate),
 }
 
 

@@ -14,9 +14,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from defect_jax.decision.apply import rejects
 from defect_jax.decision.record import REJECTS_NOTHING, SequentialTest
 from defect_jax.decision.shots import SHOTS
+from defect_jax.decision.ways import rejects
 
 LOOK_AGAIN, ACCEPT, REJECT = -1, 0, 1
 NEVER_ACCEPTS = -1.0

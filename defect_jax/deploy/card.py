@@ -15,6 +15,7 @@ from defect_jax.data.geometry.input_spec import InputSpec
 from defect_jax.data.sources.data_sets import data_set
 from defect_jax.decision import DecisionRule
 from defect_jax.decision.apply import Decision
+from defect_jax.decision.ways import probability_threshold
 from defect_jax.metrics.summary import read_metrics
 from defect_jax.models.pretrained.sources import without_place
 from defect_jax.runtime.paths import AnyPath
@@ -48,6 +49,11 @@ def card(
         "input": _input(InputSpec.of(config)),
         "outputs": outputs(),
         "classes": list(config.data_info.classes),
+        "verdict": {
+            "decides": rule.decides,
+            "probability_threshold": probability_threshold(rule),
+            "chosen_on": rule.chosen_on,
+        },
         "thresholds": dataclasses.asdict(rule),
         "metrics": _metrics(workdir),
         "data": {"name": config.data.name, "fingerprint": config.data_info.fingerprint},

@@ -14,6 +14,7 @@ from defect_jax.data.files.images import decode_image
 from defect_jax.data.files.masks import decode_mask
 from defect_jax.data.files.raw_files import RawFiles
 from defect_jax.decision import DecisionRule
+from defect_jax.decision.ways import WAYS, probability_threshold
 from defect_jax.deploy.kept_lines import Line
 from defect_jax.report.cards import Fact, card
 from defect_jax.report.outlines import frame
@@ -58,7 +59,7 @@ def write_page(folder: Path, raw: RawFiles, lines: Sequence[Line], rule: Decisio
     def show(index: int, longer_side_px: int, limit: int) -> Markup:
         return _card(folder, raw, shown[index], f"p{index}", longer_side_px, limit)
 
-    telling = [bool(line["decision"]) for line in shown]
+    telling = [bool(line["rejected"]) for line in shown]
     cards = zip((line["id"] for line in shown), share_out(telling, 0, show), strict=True)
     many = "image" if len(decided) == 1 else "images"
     html = render_page(
@@ -67,6 +68,8 @@ def write_page(folder: Path, raw: RawFiles, lines: Sequence[Line], rule: Decisio
         ("viewer.js",),
         STYLES,
         rule=rule,
+        way=WAYS[rule.decides].words,
+        probability_threshold=probability_threshold(rule),
         faults=[visible(line["fault"]) for line in lines if "fault" in line],
         most_faults=MOST_FAULTS,
         counts=_counts(decided, len(lines)),
@@ -78,7 +81,7 @@ def write_page(folder: Path, raw: RawFiles, lines: Sequence[Line], rule: Decisio
 
 
 def _is_rejected(line: Line) -> bool:
-    return bool(line["decision"] or line["mask_decision"])
+    return bool(line["rejected"])
 
 
 def _most_probable_first(lines: Sequence[Line]) -> list[Line]:
@@ -89,6 +92,7 @@ def _counts(decided: Sequence[Line], files: int) -> dict[str, int]:
     return {
         "images": files,
         "decided": len(decided),
+        "rejected": sum(line["rejected"] for line in decided),
         "rejected by the score": sum(line["decision"] for line in decided),
         "rejected by the mask": sum(line["mask_decision"] for line in decided),
         "rejected by both": sum(line["decision"] and line["mask_decision"] for line in decided),
@@ -118,7 +122,7 @@ def _card(
     alt = f"Image {line['id']}, {words}"
     svg = frame(name, alt, image, [("predicted", marked)], longer_side_px, limit)
     facts = [
-        Fact("Probability", score_text(line["probability"])),
+        Fact("Verdict", "rejected" if line["rejected"] else "accepted", line["probability"]),
         Fact("Score", ("rejected " * line["decision"]) + score_text(line["score"])),
         Fact("Mask", ("rejected " * line["mask_decision"]) + score_text(line["mask_score"])),
         Fact("Marked", f"{line['predicted_px']:,} px"),

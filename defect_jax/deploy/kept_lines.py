@@ -13,8 +13,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from defect_jax.decision import DecisionRule
-from defect_jax.decision.apply import Thresholds, rejects
+from defect_jax.decision.apply import Thresholds
+from defect_jax.decision.ways import rejects, verdict
 from defect_jax.metrics.calibration import temperature_scale
 
 Line = dict[str, Any]  # of predictions.jsonl
@@ -26,7 +29,7 @@ class Prediction(NamedTuple):
     """A row of predictions.csv."""
 
     id: str  # path below the data root, without suffix
-    probability: float  # of a defect, calibrated
+    probability: float  # of a defect, by what decides, calibrated
     score: float  # of the classification head, as it is; without one, the mask's
     mask_score: float  # highest probability of a pixel
     decision: int  # 1 = rejected by the score
@@ -34,6 +37,7 @@ class Prediction(NamedTuple):
     predicted_px: int
     height: int
     width: int
+    rejected: int  # 1 = rejected by what decides: the verdict
 
 
 def read_settings(path: Path) -> Mapping[str, Any]:
@@ -64,12 +68,13 @@ def read_lines(path: Path) -> list[Line]:
 
 def follows(line: Line, rule: DecisionRule) -> bool:
     """Return whether the decision of a line is what the rule makes of its own scores."""
-    rejected = bool(rejects(line["score"], rule.threshold))
-    marks = line["predicted_px"] > 0
+    by_score, marks = bool(rejects(line["score"], rule.threshold)), line["predicted_px"] > 0
     may_mark = bool(rejects(line["mask_score"], Thresholds.of(rule).mask))
-    probability = float(temperature_scale(line["score"], rule.temperature))
+    decided = verdict(line["score"], line["mask_score"], np.bool_(marks), rule)
+    probability = float(temperature_scale(decided.score, rule.temperature))
+    kept = line["decision"], line["mask_decision"], line["rejected"]
     return (
-        (line["decision"], line["mask_decision"]) == (int(rejected), int(marks))
+        kept == (int(by_score), int(marks), int(decided.rejected))
         and may_mark >= marks
         and math.isclose(line["probability"], probability, abs_tol=1e-6)
         and line["predicted_px"] <= line["height"] * line["width"]
@@ -146,6 +151,6 @@ DECISION = (
     FIELDS
     | {"files": _are_hashes}
     | dict.fromkeys(("probability", "score", "mask_score"), _is_share)
-    | dict.fromkeys(("decision", "mask_decision"), _is_yes_or_no)
+    | dict.fromkeys(("decision", "mask_decision", "rejected"), _is_yes_or_no)
     | dict.fromkeys(("predicted_px", "height", "width"), _is_count)
 )

@@ -223,11 +223,12 @@ def as_prediction(id: str, decision: Decision) -> Prediction:
         probability=decision.probability,
         score=decision.score,
         mask_score=decision.mask_score,
-        decision=int(decision.rejected),
+        decision=int(decision.score_rejected),
         mask_decision=int(decision.mask_rejected),
         predicted_px=int(np.count_nonzero(decision.mask)),
         height=height,
         width=width,
+        rejected=int(decision.rejected),
     )
 
 

@@ -11,8 +11,14 @@ from ml_collections import ConfigDict
 
 from defect_jax.data.geometry.input_spec import InputSpec
 from defect_jax.decision import DecisionRule
-from defect_jax.decision.apply import Decision, Thresholds, decide, defect_probability, mark
-from defect_jax.metrics.calibration import temperature_scale_jax
+from defect_jax.decision.apply import (
+    IN_PROGRAMS,
+    Decision,
+    Thresholds,
+    decide,
+    defect_probability,
+    mark,
+)
 from defect_jax.models.initialise import Variables
 from defect_jax.models.network import SegmentationNetwork
 from defect_jax.models.probabilities import make_probabilities
@@ -35,6 +41,6 @@ def make_program(
         shares = spec.intensity.shares_jax(image)
         maps, label = spec.framing.native_probabilities(of_frames, ema, shares, spec.classes)
         marked = mark(defect_probability(maps, 1), maps.argmax(axis=1), thresholds)
-        return decide(marked, label, rule, scale=temperature_scale_jax)
+        return decide(marked, label, rule, IN_PROGRAMS)
 
     return program

@@ -136,8 +136,8 @@ def _compared(row: tuple[ImageRow, ...]) -> ComparedImage:
         id=row[0].id,
         group=row[0].group,
         label=row[0].label,
-        scores=[image.score for image in row],
-        decisions=[image.decision for image in row],
+        scores=[image.probability for image in row],
+        decisions=[image.rejected for image in row],
         mask_decisions=[image.mask_decision for image in row],
         ious=[image.iou for image in row],
     )

@@ -8,6 +8,7 @@ from ml_collections import ConfigDict
 
 from defect_jax.decision import DecisionRule
 from defect_jax.decision.apply import Thresholds
+from defect_jax.decision.ways import WAYS
 from defect_jax.distributed import processes
 from defect_jax.distributed.sharding import make_mesh
 from defect_jax.evaluation.evaluator import Scores, make_evaluator
@@ -121,6 +122,7 @@ def pruned(prune: int) -> str:
 def shown(made: DecisionRule) -> str:
     """Return the thresholds in a few words."""
     return (
+        f"{WAYS[made.decides].words} decides; "
         f"head {made.threshold:.4f}, mask {made.mask_threshold:.4f}, "
         f"pixel {made.pixel_threshold:.4f}, at least {made.min_area_px} px"
     )

@@ -8,15 +8,15 @@ from ml_collections import ConfigDict
 
 from defect_jax.data.prepare.prepared import Split
 from defect_jax.decision import DecisionRule, PartDecision
-from defect_jax.decision.apply import rejects
 from defect_jax.decision.choose import FALLBACK_THRESHOLD
 from defect_jax.decision.combination import combined
 from defect_jax.decision.record import REJECTS_NOTHING
 from defect_jax.decision.sequential import NEVER_ACCEPTS, SequentialTest, decide_shots
 from defect_jax.decision.shots import parts_of, running_scores
+from defect_jax.decision.ways import Verdict, rejects, verdict
 from defect_jax.evaluation.evaluator import PER_IMAGE, Scores
 from defect_jax.metrics import ranking
-from defect_jax.metrics.calibration import expected_calibration_error, temperature_scale
+from defect_jax.metrics.calibration import Values, expected_calibration_error, temperature_scale
 from defect_jax.metrics.class_counts import class_reasons
 from defect_jax.metrics.confidence import confidence_intervals
 from defect_jax.metrics.images import ImageRow, image_iou, image_metrics
@@ -59,8 +59,13 @@ def tabulate(
 def to_images(split: Split, scores: Scores, decision: DecisionRule) -> list[ImageRow]:
     """Return one row of predictions.csv an image."""
     columns = [scores.images[name].tolist() for name in PER_IMAGE]
+    named = (scores.images[name] for name in ("score", "mask_score", "predicted_px"))
+    decided = _verdict(*named, decision)
+    probability = temperature_scale(decided.score, decision.temperature).tolist()
     images = []
-    for row, score, mask_score, inside, true, predicted in zip(split.rows, *columns, strict=True):
+    for row, score, mask_score, inside, true, predicted, chance, rejected in zip(
+        split.rows, *columns, probability, decided.rejected.tolist(), strict=True
+    ):
         images.append(
             ImageRow(
                 id=row.id,
@@ -74,16 +79,26 @@ def to_images(split: Split, scores: Scores, decision: DecisionRule) -> list[Imag
                 intersection_px=inside,
                 true_px=true,
                 predicted_px=predicted,
+                probability=chance,
+                rejected=int(rejected),
             )
         )
     return images
 
 
+def _verdict(
+    score: Values, mask_score: Values, predicted_px: Values, decision: DecisionRule
+) -> Verdict:
+    # In float64, as on validation: thresholds are not rounded to float32 beside the scores.
+    scores = np.asarray(score, np.float64), np.asarray(mask_score, np.float64)
+    return verdict(*scores, np.asarray(predicted_px) > 0, decision)
+
+
 def to_parts(images: Sequence[ImageRow], decision: DecisionRule) -> list[Part]:
     """Return one row of parts.csv a part."""
     rule, test = decision.part or UNDECIDED_PART, decision.sequential or ALL_SHOTS
-    columns = [[getattr(p, name) for p in images] for name in ("group", "id", "label", "score")]
-    group, ids, label, score = columns
+    names = ("group", "id", "label", "probability")
+    group, ids, label, score = ([getattr(p, name) for p in images] for name in names)
     parts = parts_of(group, ids, label)
     judged = []
     for name, truth, running in zip(
@@ -171,7 +186,9 @@ def combined_metrics(images: Sequence[ImageRow], decision: DecisionRule) -> dict
     score = np.array([image.score for image in images])
     mask_score = np.array([image.mask_score for image in images])
     either = np.array([bool(p.decision or p.mask_decision) for p in images])
-    probability = temperature_scale(score, decision.temperature)
+    predicted_px = np.array([image.predicted_px for image in images])
+    decisive = _verdict(score, mask_score, predicted_px, decision).score
+    probability = np.array([image.probability for image in images])
     metrics = _rates("either", label, either) | _rates("logistic", label, None)
     metrics["logistic_ap"] = None
     if decision.logistic is not None:
@@ -181,7 +198,7 @@ def combined_metrics(images: Sequence[ImageRow], decision: DecisionRule) -> dict
         metrics["logistic_ap"] = ranking.average_precision(label, both)
     return metrics | {
         "ece": expected_calibration_error(label, probability),
-        "ece_uncalibrated": expected_calibration_error(label, score),
+        "ece_uncalibrated": expected_calibration_error(label, decisive),
     }
 
 

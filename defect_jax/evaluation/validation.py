@@ -10,9 +10,10 @@ from defect_jax.data.prepare.prepared import Split
 from defect_jax.decision import DecisionRule
 from defect_jax.decision.apply import Thresholds
 from defect_jax.decision.bound import allowed_misses
-from defect_jax.decision.choose import PROMISES, Validation, choose
+from defect_jax.decision.choose import choose
+from defect_jax.decision.held_out import Validation
 from defect_jax.decision.record import REJECTS_NOTHING
-from defect_jax.decision.rules import too_few
+from defect_jax.decision.rules import PROMISES, too_few
 from defect_jax.evaluation.evaluator import Scores, make_evaluator
 from defect_jax.evaluation.result_tables import LEAKING
 from defect_jax.metrics import ranking

@@ -38,6 +38,16 @@ def logit(score: Values | float) -> np.ndarray | np.float64:
     return special.logit(np.clip(np.asarray(score, np.float64), NEAREST, 1.0 - NEAREST))
 
 
+def logit_jax(score: Float32[Array, "*b"]) -> Float32[Array, "*b"]:
+    """Do the same in float32 inside a program.
+
+    >>> logit_jax(jnp.array([0.5, 0.75])).round(4).tolist()
+    [0.0, 1.0986000299453735]
+    """
+    kept = jnp.clip(score, NEAREST, 1.0 - NEAREST)
+    return jnp.log(kept) - jnp.log1p(-kept)
+
+
 def temperature_scale(score: Values | float, temperature: float) -> np.ndarray | np.float64:
     """Return the probability whose logit is the score's divided by the temperature.
 
@@ -53,8 +63,17 @@ def temperature_scale_jax(score: Float32[Array, "*b"], temperature: float) -> Fl
     >>> temperature_scale_jax(jnp.array([0.5, 0.9]), 2.0).round(4).tolist()
     [0.5, 0.75]
     """
-    kept = jnp.clip(score, NEAREST, 1.0 - NEAREST)
-    return jax.nn.sigmoid((jnp.log(kept) - jnp.log1p(-kept)) / temperature)
+    return jax.nn.sigmoid(logit_jax(score) / temperature)
+
+
+def log_loss(label: Values, score: Values, temperature: float = 1.0) -> np.ndarray:
+    """Return -log of the probability of each image's truth, after `temperature_scale`.
+
+    >>> log_loss([1, 0], [0.8, 0.8]).round(4).tolist()  # -log 0.8 and -log 0.2
+    [0.2231, 1.6094]
+    """
+    logits = logit(score) / temperature
+    return np.logaddexp(0.0, logits) - np.asarray(label, np.float64) * logits
 
 
 def best_temperature(label: Values, score: Values) -> float | None:
@@ -66,12 +85,12 @@ def best_temperature(label: Values, score: Values) -> float | None:
     >>> round(best_temperature([0, 0, 0, 1] * 5, [0.1, 0.1, 0.1, 0.1] * 5), 3)
     2.0
     """
-    label, logits = np.asarray(label, np.float64), logit(score)
+    label = np.asarray(label, np.float64)
     if not 0 < label.sum() < label.size:
         return None
 
     def loss(inverse: float) -> float:
-        return float(np.mean(np.logaddexp(0.0, inverse * logits) - label * inverse * logits))
+        return float(np.mean(log_loss(label, score, 1.0 / inverse)))
 
     bounds = (1.0 / HOTTEST, 1.0 / COLDEST)
     found = optimize.minimize_scalar(loss, bounds=bounds, method="bounded", options={"xatol": 1e-9})

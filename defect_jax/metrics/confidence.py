@@ -11,6 +11,10 @@ from defect_jax.metrics.parts import Part
 
 # Rate -> the images that it is a rate of, and what is counted among them.
 RATES: dict[str, tuple[Callable[[ImageRow], bool], Callable[[ImageRow], bool]]] = {
+    "verdict_recall": (lambda p: p.label == 1, lambda p: p.rejected == 1),
+    "verdict_precision": (lambda p: p.rejected == 1, lambda p: p.label == 1),
+    "verdict_accuracy": (lambda p: True, lambda p: p.rejected == p.label),
+    "verdict_false_positive_rate": (lambda p: p.label == 0, lambda p: p.rejected == 1),
     "recall": (lambda p: p.label == 1, lambda p: p.decision == 1),
     "precision": (lambda p: p.decision == 1, lambda p: p.label == 1),
     "accuracy": (lambda p: True, lambda p: p.decision == p.label),

@@ -37,6 +37,8 @@ class ImageRow(NamedTuple):
     intersection_px: int
     true_px: int
     predicted_px: int
+    probability: float  # of a defect, by what decides, calibrated
+    rejected: int  # 1 = rejected by what decides: the verdict
 
 
 def image_iou(intersection_px: int, true_px: int, predicted_px: int) -> float | None:
@@ -52,9 +54,9 @@ def image_iou(intersection_px: int, true_px: int, predicted_px: int) -> float | 
 def image_metrics(images: Sequence[ImageRow]) -> dict[str, int | float | None]:
     """Return every metric of metrics.json that counts images; None where it is not defined.
 
-    >>> miss = ImageRow("a", "a", 1, 0.2, 0.1, 0, 0, 0.0, 0, 40, 0)
-    >>> found = ImageRow("b", "b", 1, 0.9, 0.8, 1, 1, 0.5, 20, 30, 30)
-    >>> good = ImageRow("c", "c", 0, 0.1, 0.1, 0, 0, None, 0, 0, 0)
+    >>> miss = ImageRow("a", "a", 1, 0.2, 0.1, 0, 0, 0.0, 0, 40, 0, 0.2, 0)
+    >>> found = ImageRow("b", "b", 1, 0.9, 0.8, 1, 1, 0.5, 20, 30, 30, 0.9, 1)
+    >>> good = ImageRow("c", "c", 0, 0.1, 0.1, 0, 0, None, 0, 0, 0, 0.1, 0)
     >>> metrics = image_metrics([miss, found, good])
     >>> metrics["seg_miou"], metrics["seg_recall"], metrics["image_auroc"], metrics["precision"]
     (0.25, 0.5, 1.0, 1.0)
@@ -67,7 +69,7 @@ def image_metrics(images: Sequence[ImageRow]) -> dict[str, int | float | None]:
 
 def _mask_metrics(images: Sequence[ImageRow]) -> dict[str, float | None]:
     """Return metrics of the decision by mask: rejected when any pixel is predicted defective."""
-    ious = [image_iou(*image[-3:]) for image in images]
+    ious = [image_iou(p.intersection_px, p.true_px, p.predicted_px) for p in images]
     defective = [(p, iou) for p, iou in zip(images, ious, strict=True) if p.true_px > 0]
     good = [image for image in images if image.true_px == 0]
     right = [(image.true_px > 0) == (image.predicted_px > 0) for image in images]
@@ -99,14 +101,30 @@ def _rankings(images: Sequence[ImageRow]) -> dict[str, float | None]:
 
 
 def _decision_metrics(images: Sequence[ImageRow]) -> dict[str, int | float | None]:
-    """Return metrics of the decision by the classification head at its threshold."""
+    """Return metrics of the verdict, and of the classification head at its own threshold."""
+    label = [image.label for image in images]
+    verdict = decision_metrics(label, [image.rejected for image in images])
+    head = decision_metrics(label, [image.decision for image in images])
+    return {f"verdict_{name}": value for name, value in verdict.items()} | head
+
+
+def decision_metrics(
+    label: Sequence[int], decision: Sequence[int]
+) -> dict[str, int | float | None]:
+    """Return what a decision does to good and to defective images.
+
+    >>> metrics = decision_metrics([1, 1, 0, 0], [1, 0, 0, 1])
+    >>> metrics["recall"], metrics["false_positive_rate"], metrics["false_negatives"]
+    (0.5, 0.5, 1)
+    """
+    pairs = list(zip(label, decision, strict=True))
     return {
-        "recall": mean([image.decision for image in images if image.label]),
-        "precision": mean([image.label for image in images if image.decision]),
-        "accuracy": mean([image.label == image.decision for image in images]),
-        "false_positive_rate": mean([p.decision for p in images if not p.label]),
-        "false_negatives": sum(p.label == 1 and p.decision == 0 for p in images),
-        "false_positives": sum(p.label == 0 and p.decision == 1 for p in images),
+        "recall": mean([rejected for truth, rejected in pairs if truth]),
+        "precision": mean([truth for truth, rejected in pairs if rejected]),
+        "accuracy": mean([truth == rejected for truth, rejected in pairs]),
+        "false_positive_rate": mean([rejected for truth, rejected in pairs if not truth]),
+        "false_negatives": pairs.count((1, 0)),
+        "false_positives": pairs.count((0, 1)),
     }
 
 
@@ -165,8 +183,9 @@ def _pixels(text: str) -> int:
     return int(text)
 
 
-PARSERS: dict[str, Callable] = {"id": _name, "group": _name, "score": _share, "mask_score": _share}
-PARSERS |= dict.fromkeys(("label", "decision", "mask_decision"), _zero_or_one)
+PARSERS: dict[str, Callable] = {"id": _name, "group": _name, "score": _share}
+PARSERS |= dict.fromkeys(("mask_score", "probability"), _share)
+PARSERS |= dict.fromkeys(("label", "decision", "mask_decision", "rejected"), _zero_or_one)
 PARSERS |= {"iou": _iou} | dict.fromkeys(("intersection_px", "true_px", "predicted_px"), _pixels)
 
 

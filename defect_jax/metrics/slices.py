@@ -80,11 +80,11 @@ def by_class(images: Sequence[ImageRow], class_names: Iterable[str]) -> list[Sli
 def slice_of(kind: str, name: str, defective: Sequence[ImageRow]) -> Slice:
     """Return how these defective images fared.
 
-    >>> found = ImageRow("a", "a", 1, 0.9, 0.8, 1, 1, 0.5, 20, 30, 30)
+    >>> found = ImageRow("a", "a", 1, 0.9, 0.8, 1, 1, 0.5, 20, 30, 30, 0.9, 1)
     >>> slice_of("class", "crack", [found]).seg_miou
     0.5
     """
-    rejected = [image.decision for image in defective]
+    rejected = [image.rejected for image in defective]
     low, high = rate_interval(rejected, [p.group for p in defective]) or (None, None)
     return Slice(
         kind=kind,

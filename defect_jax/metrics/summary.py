@@ -16,6 +16,12 @@ MEANINGS = {
     "images": "images in this split",
     "defective": "of them defective",
     "good": "of them good",
+    "verdict_recall": "defective images that are rejected by what decides",
+    "verdict_precision": "rejected images that are defective",
+    "verdict_accuracy": "images that are decided rightly",
+    "verdict_false_positive_rate": "good images that are rejected",
+    "verdict_false_negatives": "defective images that are accepted (misses)",
+    "verdict_false_positives": "good images that are rejected (false alarms)",
     "recall": "defective images that the score rejects",
     "precision": "rejected images that are defective",
     "accuracy": "images that the score decides rightly",
@@ -67,16 +73,24 @@ MEANINGS = {
     "logistic_false_positive_rate": "good images that they reject",
     "logistic_ap": "image_ap of score and mask together (logistic)",
     "ece": "expected calibration error of the calibrated probability",
-    "ece_uncalibrated": "the same of the score as it is",
+    "ece_uncalibrated": "the same of the score that decides, as it is",
 }
 
 NEEDS_DEFECTIVE = {
-    *("recall", "image_ap", "image_ap_trapezoid", "mask_image_ap", "seg_recall", "seg_recall_hit"),
+    *(
+        "verdict_recall",
+        "recall",
+        "image_ap",
+        "image_ap_trapezoid",
+        "mask_image_ap",
+        "seg_recall",
+        "seg_recall_hit",
+    ),
     *("seg_recall_iou_10", "seg_recall_iou_30", "seg_recall_iou_50", "pixel_ap"),
     *("part_recall", "part_ap", "sequential_recall", "either_recall"),
 }
 NEEDS_GOOD = {
-    *("false_positive_rate", "seg_fpr", "part_false_positive_rate"),
+    *("verdict_false_positive_rate", "false_positive_rate", "seg_fpr", "part_false_positive_rate"),
     *("sequential_false_positive_rate", "either_false_positive_rate"),
 }
 NEEDS_BOTH = {
@@ -157,7 +171,7 @@ def _reason(key: str, metrics: Metrics) -> str:
         why = "the decision has no logistic combination"
     elif key == "part_precision":
         why = "no part is rejected"
-    elif key == "precision":
+    elif key in ("precision", "verdict_precision"):
         why = "no image is rejected"
     elif key in ("seg_miou", "miou_pooled"):
         why = "there is neither a true nor a predicted defect"

@@ -15,7 +15,7 @@ from defect_jax.report.svg import DASHES, HEIGHT_IN, INK, MUTED, SERIES, Drawn, 
 from defect_jax.report.tables import NumberTable, sampled
 from defect_jax.report.words import threshold_text
 
-MARKERS = ("o", "s")
+MARKERS = ("o", "s", "^")
 BAND = {"alpha": 0.16, "linewidth": 0}
 
 

@@ -74,16 +74,16 @@ def _scores(
             *score_plot(images, head.score, head.threshold),
         )
     yield Figure(
-        "Does the score mean what it says?",
-        "Of images with a score of 0.9, nine in ten should be defective. Larger marks stand for "
-        "more images; ECE is the mean distance from the dotted line.",
+        "Does the probability mean what it says?",
+        "Of images with a probability of 0.9, nine in ten should be defective. Larger marks stand "
+        "for more images; ECE is the mean distance from the dotted line.",
         *reliability_plot(images, temperature),
     )
 
 
 def _slices(slices: Sequence[Slice]) -> Iterator[Figure]:
     for kind, of in (("size", "size of the defect"), ("class", "class of defect")):
-        text = "Share of the defective images that the score rejects; n is their number."
+        text = "Share of the defective images that are rejected; n is their number."
         yield Figure(f"Recall by {of}", text, *slice_plot(slices, kind))
 
 

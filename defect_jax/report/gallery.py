@@ -37,24 +37,17 @@ class Section(NamedTuple):
 
 
 def sections(image_rows: Sequence[ImageRow], heads: Sequence[DecisionHead]) -> list[Section]:
-    """Return misses, then false alarms, then all others, the least sure of them first.
-
-    An image belongs to the first section that fits; so the mask's own hold what it alone decides
-    wrongly.
-    """
+    """Return misses, then false alarms, then all others, the least sure of them first."""
+    head = heads[0]
     label = np.array([image_row.label for image_row in image_rows])
-    found: list[Section] = []
-    left = np.ones(len(image_rows), bool)
-    kinds = ((1, "misses", "Missed by the"), (0, "alarms", "False alarms of the"))
-    for truth, kind, heading in kinds:
-        for head in heads:
-            rejected = np.array([getattr(image_row, head.decision) for image_row in image_rows])
-            rows = np.flatnonzero(left & (label == truth) & (rejected != truth))
-            left[rows] = False
-            score = np.array([getattr(image_row, head.score) for image_row in image_rows])
-            rows = rows[np.argsort(score[rows] if truth else -score[rows], kind="stable")]
-            found.append(_mistakes(kind, heading, head, head is heads[0], label, truth, rows))
-    return [*found, _rest(image_rows, heads[0], np.flatnonzero(left))]
+    rejected = np.array([getattr(image_row, head.decision) for image_row in image_rows])
+    score = np.array([getattr(image_row, head.score) for image_row in image_rows])
+    found = []
+    for truth, kind, heading in ((1, "misses", "Missed"), (0, "alarms", "False alarms")):
+        rows = np.flatnonzero((label == truth) & (rejected != truth))
+        rows = rows[np.argsort(score[rows] if truth else -score[rows], kind="stable")]
+        found.append(_mistakes(kind, heading, label, truth, rows))
+    return [*found, _rest(image_rows, head, np.flatnonzero(rejected == label))]
 
 
 class Gallery(NamedTuple):
@@ -101,8 +94,7 @@ def gallery(
             overlap_fact(image_row.iou),
         ]
         svg = frame(f"p{rows[index]}", alt, image, masks, longer_side_px, limit)
-        attributes = {"data-row": rows[index], "data-mask-score": repr(image_row.mask_score)}
-        return card(svg, breakable(image_row.id), facts, attributes=attributes)
+        return card(svg, breakable(image_row.id), facts, attributes={"data-row": rows[index]})
 
     telling = [index < wrong + NEAR for index in range(len(rows))]
     cards = dict(zip(rows, thumbnails.share_out(telling, row_bytes, show), strict=True))
@@ -116,7 +108,8 @@ def _facts(
     facts = [Fact("Truth", "defective" if image_row.label else "good")]
     for head in heads:
         decided, score = getattr(image_row, head.decision), getattr(image_row, head.score)
-        live, name = head is heads[0], head.name.capitalize()
+        live = head is heads[0]
+        name = "Verdict" if live else head.name.capitalize()
         facts.append(verdict_fact(name, image_row.label, decided, score, live=live))
     return [*facts, Fact("Marked", _marked(image_row, decision))]
 
@@ -139,20 +132,12 @@ def _seen(true_mask: np.ndarray, predicted_mask: np.ndarray) -> str:
     return both[bool(true_mask.any()), bool(predicted_mask.any())]
 
 
-def _mistakes(
-    kind: str,
-    heading: str,
-    head: DecisionHead,
-    first: bool,
-    label: np.ndarray,
-    truth: int,
-    rows: np.ndarray,
-) -> Section:
+def _mistakes(kind: str, heading: str, label: np.ndarray, truth: int, rows: np.ndarray) -> Section:
     return Section(
-        name=kind if first else f"mask-{kind}",
-        heading=f"{heading} {head.name}{'' if first else ' alone'}",
+        name=kind,
+        heading=heading,
         whole=f"{int((label == truth).sum()):,} {'defective' if truth else 'good'} images",
-        order=f"{'lowest' if truth else 'highest'} {head.score.replace('_', ' ')} first",
+        order=f"{'lowest' if truth else 'highest'} probability first",
         rows=rows.tolist(),
     )
 
@@ -162,7 +147,7 @@ def _rest(image_rows: Sequence[ImageRow], head: DecisionHead, rows: np.ndarray) 
         name="rest",
         heading="Decided rightly, least sure first",
         whole=f"{len(image_rows):,} images",
-        order="score nearest to the threshold first",
+        order="probability nearest to the threshold first",
         rows=rows[np.argsort(_distance(image_rows, head)[rows], kind="stable")].tolist(),
     )
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from defect_jax.decision import DecisionRule
+from defect_jax.decision.ways import WAYS
 from defect_jax.metrics.class_counts import ClassPixels
 from defect_jax.metrics.images import ImageRow
 from defect_jax.metrics.parts import Part
@@ -25,6 +26,7 @@ from defect_jax.report.verdict import (
     sequential,
     trust,
     verdicts,
+    who_decides,
 )
 from defect_jax.runtime import atomic_files
 from defect_jax.runtime.paths import AnyPath
@@ -104,7 +106,10 @@ def render(report: Report) -> str:
         warnings=warnings,
         about=_about(report),
         sentence=sentence(found[0]),
-        trust=trust(sum(of_parts), bool(warnings), decision.promise is not None),
+        trust=[
+            *who_decides(decision),
+            *trust(sum(of_parts), bool(warnings), decision.promise is not None),
+        ],
         notes=[note for note in report.notes if not _is_leak(note)],
         split=report.split,
         images=len(images),
@@ -112,6 +117,7 @@ def render(report: Report) -> str:
         decision=decision,
         heads=heads,
         has_head=report.has_head,
+        way=WAYS[decision.decides].words,
         mistakes=[mistakes_of(head, images) for head in heads],
         verdicts=found,
         sequential=sequential(report.parts),

@@ -52,10 +52,11 @@ def score_plot(images: Sequence[ImageRow], field: str, threshold: float) -> Draw
 def reliability_plot(images: Sequence[ImageRow], temperature: float) -> Drawn:
     """Return the plot and the tables of its numbers; one curve where the temperature is 1."""
     label = np.array([image.label for image in images])
-    score = np.array([image.score for image in images])
-    kinds = [("score as it is", score)]
+    probability = np.array([image.probability for image in images])
+    kinds = [("probability", probability)]
     if temperature != 1.0:
-        kinds.append((f"temperature {temperature:.2f}", temperature_scale(score, temperature)))
+        before = temperature_scale(probability, 1.0 / temperature)
+        kinds.append((f"without its temperature of {temperature:.2f}", before))
     curves = [
         (f"{name}, ECE {expected_calibration_error(label, value):.3f}", reliability(label, value))
         for name, value in kinds
@@ -64,18 +65,18 @@ def reliability_plot(images: Sequence[ImageRow], temperature: float) -> Drawn:
     def draw(figure: Figure) -> None:
         axes = figure.subplots()
         level = {"color": MUTED, "linewidth": 1, "linestyle": (0, (1, 2))}
-        axes.plot((0, 1), (0, 1), label="the score is the share", **level)
+        axes.plot((0, 1), (0, 1), label="the probability is the share", **level)
         for index, (name, bins) in enumerate(curves):
             x, y = [b.mean_probability for b in bins], [b.defective_share for b in bins]
             axes.plot(x, y, color=SERIES[index], linestyle=DASHES[index], linewidth=1.2, label=name)
             points = {"color": SERIES[index], "edgecolor": INK, "linewidth": 0.6, "zorder": 3}
             axes.scatter(x, y, _areas(bins), marker=MARKERS[index], **points)
-        axes.set(xlim=(-0.04, 1.04), ylim=(-0.04, 1.04), xlabel="Mean score of the images")
+        axes.set(xlim=(-0.04, 1.04), ylim=(-0.04, 1.04), xlabel="Mean probability of the images")
         axes.set_ylabel("Share that is defective")
         handles, names = axes.get_legend_handles_labels()
         figure.legend(handles, names, loc="outside upper left", ncols=1, frameon=False)
 
-    columns = ("Score", "Images", "Mean score", "Share defective")
+    columns = ("Probability", "Images", "Mean probability", "Share defective")
     tables = [NumberTable(name.capitalize(), columns, _bin_rows(bins)) for name, bins in curves]
     return svg(draw, "reliability", HEIGHT_IN + 0.4), tables
 

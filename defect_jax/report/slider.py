@@ -48,7 +48,6 @@ def slider_data(images: Sequence[ImageRow], head: DecisionHead) -> dict[str, Any
         "label": [image.label for image in images],
         "score": scores,
         "decision": [getattr(image, head.decision) for image in images],
-        "mask": [image.mask_decision for image in images],
         "verdicts": VERDICTS,
     }
 

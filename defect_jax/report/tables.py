@@ -14,13 +14,14 @@ EVERY_MEANING = {**MEANINGS, **CLASS_MEANINGS}
 ELSEWHERE = ("class_", "size_", IOU, ACCURACY)  # keys that stand in tables of their own
 GROUPS = {  # key -> heading above it
     "images": "Images",
-    "recall": "Decision by the score",
+    "verdict_recall": "The verdict",
+    "recall": "Decision by the score alone",
     "image_auroc": "Ranking of images, without a threshold",
-    "seg_recall": "Decision by the mask, and where it marks",
+    "seg_recall": "Decision by the mask alone, and where it marks",
     "miou_pooled": "Pixels, all images together",
     "parts": "Whole parts, from all their images",
     "either_recall": "Score and mask together",
-    "ece": "Calibration of the score",
+    "ece": "Calibration of the probability",
     "class_miou": "Classes of defect, pixels of all images together",
 }
 

@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from defect_jax.decision import DecisionRule
+from defect_jax.decision.ways import WAYS
 from defect_jax.metrics.images import ImageRow
 from defect_jax.metrics.parts import Part
 from defect_jax.report.decision_heads import DecisionHead
@@ -44,11 +46,11 @@ def verdicts(
     metrics: Metrics,
     heads: Sequence[DecisionHead],
 ) -> list[Verdict]:
-    """Return that which counts first: of whole parts where they have several images, then of the
-    score and of the mask."""
+    """Return that which counts first: of whole parts where they have several images, then of
+    images, by the verdict and by the other ways."""
     found = [
         _verdict(
-            f"By the {head.name} of an image",
+            head.heading,
             "images",
             mistakes_of(head, images),
             metrics,
@@ -77,6 +79,17 @@ def sentence(verdict: Verdict) -> str:
     if not of.defective:
         return f"No {verdict.things[:-1]} is defective; {good}."
     return f"{bad} and {of.missed:,} missed; {good}."
+
+
+def who_decides(decision: DecisionRule) -> list[str]:
+    """Return who decides and why, in a sentence; none for a rule that does not say why.
+
+    >>> rule = DecisionRule(0.5, 0.5, 0.5, 1, 9, 5, decides="mask", why="there is no head")
+    >>> who_decides(rule)
+    ['The mask of an image decides: there is no head.']
+    """
+    words = WAYS[decision.decides].words
+    return [f"{words[0].upper()}{words[1:]} decides: {decision.why}."] if decision.why else []
 
 
 def trust(defective: int, warned: bool, has_promise: bool) -> list[str]:
@@ -159,7 +172,7 @@ def count_mistakes(labels: Sequence[int], decisions: Sequence[int]) -> Mistakes:
 
 
 def mistakes_of(head: DecisionHead, images: Sequence[ImageRow]) -> Mistakes:
-    """Count those of the head or of the mask at the decided threshold."""
+    """Count those of one way to decide, at the decided threshold."""
     labels = [image.label for image in images]
     return count_mistakes(labels, [getattr(image, head.decision) for image in images])
 

@@ -20,7 +20,7 @@ from defect_jax.runtime.field_rules import is_number, is_plain, is_whole
 from defect_jax.runtime.json_files import NotJson, parse, read_limited
 from defect_jax.runtime.paths import AnyPath
 from defect_jax.workdir import checkpoint_mirror, run_config, saved_checkpoints
-from defect_jax.workdir.config_fields import MOST_STEPS
+from defect_jax.workdir.config_fields import BEFORE_IT_WAS, MOST_STEPS
 from defect_jax.workdir.saved_checkpoints import EMA
 
 TRIES = 5  # a training beside that deletes what is read has saved something better meanwhile
@@ -122,9 +122,8 @@ def decision_for(
     if fields is None:
         return None
     made = DecisionRule.from_fields(path, fields)
-    return (
-        made if (made.checkpoint_step, made.prune, made.options) == (step, prune, options) else None
-    )
+    made_with = {"decides": BEFORE_IT_WAS["decision.decides"]} | made.options
+    return made if (made.checkpoint_step, made.prune, made_with) == (step, prune, options) else None
 
 
 def image_shape(config: ConfigDict) -> tuple[int, int, int, int]:

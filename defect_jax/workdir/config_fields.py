@@ -12,6 +12,7 @@ there because a size from a file is memory that the program asks for.
 from collections.abc import Mapping
 from typing import Any
 
+from defect_jax.decision.record import WAYS_TO_DECIDE
 from defect_jax.decision.rules import RULES
 from defect_jax.decision.shots import SHOTS
 from defect_jax.models.fields import DTYPES, NAMES
@@ -220,6 +221,7 @@ DECIDING: Table = {
     "evaluation.dtype": one_of(tuple(DTYPES)),
     "evaluation.flips": flag(),
     "decision.rule": one_of(tuple(RULES)),
+    "decision.decides": one_of(("", *WAYS_TO_DECIDE)),
     "decision.recall": SHARE,
     "decision.false_positive_rate": SHARE,
     "decision.miss_cost": WEIGHT,
@@ -238,6 +240,7 @@ FIELDS = RUN | DATA | DATA_INFO | MODEL | TRAINING | DECIDING
 # What a workdir was trained with that is older than the field. Any other field must be there.
 BEFORE_IT_WAS: dict[str, Any] = {
     "track": "",
+    "decision.decides": "",
     "data.classes": [],
     "data.mask_alpha": False,
     "data.trust_masks": False,

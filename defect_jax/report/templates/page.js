@@ -9,12 +9,11 @@ const slider = document.getElementById("slider");
 const store = document.getElementById("store");
 const cardOf = new Map(
   [...document.querySelectorAll(".card")]
-    .map((node) => ({ node, row: Number(node.dataset.row), mask: Number(node.dataset.maskScore) }))
+    .map((node) => ({ node, row: Number(node.dataset.row) }))
     .sort((a, b) => a.row - b.row)
     .map((card) => [card.row, card]),
 );
 const sections = [...document.querySelectorAll("[data-section]")];
-const hasOwnMask = sections.some((section) => section.dataset.section.startsWith("mask-"));
 const shownLimit = new Map(sections.map((section) => [section, FIRST_CARDS]));
 
 // At the decided threshold the decisions themselves count; elsewhere a score that reaches it.
@@ -56,9 +55,8 @@ function showCounts(position, count) {
 }
 
 function sectionOf(row, rejected) {
-  const kind = data.label[row] ? "misses" : "alarms";
-  if (rejected[row] !== data.label[row]) return kind;
-  return data.mask[row] !== data.label[row] && hasOwnMask ? `mask-${kind}` : "rest";
+  if (rejected[row] === data.label[row]) return "rest";
+  return data.label[row] ? "misses" : "alarms";
 }
 
 function logit(score) {
@@ -71,8 +69,6 @@ function sortKeys(position) {
   return {
     misses: (card) => data.score[card.row],
     alarms: (card) => -data.score[card.row],
-    "mask-misses": (card) => card.mask,
-    "mask-alarms": (card) => -card.mask,
     rest: (card) => Math.abs(logit(data.score[card.row]) - at),
   };
 }
