@@ -73,8 +73,9 @@ def test_a_folder_becomes_tables_masks_overlays_and_a_page(folder, start, predic
         image = cv2.imread(str(folder / entry["file"]), cv2.IMREAD_UNCHANGED)
         decision = predictor.predict(image)
         assert float(row[1]) == pytest.approx(decision.probability, abs=1e-6)
-        assert [int(cell) for cell in row[4:6]] == [decision.rejected, decision.mask_rejected]
-        assert [int(cell) for cell in row[6:]] == [(decision.mask > 0).sum(), *image.shape]
+        assert [int(cell) for cell in row[4:6]] == [decision.score_rejected, decision.mask_rejected]
+        assert [int(cell) for cell in row[6:9]] == [(decision.mask > 0).sum(), *image.shape]
+        assert row[9:] == [str(int(decision.rejected))]
         assert [str(entry[name]) for name in Prediction._fields] == row
         mask = decode_mask((output / f"masks/line/a/{number}.png").read_bytes(), 0)
         np.testing.assert_array_equal(mask, decision.mask > 0)
@@ -267,7 +268,10 @@ def test_an_overlay_of_an_image_that_no_jpeg_can_hold_is_made_smaller():
 
 def test_columns_are_named_as_those_of_an_evaluation():
     shared = set(Prediction._fields) & set(ImageRow._fields)
-    assert shared == {"id", "score", "mask_score", "decision", "mask_decision", "predicted_px"}
+    assert shared == {
+        *("id", "score", "mask_score", "decision", "mask_decision", "predicted_px"),
+        *("probability", "rejected"),
+    }
 
 
 def test_large_images_are_looked_at_through_tiles_and_a_placeholder_is_called_so(

@@ -55,7 +55,10 @@ def report_page(text, folder):
             config={text.format("field"): {"root": text.format("value")}},
             metrics=report().metrics | {text.format("metric"): 0.5},
             decision=dataclasses.replace(
-                *(DECISION,), rule=text.format("rule"), chosen_on=text.format("chosen")
+                DECISION,
+                rule=text.format("rule"),
+                chosen_on=text.format("chosen"),
+                why=text.format("why"),
             ),
             classes=ClassPixels(names, PIXELS),
             load_image=load_classes,
@@ -92,7 +95,7 @@ def prediction_page(text, folder):
         "score": 0.5,
         "mask_score": 0.5,
     }
-    line |= {"decision": 1, "mask_decision": 1, "predicted_px": 64}
+    line |= {"decision": 1, "mask_decision": 1, "predicted_px": 64, "rejected": 1}
     fault = {"id": "bad", "file": "bad", "fault": text.format("fault")}
     rule = dataclasses.replace(DECISION, note=text.format("note"))
     write_page(folder / "out", open_root(str(folder / "in"), "--input"), [line, fault], rule)
@@ -102,7 +105,7 @@ def prediction_page(text, folder):
 @pytest.mark.parametrize(
     ("page", "fields"),
     [
-        (report_page, "id title split note leak field value metric rule chosen class0 class2"),
+        (report_page, "id title split note leak field value metric rule chosen why class0 class2"),
         (compare_page, "id title split note group metric model0 model1"),
         (prediction_page, "id note fault"),
     ],
