@@ -9,6 +9,7 @@ import io
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from defect_jax.data.prepare.folds import is_fold
 from defect_jax.data.prepare.prepared import Prepared
 from defect_jax.data.sources.records import SPLITS
 from defect_jax.distributed import processes
@@ -86,7 +87,7 @@ def kept_rows(lines: Iterable[dict[str, str]]) -> list[KeptRow]:
     """
     rows = [
         KeptRow(
-            split=SPLITS[SPLITS.index(line["split"])],
+            split=_known(line["split"]),
             id=from_cell(line["id"]),
             group=from_cell(line["group"]),
             class_name=from_cell(line["class_name"]),
@@ -101,6 +102,10 @@ def kept_rows(lines: Iterable[dict[str, str]]) -> list[KeptRow]:
     if len({row.id for row in rows}) < len(rows) or not rows:
         raise ValueError("an id twice" if rows else "no line")
     return rows
+
+
+def _known(split: str) -> str:
+    return split if is_fold(split) else SPLITS[SPLITS.index(split)]
 
 
 def _text(path: AnyPath) -> str | None:
