@@ -9,7 +9,7 @@ import io
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from defect_jax.data.prepare.folds import is_fold
+from defect_jax.data.prepare.folds import OUT_OF_FOLD, is_fold
 from defect_jax.data.prepare.prepared import Prepared
 from defect_jax.data.sources.records import SPLITS
 from defect_jax.distributed import processes
@@ -77,6 +77,15 @@ def read(workdir: AnyPath) -> list[KeptRow] | None:
             f"{path}: is damaged ({str(error):.80}): copy it from where the network was trained"
         ) from error
     return rows
+
+
+def judged(workdir: AnyPath) -> list[str]:
+    """Return the splits that a run ends with judging: test; of folds these, and test if it is
+    there."""
+    splits = {row.split for row in read(workdir) or []}
+    if not any(map(is_fold, splits)):
+        return ["test"]
+    return [OUT_OF_FOLD, *(["test"] if "test" in splits else [])]
 
 
 def kept_rows(lines: Iterable[dict[str, str]]) -> list[KeptRow]:

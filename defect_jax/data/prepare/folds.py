@@ -1,6 +1,6 @@
 """A prepared set dealt out to folds: all of it that no release and no user has set aside as test.
 
-A set that is dealt out has the splits `fold_0`, `fold_1`, … and, where there is one, `test`.
+A set that is dealt out has the splits `fold_0`, `fold_1`, … and `test`, which may be empty.
 """
 
 import dataclasses
@@ -55,16 +55,24 @@ def dealt_out(prepared: Prepared, data: ConfigDict) -> Prepared:
         return prepared
     split_of = fold_of_images(prepared, data)
     names = [fold_name(number) for number in range(data.folds)]
-    names += ["test"] if "test" in split_of.values() else []
+    return in_splits(prepared, split_of, [*names, "test"])
+
+
+def in_splits(prepared: Prepared, split_of: Mapping[str, str], names: Collection[str]) -> Prepared:
+    """Return a set in these splits; of folds with notes that say what is true of them.
+
+    Args:
+        prepared: as it was stored.
+        split_of: id -> split.
+        names: of the splits to have; a test split of folds may have no image.
+    """
     dealt = with_splits(prepared, split_of, names)
-    return dataclasses.replace(
-        dealt,
-        info=dataclasses.replace(
-            prepared.info,
-            leaking=bool(straddling := _on_both_sides(dealt)),
-            notes=[*_notes(prepared.info.notes), *_leaks(straddling)],
-        ),
-    )
+    if not any(map(is_fold, split_of.values())):
+        return dealt
+    straddling = _on_both_sides(dealt)
+    notes = [*_notes(prepared.info.notes), *_leaks(straddling)]
+    info = dataclasses.replace(prepared.info, leaking=bool(straddling), notes=notes)
+    return dataclasses.replace(dealt, info=info)
 
 
 def fold_of_images(prepared: Prepared, data: ConfigDict) -> dict[str, str]:
@@ -91,8 +99,7 @@ def pooled(dealt: Prepared) -> Prepared:
     names = folds_of(dealt.splits)
     split_of = {row.id: "train" for name in names for row in dealt.splits[name].rows}
     train = with_splits(dealt, split_of, ["train"]).splits["train"]
-    test = dealt.splits.get("test", Split((), []))
-    splits = {"train": train, "val": dealt.splits[names[0]], "test": test}
+    splits = {"train": train, "val": dealt.splits[names[0]], "test": dealt.splits["test"]}
     return dataclasses.replace(dealt, splits=splits)
 
 
@@ -111,6 +118,18 @@ def out_of_fold(dealt: Prepared) -> Split:
     """Return the images of all folds as one split, fold after fold."""
     folds = [dealt.splits[name] for name in folds_of(dealt.splits)]
     return Split(Chained(folds), [row for fold in folds for row in fold.rows])
+
+
+def in_words(dealt: Prepared) -> str:
+    """Return how many networks are trained, and what parts each of them has not seen."""
+    names = folds_of(dealt.splits)
+    parts = [len({row.group for row in dealt.splits[n].rows}) for n in names]
+    defective = [len({r.group for r in dealt.splits[n].rows if r.label}) for n in names]
+    return (
+        f"folds: {len(names)} networks are trained, each as long as one alone would be, on all "
+        f"parts but those of one fold: {', '.join(map(str, parts))} parts, of them "
+        f"{', '.join(map(str, defective))} defective"
+    )
 
 
 class Chained:
