@@ -10,7 +10,7 @@ from defect_jax.data.sources.records import SPLITS
 from defect_jax.decision.apply import Thresholds
 from defect_jax.distributed import processes
 from defect_jax.distributed.sharding import make_mesh
-from defect_jax.evaluation.evaluate_folds import evaluate_folds
+from defect_jax.evaluation.evaluate_folds import decision_of_folds, evaluate_folds
 from defect_jax.evaluation.evaluator import make_evaluator
 from defect_jax.evaluation.published import class_pixels, keep_decision, pruned, shown
 from defect_jax.evaluation.result_files import ResultFolder, image_loader

@@ -14,7 +14,7 @@ def judge(config: ConfigDict, workdir: AnyPath, split: str = "test") -> None:
     metrics = evaluate(config, workdir, split)
     if metrics is None:
         return
-    write_outcome(workdir, config.train.steps, run_config.without_places(config), metrics)
+    write_outcome(workdir, config.train.steps, run_config.without_places(config), metrics, split)
     for arguments in ("predict --input=IMAGES --output=DECIDED", "export --output=EXPORTED"):
         mode, *rest = arguments.split()
         say(" ".join(["next:", own_command(), mode, f"--workdir={workdir}", *rest]))

@@ -126,7 +126,7 @@ def in_words(dealt: Prepared) -> str:
     parts = [len({row.group for row in dealt.splits[n].rows}) for n in names]
     defective = [len({r.group for r in dealt.splits[n].rows if r.label}) for n in names]
     return (
-        f"folds: {len(names)} networks are trained, each as long as one alone would be, on all "
+        f"folds: {len(names)} networks are trained, minutes and steps are those of each, on all "
         f"parts but those of one fold: {', '.join(map(str, parts))} parts, of them "
         f"{', '.join(map(str, defective))} defective"
     )
