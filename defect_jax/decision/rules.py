@@ -150,7 +150,13 @@ def lowest_of_parts(scored: LabelledScores) -> np.ndarray:
     return lowest
 
 
-def too_few(parts: int, miss_rate: float, confidence: float, compared: int) -> str:
+def too_few(
+    parts: int,
+    miss_rate: float,
+    confidence: float,
+    compared: int,
+    where: str = "the validation split, which has",
+) -> str:
     """Return one line for a promise that cannot be made, and what would mend it."""
     broken = (1.0 - confidence) / compared
     needed = parts_needed(miss_rate, 1.0 - broken)
@@ -158,7 +164,7 @@ def too_few(parts: int, miss_rate: float, confidence: float, compared: int) -> s
     why = f" shared among {compared} choices on the same parts" if compared > 1 else ""
     return (
         f"config.decision.rule=guaranteed_miss_rate: a miss rate of {miss_rate:g} with confidence "
-        f"{confidence:g}{why} needs {needed} defective parts in the validation split, which has "
+        f"{confidence:g}{why} needs {needed} defective parts in {where} "
         f"{parts}: add parts, or ask for config.decision.miss_rate={possible:g}"
     )
 

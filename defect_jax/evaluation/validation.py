@@ -112,4 +112,5 @@ def refuse_empty_promise(config: ConfigDict, chosen_on: Split, compared: int) ->
     parts = len({row.group for row in chosen_on.rows if row.label})
     shared = 1.0 - (1.0 - options.confidence) / compared
     if allowed_misses(parts, options.miss_rate, shared) is None:
-        raise UserError(too_few(parts, options.miss_rate, options.confidence, compared))
+        where = ["all folds, which have"] if config.data.folds else []
+        raise UserError(too_few(parts, options.miss_rate, options.confidence, compared, *where))
