@@ -17,8 +17,8 @@ from defect_jax.training.fit import check_batch_size, make_network
 from defect_jax.training.optimizer import make_tx
 from defect_jax.training.stages import FIRST_STAGE
 from defect_jax.workdir import checkpoints, kept_split, run_config
+from defect_jax.workdir.fold_folders import fold_folders
 from defect_jax.workdir.kept_split import KeptRow
-from defect_jax.workdir.members import fold_folders
 from defect_jax.workdir.trained_data import data_to_go_on_with
 
 

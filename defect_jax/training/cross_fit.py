@@ -41,7 +41,7 @@ from defect_jax.workdir.best_weights import (
     restore_step,
     selection_scores,
 )
-from defect_jax.workdir.members import fold_folder
+from defect_jax.workdir.fold_folders import fold_folder
 
 ALL_PARTS = 1  # choices on the parts: no checkpoint is compared on them
 

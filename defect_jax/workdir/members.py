@@ -8,21 +8,7 @@ from defect_jax.models.network import SegmentationNetwork
 from defect_jax.runtime.errors import UserError
 from defect_jax.runtime.paths import AnyPath
 from defect_jax.workdir.best_weights import image_shape, restore_step
-
-FOLDS = "folds"
-
-
-def fold_folder(workdir: AnyPath, number: int) -> AnyPath:
-    """Return the workdir of the network that has not seen a fold."""
-    return workdir / FOLDS / str(number)
-
-
-def fold_folders(workdir: AnyPath) -> list[AnyPath]:
-    """Return the workdirs of networks that there are."""
-    folder = workdir / FOLDS
-    if not folder.is_dir():
-        return []
-    return [path for path in folder.iterdir() if path.name.isdecimal()]
+from defect_jax.workdir.fold_folders import fold_folder
 
 
 def restore_members(
