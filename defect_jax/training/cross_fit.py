@@ -73,8 +73,7 @@ def cross_fit(config: ConfigDict, workdir: AnyPath, must_resume: bool) -> None:
         if plan is not None:
             plan.write(workdir)
     train_networks(config, workdir, dealt, mesh)
-    for split in kept_split.judged(workdir):
-        judge(config, workdir, split)
+    judge(config, workdir)
 
 
 def train_networks(config: ConfigDict, workdir: AnyPath, dealt: Prepared, mesh: Mesh) -> None:

@@ -6,6 +6,7 @@ A set that is dealt out has the splits `fold_0`, `fold_1`, … and `test`, which
 import dataclasses
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from typing import Any
 
 from ml_collections import ConfigDict
 
@@ -141,7 +142,7 @@ class Chained:
     def __len__(self) -> int:
         return len(self._elements)
 
-    def __getitem__(self, index: int) -> dict:
+    def __getitem__(self, index: int) -> Any:
         source, row = self._elements[index]
         return source[row]
 
