@@ -168,7 +168,7 @@ def test_either_and_calibration_by_hand():
 def test_undefined_figures_of_parts_say_why(rows, missing):
     decided = DecisionRule(0.5, 0.5, 0.5, 7, 2, 1)
     pixels = dict.fromkeys(("miou_pooled", "miou", "mpa", "pixel_ap", "pixel_auroc", "aupro"))
-    given = part_metrics(to_parts(rows, decided)), combined_metrics(rows, decided), pixels
+    given = part_metrics(to_parts(rows, decided)), combined_metrics([(rows, decided)]), pixels
     defective = sum(p.label for p in rows)
     metrics, reasons = join_metrics(
         image_metrics(rows), *given, images=len(rows), defective=defective
