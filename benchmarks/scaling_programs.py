@@ -27,9 +27,9 @@ from benchmarks.collectives import read
 from defect_jax.configs.base import base
 from defect_jax.distributed.sharding import batch_sharding, mesh_of, replicated, state_sharding
 from defect_jax.runtime.compiler_options import FOR
+from defect_jax.training.fit import make_network
 from defect_jax.training.optimizer import make_tx
 from defect_jax.training.steps import create_state, make_train_step
-from defect_jax.training.train import make_network
 
 Program = dict[str, Any]
 

@@ -14,8 +14,10 @@ from defect_jax.runtime import compilation
 from defect_jax.runtime.errors import UserError
 from defect_jax.runtime.paths import as_path, reached
 
-SPLITS = ("train", "val", "test")
-SPLIT = flags.DEFINE_enum("split", "test", SPLITS, "Judged by --mode=evaluate and compare.")
+SPLITS = ("train", "val", "test", "folds")
+SPLIT = flags.DEFINE_enum(
+    "split", None, SPLITS, "Judged by --mode=evaluate and compare: test; without one, the folds."
+)
 RESUME = flags.DEFINE_enum(
     "resume", "auto", ("auto", "must"), "must: refuse to begin anew where no checkpoint is."
 )
@@ -64,14 +66,14 @@ def evaluate() -> None:
     workdir = trained_workdir()
     join_hosts()
     from defect_jax.evaluation.evaluate import evaluate
-    from defect_jax.workdir import places, run_config
+    from defect_jax.workdir import kept_split, places, run_config
 
     config = run_config.of_workdir(workdir, CONFIG.value)
     run_config.check_values(config)
     run_config.refuse_unresolved(config, workdir)
     places.refuse_unknown(config, workdir)
     compilation.start_cache(config.compilation_cache)
-    evaluate(config, workdir, SPLIT.value)
+    evaluate(config, workdir, SPLIT.value or kept_split.judged(workdir)[-1])
 
 
 def predict() -> None:
@@ -136,7 +138,7 @@ def compare() -> None:
 
     output = reached(WORKDIR.value or "runs/compare")
     workdirs = [reached(workdir) for workdir in WORKDIRS.value]
-    compare(workdirs, output, SPLIT.value, CONFIG.value)
+    compare(workdirs, output, SPLIT.value or "test", CONFIG.value)
 
 
 RUN = {

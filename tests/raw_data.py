@@ -34,6 +34,7 @@ def config(name: str, root: Path | str, tmp_path: Path, **changes) -> ConfigDict
         seed=0,
         max_megapixels=1.0,
         mask_threshold=127 if name == "magnetic_tile" else 0,
+        folds=0,
     )
     if name == "magnetic_tile":
         fields |= dict(fold=0, split="grouped")

@@ -172,9 +172,9 @@ def test_metrics_of_classes_are_added_and_change_no_other(capsys):
     split, scores = Split([], rows), scores_of(decided, mask)
     decision = DecisionRule(0.5, 0.5, 0.5, checkpoint_step=1, pictures=2, defective=1)
     images = to_images(split, scores, decision)
-    given = split, images, to_parts(images, decision), []
-    binary = to_metrics(*given, scores._replace(classes=None), decision, False)
-    several = to_metrics(*given, scores, decision, False, NAMES)
+    given = split, [(images, decision)], to_parts(images, decision), []
+    binary = to_metrics(*given, scores._replace(classes=None), False)
+    several = to_metrics(*given, scores, False, NAMES)
     assert {key: several[key] for key in binary} == binary
     added = {key: several[key] for key in several if key not in binary}
     assert added == scores.classes.compute(NAMES) and added["pixel_accuracy/crack"] == 0.5

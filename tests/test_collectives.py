@@ -15,9 +15,9 @@ from ml_collections import ConfigDict
 from defect_jax.configs import synthetic
 from defect_jax.distributed.sharding import make_mesh, to_global
 from defect_jax.models.network import SegmentationNetwork
+from defect_jax.training.fit import initial_state
 from defect_jax.training.optimizer import make_tx
 from defect_jax.training.programs import MEASURING_STEP, STEP, UPDATE, make_programs
-from defect_jax.training.train import initial_state
 
 KINDS = "all-reduce|all-gather|reduce-scatter|collective-permute|all-to-all"
 LINE = re.compile(rf"= (.*?) ({KINDS})(?:-start)?\(")

@@ -100,9 +100,9 @@ def test_the_images_of_the_test_split_are_predicted_as_they_were_evaluated(forke
         predicted = {row["id"]: row for row in csv.DictReader(file)}
     assert predicted.keys() == evaluated.keys()
     for id, row in predicted.items():
-        for name in ("score", "mask_score"):
+        for name in ("score", "mask_score", "probability"):
             assert float(row[name]) == pytest.approx(getattr(evaluated[id], name), abs=1e-5)
-        for name in ("decision", "mask_decision", "predicted_px"):
+        for name in ("decision", "mask_decision", "predicted_px", "rejected"):
             assert int(row[name]) == getattr(evaluated[id], name)
         masks = [home / "predicted/masks", workdir / "eval/test/masks"]
         assert len({(folder / f"{id}.png").read_bytes() for folder in masks}) == 1

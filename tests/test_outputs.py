@@ -1,5 +1,6 @@
 """The folder of a prediction: gone on with, cut off, damaged, forged, or used by two at once."""
 
+import dataclasses
 import errno
 import json
 import os
@@ -9,8 +10,10 @@ import shutil
 import cv2
 import pytest
 from test_predict import entries, png, rows
-from tiny_predictor import surface, tiny_predictor
+from tiny_predictor import RULE, surface, tiny_predictor
 
+from defect_jax.decision import Combination
+from defect_jax.decision.ways import WAYS
 from defect_jax.deploy import predict as mode
 from defect_jax.deploy.outputs import PredictionFolder
 from defect_jax.runtime import lock
@@ -134,6 +137,7 @@ def test_a_line_for_another_file_or_a_spoilt_one_is_decided_again(start, capsys)
     [
         lambda line: {"decision": 1 - line["decision"]},
         lambda line: {"mask_decision": 1 - line["mask_decision"]},
+        lambda line: {"rejected": 1 - line["rejected"]},
         lambda line: {"probability": (line["probability"] + 0.5) % 1},
         lambda line: {"score": (line["score"] + 0.5) % 1},
         lambda line: {"predicted_px": 0 if line["predicted_px"] else 1},
@@ -149,6 +153,17 @@ def test_a_line_whose_decision_is_not_that_of_its_scores_is_decided_again(start,
     capsys.readouterr()
     assert content(start()) == whole
     assert f"{len(lines)} images in" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("decides", WAYS)
+def test_whoever_decides_its_own_lines_are_believed(start, monkeypatch, capsys, decides):
+    logistic = Combination(0.0, 0.5, 0.5, 0.8)
+    rule = dataclasses.replace(RULE, decides=decides, logistic=logistic)
+    monkeypatch.setattr(mode, "load", lambda *given: tiny_predictor(rule=rule))
+    whole = content(start())
+    capsys.readouterr()
+    assert content(start()) == whole
+    assert f"{len(NUMBERS)} were decided on before" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("link", ["masks", "masks/line", "overlays"])

@@ -145,7 +145,7 @@ def test_either_and_calibration_by_hand():
         image("a", 1, 0.9), image("b", 1, 0.1, predicted=5), image("c", 1, 0.2),
         image("d", 0, 0.1, predicted=2), image("e", 0, 0.2),
     ]  # fmt: skip
-    metrics = combined_metrics(rows, DecisionRule(0.5, 0.5, 0.5, 7, 5, 3))
+    metrics = combined_metrics([(rows, DecisionRule(0.5, 0.5, 0.5, 7, 5, 3))])
     assert metrics["either_recall"] == pytest.approx(2 / 3)
     assert metrics["either_false_positive_rate"] == 0.5
     assert metrics["logistic_recall"] is None and metrics["ece"] == metrics["ece_uncalibrated"]
@@ -169,7 +169,7 @@ def test_either_and_calibration_by_hand():
 def test_undefined_figures_of_parts_say_why(rows, missing):
     decided = DecisionRule(0.5, 0.5, 0.5, 7, 2, 1)
     pixels = dict.fromkeys(("miou_pooled", "miou", "mpa", "pixel_ap", "pixel_auroc", "aupro"))
-    given = part_metrics(to_parts(rows, decided)), combined_metrics(rows, decided), pixels
+    given = part_metrics(to_parts(rows, decided)), combined_metrics([(rows, decided)]), pixels
     defective = sum(p.label for p in rows)
     metrics, reasons = join_metrics(
         image_metrics(rows), *given, images=len(rows), defective=defective

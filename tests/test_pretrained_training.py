@@ -16,9 +16,9 @@ from defect_jax.models.pretrained.embedded import read_embedded
 from defect_jax.models.pretrained.packages import EMBEDDED
 from defect_jax.runtime.errors import UserError
 from defect_jax.training import pretrained
+from defect_jax.training.fit import initial_state, make_network
 from defect_jax.training.optimizer import make_tx
 from defect_jax.training.pretrained import pretrained_encoder
-from defect_jax.training.train import initial_state, make_network
 from defect_jax.workdir import weights_record
 from defect_jax.workdir.best_weights import image_shape
 from defect_jax.workdir.weights_record import WeightsRecord

@@ -17,7 +17,7 @@ from defect_jax.deploy.program import make_program
 from defect_jax.models.initialise import initial_variables
 from defect_jax.models.network import SegmentationNetwork
 from defect_jax.models.probabilities import probabilities
-from defect_jax.training.train import make_network
+from defect_jax.training.fit import make_network
 
 SHAPE = (1, 16, 16, 1)
 DEPTH = len(TINY) - 1

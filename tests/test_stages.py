@@ -10,11 +10,11 @@ from tiny_networks import class_batch, every_part
 from defect_jax.distributed.sharding import make_mesh
 from defect_jax.models.initialise import initial_variables
 from defect_jax.models.network import SegmentationNetwork
+from defect_jax.training.fit import initial_state
 from defect_jax.training.optimizer import make_tx
 from defect_jax.training.stages import first_stage, has_first_stage, is_frozen, with_learnt
 from defect_jax.training.steps import create_state, make_train_step
 from defect_jax.training.tasks import CLASSIFICATION, LOCALISATION, SEGMENTATION, task_names
-from defect_jax.training.train import initial_state
 from defect_jax.workdir import run_config
 
 SHAPE = (1, 16, 16, 1)

@@ -17,7 +17,7 @@ from defect_jax.data.prepare.prepare import prepare
 from defect_jax.data.sources import folder
 from defect_jax.metrics.images import read_predictions
 from defect_jax.runtime.errors import UserError
-from defect_jax.training.train import data_to_train_on
+from defect_jax.training.begin import data_to_train_on
 from defect_jax.workdir import kept_split, run_config
 from defect_jax.workdir.trained_data import data_to_go_on_with, data_to_judge_on
 

@@ -170,17 +170,35 @@ def lowest_of_parts(scored: LabelledScores) -> np.ndarray:
     return lowest
 
 
-def too_few(parts: int, miss_rate: float, confidence: float, compared: int) -> str:
+def too_few(
+    parts: int,
+    miss_rate: float,
+    confidence: float,
+    compared: int,
+    where: str = "the validation split, which has",
+) -> str:
     """Return one line for a promise that cannot be made, and what would mend it."""
     broken = (1.0 - confidence) / compared
     needed = parts_needed(miss_rate, 1.0 - broken)
-    possible = math.ceil(1000 * (1.0 - broken ** (1.0 / parts))) / 1000 if parts else 1.0
+    possible = possible_miss_rate(parts, confidence, compared)
     why = f" shared among {compared} choices on the same parts" if compared > 1 else ""
     return (
         f"config.decision.rule=guaranteed_miss_rate: a miss rate of {miss_rate:g} with confidence "
-        f"{confidence:g}{why} needs {needed} defective parts in the validation split, which has "
+        f"{confidence:g}{why} needs {needed} defective parts in {where} "
         f"{parts}: add parts, or ask for config.decision.miss_rate={possible:g}"
     )
+
+
+def possible_miss_rate(parts: int, confidence: float, compared: int) -> float:
+    """Return the least miss rate that so many defective parts can promise, in steps of 0.001.
+
+    Where none of them is missed, a miss rate of p is refuted with confidence 1 - (1 - p)^parts.
+
+    >>> possible_miss_rate(22, 0.9, 1), possible_miss_rate(17, 0.9, 1)
+    (0.1, 0.127)
+    """
+    broken = (1.0 - confidence) / compared
+    return math.ceil(1000 * (1.0 - broken ** (1.0 / parts))) / 1000 if parts else 1.0
 
 
 def _between(curve: ranking.Roc, at: int) -> Chosen:

@@ -7,7 +7,8 @@ from ml_collections import ConfigDict
 
 from defect_jax.data.files.images import decode_image
 from defect_jax.data.files.masks import decode_mask
-from defect_jax.data.prepare.prepared import Split
+from defect_jax.data.prepare.folds import OUT_OF_FOLD, out_of_fold
+from defect_jax.data.prepare.prepared import Prepared, Split
 from defect_jax.metrics import bootstrap
 from defect_jax.metrics.confidence import RATES, bootstrapped
 from defect_jax.metrics.images import ImageRow, read_predictions
@@ -36,7 +37,7 @@ def compare(
     Args:
         workdirs: evaluated on `split`, the first is the one that others are compared with.
         output: folder of the two files.
-        split: train, val or test.
+        split: train, val or test, or "folds" of cross-fitted runs.
         asked: --config, which says where the data are; None: where they were.
 
     Raises:
@@ -60,11 +61,15 @@ def compare(
         differences=differences,
         rows=[_compared(row) for row in zip(*tables, strict=True)],
         warnings=[note for note in judged.info.notes if note.startswith("leaking")],
-        load_image=_loader(judged.splits[split], [w / "eval" / split for w in workdirs]),
+        load_image=_loader(_images(judged, split), [w / "eval" / split for w in workdirs]),
     )
     write_comparison(output / "compare.html", comparison)
     atomic_files.write_text(output / "differences.csv", _csv(names, differences))
     say(f"wrote {output / 'compare.html'} and {output / 'differences.csv'}")
+
+
+def _images(judged: Prepared, split: str) -> Split:
+    return out_of_fold(judged) if split == OUT_OF_FOLD else judged.splits[split]
 
 
 def _evaluated(workdir: AnyPath, split: str) -> AnyPath:

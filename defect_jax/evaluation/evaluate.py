@@ -2,26 +2,27 @@
 
 import contextlib
 import time
-from collections.abc import Sequence
 
 from ml_collections import ConfigDict
 
-from defect_jax.decision import DecisionRule
+from defect_jax.data.prepare.folds import OUT_OF_FOLD
+from defect_jax.data.sources.records import SPLITS
 from defect_jax.decision.apply import Thresholds
-from defect_jax.decision.ways import WAYS
 from defect_jax.distributed import processes
 from defect_jax.distributed.sharding import make_mesh
-from defect_jax.evaluation.evaluator import Scores, make_evaluator
+from defect_jax.evaluation.evaluate_folds import decision_of_folds, evaluate_folds
+from defect_jax.evaluation.evaluator import make_evaluator
+from defect_jax.evaluation.published import class_pixels, keep_decision, pruned, shown
 from defect_jax.evaluation.result_files import ResultFolder, image_loader
 from defect_jax.evaluation.result_tables import tabulate
 from defect_jax.evaluation.validation import decide_on_validation
-from defect_jax.metrics.class_counts import BACKGROUND, ClassPixels
 from defect_jax.metrics.summary import Metrics
 from defect_jax.models.network import SegmentationNetwork
 from defect_jax.report.page import Report, verdict_lines, write_report
 from defect_jax.runtime.console import say
+from defect_jax.runtime.errors import UserError
 from defect_jax.runtime.paths import AnyPath
-from defect_jax.workdir import locks, run_config
+from defect_jax.workdir import kept_split, locks, run_config
 from defect_jax.workdir.best_weights import (
     decision_for,
     image_shape,
@@ -29,6 +30,7 @@ from defect_jax.workdir.best_weights import (
     restore_best,
     selection_scores,
 )
+from defect_jax.workdir.members import restore_members
 from defect_jax.workdir.trained_data import data_to_judge_on
 
 
@@ -43,18 +45,26 @@ def evaluate(config: ConfigDict, workdir: AnyPath, split: str = "test") -> Metri
     Args:
         config: resolved, as in the workdir's config.json.
         workdir: of a trained network.
-        split: train, val or test. The report of the test split is eval/report.html, that of
-            another is in its own folder.
+        split: train, val or test, or "folds" of a cross-fitted run. The report of the test split
+            is eval/report.html, that of another is in its own folder.
 
     Returns:
         The contents of eval/<split>/metrics.json; None on hosts other than the first.
     """
+    refuse_unknown_split(config, workdir, split)
+    if split == OUT_OF_FOLD:
+        return evaluate_folds(config, workdir)
     mesh = make_mesh(config.mesh.data, config.mesh.fsdp)
     history = processes.from_first(lambda: read_history(workdir))
     network = SegmentationNetwork(**config.model)
     scores = selection_scores(history)
-    step, ema = restore_best(network, image_shape(config), workdir, scores, mesh)
-    made = decision_for(workdir, step, config.model.prune, config.decision.to_dict())
+    if config.data.folds:
+        # Ensemble: from here on `ema` is a tuple, and probabilities are the mean of its networks'.
+        step, ema = restore_members(config, workdir, mesh)
+        made = decision_of_folds(config, workdir, mesh)
+    else:
+        step, ema = restore_best(network, image_shape(config), workdir, scores, mesh)
+        made = decision_for(workdir, step, config.model.prune, config.decision.to_dict())
     prepared = data_to_judge_on(config, workdir, {split} if made else {"val", split})
     if not made:
         compared = max(1, len(scores))
@@ -101,28 +111,15 @@ def evaluate(config: ConfigDict, workdir: AnyPath, split: str = "test") -> Metri
     return tables.metrics
 
 
-def keep_decision(made: DecisionRule, config: ConfigDict, workdir: AnyPath) -> None:
-    """Write decision.json, and the options that it was made with into config.json."""
-    made.to_json(workdir / "decision.json")
-    run_config.keep_decision(workdir, config)
+def refuse_unknown_split(config: ConfigDict, workdir: AnyPath, split: str) -> None:
+    """Refuse a split that a workdir has not.
 
-
-def class_pixels(scores: Scores, classes: Sequence[str]) -> ClassPixels | None:
-    """Return the confusion matrix of the classes; None for a network with one class of defect."""
-    if scores.classes is None:
-        return None
-    return ClassPixels([BACKGROUND, *classes], scores.classes.confusion())
-
-
-def pruned(prune: int) -> str:
-    """Return what a pruned network is called behind its step; nothing for a whole one."""
-    return f", pruned to X(0,{prune})" if prune else ""
-
-
-def shown(made: DecisionRule) -> str:
-    """Return the thresholds in a few words."""
-    return (
-        f"{WAYS[made.decides].words} decides; "
-        f"head {made.threshold:.4f}, mask {made.mask_threshold:.4f}, "
-        f"pixel {made.pixel_threshold:.4f}, at least {made.min_area_px} px"
-    )
+    Raises:
+        UserError: naming those that it has.
+    """
+    splits = kept_split.judged(workdir) if config.data.folds else list(SPLITS)
+    if split not in splits:
+        raise UserError(
+            f"--split={split}: {workdir}, with config.data.folds={config.data.folds}, is judged on "
+            f"{' or '.join(splits)}"
+        )

@@ -54,6 +54,9 @@ class Scores(NamedTuple):
     classes: ClassCounts | None = None  # None where pixels are defect or not
 
 
+Evaluate = Callable[..., Scores]  # of `Evaluator.__call__`
+
+
 def make_eval_step(of_frames: OfFrames, canvas_px: tuple[int, int]) -> EvalStep:
     """Return `eval_step(ema, batch, thresholds, accumulated) -> (accumulated, outputs)`.
 

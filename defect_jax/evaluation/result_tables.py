@@ -30,6 +30,10 @@ UNDECIDED_PART = PartDecision("max", FALLBACK_THRESHOLD, 0, 0)
 ALL_SHOTS = SequentialTest(REJECTS_NOTHING, NEVER_ACCEPTS, 0.0, 0.0)
 
 
+# Rows of images, and the rule that decided on them.
+Decided = tuple[Sequence[ImageRow], DecisionRule]
+
+
 class ResultTables(NamedTuple):
     """All that follows from the scores of a split and a decision."""
 
@@ -52,7 +56,32 @@ def tabulate(
     parts = to_parts(images, decision)
     slices = to_slices(split, images, data_info.get("defect_edges_px"))
     classes = list(data_info.classes)
-    metrics = to_metrics(split, images, parts, slices, scores, decision, leaking, classes)
+    decided = [(images, decision)]
+    metrics = to_metrics(split, decided, parts, slices, scores, leaking, classes)
+    return ResultTables(images, parts, slices, metrics)
+
+
+def tabulate_folds(
+    split: Split,
+    folds: Sequence[tuple[Split, Scores, DecisionRule]],
+    scores: Scores,
+    data_info: ConfigDict,
+    leaking: bool,
+) -> ResultTables:
+    """Tabulate every image and part once, each fold by its own decision.
+
+    Args:
+        split: all folds, one after the other.
+        folds: each one's images, scores and decision.
+        scores: of all folds.
+        data_info, leaking: as of `tabulate`.
+    """
+    decided = [(to_images(of, own, decision), decision) for of, own, decision in folds]
+    images = [image for rows, _ in decided for image in rows]
+    parts = [part for rows, decision in decided for part in to_parts(rows, decision)]
+    slices = to_slices(split, images, data_info.get("defect_edges_px"))
+    classes = list(data_info.classes)
+    metrics = to_metrics(split, decided, parts, slices, scores, leaking, classes)
     return ResultTables(images, parts, slices, metrics)
 
 
@@ -130,11 +159,10 @@ def to_slices(
 
 def to_metrics(
     split: Split,
-    images: list[ImageRow],
+    decided: Sequence[Decided],
     parts: list[Part],
     slices: list[Slice],
     scores: Scores,
-    decision: DecisionRule,
     leaking: bool,
     classes: Sequence[str] = ("defect",),
 ) -> Metrics:
@@ -142,14 +170,16 @@ def to_metrics(
     labelled.
 
     Args:
+        decided: all images of the split.
         classes: names of the classes of defects; several add the metrics of `class_metrics`.
     """
+    images = [image for rows, _ in decided for image in rows]
     metrics, reasons = join_metrics(
         image_metrics(images),
         scores.histogram.compute(),
         scores.counts.compute(),
         part_metrics(parts),
-        combined_metrics(images, decision),
+        combined_metrics(decided),
         images=len(split.rows),
         defective=sum(row.label for row in split.rows),
     )
@@ -176,30 +206,43 @@ def class_metrics(scores: Scores, classes: Sequence[str]) -> dict[str, float | N
     return scores.classes.compute(classes)
 
 
-def combined_metrics(images: Sequence[ImageRow], decision: DecisionRule) -> dict[str, float | None]:
+def combined_metrics(decided: Sequence[Decided]) -> dict[str, float | None]:
     """Return the recall and false-positive rate if either rejects, and of the logistic combination;
     ECE.
 
     Head alone and mask alone are `recall`, `false_positive_rate`, `seg_recall` and `seg_fpr`.
     """
+    images = [image for rows, _ in decided for image in rows]
     label = np.array([image.label for image in images])
-    score = np.array([image.score for image in images])
-    mask_score = np.array([image.mask_score for image in images])
     either = np.array([bool(p.decision or p.mask_decision) for p in images])
-    predicted_px = np.array([image.predicted_px for image in images])
-    decisive = _verdict(score, mask_score, predicted_px, decision).score
     probability = np.array([image.probability for image in images])
+    decisive = np.concatenate([_decisive(*one) for one in decided])
     metrics = _rates("either", label, either) | _rates("logistic", label, None)
     metrics["logistic_ap"] = None
-    if decision.logistic is not None:
-        fitted = decision.logistic
-        both = combined((fitted.intercept, fitted.head, fitted.mask), score, mask_score)
-        metrics |= _rates("logistic", label, rejects(both, fitted.threshold))
+    if all(decision.logistic is not None for _, decision in decided):
+        both, rejected = map(
+            np.concatenate, zip(*[_logistic(*one) for one in decided], strict=True)
+        )
+        metrics |= _rates("logistic", label, rejected)
         metrics["logistic_ap"] = ranking.average_precision(label, both)
     return metrics | {
         "ece": expected_calibration_error(label, probability),
         "ece_uncalibrated": expected_calibration_error(label, decisive),
     }
+
+
+def _decisive(images: Sequence[ImageRow], decision: DecisionRule) -> np.ndarray:
+    """Return the score that decides as it was before the temperature."""
+    probability = np.array([image.probability for image in images])
+    return temperature_scale(probability, 1.0 / decision.temperature)
+
+
+def _logistic(images: Sequence[ImageRow], decision: DecisionRule) -> tuple[np.ndarray, np.ndarray]:
+    """Return head and mask in one score, and whether it rejects."""
+    fitted = decision.logistic
+    score, mask_score = np.array([(image.score, image.mask_score) for image in images]).T
+    both = combined((fitted.intercept, fitted.head, fitted.mask), score, mask_score)
+    return both, rejects(both, fitted.threshold)
 
 
 def _rates(name: str, label: np.ndarray, rejected: np.ndarray | None) -> dict[str, float | None]:

@@ -70,20 +70,39 @@ def decide_on_validation(
     pixel_threshold = scores.histogram.best_f1_threshold()
     pixel = REJECTS_NOTHING if pixel_threshold is None else pixel_threshold
     marked = evaluate_val(ema, mask_thresholds(0.0, pixel))
-    images = Validation(
-        id=np.array([row.id for row in val.rows]),
-        group=np.array([row.group for row in val.rows]),
-        label=np.array([row.label for row in val.rows]),
-        score=scores.images["score"],
-        mask_score=scores.images["mask_score"],
-        area_px=marked.images["predicted_px"],
-    )
+    images = to_choose_on(val, scores, marked)
     made = choose(images, pixel_threshold, config.decision.to_dict(), step, compared)
     return dataclasses.replace(made, prune=config.model.prune)
 
 
-def refuse_empty_promise(config: ConfigDict, val: Split) -> None:
-    """Say before training, not after, that the validation split is too small for the promise.
+def to_choose_on(split: Split, scores: Scores, marked: Scores) -> Validation:
+    """Return the table that everything is chosen on.
+
+    Args:
+        scores: of the split.
+        marked: of a pass with the pixel threshold, which counts what it marks.
+    """
+    return Validation(
+        id=np.array([row.id for row in split.rows]),
+        group=np.array([row.group for row in split.rows]),
+        label=np.array([row.label for row in split.rows]),
+        score=scores.images["score"],
+        mask_score=scores.images["mask_score"],
+        area_px=marked.images["predicted_px"],
+    )
+
+
+def compared_checkpoints(config: ConfigDict) -> int:
+    """Return how many checkpoints of a run are compared on its validation split."""
+    return -(-config.train.steps // config.train.eval_every_steps)
+
+
+def refuse_empty_promise(config: ConfigDict, chosen_on: Split, compared: int) -> None:
+    """Say before training, not after, that there are too few parts for the promise.
+
+    Args:
+        chosen_on: the images that thresholds will be chosen on.
+        compared: checkpoints that are compared on them before.
 
     Raises:
         UserError: with the number of parts that it takes.
@@ -91,8 +110,8 @@ def refuse_empty_promise(config: ConfigDict, val: Split) -> None:
     options = config.decision
     if options.rule != PROMISES:
         return
-    parts = len({row.group for row in val.rows if row.label})
-    compared = -(-config.train.steps // config.train.eval_every_steps)
+    parts = len({row.group for row in chosen_on.rows if row.label})
     shared = 1.0 - (1.0 - options.confidence) / compared
     if allowed_misses(parts, options.miss_rate, shared) is None:
-        raise UserError(too_few(parts, options.miss_rate, options.confidence, compared))
+        where = ["all folds, which have"] if config.data.folds else []
+        raise UserError(too_few(parts, options.miss_rate, options.confidence, compared, *where))

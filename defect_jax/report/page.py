@@ -53,6 +53,8 @@ class Report:
       slices: recall by class and by size.
       written: when, as text.
       classes: pixels by true and decided class; None where there is one class of defect.
+      decided_by_others: whether thresholds that other images chose decided on each of these, while
+        those of `decision` were chosen on all of them.
     """
 
     title: str
@@ -68,6 +70,7 @@ class Report:
     slices: list[Slice] = dataclasses.field(default_factory=list)
     classes: ClassPixels | None = None
     written: str = ""
+    decided_by_others: bool = False
 
     @property
     def has_head(self) -> bool:
@@ -152,7 +155,7 @@ def _warnings(report: Report) -> list[str]:
         texts[-1] += " The figures on this page are too good to be true for new parts."
     if report.decision.note:
         texts.append(report.decision.note)
-    if report.decision.chosen_on == report.split:
+    if report.decision.chosen_on == report.split and not report.decided_by_others:
         texts.append(
             "The thresholds were chosen on these very images, so the mistakes counted here are "
             "fewer than those to expect on new ones."

@@ -18,7 +18,7 @@ RULES = {
         "the fewest false alarms under a promised miss rate of at most {miss_rate:g}"
     ),
 }
-SPLITS = {"train": "training", "val": "validation"}
+SPLITS = {"train": "training", "val": "validation", "folds": "out-of-fold"}
 
 
 def number(value: int | float | None) -> str:

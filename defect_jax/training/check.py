@@ -14,17 +14,20 @@ from defect_jax.data.geometry.input_spec import framing_of
 from defect_jax.data.pipeline.batches import refuse_one_kind
 from defect_jax.data.prepare.check import Inspection, as_fault, inspect
 from defect_jax.data.prepare.data_info import data_info
+from defect_jax.data.prepare.folds import dealt_out, in_words, pooled
+from defect_jax.data.prepare.prepared import Prepared
 from defect_jax.data.prepare.remarks import remarks, write_proposal
 from defect_jax.data.prepare.unprepared import unprepared
+from defect_jax.data.sources.folds import FIELD
 from defect_jax.data.sources.records import GOOD, SPLITS, Fault
 from defect_jax.distributed.sharding import make_mesh
-from defect_jax.evaluation.validation import refuse_empty_promise
+from defect_jax.evaluation.validation import compared_checkpoints, refuse_empty_promise
 from defect_jax.plan.plan import Plan, filled_in, is_open, make_plan
 from defect_jax.runtime.console import answer
 from defect_jax.runtime.errors import UserError
+from defect_jax.training.fit import check_batch_size, make_network, state_shapes
 from defect_jax.training.optimizer import make_tx
 from defect_jax.training.stages import first_stage, has_first_stage
-from defect_jax.training.train import check_batch_size, make_network, state_shapes
 from defect_jax.workdir import run_config
 from defect_jax.workdir.best_weights import ema_shapes
 from defect_jax.workdir.config_fields import FIELDS, left_open
@@ -47,10 +50,11 @@ def check(config: ConfigDict, output: Path | None = None) -> None:
     name = config.data.name
     faults = value_faults(config)
     inspected = inspect(config.data)
-    plan = _plan(config, inspected) if is_open(config) else None
+    prepared, folds = _prepared(config, inspected, faults)
+    plan = _plan(config, prepared) if is_open(config) else None
     config = filled_in(config, plan) if plan else config
     if not is_open(config):  # without an image there is no plan, and nothing to try
-        faults += faults_at_work(config, inspected, values_are_wrong=bool(faults))
+        faults += faults_at_work(config, inspected, prepared, values_are_wrong=bool(faults))
     faults += inspected.faults
     for line in remarks(name, inspected):
         answer(line)
@@ -60,17 +64,41 @@ def check(config: ConfigDict, output: Path | None = None) -> None:
         answer(str(fault))
     for line in plan.lines() if plan else []:
         answer(line)
+    if folds:
+        answer(folds)
     if faults:
         raise UserError(f"{name}: faults to mend: {len(faults)}, listed above")
     answer(f"{name}: no fault found")
 
 
-def _plan(config: ConfigDict, inspected: Inspection) -> Plan | None:
-    """Return the plan that training would make; None where there is no image to make it by."""
+def _prepared(
+    config: ConfigDict, inspected: Inspection, faults: list[Fault]
+) -> tuple[Prepared | None, str]:
+    """Return the data as training has them, and a line about folds where it deals them out.
+
+    Of a cross-fitted run that is what is one for all networks, see `pooled`.
+
+    Args:
+        faults: of the values; why folds cannot be dealt out is added.
+    """
     if inspected.info is None:
-        return None
+        return None, ""
     prepared = unprepared(config.data, inspected)
-    return make_plan(config, prepared) if prepared.splits["train"].rows else None
+    if not config.data.folds or any(fault.where == FIELD for fault in faults):
+        return prepared, ""
+    try:
+        dealt = dealt_out(prepared, config.data)
+    except UserError as error:
+        faults.append(as_fault(error))
+        return prepared, ""
+    return pooled(dealt), in_words(dealt)
+
+
+def _plan(config: ConfigDict, prepared: Prepared | None) -> Plan | None:
+    """Return the plan that training would make; None where there is no image to make it by."""
+    if prepared is None or not prepared.splits["train"].rows:
+        return None
+    return make_plan(config, prepared)
 
 
 def value_faults(config: ConfigDict) -> list[Fault]:
@@ -98,17 +126,18 @@ def _broken_rules(config: ConfigDict) -> Iterator[Fault]:
 
 
 def faults_at_work(
-    config: ConfigDict, inspected: Inspection, values_are_wrong: bool
+    config: ConfigDict, inspected: Inspection, prepared: Prepared | None, values_are_wrong: bool
 ) -> list[Fault]:
     """Return what fails when network, optimizer and batches are made of a config and the data.
 
     Args:
+        prepared: the data as training has them.
         values_are_wrong: whether the config has faults already: what else goes wrong follows from
             them, unless it is said in as many words.
     """
     faults = []
     expected = (Exception,) if values_are_wrong else ()
-    for look in (*_looks_at_config(config), *_looks_at_data(config, inspected)):
+    for look in (*_looks_at_config(config), *_looks_at_data(config, inspected, prepared)):
         try:
             look()
         except UserError as error:
@@ -128,16 +157,21 @@ def _looks_at_config(config: ConfigDict) -> Iterator[Look]:
     yield lambda: refuse_missing(config.track)
 
 
-def _looks_at_data(config: ConfigDict, inspected: Inspection) -> Iterator[Look]:
+def _looks_at_data(
+    config: ConfigDict, inspected: Inspection, prepared: Prepared | None
+) -> Iterator[Look]:
     """Yield what follows from the config and the images that have no fault by themselves."""
-    if inspected.info is None:
+    if prepared is None:
         return
-    prepared = unprepared(config.data, inspected)
     train, framing = prepared.splits["train"], framing_of(config.data)
-    yield lambda: refuse_empty_promise(config, prepared.splits["val"])
+    if config.data.folds:
+        yield lambda: refuse_empty_promise(config, train, 1)
+    else:
+        val, compared = prepared.splits["val"], compared_checkpoints(config)
+        yield lambda: refuse_empty_promise(config, val, compared)
     if train.rows:
         yield lambda: data_info(prepared, config.model.num_classes)
-        if config.data.positive_fraction is not None:
+        if config.data.positive_fraction is not None and not config.data.folds:  # which have both
             # An image whose mask has a fault is among these, and is not among the stored ones.
             listed = [record for record in inspected.found.records if record.split == "train"]
             labels = [int(record.class_name != GOOD) for record in listed]

@@ -5,7 +5,7 @@ encoder, whose arrays have some sixty shapes, a third of the compiler's work.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -43,11 +43,13 @@ class StepPrograms:
         gradients: of each step, by its name.
         update: of all steps.
         losses: task -> form of its loss.
+        ready: what was compiled, by the form of state and batch: networks of one config share it.
     """
 
     gradients: dict[str, Any]
     update: Any
     losses: dict[str, jax.ShapeDtypeStruct]
+    ready: dict[Any, dict[str, Step]] = field(default_factory=dict)
 
     def to_compile(self, state: TrainState, batch: Batch) -> dict[str, Program]:
         """Return name -> a jitted function and its arguments, the quickest to trace first."""
@@ -58,13 +60,22 @@ class StepPrograms:
         }
 
     def compiled(self, state: TrainState, batch: Batch, if_too_large: Advice) -> dict[str, Step]:
-        """Compile all for this state and batch, and return name -> step.
+        """Compile all for this state and batch, unless that was done, and return name -> step.
 
         Raises:
             as `compile_all_ahead`.
         """
-        ready = compile_all_ahead(self.to_compile(state, batch), if_too_large=if_too_large)
-        return {name: partial(_step, ready[name], ready[UPDATE]) for name in self.gradients}
+        form = _form((state, batch))
+        if form not in self.ready:
+            made = compile_all_ahead(self.to_compile(state, batch), if_too_large=if_too_large)
+            steps = {name: partial(_step, made[name], made[UPDATE]) for name in self.gradients}
+            self.ready[form] = steps
+        return self.ready[form]
+
+
+def _form(tree: Any) -> tuple[Any, ...]:
+    leaves, structure = jax.tree.flatten(tree)
+    return structure, *((leaf.shape, leaf.dtype, leaf.sharding) for leaf in leaves)
 
 
 def _step(

@@ -187,6 +187,32 @@ def _restore_best_of(
     return None
 
 
+def restore_step(
+    network: SegmentationNetwork, shape: tuple[int, ...], workdir: AnyPath, step: int, mesh: Mesh
+) -> Variables | None:
+    """Restore the averaged weights of one step; None where its checkpoint is not there, or damaged.
+
+    Args:
+        shape: `(b, h, w, c)` of images that the network takes.
+    """
+    folder = workdir / "checkpoints"
+    if not folder.is_dir():
+        return None
+    try:
+        directory = checkpoint_mirror.local(folder)
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be used: {error.strerror or error}") from error
+    if not saved_checkpoints.best_first(directory, {step: 0.0}):
+        return None
+    like = {EMA: ema_shapes(network, shape)}
+    try:
+        shardings = state_sharding(mesh, like)
+        return saved_checkpoints.restore(directory, step, like, shardings).trees[EMA]
+    except saved_checkpoints.Damaged as damage:
+        say(str(damage))
+        return None
+
+
 def ema_shapes(network: SegmentationNetwork, shape: tuple[int, ...]) -> Variables:
     """Return the averaged weights of a network as ShapeDtypeStructs: nothing is computed."""
     image = jax.ShapeDtypeStruct(shape, jnp.float32)

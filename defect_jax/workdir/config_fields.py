@@ -43,6 +43,7 @@ DEFECT_KINDS = ("fray", "hair_crack", "pit", "scratch", "stain", "weave")
 TRACKERS = ("wandb", "mlflow")
 MOST_STEPS = 10**9
 MOST_CLASSES = 255
+MOST_FOLDS = 20
 LARGEST_SIDE_PX = 8192
 WIDEST = 4096  # filters of a row of the network
 WEIGHT = number(0.0, 1e6)  # of a loss, of a task, of a mistake
@@ -101,6 +102,10 @@ DATA = _below(
         "name": one_of(tuple(DATA_SETS)),
         "root": text(),
         "data_dir": text(),
+        "folds": FieldRule(
+            lambda count: type(count) is int and (count == 0 or 2 <= count <= MOST_FOLDS),
+            f"0 (none), or from 2 to {MOST_FOLDS}",
+        ),
         "seed": SEED,
         "max_megapixels": above(0.0, 1e4),
         "mask_threshold": whole(0, 65535),
@@ -241,6 +246,7 @@ FIELDS = RUN | DATA | DATA_INFO | MODEL | TRAINING | DECIDING
 BEFORE_IT_WAS: dict[str, Any] = {
     "track": "",
     "decision.decides": "",
+    "data.folds": 0,
     "data.classes": [],
     "data.mask_alpha": False,
     "data.trust_masks": False,

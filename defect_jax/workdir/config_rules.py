@@ -42,21 +42,41 @@ def _data_rules(config: ConfigDict) -> Rules:
     unit = unit_px(config.model.encoder, levels)
     if config.model.localisation == "backbone":
         unit = max(unit, unit_px(PLAIN, len(config.model.localisation_widths)))
-    return _mask_rules(config) | {
-        "data.size": (
-            lambda size: all(side % unit == 0 for side in size),
-            f"two sides divisible by {unit}, for {levels} levels of {config.model.encoder}",
-        ),
-        "data.max_scale": (
-            lambda scale: config.data.min_scale <= scale,
-            "not below data.min_scale",
-        ),
-        "data.tile_overlap_px": (
-            lambda overlap: overlap % unit == 0 and 0 <= overlap <= min(config.data.size) // 2,
-            f"0, or at most half of the smaller data.size and divisible by {unit}, so that all "
-            "tiles are halved alike",
+    return (
+        _mask_rules(config)
+        | _fold_rules(config)
+        | {
+            "data.size": (
+                lambda size: all(side % unit == 0 for side in size),
+                f"two sides divisible by {unit}, for {levels} levels of {config.model.encoder}",
+            ),
+            "data.max_scale": (
+                lambda scale: config.data.min_scale <= scale,
+                "not below data.min_scale",
+            ),
+            "data.tile_overlap_px": (
+                lambda overlap: overlap % unit == 0 and 0 <= overlap <= min(config.data.size) // 2,
+                f"0, or at most half of the smaller data.size and divisible by {unit}, so that all "
+                "tiles are halved alike",
+            ),
+        }
+    )
+
+
+def _fold_rules(config: ConfigDict) -> Rules:
+    rules: Rules = {
+        "data.folds": (
+            lambda folds: not folds or not config.train.localisation_steps,
+            "0 where train.localisation_steps are above 0, whose best checkpoint the parts that "
+            "are held out would choose",
         ),
     }
+    if config.data.name == "magnetic_tile":
+        rules["data.split"] = (
+            lambda split: split == "grouped" or not config.data.folds,
+            "grouped where there are config.data.folds, which keep parts together",
+        )
+    return rules
 
 
 def _mask_rules(config: ConfigDict) -> Rules:

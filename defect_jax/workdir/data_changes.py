@@ -8,6 +8,7 @@ import dataclasses
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
+from defect_jax.data.prepare.folds import is_fold
 from defect_jax.data.prepare.prepared import Split, SplitRow
 from defect_jax.data.sources.records import listed
 from defect_jax.workdir.kept_split import KeptRow
@@ -74,6 +75,7 @@ def changes_since(kept: Sequence[KeptRow], now: Mapping[str, Split]) -> DataChan
     Args:
         kept: of the workdir.
         now: the splits of today, all or those that could be read: of others nothing is removed.
+            Where images were in folds it is all of them.
     """
     before = {row.id: row for row in kept}
     rows = {row.id: row for split in now.values() for row in split.rows}
@@ -91,7 +93,9 @@ def changes_since(kept: Sequence[KeptRow], now: Mapping[str, Split]) -> DataChan
         known=known,
         new=sorted(set(strange) - gone.keys()),
         replaced=sorted(gone.keys() & set(strange)),
-        removed=sorted(id for id in gone.keys() - set(strange) if gone[id] in now),
+        removed=sorted(
+            id for id in gone.keys() - set(strange) if gone[id] in now or is_fold(gone[id])
+        ),
         renamed=sorted(renamed),
         remasked=_where(known, rows, _other_mask),
         relabelled=_where(known, rows, _other_label),

@@ -9,6 +9,7 @@ import io
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from defect_jax.data.prepare.folds import OUT_OF_FOLD, is_fold
 from defect_jax.data.prepare.prepared import Prepared
 from defect_jax.data.sources.records import SPLITS
 from defect_jax.distributed import processes
@@ -78,6 +79,15 @@ def read(workdir: AnyPath) -> list[KeptRow] | None:
     return rows
 
 
+def judged(workdir: AnyPath) -> list[str]:
+    """Return the splits that a run ends with judging: test; of folds these, and test if it is
+    there."""
+    splits = {row.split for row in read(workdir) or []}
+    if not any(map(is_fold, splits)):
+        return ["test"]
+    return [OUT_OF_FOLD, *(["test"] if "test" in splits else [])]
+
+
 def kept_rows(lines: Iterable[dict[str, str]]) -> list[KeptRow]:
     """Read lines of split.csv, of a workdir or of a prepared set.
 
@@ -86,7 +96,7 @@ def kept_rows(lines: Iterable[dict[str, str]]) -> list[KeptRow]:
     """
     rows = [
         KeptRow(
-            split=SPLITS[SPLITS.index(line["split"])],
+            split=_known(line["split"]),
             id=from_cell(line["id"]),
             group=from_cell(line["group"]),
             class_name=from_cell(line["class_name"]),
@@ -101,6 +111,10 @@ def kept_rows(lines: Iterable[dict[str, str]]) -> list[KeptRow]:
     if len({row.id for row in rows}) < len(rows) or not rows:
         raise ValueError("an id twice" if rows else "no line")
     return rows
+
+
+def _known(split: str) -> str:
+    return split if is_fold(split) else SPLITS[SPLITS.index(split)]
 
 
 def _text(path: AnyPath) -> str | None:

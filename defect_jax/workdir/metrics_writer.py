@@ -106,16 +106,16 @@ def open_writer(
 
 
 def write_outcome(
-    workdir: AnyPath, step: int, config: ConfigDict, metrics: Mapping[str, Any]
+    workdir: AnyPath, step: int, config: ConfigDict, metrics: Mapping[str, Any], split: str = "test"
 ) -> None:
-    """Show the test metrics on the board, and beside the config of the run among its HPARAMS.
+    """Show the metrics of a split on the board, and beside the config of the run among its HPARAMS.
 
     The run's tracker gets them too.
 
     Args:
         step: at the end of the training.
     """
-    numbers = {f"test/{name}": _plain(number) for name, number in metrics.items()}
+    numbers = {f"{split}/{name}": _plain(number) for name, number in metrics.items()}
     numbers = {name: number for name, number in numbers.items() if number is not None}
     given = {field: _hparam(value) for field, value in flat(config).items()}
     with contextlib.closing(open_tensorboard(workdir / "tensorboard", step + 1)) as board:

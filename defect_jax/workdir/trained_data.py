@@ -8,9 +8,9 @@ from collections.abc import Collection, Sequence
 from ml_collections import ConfigDict
 
 from defect_jax.data.prepare.all_there_is import prepare_all_there_is, split_of_older_version
+from defect_jax.data.prepare.folds import OUT_OF_FOLD, folds_of, in_splits
 from defect_jax.data.prepare.prepare import prepare
 from defect_jax.data.prepare.prepared import Prepared
-from defect_jax.data.prepare.reassigned import with_splits
 from defect_jax.data.prepare.set_folder import cache_folder
 from defect_jax.data.sources.records import SPLITS, listed
 from defect_jax.runtime.console import say
@@ -30,28 +30,30 @@ def data_to_judge_on(config: ConfigDict, workdir: AnyPath, needed: Collection[st
     Args:
         config: of the workdir.
         workdir: of a trained network.
-        needed: the splits to return.
+        needed: the splits to return; `OUT_OF_FOLD`: all folds.
 
     Raises:
         UserError: how the network was trained is not known, or too little is left of a split.
     """
     trained_on = config.data_info.fingerprint
-    now, unseen = prepare_all_there_is(config.data, needed, trained_on)
+    stored = SPLITS if config.data.folds else needed  # of which any may hold images of a fold
+    now, unseen = prepare_all_there_is(config.data, stored, trained_on)
     kept = kept_split.read(workdir)
     if kept is None:
         kept = _of_older_version(workdir, config, trained_on, now)
     changes = changes_since(kept, now.splits)
-    judged = with_splits(now, changes.split_of, [split for split in SPLITS if split in needed])
+    needed = _named(kept, needed)
+    judged = in_splits(now, changes.split_of, needed)
     for split in judged.splits:
         _refuse_remains(workdir, split, kept, judged, changes.in_words() + unseen)
-    straddling = [] if now.info.leaking else _straddling(now, changes, needed)
+    straddling = [] if judged.info.leaking else _straddling(now, changes, needed)
     notes = _notes(changes, trained_on, straddling) + unseen
     for note in notes if changes.any or straddling else unseen:
         say(f"{config.data.name}: {note}")
     info = dataclasses.replace(
-        now.info,
-        leaking=now.info.leaking or bool(straddling),
-        notes=[*now.info.notes, *notes],
+        judged.info,
+        leaking=judged.info.leaking or bool(straddling),
+        notes=[*judged.info.notes, *notes],
     )
     return dataclasses.replace(judged, info=info)
 
@@ -79,7 +81,14 @@ def data_to_go_on_with(config: ConfigDict, workdir: AnyPath, trained_on: str) ->
         )
     if changes.regrouped:
         say(f"{config.data.name}: {_regrouped(changes)}; the run goes on with the split it has")
-    return with_splits(now, changes.split_of, SPLITS)
+    folds = folds_of({row.split for row in kept})
+    return in_splits(now, changes.split_of, [*folds, "test"] if folds else SPLITS)
+
+
+def _named(kept: Sequence[KeptRow], needed: Collection[str]) -> list[str]:
+    """Return the splits that are needed, with each fold where all of them are."""
+    folds = folds_of({row.split for row in kept}) if OUT_OF_FOLD in needed else []
+    return [*folds, *(split for split in SPLITS if split in needed)]
 
 
 def _of_older_version(

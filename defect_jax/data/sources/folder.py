@@ -18,7 +18,13 @@ from defect_jax.data.files.class_masks import checked_names
 from defect_jax.data.files.raw_files import RawFiles, open_data_root
 from defect_jax.data.files.reading import empty_masks, main_classes
 from defect_jax.data.sources.folder_faults import file_faults, notes_of
-from defect_jax.data.sources.folder_layout import GROUPS_FILE, Layout, find_layout, folders_for
+from defect_jax.data.sources.folder_layout import (
+    GROUPS_FILE,
+    Layout,
+    find_layout,
+    folders_for,
+    place_of,
+)
 from defect_jax.data.sources.groups import (
     copies,
     read_groups,
@@ -162,9 +168,20 @@ def _split(records: list[Record], shares: Mapping[str, float], seed: int) -> lis
     return [replace(record, split=splits[record.id]) for record in records]
 
 
+def is_in_test_folder(id: str) -> bool:
+    """Return whether the folders above an image put it into the test split.
+
+    >>> is_in_test_folder("images/Testing/1"), is_in_test_folder("images/1")
+    (True, False)
+    """
+    place = place_of(f"{id}.png")
+    return place is not None and place.split == "test"
+
+
 DATA_SET = DataSet(
     open=open_data_root,
     catalogue=catalogue,
     options=OPTIONS,
     licence="trained on your own images: what holds for them holds for the network",
+    is_in_fixed_test=is_in_test_folder,
 )

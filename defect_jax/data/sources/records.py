@@ -144,9 +144,12 @@ class DataSet(NamedTuple):
         catalogue: lists the images of the wanted splits, with faults and notes.
         options: fields of `config.data` that decide what is prepared, besides name and root.
         licence: of a network that is trained on it, for the card of exported files.
+        is_in_fixed_test: whether the image of an id is in a test split that the release or the user
+            fixed. Where the splits are made here, none is.
     """
 
     open: Callable[[ConfigDict], RawFiles]
     catalogue: Callable[[RawFiles, ConfigDict, Collection[str]], Catalogue]
     options: tuple[str, ...]
     licence: str
+    is_in_fixed_test: Callable[[str], bool] = lambda _: False
