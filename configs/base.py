@@ -20,6 +20,7 @@ def base() -> ml_collections.ConfigDict:
     data.root = ""  # raw data: a folder, or an archive where the data set comes as one
     data.data_dir = ""  # prepared data; empty: the user's cache folder
     data.seed = 0  # of splits and of generated images
+    data.folds = 0  # networks trained on as many folds of the parts; 0: one network, one split
     data.max_megapixels = 100.0  # a larger image is refused before it is decoded
     data.mask_threshold = 0  # mask values above it are defect; 0: soft edges are refused
     data.mask_alpha = False  # the masks' transparency holds the defect: what is opaque

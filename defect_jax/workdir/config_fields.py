@@ -101,6 +101,10 @@ DATA = _below(
         "root": text(),
         "data_dir": text(),
         "seed": SEED,
+        "folds": FieldRule(
+            lambda count: type(count) is int and (count == 0 or 2 <= count <= 20),
+            "0, or from 2 to 20",
+        ),
         "max_megapixels": above(0.0, 1e4),
         "mask_threshold": whole(0, 65535),
         "mask_alpha": flag(),
@@ -238,6 +242,7 @@ FIELDS = RUN | DATA | DATA_INFO | MODEL | TRAINING | DECIDING
 # What a workdir was trained with that is older than the field. Any other field must be there.
 BEFORE_IT_WAS: dict[str, Any] = {
     "track": "",
+    "data.folds": 0,
     "data.classes": [],
     "data.mask_alpha": False,
     "data.trust_masks": False,
