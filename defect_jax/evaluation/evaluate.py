@@ -19,13 +19,13 @@ from defect_jax.metrics.summary import Metrics
 from defect_jax.models.network import SegmentationNetwork
 from defect_jax.report.page import Report, verdict_lines, write_report
 from defect_jax.runtime.console import say
+from defect_jax.runtime.errors import UserError
 from defect_jax.runtime.paths import AnyPath
 from defect_jax.workdir import locks, run_config
 from defect_jax.workdir.best_weights import (
     decision_for,
-    image_shape,
     read_history,
-    restore_best,
+    restore_shipped,
     selection_scores,
 )
 from defect_jax.workdir.trained_data import data_to_judge_on
@@ -52,8 +52,13 @@ def evaluate(config: ConfigDict, workdir: AnyPath, split: str = "test") -> Metri
     history = processes.from_first(lambda: read_history(workdir))
     network = SegmentationNetwork(**config.model)
     scores = selection_scores(history)
-    step, ema = restore_best(network, image_shape(config), workdir, scores, mesh)
+    step, ema = restore_shipped(config, workdir, scores, mesh)
     made = decision_for(workdir, step, config.model.prune, config.decision.to_dict())
+    if not made and config.data.folds:  # one validation split has been learnt by other members
+        raise UserError(
+            f"{workdir}: holds no decision for its networks of step {step} and this "
+            "config.decision: run the same training command again"
+        )
     prepared = data_to_judge_on(config, workdir, {split} if made else {"val", split})
     if not made:
         compared = max(1, len(scores))

@@ -80,9 +80,7 @@ def probabilities(outputs: Outputs) -> Probabilities:
     return Probabilities(mask, None if label is None else nn.sigmoid(label))
 
 
-def over_members(
-    predict: Callable[[Variables], Probabilities], members: Ensemble
-) -> Probabilities:
+def over_members(predict: Callable[[Variables], Probabilities], members: Ensemble) -> Probabilities:
     """Average the probabilities over the members of an ensemble.
 
     >>> def of_one(member):

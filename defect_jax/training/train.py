@@ -38,7 +38,6 @@ from defect_jax.training.steps import (
 )
 from defect_jax.workdir import checkpoints, kept_split, locks, run_config
 from defect_jax.workdir.best_weights import (
-    image_shape,
     read_history,
     restore_best,
     selection_scores,
@@ -46,6 +45,7 @@ from defect_jax.workdir.best_weights import (
 from defect_jax.workdir.metrics_writer import write_outcome
 from defect_jax.workdir.trackers import refuse_missing
 from defect_jax.workdir.trained_data import data_to_go_on_with
+from defect_jax.workdir.weight_shapes import image_shape
 
 
 def train(config: ConfigDict, workdir: AnyPath, must_resume: bool = False) -> None:
