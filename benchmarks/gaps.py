@@ -30,12 +30,12 @@ from defect_jax.metrics.histogram import bin_index
 from defect_jax.models.network import SegmentationNetwork
 from defect_jax.workdir import run_config
 from defect_jax.workdir.best_weights import (
-    image_shape,
     read_history,
     restore_best,
     selection_scores,
 )
 from defect_jax.workdir.trained_data import data_to_judge_on
+from defect_jax.workdir.weight_shapes import image_shape
 
 WORKDIR = flags.DEFINE_string("workdir", "runs/synthetic_gaps_ablation-cpu", "Of the ablation.")
 SEEDS = flags.DEFINE_list("seeds", ["0", "1", "2"], "Of its cells.")

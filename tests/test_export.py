@@ -1,5 +1,6 @@
 """Exported files: whole or not there, and deciding as the trained network does, without it."""
 
+import dataclasses
 import json
 import os
 import signal
@@ -12,9 +13,11 @@ import numpy as np
 import onnx
 import pytest
 from PIL import Image
+from scipy import special
 from tiny_predictor import RULE, surface, tiny_config, tiny_network, tiny_predictor
 
 from defect_jax.data.geometry.input_spec import InputSpec
+from defect_jax.decision import Combination
 from defect_jax.decision.apply import Decision
 from defect_jax.deploy import card, parity
 from defect_jax.deploy import export as mode
@@ -43,8 +46,8 @@ def images(config):
 
 
 def assert_agree(decision, outputs, tolerance=2e-5):
-    assert bool(outputs["rejected"][0]) == decision.rejected
-    assert bool(outputs["mask_rejected"][0]) == decision.mask_rejected
+    for name in ("rejected", "score_rejected", "mask_rejected"):
+        assert bool(outputs[name][0]) == getattr(decision, name)
     for name in parity.PROBABILITIES:
         assert float(outputs[name][0]) == pytest.approx(getattr(decision, name), abs=tolerance)
     different = (outputs["mask"][0] != decision.mask).sum()
@@ -73,6 +76,24 @@ def test_the_function_decides_as_the_predictor_does(changes):
         assert_agree(
             predictor.predict(image), dict(zip(Decision._fields, deployed(batch), strict=True))
         )
+
+
+@pytest.mark.parametrize("decides", ["mask", "either", "logistic"])
+def test_the_function_decides_in_the_way_that_the_rule_names(decides):
+    config = tiny_config()
+    network, ema = tiny_network(config)
+    rule = dataclasses.replace(RULE, decides=decides, logistic=Combination(0.0, 0.5, 0.5, 0.95))
+    rule = dataclasses.replace(rule, threshold=0.9982, mask_threshold=0.5)
+    deployed = jax.jit(make_program(network, config, ema, rule))
+    predictor = tiny_predictor(rule=rule)
+    found = []
+    for image in (surface(*SIZES[0], seed=seed) for seed in range(20)):
+        decision = predictor.predict(image)
+        answer = deployed(image.reshape(1, *image.shape, 1))
+        assert_agree(decision, dict(zip(Decision._fields, answer, strict=True)))
+        found.append((decision.rejected, decision.score_rejected))
+    assert len({verdict for verdict, _ in found}) == 2  # or one constant would do
+    assert any(verdict != by_score for verdict, by_score in found)
 
 
 @pytest.fixture(scope="module", params=[{}, RICH], ids=["grey", "colour, classes, separable"])
@@ -179,6 +200,10 @@ def test_the_card_says_what_goes_in_and_how_it_is_decided(made):
     assert card["classes"] == config.data_info.classes
     assert card["thresholds"]["threshold"] == RULE.threshold
     assert card["thresholds"]["chosen_on"] == "val"
+    scaled = special.expit(special.logit(RULE.threshold) / RULE.temperature)
+    threshold = pytest.approx(scaled, abs=1e-12)
+    verdict = {"decides": "score", "probability_threshold": threshold, "chosen_on": "val"}
+    assert card["verdict"] == verdict
     assert card["data"] == {"name": "synthetic", "fingerprint": "f"}
     assert card["metrics"] is None  # the workdir has no evaluation
     model = onnx.load(folder / mode.ONNX)

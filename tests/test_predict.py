@@ -3,6 +3,7 @@
 import dataclasses
 import errno
 import json
+import re
 import shutil
 import stat
 import zipfile
@@ -86,6 +87,30 @@ def test_a_folder_becomes_tables_masks_overlays_and_a_page(folder, start, predic
     assert "://" not in page
     said = capsys.readouterr().err
     assert "9 images in" in said and "/s, reading and writing included" in said
+
+
+def test_the_page_parts_images_by_the_verdict_and_counts_every_decision(
+    folder, tmp_path, monkeypatch
+):
+    by_mask = tiny_predictor(rule=dataclasses.replace(RULE, decides="mask"))
+    monkeypatch.setattr(mode, "load", lambda *given: by_mask)
+    mode.predict(str(folder), str(tmp_path / "out"), tmp_path / "workdir", MEGAPIXELS, False)
+    lines = entries(tmp_path / "out")
+    assert any(line["rejected"] != line["decision"] for line in lines)  # or the score would do
+    page = (tmp_path / "out" / "gallery.html").read_text()
+    shown = re.findall(r'class="id">(.*?)</span>', page.replace("<wbr>", ""))
+    rejected = [line for line in lines if line["mask_decision"]]
+    assert 0 < len(rejected) < len(lines) == len(shown)
+    assert set(shown[: len(rejected)]) == {line["id"] for line in rejected}
+    order = {line["id"]: line["probability"] for line in lines}
+    probabilities = [order[id] for id in shown]
+    assert probabilities == sorted(probabilities, reverse=True)
+    counts = dict(re.findall(r"<tr><th>(.*?)</th><td>(.*?)</td></tr>", page))
+    assert counts["rejected"] == counts["rejected by the mask"] == str(len(rejected))
+    assert counts["rejected by the score"] == str(sum(line["decision"] for line in lines))
+    both = sum(line["decision"] and line["mask_decision"] for line in lines)
+    assert counts["rejected by both"] == str(both)
+    assert "The mask of an image decides" in page and "at least 0.5000" in page
 
 
 def spoil(folder):

@@ -20,7 +20,7 @@ from defect_jax.training.fit import initial_state, make_network
 from defect_jax.training.optimizer import make_tx
 from defect_jax.training.pretrained import pretrained_encoder
 from defect_jax.workdir import weights_record
-from defect_jax.workdir.best_weights import image_shape
+from defect_jax.workdir.weight_shapes import image_shape
 from defect_jax.workdir.weights_record import WeightsRecord
 
 LITE0 = "efficientnet_lite0"

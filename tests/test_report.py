@@ -12,6 +12,7 @@ from validation_images import options
 
 from defect_jax.decision import DecisionRule, Promise
 from defect_jax.decision import rules as decision_rules
+from defect_jax.decision.ways import WAYS
 from defect_jax.metrics.calibration import logit
 from defect_jax.metrics.images import ImageRow, image_iou, image_metrics
 from defect_jax.metrics.parts import Part
@@ -21,6 +22,7 @@ from defect_jax.report import figures, gallery, slider, words
 from defect_jax.report.decision_heads import decision_heads
 from defect_jax.report.page import Report, render, verdict_lines, write_report
 from defect_jax.report.render import render as render_template
+from defect_jax.report.verdict import who_decides
 
 DECISION = DecisionRule(0.5, 0.4, 0.3, checkpoint_step=100, pictures=50, defective=9, f1=0.9)
 BALANCE = {
@@ -151,6 +153,18 @@ def section_ids(html, name):
     return re.findall(r'<span class="id">(.*?)</span>', section.replace("<wbr>", ""))
 
 
+def facts_of(html, name):
+    """What the card of an image says: term -> attributes and text."""
+    cards = re.findall(r'<figure class="card".*?</figure>', html, re.DOTALL)
+    (card,) = (c for c in cards if f'class="id">{name}</span>' in c.replace("<wbr>", ""))
+    facts = re.findall(r"<dt>(.*?)</dt><dd(.*?)>(.*?)</dd>", card)
+    return {term: (attributes.strip(), text_of(text)) for term, attributes, text in facts}
+
+
+RIGHT, WRONG = 'class="found"', 'class="wrong"'
+LIVE = " data-verdict"  # the slider moves it
+
+
 def test_page_is_well_formed_and_accessible(html):
     outline = Outline(html)
     assert outline.open == []
@@ -244,10 +258,14 @@ def test_verdict_on_parts_where_they_have_several_images(plain):
     assert "a part takes 3.0 of its 4.0 images on average: missed parts 0 of 1" in text
 
 
+def confusions(html):
+    tables = re.findall(r'<table class="confusion">.*?</table>', html, re.DOTALL)
+    return [[int(cell) for cell in re.findall(r">(\d+)</td>", table)] for table in tables]
+
+
 def test_confusion_tables(html):
+    assert confusions(html) == [[2, 2, 4, 1, 16, 17], [2, 2, 4, 1, 16, 17]]
     head, mask = re.findall(r'<table class="confusion">.*?</table>', html, re.DOTALL)
-    cells = [[int(cell) for cell in re.findall(r">(\d+)</td>", t)] for t in (head, mask)]
-    assert cells == [[2, 2, 4, 1, 16, 17], [2, 2, 4, 1, 16, 17]]
     assert head.count("data-live") == 5 and "data-live" not in mask
 
 
@@ -339,8 +357,12 @@ def test_the_verdict_is_that_of_the_mask_where_it_decides(plain):
     assert f"The mask of an image decides: {why}." in text_of(shown)
     assert section_ids(shown, "misses") == ["miss_b", "miss_of_the_mask"]
     assert section_ids(shown, "alarms") == ["alarm_of_the_mask"]
+    assert "alarm" in section_ids(shown, "rest")
+    alarm = facts_of(shown, "alarm")
+    assert alarm["Verdict"] == (RIGHT + LIVE, "accepted 0.125") and "Mask" not in alarm
+    assert alarm["Score"] == (WRONG, "false alarm 0.700")
     assert "By the score of an image alone" in shown and "By the mask" not in shown
-    assert shown.count('<table class="confusion">') == 2
+    assert confusions(shown) == [[2, 2, 4, 1, 16, 17], [2, 2, 4, 1, 16, 17]]
     lines = verdict_lines(report(by_mask(), decision=decided))
     assert lines[0].startswith("The verdict, by the mask of an image: missed 2 of 4 defective")
     assert lines[1].startswith("By the score of an image alone: missed 2 of 4") and not lines[2:]
@@ -358,8 +380,30 @@ def test_either_has_both_beside_it(plain):
     assert "The score of an image or its mask decides: config.decision.decides" in text_of(shown)
     assert section_ids(shown, "misses") == ["miss_b"]
     assert section_ids(shown, "alarms") == ["alarm", "alarm_of_the_mask"]
-    assert shown.count('<table class="confusion">') == 3
-    assert len(verdict_lines(report(images, decision=decided))) == 3
+    alarm, miss = (facts_of(shown, name) for name in ("alarm", "miss_a"))
+    verdict, score, mask = (alarm[term] for term in ("Verdict", "Score", "Mask"))
+    assert verdict == (WRONG + LIVE, "false alarm 0.900") and score == (WRONG, "false alarm 0.700")
+    assert mask == (RIGHT, "accepted 0.100") and miss["Verdict"] == (RIGHT + LIVE, "rejected 0.900")
+    assert miss["Score"] == (WRONG, "missed 0.200") and miss["Mask"] == (RIGHT, "rejected 0.900")
+    assert confusions(shown) == [[3, 1, 4, 2, 15, 17], *[[2, 2, 4, 1, 16, 17]] * 2]
+    lines = verdict_lines(report(images, decision=decided))
+    assert [line.partition(":")[0] for line in lines] == [
+        "The verdict, by the score of an image or its mask",
+        "By the score of an image alone",
+        "By the mask of an image alone",
+    ]
+
+
+@pytest.mark.parametrize("decides", WAYS)
+def test_a_terminal_is_told_the_verdict_first_with_its_interval(decides):
+    decided = dataclasses.replace(DECISION, decides=decides)
+    first, *others = verdict_lines(report(decision=decided))
+    assert first == (
+        f"The verdict, by {WAYS[decides].words}: missed 2 of 4 defective images "
+        "(95 % interval 12.5% to 87.5%), rejected 1 of 17 good images"
+    )
+    assert len(others) == {"score": 1, "mask": 1, "either": 2, "logistic": 2}[decides]
+    assert who_decides(decided) == []  # a rule that does not say why
 
 
 # The slider
@@ -409,10 +453,16 @@ def test_gallery_shows_the_worst_first_and_every_image_once(plain):
     assert section_ids(shown, "alarms") == ["alarm"]
     rest = section_ids(shown, "rest")  # nearest to 0.5 first
     assert rest[:4] == ["alarm_of_the_mask", "miss_of_the_mask", "good/14", "good/13"]
-    card = re.search(
-        r"alarm_of_<wbr>the.*?</figure>|alarm_of_the_mask.*?</figure>", shown, re.DOTALL
-    )
-    assert '<dd class="wrong"><span>false alarm</span>' in card[0]  # of the mask, on its card
+    alarm, miss = (facts_of(shown, f"{kind}_of_the_mask") for kind in ("alarm", "miss"))
+    assert alarm == {
+        "Truth": ("", "good"),
+        "Verdict": (RIGHT + LIVE, "accepted 0.300"),
+        "Mask": (WRONG, "false alarm 0.600"),
+        "Marked": ("", "20 px"),
+        "Overlap (IoU)": ("", "0.00"),
+    }
+    assert miss["Verdict"] == (RIGHT + LIVE, "rejected 0.800")
+    assert miss["Mask"] == (WRONG, "missed 0.300")
     ids = re.findall(r'<span class="id">(.*?)</span>', shown.replace("<wbr>", ""))
     assert sorted(ids) == sorted(loaded) == sorted(p.id for p in IMAGES)
     assert shown.count('class="card"') == shown.count("data:image/jpeg") == len(IMAGES)

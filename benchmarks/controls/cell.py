@@ -32,12 +32,12 @@ from defect_jax.runtime.console import say
 from defect_jax.runtime.errors import UserError
 from defect_jax.workdir import run_config
 from defect_jax.workdir.best_weights import (
-    image_shape,
     read_history,
     restore_best,
     selection_scores,
 )
 from defect_jax.workdir.trained_data import data_to_judge_on
+from defect_jax.workdir.weight_shapes import image_shape
 
 FILE = "control.json"
 OF_THE_NETWORK = ("metrics.jsonl", "decision.json")  # another training, another checkpoint

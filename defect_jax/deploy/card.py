@@ -58,6 +58,7 @@ def card(
         "metrics": _metrics(workdir),
         "data": {"name": config.data.name, "fingerprint": config.data_info.fingerprint},
         "licence": f"program: Apache-2.0; network: {data_set(config.data.name).licence}",
+        "members": config.data.folds or 1,
         "model": config.model.to_dict() | {"weights": without_place(config.model.weights)},
         "encoder_began_with": None if began is None else began._asdict(),
         "largest_difference_of_a_probability": largest_difference,

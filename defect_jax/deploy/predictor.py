@@ -40,7 +40,7 @@ from defect_jax.deploy.arrays import checked, listed_images
 from defect_jax.distributed.sharding import batch_sharding, one_device_mesh, replicated
 from defect_jax.models.initialise import Variables
 from defect_jax.models.network import SegmentationNetwork
-from defect_jax.models.probabilities import OfFrames, Probabilities, make_probabilities
+from defect_jax.models.probabilities import Ensemble, OfFrames, Probabilities, make_probabilities
 from defect_jax.runtime.compilation import free_some
 from defect_jax.runtime.compiler_options import compiler_options
 from defect_jax.runtime.errors import UserError
@@ -79,7 +79,7 @@ class Predictor:
         self,
         network: SegmentationNetwork,
         config: ConfigDict,
-        ema: Variables,
+        ema: Variables | Ensemble,
         rule: DecisionRule,
         mesh: Mesh,
         batch_size: int = BATCH_SIZE,
@@ -145,7 +145,7 @@ class Predictor:
 class _Frames:
     """The network on batches of frames, all of one size and of few counts."""
 
-    def __init__(self, program: OfFrames, ema: Variables, mesh: Mesh, batch_size: int):
+    def __init__(self, program: OfFrames, ema: Variables | Ensemble, mesh: Mesh, batch_size: int):
         self.batch_size, self._mesh = batch_size, mesh
         self._ema = jax.device_put(ema, replicated(mesh))
         self._program = jax.jit(

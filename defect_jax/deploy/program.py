@@ -21,11 +21,11 @@ from defect_jax.decision.apply import (
 )
 from defect_jax.models.initialise import Variables
 from defect_jax.models.network import SegmentationNetwork
-from defect_jax.models.probabilities import make_probabilities
+from defect_jax.models.probabilities import Ensemble, make_probabilities
 
 
 def make_program(
-    network: SegmentationNetwork, config: ConfigDict, ema: Variables, rule: DecisionRule
+    network: SegmentationNetwork, config: ConfigDict, ema: Variables | Ensemble, rule: DecisionRule
 ) -> Callable[[UInt[Array, "b h w c"]], Decision]:
     """Return `program(image) -> Decision`, for images of one size a call.
 

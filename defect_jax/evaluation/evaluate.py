@@ -25,12 +25,10 @@ from defect_jax.runtime.paths import AnyPath
 from defect_jax.workdir import kept_split, locks, run_config
 from defect_jax.workdir.best_weights import (
     decision_for,
-    image_shape,
     read_history,
-    restore_best,
+    restore_shipped,
     selection_scores,
 )
-from defect_jax.workdir.members import restore_members
 from defect_jax.workdir.trained_data import data_to_judge_on
 
 
@@ -58,12 +56,10 @@ def evaluate(config: ConfigDict, workdir: AnyPath, split: str = "test") -> Metri
     history = processes.from_first(lambda: read_history(workdir))
     network = SegmentationNetwork(**config.model)
     scores = selection_scores(history)
+    step, ema = restore_shipped(config, workdir, scores, mesh)
     if config.data.folds:
-        # Ensemble: from here on `ema` is a tuple, and probabilities are the mean of its networks'.
-        step, ema = restore_members(config, workdir, mesh)
         made = decision_of_folds(config, workdir, mesh)
     else:
-        step, ema = restore_best(network, image_shape(config), workdir, scores, mesh)
         made = decision_for(workdir, step, config.model.prune, config.decision.to_dict())
     prepared = data_to_judge_on(config, workdir, {split} if made else {"val", split})
     if not made:

@@ -31,7 +31,7 @@ from defect_jax.metrics.counts import PixelCounts, image_counts
 from defect_jax.metrics.histogram import PixelHistogram
 from defect_jax.models.initialise import Variables
 from defect_jax.models.network import SegmentationNetwork
-from defect_jax.models.probabilities import OfFrames, make_probabilities
+from defect_jax.models.probabilities import Ensemble, OfFrames, make_probabilities
 from defect_jax.runtime import signals
 from defect_jax.runtime.compilation import Peeked, compile_ahead
 from defect_jax.runtime.compiler_options import compiler_options
@@ -41,7 +41,7 @@ from defect_jax.runtime.errors import UserError
 OnMask = Callable[[int, np.ndarray], None]
 PER_IMAGE = ("score", "mask_score", "intersection_px", "true_px", "predicted_px")
 EvalStep = Callable[
-    [Variables, Batch, Thresholds, Accumulated], tuple[Accumulated, dict[str, Array]]
+    [Variables | Ensemble, Batch, Thresholds, Accumulated], tuple[Accumulated, dict[str, Array]]
 ]
 
 
@@ -64,7 +64,9 @@ def make_eval_step(of_frames: OfFrames, canvas_px: tuple[int, int]) -> EvalStep:
     and compared with the mask as it was drawn.
     """
 
-    def eval_step(ema: Variables, batch: Batch, thresholds: Thresholds, accumulated: Accumulated):
+    def eval_step(
+        ema: Variables | Ensemble, batch: Batch, thresholds: Thresholds, accumulated: Accumulated
+    ):
         predicted = of_frames(ema, batch["image"])
         place = batch["placement"], batch["native_size"], canvas_px
         maps = unletterbox_classes(predicted.mask, *place)
@@ -102,7 +104,7 @@ class Evaluator:
 
     def __call__(
         self,
-        ema: Variables,
+        ema: Variables | Ensemble,
         thresholds: Thresholds,
         on_mask: OnMask | None = None,
         shown: bool = False,

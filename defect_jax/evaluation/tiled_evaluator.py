@@ -31,7 +31,7 @@ from defect_jax.metrics.accumulated import Accumulated
 from defect_jax.metrics.regions import region_weights
 from defect_jax.models.initialise import Variables
 from defect_jax.models.network import SegmentationNetwork
-from defect_jax.models.probabilities import OfFrames, Probabilities, make_probabilities
+from defect_jax.models.probabilities import Ensemble, OfFrames, Probabilities, make_probabilities
 from defect_jax.runtime import signals
 from defect_jax.runtime.compilation import compile_ahead
 from defect_jax.runtime.compiler_options import compiler_options
@@ -70,7 +70,7 @@ class TiledEvaluator:
 
     def __call__(
         self,
-        ema: Variables,
+        ema: Variables | Ensemble,
         thresholds: Thresholds,
         on_mask: OnMask | None = None,
         shown: bool = False,
@@ -101,7 +101,11 @@ class TiledEvaluator:
         return Scores(arrays, *jax.device_get(accumulated))
 
     def _marked(
-        self, accumulated: Accumulated, ema: Variables, image: WithTruth, thresholds: Thresholds
+        self,
+        accumulated: Accumulated,
+        ema: Variables | Ensemble,
+        image: WithTruth,
+        thresholds: Thresholds,
     ) -> tuple[Accumulated, Marked, float | None]:
         """Mark an image and find its label; add its probabilities strip by strip."""
         native_px, label = image.image.shape[:2], None
@@ -139,7 +143,7 @@ class TiledEvaluator:
             accumulated = self._count(accumulated, *self._placed(blocks))
         return accumulated
 
-    def _start(self, ema: Variables) -> Start:
+    def _start(self, ema: Variables | Ensemble) -> Start:
         """Return what runs tiles: each host gives those of its devices, and gets all answers."""
 
         def start(tiles: np.ndarray) -> Probabilities:

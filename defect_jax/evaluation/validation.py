@@ -19,6 +19,7 @@ from defect_jax.evaluation.result_tables import LEAKING
 from defect_jax.metrics import ranking
 from defect_jax.models.initialise import Variables
 from defect_jax.models.network import SegmentationNetwork
+from defect_jax.models.probabilities import Ensemble
 from defect_jax.runtime.errors import UserError
 from defect_jax.workdir.best_weights import SELECTION
 
@@ -49,7 +50,7 @@ def mask_thresholds(mask: float, pixel: float) -> Thresholds:
 
 def decide_on_validation(
     network: SegmentationNetwork,
-    ema: Variables,
+    ema: Variables | Ensemble,
     val: Split,
     config: ConfigDict,
     mesh: Mesh,

@@ -14,6 +14,7 @@ from defect_jax.models.initialise import Variables
 from defect_jax.models.network import Outputs, SegmentationNetwork
 
 Frames = Float[Array, "b h w c"]  # shares of the measured range: `intensity.IntensityRange`
+Ensemble = tuple[Variables, ...]  # of one network that was trained several times
 
 
 class Probabilities(NamedTuple):
@@ -23,7 +24,7 @@ class Probabilities(NamedTuple):
     label: Float32[Array, " b"] | None  # None without classification head
 
 
-OfFrames = Callable[[Variables, Frames], Probabilities]
+OfFrames = Callable[[Variables | Ensemble, Frames], Probabilities]
 
 
 def normalise(image: Frames, mean: float, std: float) -> Float[Array, "b h w c"]:
@@ -45,7 +46,7 @@ def normalise(image: Frames, mean: float, std: float) -> Float[Array, "b h w c"]
 def make_probabilities(
     network: SegmentationNetwork, data_info: ConfigDict, evaluation: ConfigDict
 ) -> OfFrames:
-    """Return `probabilities(variables, image)` of frames.
+    """Return `probabilities(variables, image)` of frames; of several variables it is the mean.
 
     Args:
         data_info: `config.data_info`, with mean and standard deviation of the training images.
@@ -54,13 +55,17 @@ def make_probabilities(
     """
     network = network.clone(dtype=evaluation.dtype)
 
-    def of_frames(variables: Variables, image: Frames) -> Probabilities:
+    def of_frames(variables: Variables | Ensemble, image: Frames) -> Probabilities:
         image = normalise(image, data_info.mean, data_info.std)
 
-        def of_view(view: Float[Array, "b h w c"]) -> Probabilities:
-            return probabilities(network.apply(variables, view, train=False))
+        def of_one(member: Variables) -> Probabilities:
+            def of_view(view: Float[Array, "b h w c"]) -> Probabilities:
+                return probabilities(network.apply(member, view, train=False))
 
-        return over_flips(of_view, image) if evaluation.flips else of_view(image)
+            return over_flips(of_view, image) if evaluation.flips else of_view(image)
+
+        several = isinstance(variables, tuple)
+        return over_members(of_one, variables) if several else of_one(variables)
 
     return of_frames
 
@@ -73,6 +78,23 @@ def probabilities(outputs: Outputs) -> Probabilities:
     else:
         mask = probabilities_of(refined)
     return Probabilities(mask, None if label is None else nn.sigmoid(label))
+
+
+def over_members(predict: Callable[[Variables], Probabilities], members: Ensemble) -> Probabilities:
+    """Average the probabilities over the members of an ensemble.
+
+    >>> def of_one(member):
+    ...     return Probabilities(jnp.full((1, 1, 1, 1), member["p"]), member["p"][None])
+    >>> mean = over_members(of_one, tuple({"p": jnp.float32(p)} for p in (0.2, 0.3, 0.7)))
+    >>> round(mean.mask.item(), 4), round(mean.label.item(), 4)
+    (0.4, 0.4)
+    """
+    # Weights that are constants are stacked now: an exported file would hold them twice.
+    with jax.ensure_compile_time_eval():
+        stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *members)
+    # One member after the other, as in `over_flips`.
+    mask, label = jax.lax.map(lambda member: tuple(predict(member)), stacked)
+    return Probabilities(mask.mean(0), None if label is None else label.mean(0))
 
 
 def over_flips(

@@ -29,11 +29,11 @@ from defect_jax.training.fit import check_batch_size, make_network, state_shapes
 from defect_jax.training.optimizer import make_tx
 from defect_jax.training.stages import first_stage, has_first_stage
 from defect_jax.workdir import run_config
-from defect_jax.workdir.best_weights import ema_shapes
 from defect_jax.workdir.config_fields import FIELDS, left_open
 from defect_jax.workdir.config_rules import rules_of
 from defect_jax.workdir.config_schema import wrong
 from defect_jax.workdir.trackers import refuse_missing
+from defect_jax.workdir.weight_shapes import ema_shapes
 
 Look = Callable[[], Any]  # raises a UserError where training would
 

@@ -36,12 +36,12 @@ from defect_jax.training.pretrained import pretrained_encoder
 from defect_jax.training.programs import StepPrograms
 from defect_jax.workdir import checkpoints, kept_split
 from defect_jax.workdir.best_weights import (
-    image_shape,
     read_history,
     restore_step,
     selection_scores,
 )
 from defect_jax.workdir.fold_folders import fold_folder
+from defect_jax.workdir.weight_shapes import image_shape
 
 ALL_PARTS = 1  # choices on the parts: no checkpoint is compared on them
 

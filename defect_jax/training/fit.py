@@ -24,7 +24,8 @@ from defect_jax.training.steps import (
     to_checkpointables,
 )
 from defect_jax.workdir import checkpoints
-from defect_jax.workdir.best_weights import image_shape, read_history, selection_scores
+from defect_jax.workdir.best_weights import read_history, selection_scores
+from defect_jax.workdir.weight_shapes import image_shape
 
 
 def fit(

@@ -27,12 +27,12 @@ from defect_jax.training.pretrained import pretrained_encoder
 from defect_jax.training.stages import FIRST_STAGE, first_stage, has_first_stage, with_learnt
 from defect_jax.workdir import checkpoints, locks, run_config
 from defect_jax.workdir.best_weights import (
-    image_shape,
     read_history,
     restore_best,
     selection_scores,
 )
 from defect_jax.workdir.trackers import refuse_missing
+from defect_jax.workdir.weight_shapes import image_shape
 
 
 def train(config: ConfigDict, workdir: AnyPath, must_resume: bool = False) -> None:

@@ -4,8 +4,6 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-import jax
-import jax.numpy as jnp
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
@@ -14,6 +12,7 @@ from defect_jax.distributed import processes
 from defect_jax.distributed.sharding import state_sharding
 from defect_jax.models.initialise import Variables
 from defect_jax.models.network import SegmentationNetwork
+from defect_jax.models.probabilities import Ensemble
 from defect_jax.runtime.console import say
 from defect_jax.runtime.errors import UserError
 from defect_jax.runtime.field_rules import is_number, is_plain, is_whole
@@ -21,7 +20,9 @@ from defect_jax.runtime.json_files import NotJson, parse, read_limited
 from defect_jax.runtime.paths import AnyPath
 from defect_jax.workdir import checkpoint_mirror, run_config, saved_checkpoints
 from defect_jax.workdir.config_fields import BEFORE_IT_WAS, MOST_STEPS
+from defect_jax.workdir.members import restore_members
 from defect_jax.workdir.saved_checkpoints import EMA
+from defect_jax.workdir.weight_shapes import ema_shapes, image_shape
 
 TRIES = 5  # a training beside that deletes what is read has saved something better meanwhile
 SELECTION = "selection"  # the number by which checkpoints are compared
@@ -34,12 +35,14 @@ class Trained(NamedTuple):
 
     network: SegmentationNetwork
     config: ConfigDict  # resolved
-    ema: Variables
+    ema: Variables | Ensemble  # the latter of a config with data.folds
     rule: DecisionRule
 
 
 def restore_trained(workdir: AnyPath, mesh: Mesh) -> Trained:
     """Restore the best checkpoint of a workdir and the decision made for it.
+
+    Of a workdir with `config.data.folds` it is the last one of each fold: an ensemble.
 
     Raises:
         UserError: there is no trained network, or no decision for its best checkpoint.
@@ -48,13 +51,32 @@ def restore_trained(workdir: AnyPath, mesh: Mesh) -> Trained:
     run_config.refuse_unresolved(config, workdir)
     network = SegmentationNetwork(**config.model)
     scores = selection_scores(read_history(workdir))
-    step, ema = restore_best(network, image_shape(config), workdir, scores, mesh)
+    step, ema = restore_shipped(config, workdir, scores, mesh)
     rule = decision_for(workdir, step, config.model.prune, config.decision.to_dict())
     if rule is None:
         raise UserError(
             f"{workdir}: holds no decision for its checkpoint {step}; run --mode=evaluate first"
         )
     return Trained(network, config, ema, rule)
+
+
+def restore_shipped(
+    config: ConfigDict, workdir: AnyPath, scores: Mapping[int, float], mesh: Mesh
+) -> tuple[int, Variables | Ensemble]:
+    """Restore step and averaged weights of what a workdir decides with: its best checkpoint, or
+    the members of its ensemble.
+
+    Args:
+        config: resolved.
+        scores: step -> validation score; of no use to an ensemble.
+
+    Raises:
+        UserError: as `restore_best` and `restore_members`.
+    """
+    if config.data.folds:
+        return restore_members(config, workdir, mesh)
+    network = SegmentationNetwork(**config.model)
+    return restore_best(network, image_shape(config), workdir, scores, mesh)
 
 
 def read_history(workdir: AnyPath) -> list[dict[str, Any]]:
@@ -124,11 +146,6 @@ def decision_for(
     made = DecisionRule.from_fields(path, fields)
     made_with = {"decides": BEFORE_IT_WAS["decision.decides"]} | made.options
     return made if (made.checkpoint_step, made.prune, made_with) == (step, prune, options) else None
-
-
-def image_shape(config: ConfigDict) -> tuple[int, int, int, int]:
-    """Return the shape of one image as the network of a resolved config takes it."""
-    return (1, *config.data.size, config.data_info.channels)
 
 
 def restore_best(
@@ -211,10 +228,3 @@ def restore_step(
     except saved_checkpoints.Damaged as damage:
         say(str(damage))
         return None
-
-
-def ema_shapes(network: SegmentationNetwork, shape: tuple[int, ...]) -> Variables:
-    """Return the averaged weights of a network as ShapeDtypeStructs: nothing is computed."""
-    image = jax.ShapeDtypeStruct(shape, jnp.float32)
-    variables = jax.eval_shape(lambda x: network.init(jax.random.key(0), x, train=False), image)
-    return {name: variables.get(name, {}) for name in ("params", "batch_stats")}

@@ -53,12 +53,16 @@ def best_first(directory: AnyPath, scores: Mapping[int, float]) -> list[int]:
     Args:
         directory: what `checkpoint_mirror.local` gave.
     """
-    found = _found(directory)
+    found = steps(directory)
     return sorted(found & scores.keys(), key=lambda step: (scores[step], step), reverse=True)
 
 
-def _found(directory: AnyPath) -> set[int]:
-    """Return the steps that have a folder; Orbax gives none where it cannot read all of them."""
+def steps(directory: AnyPath) -> set[int]:
+    """Return the steps that have a folder; Orbax gives none where it cannot read all of them.
+
+    Args:
+        directory: what `checkpoint_mirror.local` gave.
+    """
     with without_asides():
         try:
             names = ocp.path.step.standard_name_format()

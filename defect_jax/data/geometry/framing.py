@@ -15,7 +15,7 @@ from defect_jax.data.geometry import crops, letterbox_jax, tiles_jax
 from defect_jax.data.geometry.letterbox import Placement, jitter, place
 from defect_jax.data.geometry.tiles import Grid
 from defect_jax.data.geometry.unletterbox import unletterbox_classes
-from defect_jax.models.probabilities import Frames, OfFrames, Variables
+from defect_jax.models.probabilities import Ensemble, Frames, OfFrames, Variables
 
 ClassMaps = Float[Array, "b classes h w"]  # probability of each class of defect, at native size
 
@@ -83,7 +83,7 @@ class Letterbox:
         return TrainingPart(image, mask, placement)
 
     def native_probabilities(
-        self, of_frames: OfFrames, variables: Variables, image: Frames, classes: int
+        self, of_frames: OfFrames, variables: Variables | Ensemble, image: Frames, classes: int
     ) -> tuple[ClassMaps, Float[Array, " b"] | None]:
         """Return maps at the images' own size, and labels, inside a program for any size."""
         del classes
@@ -159,7 +159,7 @@ class Tiling:
         return TrainingPart(*parts, placement)
 
     def native_probabilities(
-        self, of_frames: OfFrames, variables: Variables, image: Frames, classes: int
+        self, of_frames: OfFrames, variables: Variables | Ensemble, image: Frames, classes: int
     ) -> tuple[ClassMaps, Float[Array, " b"] | None]:
         """Return maps at the images' own size, and the highest label of a tile."""
         predicted = tiles_jax.through_tiles(

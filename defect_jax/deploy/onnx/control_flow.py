@@ -1,9 +1,9 @@
 """`scan` and `cond`: bodies that are written several times, once in a Loop, or not at all.
 
-A scan of few steps, as `lax.map` over four views, has its body once for each: what is repeated in
-the file is optimised by runtimes as all the rest. A Loop has its body once, however many steps
-there are, and may not know how many before it runs. Of a `cond` the branch must be known before the
-graph runs, as that of `lax.platform_dependent` is.
+A scan of few steps, as `lax.map` over four views or over the members of an ensemble, has its body
+once for each: what is repeated in the file is optimised by runtimes as all the rest. A Loop has its
+body once, however many steps there are, and may not know how many before it runs. Of a `cond` the
+branch must be known before the graph runs, as that of `lax.platform_dependent` is.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -29,7 +29,7 @@ from defect_jax.deploy.onnx.values import (
     stored,
 )
 
-MOST_COPIES = 16  # of a body in the file
+MOST_COPIES = 20  # of a body in the file: as many as an ensemble may have members
 Run = Callable[[Graph, ClosedJaxpr, Sequence[Value]], list[Value]]  # writes a jaxpr for inputs
 
 
