@@ -1,0 +1,73 @@
+"""suspects.html: images whose label or mask contradicts what the others teach, likeliest first."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from markupsafe import Markup
+
+from defect_jax.metrics.suspects import KINDS, Suspect
+from defect_jax.report.cards import Fact, card
+from defect_jax.report.gallery import LoadImage
+from defect_jax.report.outlines import frame
+from defect_jax.report.render import breakable, render_page
+from defect_jax.report.thumbnails import share_out
+from defect_jax.report.words import score_text
+
+STYLES = ("page.css", "tables.css", "controls.css", "gallery.css", "suspects.css")
+MOST_CARDS = 120
+LEAST_CARDS = 12  # a page of nothing would hide that the first ones are not suspect
+
+
+class SuspectsPage(NamedTuple):
+    """What the page shows.
+
+    Attributes:
+      title: of the page.
+      split: of these images; the network was not trained with them.
+      suspects: every image, the most suspicious first.
+      to_look_at: how many of them to look at.
+      load_image: id -> image, true mask, decided mask; called for the images that are shown.
+    """
+
+    title: str
+    split: str
+    suspects: Sequence[Suspect]
+    to_look_at: int
+    load_image: LoadImage
+
+
+def render_suspects(page: SuspectsPage) -> str:
+    """Return the page as one HTML text."""
+    shown = page.suspects[: min(MOST_CARDS, max(LEAST_CARDS, page.to_look_at))]
+
+    def show(index: int, longer_side_px: int, limit: int) -> Markup:
+        return _card(shown[index], page.load_image, longer_side_px, limit)
+
+    advised = page.suspects[: page.to_look_at]
+    return render_page(
+        "suspects.html",
+        page.title,
+        ("viewer.js",),
+        STYLES,
+        split=page.split,
+        images=len(page.suspects),
+        to_look_at=page.to_look_at,
+        counts=[(KINDS[k], sum(s.kind == k for s in advised)) for k in KINDS],
+        cards=list(share_out([True] * len(shown), 0, show)),
+    )
+
+
+def _card(suspect: Suspect, load_image: LoadImage, longer_side_px: int, limit: int) -> Markup:
+    image, true_mask, decided = load_image(suspect.id)
+    masks = [("true", true_mask > 0), ("predicted", decided > 0)]
+    alt = f"Image {suspect.id}: {suspect.why}"
+    svg = frame(f"s{suspect.rank}", alt, image, masks, longer_side_px, limit)
+    facts = [
+        Fact("Suspicion", score_text(suspect.suspicion)),
+        Fact("Label", "defective" if suspect.label else "good"),
+        Fact("Part", suspect.group),
+        Fact("Marked by its mask", f"{suspect.true_px:,} px"),
+        Fact("Marked by the network", f"{suspect.predicted_px:,} px"),
+    ]
+    name = Markup("{}. {}").format(suspect.rank, breakable(suspect.id))
+    return card(svg, name, facts, below=suspect.why)
