@@ -13,6 +13,7 @@ from defect_jax.distributed.sharding import make_mesh
 from defect_jax.evaluation.evaluator import Scores, make_evaluator
 from defect_jax.evaluation.result_files import ResultFolder, image_loader
 from defect_jax.evaluation.result_tables import tabulate
+from defect_jax.evaluation.suspects import write_suspects
 from defect_jax.evaluation.validation import decide_on_validation
 from defect_jax.metrics.class_counts import BACKGROUND, ClassPixels
 from defect_jax.metrics.summary import Metrics
@@ -77,6 +78,10 @@ def evaluate(config: ConfigDict, workdir: AnyPath, split: str = "test") -> Metri
             scores = evaluate_split(ema, thresholds, results.mask_of(judged, classes), shown=True)
             tables = tabulate(judged, scores, made, config.data_info, prepared.info.leaking)
             results.write_tables(tables)
+            if split != "train":  # a network believes every label that it has learnt
+                load = image_loader(judged, results.folder, classes)
+                given = results.folder, config.data.name, split
+                write_suspects(*given, tables.images, scores.images, load)
             # Until the page is written: all files are then those of one evaluation, also where
             # another one chose a decision of its own meanwhile.
             publishing.enter_context(locks.results(workdir))

@@ -1,11 +1,10 @@
 """suspects.html: images whose label or mask contradicts what the others teach, likeliest first."""
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 from markupsafe import Markup
 
-from defect_jax.metrics.suspects import KINDS, Suspect
+from defect_jax.metrics.suspects import KINDS, SURE, Suspect, Suspects
 from defect_jax.report.cards import Fact, card
 from defect_jax.report.gallery import LoadImage
 from defect_jax.report.outlines import frame
@@ -24,35 +23,37 @@ class SuspectsPage(NamedTuple):
     Attributes:
       title: of the page.
       split: of these images; the network was not trained with them.
-      suspects: every image, the most suspicious first.
-      to_look_at: how many of them to look at.
+      suspects: every image, the most suspicious first, and how many are worth a look.
       load_image: id -> image, true mask, decided mask; called for the images that are shown.
     """
 
     title: str
     split: str
-    suspects: Sequence[Suspect]
-    to_look_at: int
+    suspects: Suspects
     load_image: LoadImage
 
 
 def render_suspects(page: SuspectsPage) -> str:
     """Return the page as one HTML text."""
-    shown = page.suspects[: min(MOST_CARDS, max(LEAST_CARDS, page.to_look_at))]
+    images, to_look_at = page.suspects.images, page.suspects.to_look_at
+    shown = images[: min(MOST_CARDS, max(LEAST_CARDS, to_look_at))]
 
     def show(index: int, longer_side_px: int, limit: int) -> Markup:
         return _card(shown[index], page.load_image, longer_side_px, limit)
 
-    advised = page.suspects[: page.to_look_at]
+    advised = [suspect.kind for suspect in images[:to_look_at]]
     return render_page(
         "suspects.html",
         page.title,
         ("viewer.js",),
         STYLES,
         split=page.split,
-        images=len(page.suspects),
-        to_look_at=page.to_look_at,
-        counts=[(KINDS[k], sum(s.kind == k for s in advised)) for k in KINDS],
+        images=len(images),
+        to_look_at=to_look_at,
+        wrong=page.suspects.wrong_labels,
+        wrong_masks=page.suspects.wrong_masks,
+        sure=SURE,
+        counts=[(name, advised.count(kind)) for kind, name in KINDS.items()],
         cards=list(share_out([True] * len(shown), 0, show)),
     )
 
