@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from PIL import Image
 from scipy import ndimage
 
 from defect_jax.data.files.images import decode_image
 from defect_jax.data.sources.magnetic_tile import FOLDS, FREE, Entry, protocol
-from PIL import Image
 
 MARKED, EMPTIED, CUT, MOVED, RELEASE = "marked", "emptied", "cut", "moved", "release"
 LARGEST_PART = 7  # images; larger groups hold several pieces

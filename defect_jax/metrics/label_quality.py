@@ -65,15 +65,16 @@ def estimate_wrong(label: Sequence[int], probability: Sequence[float]) -> WrongL
     surely_defective = defective & (~good | (probability > 0.5))
     surely_good = good & ~surely_defective
     wrong = []
-    for given, other, same in ((0, surely_defective, surely_good), (1, surely_good, surely_defective)):
+    for given, other, same in (
+        (0, surely_defective, surely_good),
+        (1, surely_good, surely_defective),
+    ):
         off, on = np.sum(other[label == given]), np.sum(same[label == given])
         wrong.append(float(off / max(off + on, 1) * np.sum(label == given)))
     return WrongLabels(*wrong)
 
 
-def doubt(
-    label: Sequence[int], probability: Sequence[float]
-) -> Float[np.ndarray, " images"]:
+def doubt(label: Sequence[int], probability: Sequence[float]) -> Float[np.ndarray, " images"]:
     """Return how little each label is believed: 0.5 less half the normalised margin.
 
     The margin p(given) - p(other) is taken after each class's threshold is subtracted from its

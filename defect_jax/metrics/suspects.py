@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Float
 
 from defect_jax.metrics.label_quality import WrongLabels, doubt, estimate_wrong
 
@@ -23,6 +24,24 @@ KINDS = {
     INCOMPLETE: "Part of a defect not marked",
 }
 
+WHY = {
+    GOOD: "marked good, but looks defective: score {score:.2f}, {predicted_px:,} px marked",
+    DEFECTIVE: (
+        "marked defective, but nothing is seen: score {score:.2f}, at most {inside_highest:.2f} "
+        "inside its mask"
+    ),
+    MISPLACED: (
+        "its mask covers nothing that is seen (at most {inside_highest:.2f}), while "
+        "{outside_px:,} px elsewhere look defective ({outside_mean:.2f})"
+    ),
+    INCOMPLETE: (
+        "{outside_px:,} px away from its mask look defective, too ({outside_mean:.2f}); the mask "
+        "has {true_px:,} px"
+    ),
+}
+OF_MASKS = (MISPLACED, INCOMPLETE)
+SURE = 0.5  # suspicion of a mask from which on the image is worth a look
+
 
 class Evidence(NamedTuple):
     """What is known of an image: its label and mask, and what a network that was not trained with
@@ -33,6 +52,7 @@ class Evidence(NamedTuple):
     label: int  # 1 = defective
     score: float
     mask_score: float
+    intersection_px: int
     true_px: int
     predicted_px: int
     given_softmin: float  # probability that pixels are as labelled, after Lad & Mueller
@@ -58,6 +78,7 @@ class Suspect(NamedTuple):
     inside_highest: float
     outside_mean: float
     outside_px: int
+    intersection_px: int
     predicted_px: int
     true_px: int
     why: str
@@ -89,3 +110,28 @@ def rank(evidence: Sequence[Evidence]) -> Suspects:
     wrong_masks = sum(s.kind in OF_MASKS and s.suspicion >= SURE for s in images)
     label = [e.label for e in evidence]
     return Suspects(images, estimate_wrong(label, seen(evidence)), wrong_masks)
+
+
+def seen(evidence: Sequence[Evidence]) -> Float[np.ndarray, " images"]:
+    """Return the probability that an image is defective, as the network sees it."""
+    return np.array([of.score for of in evidence])
+
+
+def suspicions(evidence: Sequence[Evidence]) -> dict[str, Float[np.ndarray, " images"]]:
+    """Return the suspicion of every fault of every image; 0 where it cannot have it."""
+    of = {name: np.array([getattr(e, name) for e in evidence]) for name in Evidence._fields}
+    wrong = doubt(of["label"], seen(evidence))
+    defective = of["label"] == 1
+    whole = of["outside_px"] + of["true_px"]
+    share = np.divide(of["outside_px"], whole, out=np.zeros(len(whole)), where=whole > 0)
+    return {
+        GOOD: np.where(defective, 0.0, wrong),
+        DEFECTIVE: np.where(defective, wrong * (1.0 - of["inside_highest"]), 0.0),
+        MISPLACED: np.where(defective, of["outside_mean"] * (1.0 - of["inside_highest"]), 0.0),
+        INCOMPLETE: np.where(defective, of["outside_mean"] * share * of["inside_highest"], 0.0),
+    }
+
+
+def _suspect(place: int, of: Evidence, kind: str, suspicion: float) -> Suspect:
+    own = of._asdict()
+    return Suspect(rank=place, kind=kind, suspicion=suspicion, why=WHY[kind].format_map(own), **own)
