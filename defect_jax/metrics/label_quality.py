@@ -4,11 +4,12 @@ After Northcutt, Jiang & Chuang, "Confident Learning: Estimating Uncertainty in 
 Journal of Artificial Intelligence Research 70 (2021), sections 3 and 4.
 """
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
+
+from defect_jax.metrics.ranking import Values
 
 UNKNOWN = 0.5  # threshold of a class that no image is labelled as
 
@@ -32,7 +33,7 @@ class WrongLabels(NamedTuple):
         return self.good + self.defective
 
 
-def class_thresholds(label: Sequence[int], probability: Sequence[float]) -> ClassThresholds:
+def class_thresholds(label: Values, probability: Values) -> ClassThresholds:
     """Return t_j, the mean of p(j) over the images with label j (equation 2).
 
     Args:
@@ -47,7 +48,7 @@ def class_thresholds(label: Sequence[int], probability: Sequence[float]) -> Clas
     return ClassThresholds(*[float(p.mean()) if p.size else UNKNOWN for p in of_class])
 
 
-def estimate_wrong(label: Sequence[int], probability: Sequence[float]) -> WrongLabels:
+def estimate_wrong(label: Values, probability: Values) -> WrongLabels:
     """Return how many labels are wrong, by the confident joint (equations 1 and 3).
 
     An image counts as surely of a class where that probability reaches the class's threshold; of
@@ -74,12 +75,12 @@ def estimate_wrong(label: Sequence[int], probability: Sequence[float]) -> WrongL
     return WrongLabels(*wrong)
 
 
-def doubt(label: Sequence[int], probability: Sequence[float]) -> Float[np.ndarray, " images"]:
+def doubt(label: Values, probability: Values) -> Float[np.ndarray, " images"]:
     """Return how little each label is believed: 0.5 less half the normalised margin.
 
     The margin p(given) - p(other) is taken after each class's threshold is subtracted from its
-    probability (section 4.2), so that a network that is rarely sure of one class is not held against its
-    images; then it is mapped from [-2, 2] to [0, 1].
+    probability (section 4.2), so that a network that is rarely sure of a class does not make all
+    its images suspect; then it is mapped from [-2, 2] to [0, 1].
 
     >>> doubt([0, 0, 1, 1], [0.1, 0.9, 0.9, 0.1]).round(2).tolist()
     [0.3, 0.7, 0.3, 0.7]

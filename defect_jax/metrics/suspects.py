@@ -8,7 +8,9 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
+from scipy.special import expit
 
+from defect_jax.metrics.calibration import logit
 from defect_jax.metrics.label_quality import WrongLabels, doubt, estimate_wrong
 
 GOOD, DEFECTIVE, MISPLACED, INCOMPLETE = (
@@ -40,6 +42,7 @@ WHY = {
     ),
 }
 OF_MASKS = (MISPLACED, INCOMPLETE)
+INCOMPLETE_WEIGHT = 0.8  # outlines are a matter of taste, labels less so
 SURE = 0.5  # suspicion of a mask from which on the image is worth a look
 
 
@@ -113,22 +116,34 @@ def rank(evidence: Sequence[Evidence]) -> Suspects:
 
 
 def seen(evidence: Sequence[Evidence]) -> Float[np.ndarray, " images"]:
-    """Return the probability that an image is defective, as the network sees it."""
-    return np.array([of.score for of in evidence])
+    """Return the probability that an image is defective, by all images of its part labelled alike.
+
+    A part is often labelled as a whole, and its shots are judged better together: the mean of the
+    logits of their scores.
+    """
+    parts = [(of.group, of.label) for of in evidence]
+    number = {part: place for place, part in enumerate(dict.fromkeys(parts))}
+    part = np.array([number[key] for key in parts], int)
+    total = np.bincount(part, logit([of.score for of in evidence]))
+    return expit(total / np.bincount(part))[part]
 
 
 def suspicions(evidence: Sequence[Evidence]) -> dict[str, Float[np.ndarray, " images"]]:
-    """Return the suspicion of every fault of every image; 0 where it cannot have it."""
+    """Return the suspicion of every fault of every image; 0 where it cannot have it.
+
+    Of a label, the doubt of confident learning. Of a mask in the wrong place, the probability of
+    what is seen outside of it, times that of nothing being inside; of an incomplete one the same
+    with something inside, times the share of what is seen that it leaves out.
+    """
     of = {name: np.array([getattr(e, name) for e in evidence]) for name in Evidence._fields}
-    wrong = doubt(of["label"], seen(evidence))
-    defective = of["label"] == 1
-    whole = of["outside_px"] + of["true_px"]
-    share = np.divide(of["outside_px"], whole, out=np.zeros(len(whole)), where=whole > 0)
+    wrong, defective = doubt(of["label"], seen(evidence)), of["label"] == 1
+    outside, inside = of["outside_mean"], of["inside_highest"]
+    share = of["outside_px"] / np.maximum(of["outside_px"] + of["intersection_px"], 1)
     return {
         GOOD: np.where(defective, 0.0, wrong),
-        DEFECTIVE: np.where(defective, wrong * (1.0 - of["inside_highest"]), 0.0),
-        MISPLACED: np.where(defective, of["outside_mean"] * (1.0 - of["inside_highest"]), 0.0),
-        INCOMPLETE: np.where(defective, of["outside_mean"] * share * of["inside_highest"], 0.0),
+        DEFECTIVE: np.where(defective, wrong, 0.0),
+        MISPLACED: np.where(defective, outside * (1.0 - inside), 0.0),
+        INCOMPLETE: np.where(defective, INCOMPLETE_WEIGHT * outside * share * inside, 0.0),
     }
 
 
