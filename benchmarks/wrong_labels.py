@@ -53,6 +53,7 @@ def main() -> None:
         train(flags.out, fold, flags.steps)
     truth = {row["id"]: row for row in read(flags.out / "truth.csv")}
     evidence = [e for fold in range(FOLDS) for e in read_evidence(flags.out, fold)]
+    evidence.sort(key=lambda e: e.id)  # where an order ties, none is favoured
     write_joined(flags.out / "suspects.csv", rank(evidence), truth)
     for name, folds in (("all", range(FOLDS)), ("0, 1", SETTLED_ON), ("2, 3, 4", LEFT)):
         kept = [e for e in evidence if int(truth[e.id]["fold"]) in folds]

@@ -29,8 +29,8 @@ KINDS = {
 WHY = {
     GOOD: "marked good, but looks defective: score {score:.2f}, {predicted_px:,} px marked",
     DEFECTIVE: (
-        "marked defective, but nothing is seen: score {score:.2f}, at most {inside_highest:.2f} "
-        "inside its mask"
+        "marked defective, but looks good: score {score:.2f}, at most {inside_highest:.2f} inside "
+        "its mask"
     ),
     MISPLACED: (
         "its mask covers nothing that is seen (at most {inside_highest:.2f}), while "
@@ -43,7 +43,7 @@ WHY = {
 }
 OF_MASKS = (MISPLACED, INCOMPLETE)
 INCOMPLETE_WEIGHT = 0.8  # outlines are a matter of taste, labels less so
-SURE = 0.5  # suspicion of a mask from which on the image is worth a look
+SURE = 0.6  # suspicion of a mask from which on the image is worth a look
 
 
 class Evidence(NamedTuple):
@@ -132,17 +132,19 @@ def suspicions(evidence: Sequence[Evidence]) -> dict[str, Float[np.ndarray, " im
     """Return the suspicion of every fault of every image; 0 where it cannot have it.
 
     Of a label, the doubt of confident learning. Of a mask in the wrong place, the probability of
-    what is seen outside of it, times that of nothing being inside; of an incomplete one the same
-    with something inside, times the share of what is seen that it leaves out.
+    what is seen outside of it, times that of nothing being inside; less where what is seen is
+    smaller than half of the mask. Of an incomplete one the same with something inside, times the
+    share of what is seen that it leaves out.
     """
     of = {name: np.array([getattr(e, name) for e in evidence]) for name in Evidence._fields}
     wrong, defective = doubt(of["label"], seen(evidence)), of["label"] == 1
     outside, inside = of["outside_mean"], of["inside_highest"]
     share = of["outside_px"] / np.maximum(of["outside_px"] + of["intersection_px"], 1)
+    large = np.minimum(1.0, 2.0 * of["outside_px"] / np.maximum(of["true_px"], 1))
     return {
         GOOD: np.where(defective, 0.0, wrong),
         DEFECTIVE: np.where(defective, wrong, 0.0),
-        MISPLACED: np.where(defective, outside * (1.0 - inside), 0.0),
+        MISPLACED: np.where(defective, outside * large * (1.0 - inside), 0.0),
         INCOMPLETE: np.where(defective, INCOMPLETE_WEIGHT * outside * share * inside, 0.0),
     }
 

@@ -21,7 +21,7 @@ class SuspectsPage(NamedTuple):
     """What the page shows.
 
     Attributes:
-      title: of the page.
+      title: of the data.
       split: of these images; the network was not trained with them.
       suspects: every image, the most suspicious first, and how many are worth a look.
       load_image: id -> image, true mask, decided mask; called for the images that are shown.
@@ -44,7 +44,7 @@ def render_suspects(page: SuspectsPage) -> str:
     advised = [suspect.kind for suspect in images[:to_look_at]]
     return render_page(
         "suspects.html",
-        page.title,
+        f"Suspect labels: {page.title}",
         ("viewer.js",),
         STYLES,
         split=page.split,
@@ -67,8 +67,8 @@ def _card(suspect: Suspect, load_image: LoadImage, longer_side_px: int, limit: i
         Fact("Suspicion", score_text(suspect.suspicion)),
         Fact("Label", "defective" if suspect.label else "good"),
         Fact("Part", suspect.group),
-        Fact("Marked by its mask", f"{suspect.true_px:,} px"),
-        Fact("Marked by the network", f"{suspect.predicted_px:,} px"),
+        Fact("Drawn", f"{suspect.true_px:,} px"),
+        Fact("Predicted", f"{suspect.predicted_px:,} px"),
     ]
     name = Markup("{}. {}").format(suspect.rank, breakable(suspect.id))
     return card(svg, name, facts, below=suspect.why)
