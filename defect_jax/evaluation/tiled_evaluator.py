@@ -29,7 +29,12 @@ from defect_jax.decision.apply import (
 from defect_jax.distributed.sharding import place_state, replicated, rows_of_process, to_global
 from defect_jax.evaluation.evaluator import COLLECTED, OnMask, Scores, refuse_undecided
 from defect_jax.metrics.accumulated import Accumulated
-from defect_jax.metrics.label_support import LabelSupport, edge_reach_px, grown, label_support
+from defect_jax.metrics.label_support import (
+    LabelSupport,
+    edge_reach_px,
+    grown_on_host,
+    label_support,
+)
 from defect_jax.metrics.regions import region_weights
 from defect_jax.models.initialise import Variables
 from defect_jax.models.network import SegmentationNetwork
@@ -177,7 +182,7 @@ class TiledEvaluator:
 def _with_truth(split: Split, spec: InputSpec, row: int) -> WithTruth:
     image, mask = decoded(split, row, spec)
     weights, regions = region_weights(mask > 0)
-    near = grown(mask > 0, edge_reach_px(mask.shape, mask.shape))  # tiles are not scaled
+    near = grown_on_host(mask > 0, edge_reach_px(mask.shape, mask.shape))  # tiles are not scaled
     return WithTruth(image, {"native_mask": mask, "region_weight": weights}, near, regions)
 
 
