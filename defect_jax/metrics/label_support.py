@@ -13,7 +13,6 @@ The same lines run on NumPy arrays (strips of a large image) and inside JAX prog
 from typing import Any, NamedTuple
 
 import cv2
-import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float
@@ -58,7 +57,7 @@ def label_support(
     >>> probability = np.array([[[0.9, 0.5, 0.1, 0.8]]], np.float32)
     >>> mask = np.array([[[True, False, False, False]]])
     >>> marked, valid = probability >= 0.5, np.ones_like(mask)
-    >>> found = label_support(probability, mask, np.array(grown(mask, 1)), marked, valid)
+    >>> found = label_support(probability, mask, grown_on_host(mask[0], 1)[None], marked, valid)
     >>> {name: round(float(value[0]), 3) for name, value in found._asdict().items()}
     ... # doctest: +NORMALIZE_WHITESPACE
     {'softmin_weight': 0.142, 'softmin_sum': 0.031, 'inside_sum': 0.9, 'inside_highest': 0.9,
