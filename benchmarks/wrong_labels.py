@@ -30,7 +30,7 @@ import numpy as np
 from benchmarks.runs import ROOT
 from benchmarks.wrong_labels_set import CUT, EMPTIED, FOLDS, MARKED, MOVED, RELEASE, fold_view, make
 from defect_jax.metrics.ranking import average_precision
-from defect_jax.metrics.suspects import Evidence, Suspects, rank
+from defect_jax.metrics.suspects import Evidence, Suspects, rank, seen
 from defect_jax.runtime.escapes import csv_text
 
 KINDS = (MARKED, EMPTIED, CUT, MOVED, RELEASE)
@@ -54,7 +54,11 @@ def main() -> None:
     truth = {row["id"]: row for row in read(flags.out / "truth.csv")}
     evidence = [e for fold in range(FOLDS) for e in read_evidence(flags.out, fold)]
     evidence.sort(key=lambda e: e.id)  # where an order ties, none is favoured
-    write_joined(flags.out / "suspects.csv", rank(evidence), truth)
+    found = rank(evidence)
+    write_joined(flags.out / "suspects.csv", found, truth)
+    first = found.images[: found.to_look_at]
+    print(f"{found.wrong_labels} and {found.wrong_masks} masks estimated, ", end="")
+    print(f"{sum(truth[s.id]['kind'] != '' for s in first)} of {len(first)} are wrong")
     for name, folds in (("all", range(FOLDS)), ("0, 1", SETTLED_ON), ("2, 3, 4", LEFT)):
         kept = [e for e in evidence if int(truth[e.id]["fold"]) in folds]
         print(f"\nFolds {name}\n{table(kept, [truth[e.id]['kind'] for e in kept])}")
@@ -99,17 +103,25 @@ def write_joined(path: Path, found: Suspects, truth: dict[str, dict[str, str]]) 
 
 def orders(evidence: Sequence[Evidence]) -> dict[str, np.ndarray]:
     """Return a number an image for each way to order them, highest first."""
-    suspicion = {s.id: s.suspicion for s in rank(evidence).images}
+    ours = _suspicion(evidence)
+    single = _suspicion([e._replace(group=e.id) for e in evidence])
     label, score = (np.array([getattr(e, n) for e in evidence]) for n in ("label", "score"))
     iou = np.array([_iou(e) for e in evidence])
     softmin = np.array([e.given_softmin for e in evidence])
     return {
-        "ours": np.array([suspicion[e.id] for e in evidence]),
+        "ours": ours,
+        "ours, each image by itself": single,
         "label against score": np.abs(label - score),
+        "label against the part's score": np.abs(label - seen(evidence)),
         "1 - IoU": 1.0 - iou,
         "the larger of both": np.maximum(np.abs(label - score), 1.0 - iou),
         "softmin of pixels": 1.0 - softmin,
     }
+
+
+def _suspicion(evidence: Sequence[Evidence]) -> np.ndarray:
+    suspicion = {s.id: s.suspicion for s in rank(evidence).images}
+    return np.array([suspicion[e.id] for e in evidence])
 
 
 def _iou(of: Evidence) -> float:

@@ -82,6 +82,7 @@ def label_support(
 def grown(mask: Bool[Array, "b h w"], reach_px: int) -> Bool[Array, "b h w"]:
     """Return what is at most `reach_px` rows and columns away from the masks, inside a program.
 
+    >>> import jax.numpy as jnp
     >>> row = jnp.array([[[True, False, False, False, False, True, False]]])
     >>> grown(row, 1).astype(int).tolist()
     [[[1, 1, 0, 0, 1, 1, 1]]]
