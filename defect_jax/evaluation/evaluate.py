@@ -15,6 +15,7 @@ from defect_jax.evaluation.evaluator import make_evaluator
 from defect_jax.evaluation.published import class_pixels, keep_decision, pruned, shown
 from defect_jax.evaluation.result_files import ResultFolder, image_loader
 from defect_jax.evaluation.result_tables import tabulate
+from defect_jax.evaluation.suspects import in_words, write_suspects
 from defect_jax.evaluation.validation import decide_on_validation
 from defect_jax.metrics.summary import Metrics
 from defect_jax.models.network import SegmentationNetwork
@@ -84,6 +85,11 @@ def evaluate(config: ConfigDict, workdir: AnyPath, split: str = "test") -> Metri
             scores = evaluate_split(ema, thresholds, results.mask_of(judged, classes), shown=True)
             tables = tabulate(judged, scores, made, config.data_info, prepared.info.leaking)
             results.write_tables(tables)
+            suspects = None
+            if split != "train":  # a network believes every label that it has learnt
+                load = image_loader(judged, results.folder, classes)
+                given = results.folder, config.data.name, split
+                suspects = write_suspects(*given, tables.images, scores.images, load)
             # Until the page is written: all files are then those of one evaluation, also where
             # another one chose a decision of its own meanwhile.
             publishing.enter_context(locks.results(workdir))
@@ -103,6 +109,8 @@ def evaluate(config: ConfigDict, workdir: AnyPath, split: str = "test") -> Metri
         write_report(path, report)
     for line in verdict_lines(report):
         say(f"{split}: {line}")
+    if suspects is not None:
+        say(in_words(suspects, results.final))
     say(f"wrote {results.final} and {path}")
     return tables.metrics
 

@@ -17,6 +17,7 @@ from defect_jax.evaluation.out_of_fold import HeldOut, decide_on, decide_on_othe
 from defect_jax.evaluation.published import class_pixels, keep_decision, pruned, shown
 from defect_jax.evaluation.result_files import ResultFolder, image_loader
 from defect_jax.evaluation.result_tables import tabulate_folds
+from defect_jax.evaluation.suspects import in_words, write_suspects
 from defect_jax.metrics.summary import Metrics
 from defect_jax.models.initialise import Variables
 from defect_jax.models.network import SegmentationNetwork
@@ -105,6 +106,9 @@ def publish(
             facts = config.data_info, prepared.info.leaking
             tables = tabulate_folds(split, decided, together, *facts)
             results.write_tables(tables)
+            load = image_loader(split, results.folder, classes)
+            given = results.folder, config.data.name, OUT_OF_FOLD
+            suspects = write_suspects(*given, tables.images, together.images, load)
             publishing.enter_context(locks.results(workdir))  # as `evaluate` holds it
             keep_decision(made, config, workdir)
         report = Report(
@@ -124,6 +128,7 @@ def publish(
         write_report(path, report)
     for line in verdict_lines(report):
         say(f"{OUT_OF_FOLD}: {line}")
+    say(in_words(suspects, results.final))
     say(f"wrote {results.final} and {path}")
     return tables.metrics
 

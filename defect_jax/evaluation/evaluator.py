@@ -29,6 +29,7 @@ from defect_jax.metrics.accumulated import Accumulated
 from defect_jax.metrics.class_counts import ClassCounts
 from defect_jax.metrics.counts import PixelCounts, image_counts
 from defect_jax.metrics.histogram import PixelHistogram
+from defect_jax.metrics.label_support import LabelSupport, edge_reach_px, grown, label_support
 from defect_jax.models.initialise import Variables
 from defect_jax.models.network import SegmentationNetwork
 from defect_jax.models.probabilities import Ensemble, OfFrames, make_probabilities
@@ -40,6 +41,7 @@ from defect_jax.runtime.errors import UserError
 
 OnMask = Callable[[int, np.ndarray], None]
 PER_IMAGE = ("score", "mask_score", "intersection_px", "true_px", "predicted_px")
+COLLECTED = PER_IMAGE + LabelSupport._fields
 EvalStep = Callable[
     [Variables | Ensemble, Batch, Thresholds, Accumulated], tuple[Accumulated, dict[str, Array]]
 ]
@@ -48,7 +50,7 @@ EvalStep = Callable[
 class Scores(NamedTuple):
     """Result of a pass, in the order of the split's rows."""
 
-    images: dict[str, np.ndarray]  # PER_IMAGE -> [images]
+    images: dict[str, np.ndarray]  # COLLECTED -> [images]
     histogram: PixelHistogram
     counts: PixelCounts
     classes: ClassCounts | None = None  # None where pixels are defect or not
@@ -75,9 +77,12 @@ def make_eval_step(of_frames: OfFrames, canvas_px: tuple[int, int]) -> EvalStep:
         marked = mark(probability, maps.argmax(axis=1), thresholds, valid)
         decided = decide_mask(marked, thresholds)
         accumulated = accumulated.update(probability, decided, valid, batch)
-        counts = image_counts(decided > 0, batch["native_mask"] > 0, valid)
+        mask = batch["native_mask"] > 0
+        counts = image_counts(decided > 0, mask, valid)
+        near = grown(mask, edge_reach_px(canvas_px, predicted.mask.shape[1:3]))
+        support = label_support(probability, mask, near, marked.classes > 0, valid)._asdict()
         scores = {"score": score_of(marked, predicted.label), "mask_score": marked.mask_score}
-        return accumulated, counts | scores | {"row": batch["row"], "decided": decided}
+        return accumulated, counts | scores | support | {"row": batch["row"], "decided": decided}
 
     return eval_step
 
@@ -151,7 +156,7 @@ class Evaluator:
         if not np.array_equal(np.sort(rows[rows >= 0]), np.arange(len(self._split.rows))):
             raise AssertionError(f"evaluation saw rows {rows.tolist()} of {len(self._split.rows)}")
         order = np.argsort(rows, kind="stable")[np.sum(rows < 0) :]
-        images = {name: joined[name][order] for name in PER_IMAGE}
+        images = {name: joined[name][order] for name in COLLECTED}
         refuse_undecided(self._split, images)
         return images
 
@@ -160,7 +165,7 @@ def refuse_undecided(split: Split, images: Mapping[str, np.ndarray]) -> None:
     """Refuse scores that no threshold, rank or mean may be made of.
 
     Args:
-        images: PER_IMAGE -> [images].
+        images: COLLECTED -> [images].
 
     Raises:
         UserError: naming the first image whose score is no number, and how many there are.

@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Iterator
-from functools import partial
+from functools import partial, reduce
 from typing import Any, NamedTuple
 
 import jax
@@ -22,12 +22,19 @@ from defect_jax.decision.apply import (
     Thresholds,
     decide_mask,
     defect_probability,
+    mark,
     mark_strips,
     score_of,
 )
 from defect_jax.distributed.sharding import place_state, replicated, rows_of_process, to_global
-from defect_jax.evaluation.evaluator import PER_IMAGE, OnMask, Scores, refuse_undecided
+from defect_jax.evaluation.evaluator import COLLECTED, OnMask, Scores, refuse_undecided
 from defect_jax.metrics.accumulated import Accumulated
+from defect_jax.metrics.label_support import (
+    LabelSupport,
+    edge_reach_px,
+    grown_on_host,
+    label_support,
+)
 from defect_jax.metrics.regions import region_weights
 from defect_jax.models.initialise import Variables
 from defect_jax.models.network import SegmentationNetwork
@@ -45,6 +52,7 @@ class WithTruth(NamedTuple):
 
     image: np.ndarray
     truth: dict[str, np.ndarray]  # native_mask and region_weight, [h w]
+    near: np.ndarray  # the mask and what is close to it, [h w]
     regions: int
 
 
@@ -88,14 +96,16 @@ class TiledEvaluator:
         with contextlib.closing(follow):
             for row, image in enumerate(follow):
                 signals.check_preemption()
-                accumulated, marked, label = self._marked(accumulated, ema, image, thresholds)
+                accumulated, found = self._marked(accumulated, ema, image, thresholds)
+                marked, label, support = found
                 classes = decide_mask(marked, thresholds)
                 accumulated = self._counted(accumulated, classes, image)
                 scores = score_of(marked, label), marked.mask_score
-                outputs.append((*scores, *_overlap(classes, image.truth["native_mask"])))
+                overlap = _overlap(classes, image.truth["native_mask"])
+                outputs.append((*scores, *overlap, *support))
                 if on_mask:
                     on_mask(row, classes)
-        columns = zip(PER_IMAGE, zip(*outputs, strict=True), strict=True)
+        columns = zip(COLLECTED, zip(*outputs, strict=True), strict=True)
         arrays = {name: np.array(values) for name, values in columns}
         refuse_undecided(self._split, arrays)
         return Scores(arrays, *jax.device_get(accumulated))
@@ -106,10 +116,12 @@ class TiledEvaluator:
         ema: Variables | Ensemble,
         image: WithTruth,
         thresholds: Thresholds,
-    ) -> tuple[Accumulated, Marked, float | None]:
-        """Mark an image and find its label; add its probabilities strip by strip."""
+    ) -> tuple[Accumulated, tuple[Marked, float | None, LabelSupport]]:
+        """Mark an image, find its label and what supports its mask; add its probabilities strip by
+        strip."""
         native_px, label = image.image.shape[:2], None
         grid = self._spec.framing.grid(native_px)
+        supports = []
 
         def maps() -> Iterator[np.ndarray]:
             nonlocal accumulated, label
@@ -119,11 +131,12 @@ class TiledEvaluator:
                 label = strip.label
                 blocks = self._strip_blocks(strip.maps, image, first)
                 accumulated = self._add_strip(accumulated, *self._placed(blocks))
+                supports.append(_support(strip.maps, image, first, thresholds))
                 first += len(strip.maps)
                 yield strip.maps
 
         marked = mark_strips(maps(), native_px, thresholds)
-        return accumulated, marked, label
+        return accumulated, (marked, label, reduce(LabelSupport.merged, supports))
 
     def _strip_blocks(self, maps: np.ndarray, image: WithTruth, first: int) -> tuple[Any, ...]:
         """Return a strip's map, where it is valid, and the truth of it; arguments of
@@ -173,7 +186,19 @@ class TiledEvaluator:
 def _with_truth(split: Split, spec: InputSpec, row: int) -> WithTruth:
     image, mask = decoded(split, row, spec)
     weights, regions = region_weights(mask > 0)
-    return WithTruth(image, {"native_mask": mask, "region_weight": weights}, regions)
+    near = grown_on_host(mask > 0, edge_reach_px(mask.shape, mask.shape))  # tiles are not scaled
+    return WithTruth(image, {"native_mask": mask, "region_weight": weights}, near, regions)
+
+
+def _support(
+    maps: np.ndarray, image: WithTruth, first: int, thresholds: Thresholds
+) -> LabelSupport:
+    """Return what the strip that begins in row `first` says of the mask."""
+    inside = slice(first, first + len(maps))
+    mask, near = image.truth["native_mask"][inside] > 0, image.near[inside]
+    probability = defect_probability(maps, -1)
+    marked = mark(probability, maps.argmax(axis=-1), thresholds).classes > 0
+    return label_support(probability, mask, near, marked, np.ones_like(mask))
 
 
 def _add_strip(
