@@ -1,6 +1,7 @@
 """The real entry point: train, evaluate, predict, export, go on, compare."""
 
 import csv
+import html
 import json
 import shutil
 
@@ -11,6 +12,7 @@ from safetensors.numpy import save_file
 
 from defect_jax.data.files.images import decode_image
 from defect_jax.data.prepare.prepare import prepare
+from defect_jax.decision.ways import WAYS
 from defect_jax.metrics.images import read_predictions
 from defect_jax.models.pretrained.embedded import read_embedded
 from defect_jax.workdir import run_config
@@ -39,7 +41,9 @@ def test_a_run_leaves_what_is_promised(trained):
     assert sorted(p.name for p in (workdir / "checkpoints").iterdir()) == ["4", "8"]
     assert list((workdir / "tensorboard").iterdir())
     assert "compiled the training step in" in result.stderr
-    assert "test: By the score of an image: missed " in result.stderr
+    decision = json.loads((workdir / "decision.json").read_text())
+    who = WAYS[decision["decides"]].words
+    assert f"test: The verdict, by {who}: missed " in result.stderr
     command = f"python -m defect_jax.main predict --workdir={workdir} --input=IMAGES"
     assert f"next: {command} --output=DECIDED" in result.stderr
     assert [line["step"] for line in lines(workdir) if line["split"] == "train"] == [2, 4, 6, 8]
@@ -47,6 +51,13 @@ def test_a_run_leaves_what_is_promised(trained):
     metrics = json.loads((workdir / "eval/test/metrics.json").read_text())
     masks = list((workdir / "eval/test/masks").rglob("*.png"))
     assert metrics["images"] == metrics["defective"] + metrics["good"] == len(masks)
+    judged = read_predictions(workdir / "eval/test/predictions.csv")
+    misses = sum(row.label > row.rejected for row in judged)
+    assert metrics["verdict_false_negatives"] == misses
+    assert f"{who}: missed {misses} of {metrics['defective']} defective images" in result.stderr
+    assert decision["why"] and decision["why"] in html.unescape(
+        (workdir / "eval/report.html").read_text()
+    )
 
 
 def test_its_tracker_has_the_same_numbers_and_images(trained):
