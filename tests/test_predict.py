@@ -102,6 +102,8 @@ def test_the_page_parts_images_by_the_verdict_and_counts_every_decision(
     rejected = [line for line in lines if line["mask_decision"]]
     assert 0 < len(rejected) < len(lines) == len(shown)
     assert set(shown[: len(rejected)]) == {line["id"] for line in rejected}
+    assert f"<h2>Rejected: {len(rejected)}</h2>" in page
+    assert f"<h2>Accepted: {len(lines) - len(rejected)}</h2>" in page
     order = {line["id"]: line["probability"] for line in lines}
     probabilities = [order[id] for id in shown]
     assert probabilities == sorted(probabilities, reverse=True)

@@ -118,7 +118,8 @@ def test_images_of_a_part_labelled_alike_are_judged_together():
 
 
 def image_row(id, label, score, predicted_px, true_px):
-    return ImageRow(id, f"part of {id}", label, score, score, 0, 0, None, 0, true_px, predicted_px)
+    px = (0, true_px, predicted_px)
+    return ImageRow(id, f"part of {id}", label, score, score, 0, 0, None, *px, score, 0)
 
 
 ROWS = [image_row("=SUM(1)", 0, 0.98, 1234, 0), image_row("fine", 1, 0.9, 50, 60)]
