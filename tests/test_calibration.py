@@ -45,14 +45,17 @@ def test_temperature_is_the_minimum_of_the_log_loss():
     label = (generator.random(200) < score**2).astype(int)
     found = calibration.best_temperature(label, score)
 
+    defective = label.sum()
+    target = np.where(label, (defective + 1) / (defective + 2), 1 / (200 - defective + 2))  # Platt
+
     def loss(temperature):
         p = calibration.temperature_scale(score, temperature)
-        return -np.mean(label * np.log(p) + (1 - label) * np.log1p(-p))
+        return -np.mean(target * np.log(p) + (1 - target) * np.log1p(-p))
 
     assert loss(found) <= min(loss(found * 1.001), loss(found / 1.001))
     assert calibration.best_temperature([1, 1], [0.2, 0.3]) is None
     sure = calibration.best_temperature([0, 1], [0.1, 0.9])
-    assert sure == pytest.approx(calibration.COLDEST, rel=1e-3)
+    assert sure == pytest.approx(np.log(9) / np.log(2), rel=1e-6)  # as sure as of two in three
 
 
 def test_calibration_keeps_the_order_and_moves_certainty_alone():

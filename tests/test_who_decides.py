@@ -54,10 +54,11 @@ def test_each_way_rejects_what_its_name_says(score, mask_score, large, head, mas
         way = dataclasses.replace(made, decides=name)
         found = verdict(score.astype(float), mask_score.astype(float), by_mask, way)
         assert found.rejected.tolist() == rejected.tolist()
-        # One score ranks images as the way decides.
-        assert (found.score[~rejected] < verdict_threshold(way)).all()
-        if verdict_threshold(way) <= 1.0:
-            assert (found.score[rejected] >= verdict_threshold(way) - 1e-12).all()
+        # One logit ranks images as the way decides, but where scores are as good as 0 or 1.
+        at = _logit(np.array(verdict_threshold(way))) if verdict_threshold(way) <= 1 else np.inf
+        assert (found.logit[~rejected] <= at).all()
+        assert name == "score" or (found.logit[~rejected] < at).all()
+        assert (found.logit[rejected] >= at - 1e-12).all()
 
 
 def _logit(score):
@@ -95,12 +96,12 @@ def test_onnx_decides_as_numpy_does(name):
     shapes = {
         each: jax.ShapeDtypeStruct(array.shape, array.dtype) for each, array in given_arrays.items()
     }
-    model = to_onnx(program, shapes, ("rejected", "verdict_score")).SerializeToString()
+    model = to_onnx(program, shapes, ("rejected", "verdict_logit")).SerializeToString()
     session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
-    rejected, score = session.run(None, given_arrays)
+    rejected, logits = session.run(None, given_arrays)
     expected = verdict(*scores.values(), mask_rejected, made)
     assert rejected.tolist() == expected.rejected.tolist()
-    np.testing.assert_allclose(score, expected.score, atol=2e-6)
+    np.testing.assert_allclose(logits, expected.logit, atol=2e-6)
 
 
 def noisy(rng, label, sure):

@@ -11,17 +11,14 @@ import math
 from collections.abc import Callable, Iterator
 from typing import Annotated, Any, NamedTuple
 
+import jax
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
+from scipy import special
 
 from defect_jax.decision.record import DecisionRule
 from defect_jax.decision.ways import is_number, negate, rejects, verdict
-from defect_jax.metrics.calibration import (
-    logit,
-    logit_jax,
-    temperature_scale,
-    temperature_scale_jax,
-)
+from defect_jax.metrics.calibration import logit, logit_jax
 
 
 class Thresholds(NamedTuple):
@@ -42,11 +39,11 @@ class Functions(NamedTuple):
     """Of scores, each with a twin in float32 for programs."""
 
     logit: Callable[[Any], Any]
-    scale: Callable[[Any, float], Any]
+    expit: Callable[[Any], Any]
 
 
-ON_HOST = Functions(logit, temperature_scale)
-IN_PROGRAMS = Functions(logit_jax, temperature_scale_jax)
+ON_HOST = Functions(logit, special.expit)
+IN_PROGRAMS = Functions(logit_jax, jax.nn.sigmoid)
 
 
 class Marked(NamedTuple):
@@ -197,7 +194,7 @@ def decide(
     decided = verdict(score, marked.mask_score, mask_rejected, rule, functions.logit)
     undecided = negate(is_number(score)) | negate(is_number(marked.mask_score))
     return Decision(
-        probability=functions.scale(decided.score, rule.temperature),
+        probability=functions.expit(decided.logit / rule.temperature),
         rejected=decided.rejected | undecided,
         mask=mask,
         score=score,

@@ -4,6 +4,7 @@ import dataclasses
 from functools import partial
 
 import numpy as np
+from scipy import special
 
 from defect_jax.decision import combination, sequential, shots
 from defect_jax.decision.choose_mask import choose_mask
@@ -69,7 +70,7 @@ def choose(
         rule, decides=decides.name, why=decides.why, mistakes=decides.mistakes
     )
     mask = images.mask_rejects(rule.mask_threshold, rule.min_area_px)
-    score = verdict(images.score, images.mask_score, mask, rule).score
+    score = special.expit(verdict(images.score, images.mask_score, mask, rule).logit)
     temperature = _temperature(images, score, options)
     probability = calibration.temperature_scale(score, temperature["temperature"])
     part, sequential_test, part_promise = _choose_part(images, probability, options, compared)

@@ -1,6 +1,6 @@
 """The ways to decide on an image from its score and its mask, one of which is the verdict.
 
-Each way rejects or not, and has one score that ranks images as it decides: those that it rejects
+Each way rejects or not, and has one logit that ranks images as it decides: those that it rejects
 are at its threshold or above. The same lines run on NumPy arrays and inside JAX programs.
 """
 
@@ -22,7 +22,7 @@ class Verdict(NamedTuple):
     """What one way makes of images; "..." are their axes."""
 
     rejected: Any  # "...", bool
-    score: Any  # "...": rejected from the way's threshold on
+    logit: Any  # "...": rejected from that of the way's threshold on
 
 
 class Way(NamedTuple):
@@ -30,7 +30,7 @@ class Way(NamedTuple):
 
     Attributes:
         decide: `(score, mask_score, mask_rejected, rule, to_logit)` -> `Verdict`.
-        threshold: of its score, by a rule.
+        threshold: of the probability whose logit that is, by a rule.
         words: what rejects, for users.
     """
 
@@ -63,13 +63,13 @@ def negate(truth: Any) -> Any:
 
 
 def _by_score(score, mask_score, mask_rejected, rule, to_logit) -> Verdict:
-    return Verdict(rejects(score, rule.threshold), score)
+    return Verdict(rejects(score, rule.threshold), to_logit(score))
 
 
 def _by_mask(score, mask_score, mask_rejected, rule, to_logit) -> Verdict:
     """Take the logits above the threshold: the highest of many pixels is seldom near 0."""
     margin = _margin(mask_score, rule.mask_threshold, mask_rejected, to_logit)
-    return Verdict(mask_rejected, _expit(margin))
+    return Verdict(mask_rejected, margin)
 
 
 def _by_either(score, mask_score, mask_rejected, rule, to_logit) -> Verdict:
@@ -79,27 +79,26 @@ def _by_either(score, mask_score, mask_rejected, rule, to_logit) -> Verdict:
         _margin(score, rule.threshold, by_score, to_logit),
         _margin(mask_score, rule.mask_threshold, mask_rejected, to_logit),
     )
-    return Verdict(by_score | mask_rejected, _expit(margin))
+    return Verdict(by_score | mask_rejected, margin)
 
 
 def _by_both(score, mask_score, mask_rejected, rule, to_logit) -> Verdict:
     """Take the logistic regression on both logits."""
     fitted = rule.logistic
     value = fitted.intercept + fitted.head * to_logit(score) + fitted.mask * to_logit(mask_score)
-    together = _expit(value)
-    return Verdict(rejects(together, fitted.threshold), together)
+    return Verdict(rejects(_expit(value), fitted.threshold), value)
 
 
 def _margin(score: Any, threshold: float, rejected: Any, to_logit: ToLogit) -> Any:
     """Return by how much a score is above its threshold, in logits.
 
     What is not rejected stays below 0: a mask may be high and too small, and scores very near to 0
-    and 1 have one logit.
+    and 1 have one logit. What is rejected is at least 0, however logits are rounded.
     """
     # No score comes near a threshold that rejects nothing.
     at = 2.0 * logit(1.0) if threshold >= REJECTS_NOTHING else logit(threshold)
     margin, xp = to_logit(score) - float(at), _namespace(score)
-    return xp.where(rejected, margin, xp.minimum(margin, -JUST_BELOW))
+    return xp.where(rejected, xp.maximum(margin, 0.0), xp.minimum(margin, -JUST_BELOW))
 
 
 def _expit(value: Any) -> Any:
@@ -140,15 +139,15 @@ def verdict(
 
     >>> rule = DecisionRule(0.9, 0.5, 0.5, 1, 9, 5, decides="either")
     >>> given = np.array([0.95, 0.1, 0.1]), np.array([0.1, 0.6, 0.7]), np.array([0, 1, 0], bool)
-    >>> rejected, score = verdict(*given, rule)
-    >>> rejected.tolist(), score.round(3).tolist()
-    ([True, True, False], [0.679, 0.6, 0.5])
+    >>> rejected, above = verdict(*given, rule)
+    >>> rejected.tolist(), above.round(3).tolist()
+    ([True, True, False], [0.747, 0.405, -0.001])
     """
     return WAYS[rule.decides].decide(score, mask_score, mask_rejected, rule, to_logit)
 
 
 def verdict_threshold(rule: DecisionRule) -> float:
-    """Return the score of the verdict from which on it rejects."""
+    """Return the probability, before the temperature, from which on the verdict rejects."""
     return WAYS[rule.decides].threshold(rule)
 
 

@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from scipy import special
 
 from defect_jax.decision import DecisionRule
 from defect_jax.decision.apply import Thresholds
 from defect_jax.decision.ways import rejects, verdict
-from defect_jax.metrics.calibration import temperature_scale
 
 Line = dict[str, Any]  # of predictions.jsonl
 MOST_SETTINGS_BYTES = 1 << 20
@@ -71,7 +71,7 @@ def follows(line: Line, rule: DecisionRule) -> bool:
     by_score, marks = bool(rejects(line["score"], rule.threshold)), line["predicted_px"] > 0
     may_mark = bool(rejects(line["mask_score"], Thresholds.of(rule).mask))
     decided = verdict(line["score"], line["mask_score"], np.bool_(marks), rule)
-    probability = float(temperature_scale(decided.score, rule.temperature))
+    probability = float(special.expit(decided.logit / rule.temperature))
     kept = line["decision"], line["mask_decision"], line["rejected"]
     return (
         kept == (int(by_score), int(marks), int(decided.rejected))

@@ -38,7 +38,7 @@ def check(stablehlo: bytes, onnx: bytes, spec: InputSpec) -> float:
             largest = max(largest, float(np.abs(one[name] - two[name]).max()))
         pixels += one["mask"].size
         different += int((one["mask"] != two["mask"]).sum())
-        if not np.array_equal(one["rejected"], two["rejected"]):
+        if any(not np.array_equal(one[n], two[n]) for n in ("rejected", "score_rejected")):
             raise Differs(f"images of {images.shape[1:3]} px are decided differently")
     if largest > MOST_PROBABILITY:
         raise Differs(f"probabilities differ by {largest}")

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 from ml_collections import ConfigDict
+from scipy import special
 
 from defect_jax.data.prepare.prepared import Split
 from defect_jax.decision import DecisionRule, PartDecision
@@ -16,7 +17,7 @@ from defect_jax.decision.shots import parts_of, running_scores
 from defect_jax.decision.ways import Verdict, rejects, verdict
 from defect_jax.evaluation.evaluator import PER_IMAGE, Scores
 from defect_jax.metrics import ranking
-from defect_jax.metrics.calibration import Values, expected_calibration_error, temperature_scale
+from defect_jax.metrics.calibration import Values, expected_calibration_error
 from defect_jax.metrics.class_counts import class_reasons
 from defect_jax.metrics.confidence import confidence_intervals
 from defect_jax.metrics.images import ImageRow, image_iou, image_metrics
@@ -90,7 +91,7 @@ def to_images(split: Split, scores: Scores, decision: DecisionRule) -> list[Imag
     columns = [scores.images[name].tolist() for name in PER_IMAGE]
     named = (scores.images[name] for name in ("score", "mask_score", "predicted_px"))
     decided = _verdict(*named, decision)
-    probability = temperature_scale(decided.score, decision.temperature).tolist()
+    probability = special.expit(decided.logit / decision.temperature).tolist()
     images = []
     for row, score, mask_score, inside, true, predicted, chance, rejected in zip(
         split.rows, *columns, probability, decided.rejected.tolist(), strict=True
@@ -232,9 +233,10 @@ def combined_metrics(decided: Sequence[Decided]) -> dict[str, float | None]:
 
 
 def _decisive(images: Sequence[ImageRow], decision: DecisionRule) -> np.ndarray:
-    """Return the score that decides as it was before the temperature."""
-    probability = np.array([image.probability for image in images])
-    return temperature_scale(probability, 1.0 / decision.temperature)
+    """Return the probabilities as they were before the temperature."""
+    names = ("score", "mask_score", "predicted_px")
+    columns = ([getattr(image, name) for image in images] for name in names)
+    return special.expit(_verdict(*columns, decision).logit)
 
 
 def _logistic(images: Sequence[ImageRow], decision: DecisionRule) -> tuple[np.ndarray, np.ndarray]:
