@@ -197,5 +197,7 @@ def test_a_number_of_folds_that_cannot_be_is_refused(count):
     config = tiny_config(**INFO)
     with config.unlocked(), config.ignore_type():
         config.data.folds = count
-    with pytest.raises(UserError, match="config.data.folds is .*: 0 .none., or from 2 to 20"):
+    with pytest.raises(
+        UserError, match="config.data.folds is .*: it must be 0 .none., or from 2 to 20"
+    ):
         run_config.check_values(config)
