@@ -44,7 +44,10 @@ def main(_: Sequence[str]) -> None:
             for way, count in counts.items():
                 totals[way].append(count)
             print(f"{rule}, {name}: {line(counts)}; {made.decides} decides: {made.why}")
-        sums = {way: np.sum(rows, axis=0)[:2].tolist() for way, rows in totals.items()}
+        sums = {
+            way: [sum(row[0] for row in rows), sum(row[1] for row in rows)]
+            for way, rows in totals.items()
+        }
         means = {way: float(np.mean([row[2] for row in rows])) for way, rows in totals.items()}
         print(f"{rule}, all: {line({way: (*sums[way], means[way]) for way in sums})}")
 
