@@ -9,9 +9,11 @@ from defect_jax.data.prepare.folds import dealt_out
 from defect_jax.data.prepare.prepare import prepare
 from defect_jax.data.prepare.prepared import Prepared
 from defect_jax.distributed import processes
+from defect_jax.distributed.sharding import make_mesh
 from defect_jax.evaluation.validation import compared_checkpoints, refuse_empty_promise
 from defect_jax.plan.plan import Plan, filled_as_before, filled_in, is_open, make_plan
 from defect_jax.runtime.console import say
+from defect_jax.runtime.errors import UserError
 from defect_jax.runtime.paths import AnyPath, exists
 from defect_jax.training.fit import check_batch_size, make_network
 from defect_jax.training.optimizer import make_tx
@@ -26,6 +28,23 @@ def has_saved(workdir: AnyPath) -> bool:
     """Return whether a run saved something in a workdir: of its network, of a stage, of a fold."""
     below = [workdir / FIRST_STAGE, *fold_folders(workdir)]
     return any(checkpoints.exist(folder) for folder in (workdir, *below))
+
+
+def read_data(
+    config: ConfigDict, workdir: AnyPath, must_resume: bool
+) -> tuple[Prepared, bool, Mesh]:
+    """Return the data of a run, whether it has saved something before, and its mesh.
+
+    Raises:
+        UserError: nothing was saved where something must be; or as `data_to_train_on`.
+    """
+    saved = processes.from_first(lambda: has_saved(workdir))
+    if must_resume and not saved:
+        raise UserError(f"--resume=must: {workdir} holds no checkpoint to go on from")
+    mesh = make_mesh(config.mesh.data, config.mesh.fsdp)
+    if not is_open(config):
+        refuse_unbuildable(config, mesh)  # before data are read
+    return data_to_train_on(config, workdir, saved), saved, mesh
 
 
 def data_to_train_on(config: ConfigDict, workdir: AnyPath, saved: bool) -> Prepared:

@@ -15,18 +15,14 @@ from defect_jax.data.pipeline.decoded_cache import with_decoded_cache
 from defect_jax.data.prepare.folds import held_out, in_words, pooled
 from defect_jax.data.prepare.prepared import Prepared
 from defect_jax.distributed import processes
-from defect_jax.distributed.sharding import make_mesh
 from defect_jax.evaluation.validation import refuse_empty_promise
-from defect_jax.plan.plan import is_open
 from defect_jax.runtime import signals
 from defect_jax.runtime.console import say
-from defect_jax.runtime.errors import UserError
 from defect_jax.runtime.paths import AnyPath
 from defect_jax.training.begin import (
     claim,
-    data_to_train_on,
-    has_saved,
     planned,
+    read_data,
     refuse_unbuildable,
     resolved,
 )
@@ -55,13 +51,7 @@ def cross_fit(config: ConfigDict, workdir: AnyPath, must_resume: bool) -> None:
     Raises:
         as `train`.
     """
-    saved = processes.from_first(lambda: has_saved(workdir))
-    if must_resume and not saved:
-        raise UserError(f"--resume=must: {workdir} holds no checkpoint to go on from")
-    mesh = make_mesh(config.mesh.data, config.mesh.fsdp)
-    if not is_open(config):
-        refuse_unbuildable(config, mesh)  # before data are read
-    dealt = data_to_train_on(config, workdir, saved)
+    dealt, saved, mesh = read_data(config, workdir, must_resume)
     whole = pooled(dealt)
     config, plan = planned(config, workdir, whole, saved)
     say(in_words(dealt))

@@ -6,19 +6,15 @@ from ml_collections import ConfigDict
 
 from defect_jax.data.prepare.prepared import Prepared
 from defect_jax.distributed import processes
-from defect_jax.distributed.sharding import make_mesh, replicated
+from defect_jax.distributed.sharding import replicated
 from defect_jax.models.initialise import Variables
-from defect_jax.plan.plan import is_open
 from defect_jax.runtime.console import say
-from defect_jax.runtime.errors import UserError
 from defect_jax.runtime.paths import AnyPath
 from defect_jax.training.begin import (
     agreed,
     claim,
-    data_to_train_on,
-    has_saved,
     planned,
-    refuse_unbuildable,
+    read_data,
 )
 from defect_jax.training.cross_fit import cross_fit
 from defect_jax.training.fit import fit, make_network
@@ -57,13 +53,7 @@ def train(config: ConfigDict, workdir: AnyPath, must_resume: bool = False) -> No
 def train_alone(config: ConfigDict, workdir: AnyPath, must_resume: bool) -> None:
     """Do what `train` does, while nobody else trains in the workdir."""
     begun = processes.from_first(lambda: checkpoints.exist(workdir))
-    saved = processes.from_first(lambda: has_saved(workdir))
-    if must_resume and not saved:
-        raise UserError(f"--resume=must: {workdir} holds no checkpoint to go on from")
-    mesh = make_mesh(config.mesh.data, config.mesh.fsdp)
-    if not is_open(config):
-        refuse_unbuildable(config, mesh)  # before data are read
-    prepared = data_to_train_on(config, workdir, saved)
+    prepared, saved, mesh = read_data(config, workdir, must_resume)
     config, plan = planned(config, workdir, prepared, saved)
     config, prepared = agreed(config, prepared, mesh)
     if processes.is_first():
