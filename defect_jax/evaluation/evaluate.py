@@ -1,8 +1,5 @@
 """From a trained network to decisions, files and the report: the second half of every run."""
 
-import contextlib
-import time
-
 from ml_collections import ConfigDict
 
 from defect_jax.data.prepare.folds import OUT_OF_FOLD
@@ -11,19 +8,17 @@ from defect_jax.decision.apply import Thresholds
 from defect_jax.distributed import processes
 from defect_jax.distributed.sharding import make_mesh
 from defect_jax.evaluation.evaluate_folds import decision_of_folds, evaluate_folds
-from defect_jax.evaluation.evaluator import make_evaluator
-from defect_jax.evaluation.published import class_pixels, keep_decision, pruned, shown
-from defect_jax.evaluation.result_files import ResultFolder, image_loader
-from defect_jax.evaluation.result_tables import tabulate
-from defect_jax.evaluation.suspects import in_words, write_suspects
+from defect_jax.evaluation.evaluator import Scores, make_evaluator
+from defect_jax.evaluation.publish import keep_decision, pruned, publish, shown
+from defect_jax.evaluation.result_files import ResultFolder
+from defect_jax.evaluation.result_tables import ResultTables, tabulate
 from defect_jax.evaluation.validation import decide_on_validation
 from defect_jax.metrics.summary import Metrics
 from defect_jax.models.network import SegmentationNetwork
-from defect_jax.report.page import Report, verdict_lines, write_report
 from defect_jax.runtime.console import say
 from defect_jax.runtime.errors import UserError
 from defect_jax.runtime.paths import AnyPath
-from defect_jax.workdir import kept_split, locks, run_config
+from defect_jax.workdir import kept_split, locks
 from defect_jax.workdir.best_weights import (
     decision_for,
     read_history,
@@ -77,42 +72,26 @@ def evaluate(config: ConfigDict, workdir: AnyPath, split: str = "test") -> Metri
     if not processes.is_first():
         evaluate_split(ema, thresholds)  # every host takes part, one writes
         return None
-    classes = list(config.data_info.classes)
     results = ResultFolder(workdir / "eval" / split)
-    path = (workdir / "eval" if split == "test" else results.final) / "report.html"
-    with contextlib.ExitStack() as publishing:
-        with results:
-            scores = evaluate_split(ema, thresholds, results.mask_of(judged, classes), shown=True)
-            tables = tabulate(judged, scores, made, config.data_info, prepared.info.leaking)
-            results.write_tables(tables)
-            suspects = None
-            if split != "train":  # a network believes every label that it has learnt
-                load = image_loader(judged, results.folder, classes)
-                given = results.folder, config.data.name, split
-                suspects = write_suspects(*given, tables.images, scores.images, load)
-            # Until the page is written: all files are then those of one evaluation, also where
-            # another one chose a decision of its own meanwhile.
-            publishing.enter_context(locks.results(workdir))
-            keep_decision(made, config, workdir)
-        report = Report(
-            title=f"{config.data.name}, step {step}{pruned(config.model.prune)}",
-            split=split,
-            decision=made,
-            **tables._asdict(),
-            notes=list(prepared.info.notes),
-            history=history,
-            config=run_config.without_places(config).to_dict(),
-            load_image=image_loader(judged, results.final, classes),
-            classes=class_pixels(scores, classes),
-            written=time.strftime("%Y-%m-%d %H:%M"),
-        )
-        write_report(path, report)
-    for line in verdict_lines(report):
-        say(f"{split}: {line}")
-    if suspects is not None:
-        say(in_words(suspects, results.final))
-    say(f"wrote {results.final} and {path}")
-    return tables.metrics
+
+    def judge() -> tuple[ResultTables, Scores]:
+        on_mask = results.mask_of(judged, list(config.data_info.classes))
+        found = evaluate_split(ema, thresholds, on_mask, shown=True)
+        return tabulate(judged, found, made, config.data_info, prepared.info.leaking), found
+
+    return publish(
+        config,
+        workdir,
+        results,
+        (workdir / "eval" if split == "test" else results.final) / "report.html",
+        judged,
+        judge,
+        title=f"{config.data.name}, step {step}{pruned(config.model.prune)}",
+        split=split,
+        decision=made,
+        notes=list(prepared.info.notes),
+        history=history,
+    )
 
 
 def refuse_unknown_split(config: ConfigDict, workdir: AnyPath, split: str) -> None:

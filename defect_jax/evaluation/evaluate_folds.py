@@ -1,7 +1,5 @@
 """From the networks of a cross-fitted run to its decision, and to a page with every part once."""
 
-import contextlib
-import time
 from collections.abc import Sequence
 
 from jax.sharding import Mesh
@@ -12,19 +10,17 @@ from defect_jax.data.prepare.prepared import Prepared
 from defect_jax.decision import DecisionRule
 from defect_jax.distributed import processes
 from defect_jax.distributed.sharding import make_mesh
-from defect_jax.evaluation.evaluator import make_evaluator
+from defect_jax.evaluation.evaluator import Scores, make_evaluator
 from defect_jax.evaluation.out_of_fold import HeldOut, decide_on, decide_on_others, merged_scores
-from defect_jax.evaluation.published import class_pixels, keep_decision, pruned, shown
-from defect_jax.evaluation.result_files import ResultFolder, image_loader
-from defect_jax.evaluation.result_tables import tabulate_folds
-from defect_jax.evaluation.suspects import in_words, write_suspects
+from defect_jax.evaluation.publish import pruned, publish, shown
+from defect_jax.evaluation.result_files import ResultFolder
+from defect_jax.evaluation.result_tables import ResultTables, tabulate_folds
 from defect_jax.metrics.summary import Metrics
 from defect_jax.models.initialise import Variables
 from defect_jax.models.network import SegmentationNetwork
-from defect_jax.report.page import Report, verdict_lines, write_report
 from defect_jax.runtime.console import say
 from defect_jax.runtime.paths import AnyPath
-from defect_jax.workdir import kept_split, locks, run_config
+from defect_jax.workdir import kept_split
 from defect_jax.workdir.best_weights import decision_for
 from defect_jax.workdir.members import restore_members
 from defect_jax.workdir.trained_data import data_to_judge_on
@@ -50,7 +46,7 @@ def evaluate_folds(config: ConfigDict, workdir: AnyPath) -> Metrics | None:
         for fold, rule in zip(folds, rules, strict=True):
             fold.decided(rule)  # every host takes part, one writes
         return None
-    return publish(config, workdir, prepared, folds, rules, made)
+    return publish_folds(config, workdir, prepared, folds, rules, made)
 
 
 def decision_of_folds(config: ConfigDict, workdir: AnyPath, mesh: Mesh) -> DecisionRule:
@@ -78,7 +74,7 @@ def held_out_folds(
     return folds
 
 
-def publish(
+def publish_folds(
     config: ConfigDict,
     workdir: AnyPath,
     prepared: Prepared,
@@ -92,45 +88,34 @@ def publish(
         rules: of each fold, made by the others.
         made: of all folds.
     """
-    split, classes = out_of_fold(prepared), list(config.data_info.classes)
-    results = ResultFolder(workdir / "eval" / OUT_OF_FOLD)
-    path = report_path(workdir, results)
-    with contextlib.ExitStack() as publishing:
-        with results:
-            scores = [
-                fold.decided(rule, results.mask_of(fold.split, classes))
-                for fold, rule in zip(folds, rules, strict=True)
-            ]
-            together = merged_scores(scores)
-            decided = [(f.split, own, r) for f, own, r in zip(folds, scores, rules, strict=True)]
-            facts = config.data_info, prepared.info.leaking
-            tables = tabulate_folds(split, decided, together, *facts)
-            results.write_tables(tables)
-            load = image_loader(split, results.folder, classes)
-            given = results.folder, config.data.name, OUT_OF_FOLD
-            suspects = write_suspects(*given, tables.images, together.images, load)
-            publishing.enter_context(locks.results(workdir))  # as `evaluate` holds it
-            keep_decision(made, config, workdir)
-        report = Report(
-            title=f"{config.data.name}, {len(folds)} networks of step {made.checkpoint_step}"
-            f"{pruned(config.model.prune)}",
-            split=OUT_OF_FOLD,
-            decision=made,
-            **tables._asdict(),
-            notes=[*notes_on(config, rules), *prepared.info.notes],
-            history=[],
-            config=run_config.without_places(config).to_dict(),
-            load_image=image_loader(split, results.final, classes),
-            classes=class_pixels(together, classes),
-            written=time.strftime("%Y-%m-%d %H:%M"),
-            decided_by_others=True,
-        )
-        write_report(path, report)
-    for line in verdict_lines(report):
-        say(f"{OUT_OF_FOLD}: {line}")
-    say(in_words(suspects, results.final))
-    say(f"wrote {results.final} and {path}")
-    return tables.metrics
+    split, results = out_of_fold(prepared), ResultFolder(workdir / "eval" / OUT_OF_FOLD)
+
+    def judge() -> tuple[ResultTables, Scores]:
+        classes = list(config.data_info.classes)
+        scores = [
+            fold.decided(rule, results.mask_of(fold.split, classes))
+            for fold, rule in zip(folds, rules, strict=True)
+        ]
+        decided = [(f.split, own, r) for f, own, r in zip(folds, scores, rules, strict=True)]
+        together = merged_scores(scores)
+        facts = config.data_info, prepared.info.leaking
+        return tabulate_folds(split, decided, together, *facts), together
+
+    steps = f"{len(folds)} networks of step {made.checkpoint_step}"
+    return publish(
+        config,
+        workdir,
+        results,
+        report_path(workdir, results),
+        split,
+        judge,
+        title=f"{config.data.name}, {steps}{pruned(config.model.prune)}",
+        split=OUT_OF_FOLD,
+        decision=made,
+        notes=[*notes_on(config, rules), *prepared.info.notes],
+        history=[],
+        decided_by_others=True,
+    )
 
 
 def report_path(workdir: AnyPath, results: ResultFolder) -> AnyPath:
