@@ -8,10 +8,10 @@ from defect_jax.data.files.bounded import is_picture
 from defect_jax.data.files.file_kinds import SUFFIXES
 from defect_jax.data.files.raw_files import RawFiles
 from defect_jax.data.sources.folder_layout import (
-    GROUPS_FILE,
     IMAGES,
-    MASKS,
+    KINDS,
     SPLIT_NAMES,
+    TABLES,
     Key,
     Layout,
     place_of,
@@ -27,9 +27,8 @@ def notes_of(layout: Layout) -> list[str]:
     """Say what is left out: files elsewhere, and by name the folders with images among them."""
     if not layout.outside:
         return []
-    notes = [
-        f"ignored {len(layout.outside)} files outside images/ and masks/: {listed(layout.outside)}"
-    ]
+    kinds = ", ".join(f"{kind}/" for kind in KINDS)
+    notes = [f"ignored {len(layout.outside)} files outside {kinds}: {listed(layout.outside)}"]
     folders = Counter(
         name.removeprefix(layout.top).rpartition("/")[0]
         for name in layout.outside
@@ -38,8 +37,8 @@ def notes_of(layout: Layout) -> list[str]:
     if folders:
         shown = [f"{folder or '.'}/ ({count})" for folder, count in sorted(folders.items())]
         notes.append(
-            f"{folders.total()} of them are images, in {listed(shown)}: only images/ and masks/ "
-            f"count, and {', '.join(SPLIT_NAMES)} as splits above or below them"
+            f"{folders.total()} of them are images, in {listed(shown)}: only {kinds} count, "
+            f"and {', '.join(SPLIT_NAMES)} as splits above or below them"
         )
     return notes
 
@@ -47,24 +46,27 @@ def notes_of(layout: Layout) -> list[str]:
 def file_faults(raw: RawFiles, layout: Layout, folders: list[str]) -> list[Fault]:
     """Find files that are no images, share an id, or are masks of nothing, and hidden groups."""
     faults = [
-        Fault(raw.where(name), f"is not read: call it {GROUPS_FILE} and put it beside images/")
+        Fault(raw.where(name), f"is not read: call it {file.lower()} and put it beside images/")
         for name in layout.outside
-        if name.rpartition("/")[2].lower() == GROUPS_FILE
+        if (file := name.rpartition("/")[2]).lower() in TABLES
     ]
     for split in dict.fromkeys([*folders, ""]):
         for name in layout.strange[split]:
             what = f"is not an image ({' '.join(SUFFIXES)}): move it elsewhere"
             faults.append(Fault(raw.where(name), what))
-    for files in (layout.images, layout.masks):
+    for files in (layout.images, layout.masks, layout.bad, layout.ignore):
         for (split, _), names in files.items():
             if split in folders and len(names) > 1:
                 others = ", ".join(name.rpartition("/")[2] for name in names[1:])
                 what = f"has the same id as {others}: keep one, or rename"
                 faults.append(Fault(raw.where(names[0]), what))
-    for key, names in layout.masks.items():
-        if _is_lost(key, layout, folders):
-            what = f"is a mask without an image: there is no {_expected(names[0], layout.top)}.*"
-            faults.append(Fault(raw.where(names[0]), what))
+    for files, kind in ((layout.masks, "a mask"), (layout.ignore, "a region to ignore")):
+        for key, names in files.items():
+            if _is_lost(key, layout, folders):
+                what = f"is {kind} without an image: there is no {_expected(names[0], layout)}.*"
+                if key in layout.bad:
+                    what += ", and those in bad/ have none: move the image into images/"
+                faults.append(Fault(raw.where(names[0]), what))
     return faults + list(_masks_among_images(raw, layout, folders))
 
 
@@ -88,8 +90,8 @@ def _is_lost(key: Key, layout: Layout, folders: list[str]) -> bool:
     return key not in layout.images and (key[0] in (*folders, "") or folders == [""])
 
 
-def _expected(mask: str, top: str) -> str:
+def _expected(mask: str, layout: Layout) -> str:
     """Return the path, without suffix, of the image that a mask belongs to."""
-    place = place_of(mask.removeprefix(top))
-    home = place.home.lower().replace(MASKS, IMAGES)
+    place = place_of(mask.removeprefix(layout.top))
+    home = place.home.lower().replace(place.kind, IMAGES)
     return stem_of(f"{home}{place.rest}")

@@ -17,8 +17,10 @@ from defect_jax.data.files.raw_files import RawFiles, top_folder
 from defect_jax.data.sources.records import SPLITS
 from defect_jax.runtime.errors import UserError
 
-GROUPS_FILE = "groups.csv"
-IMAGES, MASKS = "images", "masks"
+GROUPS_FILE, LABELS_FILE = "groups.csv", "labels.csv"
+TABLES = (GROUPS_FILE, LABELS_FILE)
+# Images; their masks; images of defective parts that nobody has drawn; what is not to be judged.
+IMAGES, MASKS, BAD, IGNORE = KINDS = ("images", "masks", "bad", "ignore")
 SPLIT_NAMES = {
     "train": "train", "training": "train",
     "val": "val", "valid": "val", "validation": "val",
@@ -32,7 +34,7 @@ class Place(NamedTuple):
 
     Attributes:
         split: "train", "val" or "test"; "" where no folder says so.
-        kind: IMAGES or MASKS.
+        kind: IMAGES, MASKS, BAD or IGNORE.
         home: the folders that say so, as they are spelled.
         rest: the path below them.
     """
@@ -47,23 +49,30 @@ class Place(NamedTuple):
 class Layout:
     """Which files there are, below the leading folder `top`.
 
-    `images` and `masks` map a split and a stem below its folder to file names.
+    `images` and the others map a split and a stem below its folder to file names.
     """
 
     top: str
     images: dict[Key, list[str]] = field(default_factory=lambda: defaultdict(list))
     masks: dict[Key, list[str]] = field(default_factory=lambda: defaultdict(list))
+    bad: dict[Key, list[str]] = field(default_factory=lambda: defaultdict(list))
+    ignore: dict[Key, list[str]] = field(default_factory=lambda: defaultdict(list))
     strange: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     outside: list[str] = field(default_factory=list)
 
     @property
     def folders(self) -> set[str]:
         """Return the splits that have images; `{""}` where no folder fixes any."""
-        return {split for split, _ in self.images}
+        return {split for split, _ in [*self.images, *self.bad]}
 
-    def id(self, key: Key) -> str:
+    def id(self, name: str) -> str:
         """Return the id of an image: its path below the root without its suffix."""
-        return stem_of(self.images[key][0].removeprefix(self.top))
+        return stem_of(name.removeprefix(self.top))
+
+    def below(self) -> dict[str, str]:
+        """Return the path of each image below the root, by its id."""
+        files = [*self.images.values(), *self.bad.values()]
+        return {self.id(names[0]): names[0].removeprefix(self.top) for names in files}
 
 
 def find_layout(raw: RawFiles, root: str) -> Layout:
@@ -79,16 +88,16 @@ def find_layout(raw: RawFiles, root: str) -> Layout:
         below = name.removeprefix(layout.top)
         place = place_of(below) if name.startswith(layout.top) else None
         if place is None:
-            layout.outside += [] if below == GROUPS_FILE else [name]
+            layout.outside += [] if below in TABLES else [name]
         elif not is_picture(place.rest):
             layout.strange[place.split].append(name)
         else:
-            files_of = layout.images if place.kind == IMAGES else layout.masks
-            files_of[place.split, stem_of(place.rest)].append(name)
+            getattr(layout, place.kind)[place.split, stem_of(place.rest)].append(name)
             homes[place.kind, place.split].add(place.home)
     if not layout.images:
+        good = " (images of good parts belong there)" * bool(layout.bad)
         raise UserError(
-            f"config.data.root: {root} holds no images/ with {' '.join(SUFFIXES)} files"
+            f"config.data.root: {root} holds no images/ with {' '.join(SUFFIXES)} files{good}"
         )
     _refuse_contradictions(homes, root)
     _refuse_splits_inside(layout, root)
@@ -105,7 +114,7 @@ def stem_of(name: str) -> str:
 
 
 def place_of(below: str) -> Place | None:
-    """Read the first folders of a path; None for what is neither image nor mask.
+    """Read the first folders of a path; None for what belongs to none of `KINDS`.
 
     >>> place_of("images/Valid/line_1/1.png")
     Place(split='val', kind='images', home='images/Valid/', rest='line_1/1.png')
@@ -114,10 +123,10 @@ def place_of(below: str) -> Place | None:
     """
     first, *others = below.split("/")
     second = others[0] if len(others) > 1 else ""
-    if first.lower() in (IMAGES, MASKS) and others:
+    if first.lower() in KINDS and others:
         split = SPLIT_NAMES.get(second.lower(), "")
         kind, depth = first.lower(), 1 + bool(split)
-    elif first.lower() in SPLIT_NAMES and second.lower() in (IMAGES, MASKS):
+    elif first.lower() in SPLIT_NAMES and second.lower() in KINDS:
         split, kind, depth = SPLIT_NAMES[first.lower()], second.lower(), 2
     else:
         return None
@@ -142,17 +151,18 @@ def _refuse_contradictions(homes: dict[tuple[str, str], set[str]], root: str) ->
                 f"{what}: keep one of the two"
             )
     fixed = sorted(
-        min(homes[IMAGES, split]).removesuffix("images/")
+        min(homes[kind, split]).removesuffix(f"{kind}/")
+        for kind in (IMAGES, BAD)
         for split in SPLITS
-        if (IMAGES, split) in homes
+        if (kind, split) in homes
     )
-    free = sorted(homes.get((IMAGES, ""), ()))
+    free = sorted([*homes.get((IMAGES, ""), ()), *homes.get((BAD, ""), ())])
     if free and fixed:
         raise UserError(
             f"config.data.root: {root} holds {free[0]} beside {', '.join(fixed)}: keep one of the "
             f"two; with fixed splits every image belongs below one of them"
         )
-    if len({home.lower().startswith(IMAGES) for home in fixed}) > 1:
+    if len({home.lower().startswith((IMAGES, BAD)) for home in fixed}) > 1:
         raise UserError(
             f"config.data.root: {root} holds {' beside '.join(fixed)}: put the splits either "
             f"above images/ or below it"
@@ -162,7 +172,7 @@ def _refuse_contradictions(homes: dict[tuple[str, str], set[str]], root: str) ->
 def _refuse_splits_inside(layout: Layout, root: str) -> None:
     """Refuse a split's name further down: whether it fixes a split, only the user knows."""
     inside = Counter()
-    for (_, stem), names in layout.images.items():
+    for (_, stem), names in [*layout.images.items(), *layout.bad.items()]:
         if any(part.lower() in SPLIT_NAMES for part in stem.split("/")[:-1]):
             inside[f"{PurePosixPath(names[0].removeprefix(layout.top)).parent}/"] += len(names)
     if inside:
