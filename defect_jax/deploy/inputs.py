@@ -20,7 +20,8 @@ from defect_jax.data.files.output_names import faults_of
 from defect_jax.data.files.raw_files import Folder, RawFiles, open_root
 from defect_jax.data.files.raw_names import Listing, skipped_note
 from defect_jax.data.geometry.input_spec import InputSpec
-from defect_jax.deploy.input_names import OTHER_PICTURES, files, ids_below, left_out
+from defect_jax.data.sources.folder_layout import stem_of
+from defect_jax.deploy.input_names import OTHER_PICTURES, files, ids_below, ignore_files, left_out
 from defect_jax.runtime.errors import UserError
 from defect_jax.runtime.memory import shortage
 from defect_jax.runtime.paths import AnyPath, as_path, is_remote
@@ -32,11 +33,13 @@ NO_IMAGE = f"is no picture of a kind that is read ({' '.join(SUFFIXES)}): save i
 
 
 class Input(NamedTuple):
-    """One image: its id in every table, its name among the raw files, what is wrong with it."""
+    """One image: its id in every table, its name among the raw files, what is wrong with it, and
+    the file that says what of it is not judged."""
 
     id: str
     name: str
     fault: str = ""
+    ignore: str | None = None
 
 
 class Inputs(NamedTuple):
@@ -70,7 +73,11 @@ def open_input(
         raise UserError(_no_image(path, others, raw.lost(), notes))
     ids = ids_below(path, [*pictures, *raw.lost()], others | raw.lost().keys())
     faults = faults_of(ids) | dict.fromkeys(others, NO_IMAGE) | raw.lost()
-    return Inputs(raw, [Input(id, name, faults.get(name, "")) for name, id in ids.items()], notes)
+    ignore = ignore_files(sorted(omitted.names))
+    images = [
+        Input(id, name, faults.get(name, ""), ignore.get(stem_of(name))) for name, id in ids.items()
+    ]
+    return Inputs(raw, images, notes)
 
 
 def _no_image(path: str, others: Collection[str], lost: Mapping[str, str], notes: list[str]) -> str:
@@ -153,5 +160,6 @@ class ExampleImages:
             what = shortage(error) or getattr(error, "strerror", None) or error
             raise UserError(f"{where}: {what}") from error
         spec.framing.place(image.shape[:2], where)  # refuses what is too large
+        spec.ignored(image.shape[:2], where)  # and what is not of the region's size
         spec.refuse_other_depth(image, where)
         return spec.common(image, where)[None]

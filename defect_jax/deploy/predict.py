@@ -15,6 +15,7 @@ from defect_jax.data.files.file_kinds import BadImage
 from defect_jax.data.files.images import inspect_image
 from defect_jax.data.files.raw_files import RawFiles
 from defect_jax.data.files.reading import in_threads, threaded
+from defect_jax.data.files.region_files import marked
 from defect_jax.decision import DecisionRule
 from defect_jax.decision.apply import why_undecided
 from defect_jax.deploy.gallery import write_page
@@ -115,6 +116,8 @@ def decided_before(
         line = outputs.lines[item.id]
         try:
             same = hashlib.sha256(raw.read(item.name)).hexdigest() == line["sha256"]
+            own = None if item.ignore is None else hashlib.sha256(raw.read(item.ignore)).hexdigest()
+            same = same and own == line.get("ignored_sha256")
         except (OSError, MemoryError):
             return False  # what is wrong is said when it is decided on
         ours = line["file"] == item.name and follows(line, rule)
@@ -151,7 +154,13 @@ def read(raw: RawFiles, predictor: Predictor, max_megapixels: float, item: Input
         data = raw.read(item.name)
         origin["sha256"] = hashlib.sha256(data).hexdigest()
         _, image = inspect_image(data, max_megapixels)
-        return Read(item.id, origin, image, predictor.ready(image, where))
+        ignored = None
+        if item.ignore is not None:
+            where = raw.where(item.ignore)
+            drawn = raw.read(item.ignore)
+            origin["ignored_sha256"] = hashlib.sha256(drawn).hexdigest()
+            ignored = marked(drawn, max_megapixels)
+        return Read(item.id, origin, image, predictor.ready(image, where, ignored))
     except (BadImage, OSError, MemoryError) as error:
         fault = f"{where}: {shortage(error) or getattr(error, 'strerror', None) or error}"
     except UserError as error:

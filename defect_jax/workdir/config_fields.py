@@ -12,6 +12,7 @@ there because a size from a file is memory that the program asks for.
 from collections.abc import Mapping
 from typing import Any
 
+from defect_jax.data.geometry.region import MOST_CHARACTERS
 from defect_jax.decision.record import WAYS_TO_DECIDE
 from defect_jax.decision.rules import RULES
 from defect_jax.decision.shots import SHOTS
@@ -113,6 +114,8 @@ DATA = _below(
         "trust_masks": flag(),
         "masked_positives": or_null(whole(0, 10**9)),
         "drop_unmasked": flag(),
+        "ignore_value": or_null(whole(1, 65535)),
+        "region": text(MOST_CHARACTERS),
         "classes": several(text(200), 0, MOST_CLASSES),
         "size": several(whole(1, LARGEST_SIDE_PX), 2, 2),
         "min_scale": number(0.0, 1e3),
@@ -255,6 +258,8 @@ BEFORE_IT_WAS: dict[str, Any] = {
     "data.trust_masks": False,
     "data.masked_positives": None,
     "data.drop_unmasked": False,
+    "data.ignore_value": None,
+    "data.region": "",
     "data.max_stretch": 1.0,
     "data.tile_overlap_px": 0,
     "data.cache_mb": 2000,

@@ -10,6 +10,7 @@ from ml_collections import ConfigDict
 from defect_jax.data.geometry.depth import Depth, depth_of, times
 from defect_jax.data.geometry.framing import Framing, Letterbox, Tiling
 from defect_jax.data.geometry.intensity import WIDENED, IntensityRange
+from defect_jax.data.geometry.region import HIDDEN, from_text, together
 from defect_jax.runtime.errors import UserError
 
 TOLERANCE = 1.5  # of how much brighter an image is, to be known as one of another depth
@@ -25,6 +26,7 @@ class InputSpec:
         classes: of defects that the network tells apart.
         intensity: what is 0 and what is 1 for the network.
         mean, std: of the training images, as shares of that.
+        region: what of every image is judged, see `geometry.region`; "" where all is.
     """
 
     framing: Framing
@@ -34,13 +36,15 @@ class InputSpec:
     intensity: IntensityRange
     mean: float
     std: float
+    region: str = ""
 
     @classmethod
     def of(cls, config: ConfigDict) -> "InputSpec":
         """Return the specification of a resolved config."""
         info = config.data_info
         depth = info.channels, info.bit_depth, config.model.num_classes
-        return cls(framing_of(config.data), *depth, IntensityRange.of(info), info.mean, info.std)
+        statistics = IntensityRange.of(info), info.mean, info.std
+        return cls(framing_of(config.data), *depth, *statistics, config.data.get("region", ""))
 
     @property
     def size_px(self) -> tuple[int, int]:
@@ -95,6 +99,49 @@ class InputSpec:
             f"{name}: holds about {share} the values of the training images ({low:g} to {high:g}), "
             "as if its depth were another: save it as those were"
         )
+
+    @property
+    def region_px(self) -> tuple[int, int] | None:
+        """Return the height and width of images where one region of them is judged; else None."""
+        return from_text(self.region).shape if self.region else None
+
+    @property
+    def fill(self) -> int:
+        """Return what hidden pixels are for the network, in counts: the mean of training."""
+        low, high = self.intensity.low, self.intensity.high
+        return round(low + self.mean * (high - low))
+
+    def ignored(
+        self,
+        native_px: tuple[int, int],
+        name: str,
+        own: UInt8[np.ndarray, "h w"] | None = None,
+    ) -> UInt8[np.ndarray, "h w"] | None:
+        """Return what of an image is not judged; None where all is.
+
+        Args:
+            native_px: height and width of the image.
+            name: of the image, for the message.
+            own: what is not judged in this image alone.
+
+        Raises:
+            UserError: the region of the network is for images of another size.
+        """
+        if self.region and self.region_px != native_px:
+            sizes = [f"{width}x{height} px" for height, width in (native_px, self.region_px)]
+            raise UserError(
+                f"{name}: is {sizes[0]}, but the network judges one region of images of "
+                f"{sizes[1]} (config.data.region)"
+            )
+        return together(own, from_text(self.region) if self.region else None)
+
+    def hidden(
+        self, image: Shaped[np.ndarray, "h w c"], ignored: UInt8[np.ndarray, "h w"] | None
+    ) -> Shaped[np.ndarray, "h w c"]:
+        """Return the image as the network may see it: what is HIDDEN in `ignored` is filled."""
+        if ignored is None or not (ignored == HIDDEN).any():
+            return image
+        return np.where((ignored == HIDDEN)[..., None], self.fill, image).astype(image.dtype)
 
     def known(self, mask: UInt8[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w"]:
         """Give a mask the classes that the network tells apart: all are 1 where it knows one."""

@@ -12,7 +12,9 @@ from jaxtyping import Float64, Int64
 
 from defect_jax.data.files.images import decode_image
 from defect_jax.data.files.reading import in_threads
+from defect_jax.data.files.record_encoding import decode_ignored
 from defect_jax.data.geometry.intensity import WIDENED
+from defect_jax.data.geometry.region import HIDDEN
 from defect_jax.data.prepare.prepared import Prepared, Split
 from defect_jax.data.sources.records import DEFECT
 from defect_jax.metrics.slices import size_edges
@@ -105,8 +107,11 @@ def intensity(split: Split, bit_depth: int) -> Intensity:
 
 
 def _counts(split: Split, bit_depth: int, row: int) -> Int64[np.ndarray, " values"]:
-    """Return how many pixels of an image have each value."""
-    image = decode_image(split.source[row]["image"])
+    """Return how many pixels of an image that the network may see have each value."""
+    record = split.source[row]
+    image, ignored = decode_image(record["image"]), decode_ignored(record["ignored"])
+    if ignored is not None:
+        image = image[ignored != HIDDEN]
     factor = WIDENED if image.itemsize * 8 < bit_depth else 1
     counts = np.zeros(2**bit_depth, np.int64)
     found = np.bincount(image.ravel())

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Bool, UInt8
 from ml_collections import ConfigDict
 
 from defect_jax.data.files.bounded import BadFile
@@ -14,9 +14,11 @@ from defect_jax.data.files.file_kinds import BadImage
 from defect_jax.data.files.images import Header, inspect_image
 from defect_jax.data.files.masks import MaskRules, inspect_mask
 from defect_jax.data.files.raw_files import RawFiles
-from defect_jax.data.files.record_encoding import encode_classes, unpacked
+from defect_jax.data.files.record_encoding import encode_classes, encode_image, unpacked
+from defect_jax.data.files.region_files import marked
 from defect_jax.data.geometry.depth import EIGHT_BITS, Depth, depth_of
 from defect_jax.data.geometry.intensity import WIDENED
+from defect_jax.data.prepare import ignoring
 from defect_jax.data.prepare.near_duplicates import thumbnail
 from defect_jax.data.prepare.prepared import SplitRow
 from defect_jax.data.sources.records import Fault, Record
@@ -42,6 +44,8 @@ class Facts(NamedTuple):
     thumbnail: bytes = b""  # see `near_duplicates.thumbnail`
     mask_levels: tuple[str, ...] = ()  # see `masks.Mask`; empty where values are class ids
     depth: Depth = EIGHT_BITS
+    ignored_px: int = 0  # that are not judged
+    ignored_sha256: str = ""  # of the plane that says which; nothing where all are
 
 
 class Examined(NamedTuple):
@@ -52,6 +56,15 @@ class Examined(NamedTuple):
     facts: Facts | None
     image: bytes  # the raw file, or its pixels: see `record_encoding.unpacked`
     mask: bytes  # PNG of class ids at the image's size
+    ignored: bytes = b""  # PNG of what is not judged; nothing where all is
+
+
+class Truth(NamedTuple):
+    """What a mask's file says."""
+
+    ids: UInt8[np.ndarray, "h w"]
+    unsure: Bool[np.ndarray, "h w"]
+    levels: tuple[str, ...] = ()
 
 
 def examine(raw: RawFiles, data: ConfigDict, classes: int, record: Record) -> Examined:
@@ -83,38 +96,50 @@ def _examined(raw: RawFiles, data: ConfigDict, classes: int, record: Record) -> 
         return encoded, None
 
     image, looked = attempt(record.image, lambda b: inspect_image(b, data.max_megapixels))
-    mask_file, mask, levels = b"", None, ()
+    mask_file, truth, drawn = b"", None, None
     if record.mask is not None:
-        mask_file, read = attempt(record.mask, lambda b: _class_ids(b, data, classes, record))
-        mask, levels = read or (None, ())
+        mask_file, truth = attempt(record.mask, lambda b: _truth(b, data, classes, record))
     elif looked is not None:
-        mask = np.zeros(looked[1].shape[:2], np.uint8)
-    if looked is not None and mask is not None:
-        faults += _disagreements(raw, record, looked[0], mask)
+        truth = _nothing_drawn(looked[1].shape[:2])
+    if record.ignore is not None:
+        _, drawn = attempt(record.ignore, lambda b: marked(b, data.max_megapixels))
+    if looked is not None and truth is not None:
+        faults += _disagreements(raw, record, looked[0], truth)
+        faults += ignoring.faults(raw, data, record, looked[0], drawn)
     if faults:
         return Examined(record, faults, None, b"", b"")
-    facts = _facts(*looked, mask, image, mask_file)._replace(mask_levels=levels)
-    return Examined(record, [], facts, unpacked(image, looked[1]), encode_classes(mask))
+    ignored = ignoring.plane(data, truth.unsure, drawn)
+    record, ids = ignoring.judged(record, truth.ids, ignored)
+    pixels = ignoring.blanked(looked[1], ignored)
+    facts = _facts(looked[0], pixels, ids, image, mask_file)
+    facts = facts._replace(mask_levels=truth.levels, **ignoring.facts(ignored))
+    stored = unpacked(image if pixels is looked[1] else encode_image(pixels), pixels)
+    return Examined(record, [], facts, stored, encode_classes(ids), ignoring.encoded(ignored))
 
 
-def _class_ids(
-    encoded: bytes, data: ConfigDict, classes: int, record: Record
-) -> tuple[UInt8[np.ndarray, "h w"], tuple[str, ...]]:
-    """Return the ids, and the levels of a mask that holds none."""
+def _truth(encoded: bytes, data: ConfigDict, classes: int, record: Record) -> Truth:
     if record.class_id is None:
-        return inspect_classes(encoded, data.max_megapixels, classes), ()
+        rules = data.max_megapixels, classes, data.get("ignore_value")
+        return Truth(*inspect_classes(encoded, *rules))
     mask = inspect_mask(encoded, data.max_megapixels, MaskRules.of(data))
-    return mask.defect * np.uint8(record.class_id), mask.levels
+    return Truth(mask.defect * np.uint8(record.class_id), mask.unsure, mask.levels)
 
 
-def _disagreements(raw: RawFiles, record: Record, header: Header, mask: np.ndarray) -> list[Fault]:
-    height, width = mask.shape
+def _nothing_drawn(native_px: tuple[int, int]) -> Truth:
+    return Truth(np.zeros(native_px, np.uint8), np.zeros(native_px, bool))
+
+
+def _disagreements(raw: RawFiles, record: Record, header: Header, truth: Truth) -> list[Fault]:
+    mask, (height, width) = truth.ids, truth.ids.shape
     if (height, width) != (header.height, header.width):
         hint = " (the image carries an EXIF rotation, which does not count)" * header.turned
         what = (
             f"is {width}x{height} px, but its image {header.width}x{header.height} px{hint}: "
             "save the mask at the image's size"
         )
+        return [Fault(raw.where(record.mask or record.image), what)]
+    if truth.unsure.any() and not mask.any():
+        what = "marks nothing but config.data.ignore_value: draw what is defect for certain"
         return [Fault(raw.where(record.mask or record.image), what)]
     if record.masked and mask.any() != bool(record.label):
         marks = "marks a defect" if mask.any() else "marks no defect"
@@ -176,7 +201,7 @@ def example(examined: Examined) -> dict[str, Any]:
         "image": examined.image,
         "mask": examined.mask,
         "masked": int(record.masked),
-        "ignored": b"",
+        "ignored": examined.ignored,
     }
 
 
@@ -193,4 +218,5 @@ def split_row(record: Record, facts: Facts) -> SplitRow:
         sha256=facts.image_sha256,
         mask_sha256=facts.mask_sha256,
         masked=int(record.masked),
+        ignored_px=facts.ignored_px,
     )
