@@ -140,8 +140,7 @@ class TfdsFiles:
         except DecodeError:
             raise BadFile("is no tf.train.Example: copy or prepare the set again") from None
         except (ValueError, RuntimeError, IndexError) as error:  # what array_record raises
-            reason = str(error).partition("\n")[0]
-            raise BadFile(f"is damaged ({reason:.80}): copy the set again") from None
+            raise BadFile(f"is damaged ({_reason(error)}): copy the set again") from None
 
 
 def _opened(files: list[tuple[Any, int]]) -> Any:
@@ -156,11 +155,23 @@ def _opened(files: list[tuple[Any, int]]) -> Any:
         try:
             os.close(regular_handle(path))
             there = len(ArrayRecordDataSource([str(path)])) if count else 0
-        except (OSError, ValueError, RuntimeError) as error:
-            reason = getattr(error, "strerror", None) or str(error).partition("\n")[0]
-            raise UserError(f"{path}: {reason:.80}: copy or prepare the set again") from None
+        except BadFile as error:
+            raise UserError(f"{path} {error}") from None
+        except OSError as error:
+            raise UserError(f"{path}: {error.strerror}: copy the set again") from None
+        except (ValueError, RuntimeError) as error:
+            raise UserError(f"{path}: is damaged ({_reason(error)}): copy the set again") from None
         if there != count:
             raise UserError(
                 f"{path}: holds {there} examples, but {INFO_FILE} says {count}: copy the set again"
             )
     return ArrayRecordDataSource([f"{path}[0:{count}]" for path, count in files if count])
+
+
+def _reason(error: Exception) -> str:
+    """Return what array_record says is wrong, without its numbers.
+
+    >>> _reason(ValueError("chunk header hash mismatch (computed 0x1, stored 0x2); at offset 3"))
+    'chunk header hash mismatch'
+    """
+    return re.split(r" \(|[;\n]", str(error))[0][:100]
