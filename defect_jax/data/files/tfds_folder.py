@@ -18,6 +18,7 @@ from defect_jax.runtime.paths import as_path, is_remote
 
 FEATURES_FILE, INFO_FILE, LABELS = "features.json", "dataset_info.json", ".labels.txt"
 FORMAT = "array_record"
+DOWNLOADS = "downloads"  # TFDS puts them beside the sets
 SPELLING = re.compile(r"([A-Za-z]\w*)(?:/([\w.+-]+))?(?::([0-9]+\.[0-9]+\.[0-9]+))?", re.ASCII)
 VERSION = re.compile(r"[0-9]+\.[0-9]+\.[0-9]+", re.ASCII)
 PLAIN = re.compile(r"\w[\w-]*", re.ASCII)  # names of sets and splits, which are parts of file names
@@ -116,7 +117,8 @@ def _below(folder: Path, name: str, kind: str) -> Path:
 
 
 def _folders(folder: Path) -> list[str]:
-    return sorted(e.name for e in folder.iterdir() if e.is_dir() and e.name[0].isalnum())
+    names = sorted(entry.name for entry in folder.iterdir() if entry.is_dir())
+    return [name for name in names if name[0].isalnum() and name != DOWNLOADS]
 
 
 def _json(path: Path, most_bytes: int = MOST_LABEL_BYTES) -> Any:

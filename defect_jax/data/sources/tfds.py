@@ -28,6 +28,7 @@ from defect_jax.data.sources.tfds_fields import (
     stored_splits,
 )
 from defect_jax.runtime.errors import UserError
+from defect_jax.runtime.escapes import strange
 
 OPTIONS = ("tfds", *KINDS, "seed", "mask_threshold", "mask_alpha", "trust_masks", "classes")
 Example = tuple[str, str, str, Row]  # name of its image, fixed split, id, and what else it holds
@@ -86,7 +87,7 @@ def _examples(
             return Fault(raw.where(name), str(error))
         except UserError:
             id = ""
-        if not id:
+        if not id or strange(id):
             what = (
                 f"its {data.tfds_id!r} {row.id[:60]!r} is no name: leave config.data.tfds_id empty"
             )
