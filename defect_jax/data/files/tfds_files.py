@@ -84,7 +84,7 @@ class TfdsFiles:
         Raises:
             OSError: the example cannot be read, or lacks one.
         """
-        example = self._example(split, index)
+        example = self._example(split, index) if label or id or group else {}
         features = self.folder.features
         return Row(
             number(label, example) if label else None,

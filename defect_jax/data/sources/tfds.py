@@ -8,6 +8,7 @@ Ids begin with `train/`, `val/` or `test/`, whichever the example is stored in.
 
 from collections import Counter
 from collections.abc import Collection, Sequence
+from functools import partial
 
 from ml_collections import ConfigDict
 
@@ -77,24 +78,7 @@ def _examples(
         for index in range(raw.count(stored))
     ]
 
-    def look(place: tuple[str, str, int]) -> Example | Fault:
-        fixed, stored, index = place
-        name = raw.name(stored, index)
-        try:
-            row = raw.row(stored, index, data.tfds_label, data.tfds_id, data.tfds_group)
-            id = plain(row.id) if data.tfds_id else f"{index:06d}"
-        except OSError as error:
-            return Fault(raw.where(name), str(error))
-        except UserError:
-            id = ""
-        if not id or strange(id):
-            what = (
-                f"its {data.tfds_id!r} {row.id[:60]!r} is no name: leave config.data.tfds_id empty"
-            )
-            return Fault(raw.where(name), what)
-        return name, fixed, f"{fixed or 'train'}/{id}", row
-
-    looked = list(in_threads(look, places, "Reading labels"))
+    looked = list(in_threads(partial(_example, raw, data), places, "Reading labels"))
     faults += [one for one in looked if isinstance(one, Fault)]
     examples = [one for one in looked if not isinstance(one, Fault)]
     for id, count in Counter(id for _, _, id, _ in examples).items():
@@ -102,6 +86,23 @@ def _examples(
             what = f"{count} images have the id {id!r}: name a feature that differs, or none"
             faults.append(Fault("config.data.tfds_id", what))
     return examples
+
+
+def _example(raw: TfdsFiles, data: ConfigDict, place: tuple[str, str, int]) -> Example | Fault:
+    """Read one example; its place is the fixed split, the split of the set, and its number."""
+    fixed, stored, index = place
+    name = raw.name(stored, index)
+    try:
+        row = raw.row(stored, index, data.tfds_label, data.tfds_id, data.tfds_group)
+        id = plain(row.id) if data.tfds_id else f"{index:06d}"
+    except OSError as error:
+        return Fault(raw.where(name), str(error))
+    except UserError:  # a path that leads elsewhere
+        id = ""
+    if not id or strange(id):
+        what = f"its {data.tfds_id!r} {row.id[:60]!r} is no name: leave config.data.tfds_id empty"
+        return Fault(raw.where(name), what)
+    return name, fixed, f"{fixed or 'train'}/{id}", row
 
 
 def _records(
