@@ -204,6 +204,10 @@ def test_no_module_that_a_foreign_set_names_is_imported(place, root, tmp_path, m
     else:  # what is not asked for is passed over
         assert len(prepare(tfds_config(root, tmp_path, **NAMED)).splits["test"].rows) == 15
     assert "hostile_feature" not in sys.modules and not (tmp_path / "was_run").exists()
+    if place == "mask":  # the trap works: TFDS steps into it
+        with pytest.raises(ValueError, match="Unrecognized FeatureConnector type: hostile_feature"):
+            tfds.builder_from_directory(root / "parts/1.2.0")
+        assert (tmp_path / "was_run").exists() and sys.modules.pop("hostile_feature")
 
 
 @pytest.mark.parametrize(

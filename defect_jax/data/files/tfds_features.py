@@ -187,16 +187,9 @@ def _tensor(
 ) -> Shaped[np.ndarray, "..."]:
     """Return the values of a tensor, `h w` or `h w c`.
 
-    TFDS stores the shape where more than one side is open, and without TensorFlow it cannot read
-    back what it encodes as bytes; the values are plain all the same.
+    Without TensorFlow TFDS itself cannot read back what it encodes as bytes.
     """
-    several_open = feature.shape.count(ANY) > 1
-    key = f"{name}/value" if several_open else name
-    shape = list(feature.shape)
-    if several_open:
-        shape = list(_values(example, f"{name}/shape", "int64_list"))
-        if len(shape) != len(feature.shape) or min(shape) < 0:
-            raise BadFile(f"holds a {name!r} of shape {shape}: prepare the set again")
+    shape, key = _shape(feature, name, example)
     if math.prod(side for side in shape if side != ANY) > most_px * 3:
         raise BadFile(f"is a tensor of shape {shape}: raise config.data.max_megapixels for it")
     try:
@@ -209,6 +202,19 @@ def _tensor(
         return np.frombuffer(data, dtype).reshape(shape)
     except (ValueError, OverflowError, zlib.error) as error:
         raise BadFile(f"holds a {name!r} that is not of shape {shape} ({str(error):.80})") from None
+
+
+def _shape(feature: Feature, name: str, example: Mapping[str, Any]) -> tuple[list[int], str]:
+    """Return the shape of a tensor, with one open side at most, and where its values are.
+
+    TFDS stores the shape beside the values where more than one side is open.
+    """
+    if feature.shape.count(ANY) < 2:
+        return list(feature.shape), name
+    shape = list(_values(example, f"{name}/shape", "int64_list"))
+    if len(shape) != len(feature.shape) or min(shape) < 0:
+        raise BadFile(f"holds a {name!r} of shape {shape}: prepare the set again")
+    return shape, f"{name}/value"
 
 
 def _narrowed(pixels: Shaped[np.ndarray, "h w c"]) -> Shaped[np.ndarray, "h w c"]:

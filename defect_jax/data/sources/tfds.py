@@ -123,17 +123,9 @@ def _records(
         if class_name is None:
             what = f"its {data.tfds_label!r} is {row.label}, out of range: correct the label"
             faults.append(Fault(raw.where(name), what))
-            continue
-        record = Record(
-            id=id,
-            image=name,
-            mask=mask_of[name],
-            group=row.group or id,
-            class_name=class_name,
-            split=fixed,
-            class_id=None if names else 1,
-        )
-        records.append(record)
+        else:
+            group, class_id = row.group or id, None if names else 1
+            records.append(Record(id, name, mask_of[name], group, class_name, fixed, class_id))
     return records
 
 
