@@ -38,6 +38,10 @@ DATA_SETS: dict[str, tuple[str, ...]] = {
     "ksdd2": (),
     "bsdata": (),
     "folder": (),
+    "tfds": (
+        *("data.tfds", "data.tfds_image", "data.tfds_mask", "data.tfds_label", "data.tfds_id"),
+        "data.tfds_group",
+    ),
 }
 NEEDS_NO_ROOT = ("synthetic",)  # it is generated
 DEFECT_KINDS = ("fray", "hair_crack", "pit", "scratch", "stain", "weave")
@@ -145,6 +149,13 @@ DATA = _below(
         # of magnetic tile
         "split": one_of(("grouped", "random")),
         "fold": whole(0, 4),
+        # of a set that TFDS has prepared
+        "tfds": text(200),
+        "tfds_image": text(200),
+        "tfds_mask": text(200),
+        "tfds_label": text(200),
+        "tfds_id": text(200),
+        "tfds_group": text(200),
     },
 )
 # What the data decide, see `data.prepare.data_info`.
