@@ -54,6 +54,7 @@ def card(
             "probability_threshold": probability_threshold(rule),
             "chosen_on": rule.chosen_on,
         },
+        "part": _part(rule),
         "thresholds": dataclasses.asdict(rule),
         "metrics": _metrics(workdir),
         "data": {"name": config.data.name, "fingerprint": config.data_info.fingerprint},
@@ -89,6 +90,21 @@ def _input(spec: InputSpec) -> dict[str, Any]:
             f"any, all images of a call alike; {spec.framing.in_words()} and normalised inside"
         ),
         "size_rule": spec.framing.card(),
+    }
+
+
+def _part(rule: DecisionRule) -> dict[str, Any] | None:
+    """Return all numbers that decide on a part by the probabilities of its images; None where
+    nothing could be chosen."""
+    if rule.part is None or rule.sequential is None:
+        return None
+    test = dataclasses.asdict(rule.sequential)
+    numbers = ("upper", "lower", "correlation", "effective_shots", "evidence")
+    return {
+        "shots": rule.part.shots,
+        "threshold": rule.part.threshold,
+        "order": "ids as text, as a camera numbers the images of a part",
+        **{name: test[name] for name in numbers},
     }
 
 

@@ -37,6 +37,7 @@ from defect_jax.decision.apply import (
     why_undecided,
 )
 from defect_jax.deploy.arrays import checked, listed_images
+from defect_jax.deploy.part_in_progress import PartInProgress
 from defect_jax.distributed.sharding import batch_sharding, one_device_mesh, replicated
 from defect_jax.models.initialise import Variables
 from defect_jax.models.network import SegmentationNetwork
@@ -111,6 +112,14 @@ class Predictor:
         if alone:
             return self.decide([self.ready(listed[0])])[0]
         return self.decide([self.ready(image, f"image {n}") for n, image in enumerate(listed)])
+
+    def part(self) -> PartInProgress:
+        """Return a part, whose shots are given one after the other: `part.look(image)`.
+
+        Raises:
+            UserError: there is no decision on parts.
+        """
+        return PartInProgress(self.predict, self.rule)
 
     def ready(self, image: Any, name: str = "the image") -> "Ready":
         """Check an image and bring it into the form that `decide` takes: the part for threads.
