@@ -66,6 +66,10 @@ def name_pattern(text: str) -> NamePattern:
             f"{FIELD}: {text!r} has {compiled.groups} groups in round brackets, and needs one, the "
             f"part, {EXAMPLE}; write others as (?:…)"
         )
+    if compiled.flags & re.VERBOSE:
+        raise UserError(
+            f"{FIELD}: {text!r} has the flag x, whose blanks mean nothing: leave it out"
+        )
     tokens = [token[0] for token in TOKENS.finditer(text)]
     for before, token in zip(tokens, tokens[1:], strict=False):
         if before == ")" and token[0] in "*+{":
