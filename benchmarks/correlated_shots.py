@@ -63,17 +63,26 @@ def neighbours(generator: np.random.Generator, parts: int, shots: int, rho: floa
 KINDS: dict[str, Draw] = {"exchangeable": exchangeable, "AR(1)": neighbours}
 
 
-def every_shot(shifted: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-    """Return where the defect shows: in every shot of a defective part."""
-    return np.ones_like(shifted)
+def every_shot(label: np.ndarray, shots: int, generator: np.random.Generator) -> np.ndarray:
+    """Return how far each shot is above good ones: the defect shows in all shots of its part."""
+    return np.repeat(label[:, None], shots, axis=1)
 
 
-def some_shots(shifted: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-    """Return where the defect shows: in each shot with a chance of one third."""
-    return generator.random(shifted.shape) < 1 / 3
+def some_shots(label: np.ndarray, shots: int, generator: np.random.Generator) -> np.ndarray:
+    """Return the same where it shows in each shot with a chance of one third."""
+    return label[:, None] * (generator.random((label.size, shots)) < 1 / 3)
 
 
-SHOWN = {"every shot": every_shot, "a third of the shots": some_shots}
+def glare(label: np.ndarray, shots: int, generator: np.random.Generator) -> np.ndarray:
+    """Return the same where a tenth of all shots, of good parts too, are raised twice as far."""
+    return label[:, None] + 2.0 * (generator.random((label.size, shots)) < 0.1)
+
+
+SHOWN = {
+    "every shot": every_shot,
+    "a third of the shots": some_shots,
+    "every shot, and a tenth of all shots glare": glare,
+}
 
 
 def main(_: Sequence[str]) -> None:
@@ -107,7 +116,7 @@ def draw(
     """Return labels [2 parts] and calibrated-looking probabilities [2 parts, shots]."""
     label = np.repeat([0, 1], parts)
     noise = KINDS[kind](generator, 2 * parts, SHOTS.value, rho)
-    seen = SHOWN[shown](noise, generator) * label[:, None]
+    seen = SHOWN[shown](label, SHOTS.value, generator)
     return label, special.expit(APART.value * (noise + APART.value * (seen - 0.5)))
 
 

@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import json
 import math
+import zipfile
 
 import cv2
 import numpy as np
@@ -16,7 +17,8 @@ from defect_jax.decision.sequential import decide_shots
 from defect_jax.decision.shots import SHOTS
 from defect_jax.deploy import card
 from defect_jax.deploy import predict as mode
-from defect_jax.deploy.groups import by_name
+from defect_jax.deploy.groups import by_name, groups_of
+from defect_jax.deploy.inputs import open_input
 from defect_jax.deploy.parts import PartRow, part_rows
 from defect_jax.metrics.parts import Part
 from defect_jax.runtime.errors import UserError
@@ -146,6 +148,27 @@ def test_a_part_with_an_image_that_cannot_be_used_is_not_decided(folder, start, 
     assert (output / "parts.csv").read_text().splitlines()[2] == "p2,2,,,,,1"
     assert "1 not decided" in capsys.readouterr().err
     assert "not decided: 1 cannot be used" in (output / "gallery.html").read_text()
+
+
+@pytest.mark.parametrize("below", ["", "images", "train/images", "packed.zip"])
+def test_groups_of_a_data_set_are_found_from_each_of_its_folders(below, tmp_path):
+    """Beside images/, above the folder of a split, and in an archive below a folder of its own."""
+    root, home = tmp_path / "set", "train/images" if below.startswith("train") else "images"
+    (root / home / "a").mkdir(parents=True)
+    for name in ("1.png", "2.bmp", "2.png"):
+        (root / home / "a" / name).write_bytes(b"not read here")
+    lines = ["id,group", "a/1,p", f"{home}/a/2.bmp,p", "set/" + home + "/a/2.png,q"]
+    (root / "groups.csv").write_text("\n".join(lines))
+    path = root / below
+    if below.endswith(".zip"):
+        path = tmp_path / below
+        with zipfile.ZipFile(path, "w") as archive:
+            for file in sorted(root.rglob("*.*")):
+                archive.write(file, f"set/{file.relative_to(root).as_posix()}")
+    raw, inputs, notes = open_input(str(path))
+    groups = groups_of(str(path), raw, inputs, None)
+    assert groups == {f"{home}/a/1": "p", f"{home}/a/2.bmp": "p", f"{home}/a/2.png": "q"}
+    assert notes == []
 
 
 @pytest.mark.parametrize(
