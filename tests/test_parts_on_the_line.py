@@ -91,7 +91,7 @@ def test_parts_csv_has_the_decisions_of_shots_in_order(folder, start, capsys):
     assert f"3 parts: {rejected} rejected, {3 - rejected} accepted" in said
     assert "left out 1 file" not in said  # groups.csv is not lost
     page = (output / "gallery.html").read_text()
-    assert "Parts: 3" in page and all(f"<th>{name}</th>" in page for name in PARTS)
+    assert "Parts: 3" in page and all(f">{name}</th>" in page for name in PARTS)
 
 
 def test_groups_by_file_folder_and_name_are_the_same_parts(folder, start, tmp_path):
