@@ -93,7 +93,7 @@ def predict() -> None:
     config = run_config.of_workdir(workdir, CONFIG.value)
     compilation.start_cache(config.compilation_cache)
     limit = config.data.max_megapixels
-    predict(INPUT.value, OUTPUT.value, workdir, limit, STRICT.value, GROUP.value)
+    predict(INPUT.value, OUTPUT.value, workdir, limit, STRICT.value, group=GROUP.value)
 
 
 def export() -> None:

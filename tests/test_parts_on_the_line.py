@@ -55,7 +55,7 @@ def start(predictor, monkeypatch, tmp_path):
     monkeypatch.setattr(mode, "load", lambda *given: predictor)
 
     def run(folder, group=None, output=tmp_path / "out"):
-        mode.predict(str(folder), str(output), tmp_path / "workdir", 1.0, False, group)
+        mode.predict(str(folder), str(output), tmp_path / "workdir", 1.0, False, group=group)
         return output
 
     return run
