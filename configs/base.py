@@ -128,6 +128,9 @@ def base() -> ml_collections.ConfigDict:
     decision.confidence = 0.9  # with this probability
     decision.min_area_px = config_dict.placeholder(int)  # that a mask marks; None: chosen
     decision.shots = ""  # of one part, taken together: max, mean or noisy_or; empty: chosen
+    decision.sequential = "empirical"  # shots one by one; or wald, which promises that it
+    decision.early_miss_rate = 0.01  # accepts at most so many defective parts early
+    decision.early_false_alarm_rate = 0.01  # and rejects at most so many good ones early
 
     config.mesh = ml_collections.ConfigDict({"data": -1, "fsdp": 1})  # -1: all devices
     config.compilation_cache = ""  # folder for compiled programs; empty: none is kept

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from defect_jax.data.geometry.region import MOST_CHARACTERS
-from defect_jax.decision.record import WAYS_TO_DECIDE
+from defect_jax.decision.record import SEQUENTIAL_TESTS, WAYS_TO_DECIDE
 from defect_jax.decision.rules import RULES
 from defect_jax.decision.shots import SHOTS
 from defect_jax.models.fields import DTYPES, NAMES
@@ -22,6 +22,7 @@ from defect_jax.runtime.field_rules import (
     above,
     flag,
     inside_one,
+    is_number,
     number,
     one_of,
     or_null,
@@ -53,6 +54,9 @@ LARGEST_SIDE_PX = 8192
 WIDEST = 4096  # filters of a row of the network
 WEIGHT = number(0.0, 1e6)  # of a loss, of a task, of a mistake
 SHARE = number(0.0, 1.0)
+EARLY_RATE = FieldRule(  # Wald's bounds would meet at a half
+    lambda rate: is_number(rate) and 0.0 < rate < 0.5, "above 0 and below 0.5", True
+)
 SEED = whole(0, 2**63 - 1)
 WIDTHS = several(whole(1, WIDEST), 2, 10)
 DECODERS, ATTENTIONS, NORMS = NAMES["decoder"], NAMES["attention"], NAMES["norm"]
@@ -256,6 +260,9 @@ DECIDING: Table = {
         lambda name: isinstance(name, str) and name in ("", *SHOTS),
         f"empty or one of {', '.join(SHOTS)}",
     ),
+    "decision.sequential": one_of(SEQUENTIAL_TESTS),
+    "decision.early_miss_rate": EARLY_RATE,
+    "decision.early_false_alarm_rate": EARLY_RATE,
 }
 FIELDS = RUN | DATA | DATA_INFO | MODEL | TRAINING | DECIDING
 
@@ -263,6 +270,9 @@ FIELDS = RUN | DATA | DATA_INFO | MODEL | TRAINING | DECIDING
 BEFORE_IT_WAS: dict[str, Any] = {
     "track": "",
     "decision.decides": "",
+    "decision.sequential": "empirical",
+    "decision.early_miss_rate": 0.01,
+    "decision.early_false_alarm_rate": 0.01,
     "data.folds": 0,
     "data.classes": [],
     "data.mask_alpha": False,
