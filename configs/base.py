@@ -39,6 +39,7 @@ def base() -> ml_collections.ConfigDict:
     data.augment = augment = ml_collections.ConfigDict()
     augment.shrink = 0.3  # images are placed up to this share smaller, anywhere in the frame
     augment.stretch = 0.3  # and one side up to exp(this) longer against the other
+    augment.paste = 0.0  # share of the defects shown that are pasted onto another, good surface
     augment.changes = changes = ml_collections.ConfigDict()  # see data/pipeline/augmentation.py
     changes.flip_horizontal = True
     changes.flip_vertical = True

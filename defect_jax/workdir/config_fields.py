@@ -123,6 +123,7 @@ DATA = _below(
         "cache_mb": whole(0, 10**7),
         "augment.shrink": share_below_one(),
         "augment.stretch": number(0.0, 5.0),
+        "augment.paste": SHARE,
         "augment.changes.flip_horizontal": flag(),
         "augment.changes.flip_vertical": flag(),
         "augment.changes.shift_px": whole(0, LARGEST_SIDE_PX),
@@ -253,6 +254,7 @@ BEFORE_IT_WAS: dict[str, Any] = {
     "data.max_stretch": 1.0,
     "data.tile_overlap_px": 0,
     "data.cache_mb": 2000,
+    "data.augment.paste": 0.0,
     "model.encoder": "plain",  # for which the next two and optimizer.encoder_rate say nothing
     "model.weights": "imagenet",
     "model.frozen_statistics": True,

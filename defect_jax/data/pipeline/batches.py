@@ -25,6 +25,7 @@ from defect_jax.data.geometry.framing import Change
 from defect_jax.data.geometry.input_spec import InputSpec
 from defect_jax.data.pipeline.augmentation import Augment
 from defect_jax.data.pipeline.loading import LoadNative, LoadTraining
+from defect_jax.data.pipeline.pasting import PasteDefects
 from defect_jax.data.pipeline.sampling import SamplingPlan
 from defect_jax.data.prepare.prepared import Split
 from defect_jax.runtime import signals
@@ -88,6 +89,8 @@ def _elements(split: Split, config: ConfigDict) -> grain.MapDataset:
         refuse_one_kind(labels, data.positive_fraction, needs_good)
     plan = SamplingPlan(labels, length, data.positive_fraction, config.seed, needs_good)
     load = LoadTraining(split, spec, change)
+    if data.augment.paste:
+        load = PasteDefects(load, data.augment.paste)
     return grain.MapDataset.source(plan).seed(config.seed).random_map(load)
 
 
