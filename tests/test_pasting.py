@@ -170,7 +170,8 @@ def test_tiles_take_windows_beside_defects_for_surfaces(ready):
             return splits["train"].source[index[row]]
 
     split = dataclasses.replace(splits["train"], source=OfDefective(), rows=defective)
-    elements = batches._elements(split, config)
+    plan, load = batches.sampling_plan(split, config, 12), batches.loading(split, config)
+    elements = batches.grain.MapDataset.source(plan).seed(0).random_map(load)
     assert isinstance(batches.InputSpec.of(config).framing, Tiling)
     for position in range(12):
         label = elements[position]["label"]

@@ -118,6 +118,8 @@ DATA = _below(
         "max_stretch": number(1.0, 1e3),
         "tile_overlap_px": whole(0, LARGEST_SIDE_PX),
         "positive_fraction": or_null(inside_one()),
+        "adaptive.most_often": number(1.0, 100.0),
+        "adaptive.every_steps": whole(1, MOST_STEPS),
         "threads": whole(0, 1024),
         "workers": whole(0, 1024),
         "cache_mb": whole(0, 10**7),
@@ -255,6 +257,8 @@ BEFORE_IT_WAS: dict[str, Any] = {
     "data.tile_overlap_px": 0,
     "data.cache_mb": 2000,
     "data.augment.paste": 0.0,
+    "data.adaptive.most_often": 1.0,
+    "data.adaptive.every_steps": 50,
     "model.encoder": "plain",  # for which the next two and optimizer.encoder_rate say nothing
     "model.weights": "imagenet",
     "model.frozen_statistics": True,

@@ -11,7 +11,7 @@ from typing import Any
 import cv2
 import grain
 import numpy as np
-from jaxtyping import Bool, UInt8
+from jaxtyping import Bool
 
 from defect_jax.data.pipeline.blending import BESIDE_PX, blended
 from defect_jax.data.pipeline.loading import LoadTraining

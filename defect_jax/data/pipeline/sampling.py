@@ -70,6 +70,11 @@ class SamplingPlan:
         wanted = int(after > before)
         return wanted, before if wanted else position - before
 
+    def candidates(self, wanted: int | None) -> np.ndarray:
+        """Return the rows that elements of a kind are made of."""
+        kind = wanted if wanted or self.good_are_of_good else None
+        return self._rows[2 if kind is None else kind]
+
     def row(self, kind: int | None, turn: int) -> int:
         """Return the image of a kind, or of all, that comes after `turn` of them."""
         if kind is None:
@@ -84,11 +89,14 @@ class SamplingPlan:
 
     def _take(self, rows: np.ndarray, turn: int, stream: int) -> int:
         cycle, place = divmod(turn, len(rows))
-        return int(rows[_order(self.seed, stream, cycle, len(rows))[place]])
+        return int(rows[shuffled(self.seed, stream, cycle, len(rows))[place]])
 
 
 @lru_cache(maxsize=16)
-def _order(seed: int, stream: int, cycle: int, length: int) -> np.ndarray:
-    """Return the `cycle`-th shuffle of one stream; Philox gives the same one on every machine."""
+def shuffled(seed: int, stream: int, cycle: int, length: int) -> np.ndarray:
+    """Return the `cycle`-th shuffle of one stream; Philox gives the same one on every machine.
+
+    Streams 0 to 2 are those of `SamplingPlan`, the next six those of `adaptive`.
+    """
     key = np.random.SeedSequence([seed, stream, cycle])
     return np.random.Generator(np.random.Philox(key)).permutation(length)
