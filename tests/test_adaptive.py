@@ -199,20 +199,23 @@ def test_batches_name_the_part_of_each_element_and_keep_their_kinds(ready):
 
 
 def test_a_resumed_run_gets_the_batches_of_its_step(ready):
-    whole = take(ready)
-    assert_same(whole[4:], take(ready, first_step=4, count=3))
-    assert_same(whole[6:], take(ready, first_step=6, count=1))
-    assert_same(whole, take(ready, threads=4))
-    assert_same(whole[:4], take(ready, count=4, workers=1))  # one beyond a stretch
-    part = take(ready, rows=[1, 6])
+    """With pasted defects, as the plain order without them."""
+    options = {"augment": {"paste": 0.5}}
+    whole = take(ready, **options)
+    assert_same(whole[4:], take(ready, first_step=4, count=3, **options))
+    assert_same(whole[6:], take(ready, first_step=6, count=1, **options))
+    assert_same(whole, take(ready, threads=4, **options))
+    assert_same(whole[4:6], take(ready, first_step=4, count=2, workers=1, **options))
+    part = take(ready, rows=[1, 6], **options)
     assert_same(part, [jax.tree.map(lambda leaf: leaf[[1, 6]], batch) for batch in whole])
 
 
 def test_a_run_cut_off_within_a_stretch_goes_on_bit_for_bit(forked, tmp_path):
-    """The checkpoint of step 4 is in the second stretch, which was drawn by what step 3 found."""
-    asked = (*SMALL, "--config.data.adaptive.most_often=4.0", "--config.data.augment.paste=0.5")
+    """The checkpoint of step 4 is in the first stretch, which was drawn before anything was found;
+    the second is drawn by what step 6 found."""
+    asked = (*SMALL, "--config.data.adaptive.most_often=100.0", "--config.data.augment.paste=0.5")
     command = (CONFIG, *asked, f"--config.data.data_dir={tmp_path / 'data'}")
-    every = f"--config.data.adaptive.every_steps={EVERY}"
+    every = "--config.data.adaptive.every_steps=6"
     whole = forked.run(*command, every, f"--workdir={tmp_path / 'run'}")
     assert whole.returncode == 0, whole.stderr
     before = lines(tmp_path / "run")

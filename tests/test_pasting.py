@@ -149,7 +149,6 @@ def test_pasted_batches_are_a_function_of_their_position(ready):
     whole = take(ready, count=4, **options)
     assert_same(whole[2:], take(ready, first_step=2, count=2, **options))
     assert_same(whole[:2], take(ready, count=2, threads=4, **options))
-    assert_same(whole[:1], take(ready, count=1, workers=1, **options))
     plain = take(ready, count=4)
     changed = [(one["mask"] != two["mask"]).any() for one, two in zip(whole, plain, strict=True)]
     assert any(changed)
