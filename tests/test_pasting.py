@@ -5,12 +5,15 @@ import dataclasses
 import numpy as np
 import pytest
 from ml_collections import ConfigDict
-from test_batches import assert_same, ready, take
+from test_batches import assert_same, on_host, ready, take
 
 from defect_jax.data.geometry.framing import Tiling
 from defect_jax.data.pipeline import batches, pasting
+from defect_jax.data.pipeline.batches import training_batches
 from defect_jax.data.pipeline.blending import blended
 from defect_jax.data.pipeline.pasting import LARGEST_SHARE, MOVED, moved_start, pasted
+from defect_jax.data.prepare.prepared import Split
+from defect_jax.runtime.errors import UserError
 
 __all__ = ["ready"]  # a fixture
 SIDE_PX = 40
@@ -152,6 +155,15 @@ def test_pasted_batches_are_a_function_of_their_position(ready):
     plain = take(ready, count=4)
     changed = [(one["mask"] != two["mask"]).any() for one, two in zip(whole, plain, strict=True)]
     assert any(changed)
+
+
+def test_without_a_good_image_there_is_nothing_to_paste_onto(ready):
+    config, splits = ready
+    config = ConfigDict(config.to_dict())
+    config.data.positive_fraction, config.data.augment.paste = None, 0.5
+    defective = Split(splits["train"].source, [r for r in splits["train"].rows if r.label])
+    with pytest.raises(UserError, match=r"augment.paste is 0.5: must be 0, since no training im"):
+        training_batches(defective, config, range(8), on_host, 0)
 
 
 def test_tiles_take_windows_beside_defects_for_surfaces(ready):

@@ -25,7 +25,7 @@ from defect_jax.data.geometry.framing import Change
 from defect_jax.data.geometry.input_spec import InputSpec, framing_of
 from defect_jax.data.pipeline.augmentation import Augment
 from defect_jax.data.pipeline.loading import LoadNative, LoadTraining
-from defect_jax.data.pipeline.pasting import PasteDefects
+from defect_jax.data.pipeline.pasting import PasteDefects, refuse_no_surface
 from defect_jax.data.pipeline.sampling import SamplingPlan
 from defect_jax.data.prepare.prepared import Split
 from defect_jax.runtime import signals
@@ -69,7 +69,7 @@ def training_batches(
         rows: of each global batch, those that this process loads (`sharding.rows_of_process`).
 
     Raises:
-        UserError: images of one kind are asked for that the split does not have.
+        UserError: images of one kind are asked for, or needed, that the split does not have.
     """
     plan = sampling_plan(split, config, config.train.steps * config.train.batch_size)
     load = loading(split, config)
@@ -90,11 +90,18 @@ def sampling_plan(split: Split, config: ConfigDict, length: int) -> SamplingPlan
 
 
 def loading(split: Split, config: ConfigDict) -> grain.transforms.RandomMap:
-    """Return what makes a request a training element, before `Augment`."""
-    augment = config.data.augment
-    change = Change(augment.shrink, augment.stretch)
-    load = LoadTraining(split, InputSpec.of(config), change)
-    return PasteDefects(load, augment.paste) if augment.paste else load
+    """Return what makes a request a training element, before `Augment`.
+
+    Raises:
+        UserError: defects are to be pasted, and there is no good image.
+    """
+    augment, spec = config.data.augment, InputSpec.of(config)
+    load = LoadTraining(split, spec, Change(augment.shrink, augment.stretch))
+    if not augment.paste:
+        return load
+    labels = [row.label for row in split.rows]
+    refuse_no_surface(labels, augment.paste, spec.framing.needs_good_images)
+    return PasteDefects(load, augment.paste)
 
 
 def batches_of(

@@ -5,6 +5,7 @@ heart. Copy-and-paste (Ghiasi et al. 2021, arXiv 2012.07177) shows it on others.
 """
 
 import dataclasses
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
@@ -16,6 +17,7 @@ from jaxtyping import Bool
 from defect_jax.data.pipeline.blending import BESIDE_PX, blended
 from defect_jax.data.pipeline.loading import LoadTraining
 from defect_jax.data.pipeline.sampling import ImageRequest
+from defect_jax.runtime.errors import UserError
 
 Element = dict[str, Any]
 Span = tuple[int, int]  # first px and length along an axis
@@ -42,7 +44,7 @@ class PasteDefects(grain.transforms.RandomMap):
 
     def random_map(self, request: ImageRequest, rng: np.random.Generator) -> Element:
         element = self.load.random_map(request, rng)
-        if not element["mask"].any() or rng.random() >= self.share or not len(self._surfaces):
+        if not element["mask"].any() or rng.random() >= self.share:
             return element
         row = int(rng.choice(self._surfaces))
         surface = self.load.random_map(ImageRequest(row, defective=False), rng)
@@ -54,6 +56,14 @@ class PasteDefects(grain.transforms.RandomMap):
         good_alone = self.load.spec.framing.needs_good_images
         rows = self.load.split.rows
         return np.array([i for i, row in enumerate(rows) if not (good_alone and row.label)], int)
+
+
+def refuse_no_surface(labels: Sequence[int], share: float, needs_good: bool) -> None:
+    """Refuse to paste where there is nothing to paste onto; tiles need no good images."""
+    if share and needs_good and 0 not in labels:
+        raise UserError(
+            f"config.data.augment.paste is {share:g}: must be 0, since no training image is good"
+        )
 
 
 def pasted(
