@@ -13,10 +13,11 @@ import grain
 import numpy as np
 from jaxtyping import Float, Int
 
-from defect_jax.data.pipeline.sampling import ImageRequest, SamplingPlan, shuffled
+from defect_jax.data.pipeline.sampling import ALL, ImageRequest, SamplingPlan, shuffled
 from defect_jax.data.prepare.prepared import SplitRow
 
 GOLDEN = (5**0.5 - 1) / 2
+FIRST_STREAM = 8  # of random numbers, beyond those of `SamplingPlan`
 
 
 def parts_of(rows: Sequence[SplitRow]) -> tuple[int, ...]:
@@ -58,39 +59,34 @@ class AdaptivePlan:
         """Return the request of a position of the stretch."""
         if int(position) not in self.positions:
             raise IndexError(f"position {position} of a plan of {self.positions}")
-        wanted, turn = self.plan.turn(position)
-        first, order = self._orders[wanted]
-        return self.plan[position]._replace(row=int(order[turn - first]))
+        row = self._rows[position - self.positions.start]
+        return self.plan[position]._replace(row=int(row))
 
     @cached_property
-    def _orders(self) -> dict[int | None, tuple[int, Int[np.ndarray, " turns"]]]:
-        """Return kind -> how many of it came before the stretch, and the rows in it."""
-        kinds = (None,) if self.plan.positive_fraction is None else (0, 1)
-        return {kind: self._order(kind) for kind in kinds}
+    def _rows(self) -> Int[np.ndarray, " positions"]:
+        """Return the row of each position: what `plan` draws alike is drawn together here."""
+        sources = np.array([self.plan.source(position) for position in self.positions])
+        rows = np.empty(len(sources), int)
+        for source in np.unique(sources):
+            places = np.flatnonzero(sources == source)
+            rows[places] = self._order(int(source), len(places))
+        return rows
 
-    def _order(self, wanted: int | None) -> tuple[int, Int[np.ndarray, " turns"]]:
-        first, after = (self._before(wanted, end) for end in (0, len(self.positions)))
-        rows, seed = self.plan.candidates(wanted), self.plan.seed
-        stream, stretch = 3 + (2 if wanted is None else wanted), self._stretch
+    def _order(self, source: int, count: int) -> Int[np.ndarray, " count"]:
+        """Return which rows are drawn from a source in the stretch, in their order."""
+        rows, seed = self.plan.rows_of(source), self.plan.seed
+        stream, stretch = FIRST_STREAM + 2 * source, self.positions.start // len(self.positions)
         rows = rows[shuffled(seed, stream, 0, len(rows))]
-        kind = np.asarray(self.plan.labels)[rows] if wanted is None else wanted
-        missed = self.missed[np.asarray(self.parts)[rows], kind].astype(np.float64)
-        often = 1.0 + (self.most_often - 1.0) * missed
-        turns = systematic(often, after - first, (0.5 + stretch * GOLDEN) % 1.0)
-        order = np.repeat(rows, turns)
-        return first, order[shuffled(seed, stream + 3, stretch, len(order))]
+        missed = self.missed[np.asarray(self.parts)[rows], self._kind(source, rows)]
+        often = 1.0 + (self.most_often - 1.0) * missed.astype(np.float64)
+        drawn = np.repeat(rows, systematic(often, count, (0.5 + stretch * GOLDEN) % 1.0))
+        return drawn[shuffled(seed, stream + 1, stretch, count)]
 
-    def _before(self, wanted: int | None, end: int) -> int:
-        """Return how many of a kind come in the run before this place of the stretch."""
-        position = self.positions.start + end
-        if position == 0:
-            return 0
-        kind, turn = self.plan.turn(position - 1)
-        return turn + 1 if kind == wanted else position - 1 - turn
-
-    @property
-    def _stretch(self) -> int:
-        return self.positions.start // len(self.positions)
+    def _kind(self, source: int, rows: Int[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
+        """Return of which kind the elements made of these rows are: tiles of any image are good."""
+        kinds = np.asarray(self.plan.labels)[rows]
+        good_tiles = source == ALL and self.plan.positive_fraction is not None
+        return np.zeros_like(kinds) if good_tiles else kinds
 
 
 def systematic(

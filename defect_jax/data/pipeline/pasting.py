@@ -81,7 +81,7 @@ def pasted(
     """
     shape = cv2.boundingRect((source["mask"] > 0).astype(np.uint8))
     cut = not shows_whole_image and _touches_frame(shape, source["mask"].shape)
-    if cut or surface["mask"].any():
+    if cut or surface["label"]:
         return source
     place = _place(shape, _box(source["valid"]), _box(surface["valid"]), rng)
     if place is None:

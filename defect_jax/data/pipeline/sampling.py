@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+ALL = 2  # place of all rows, after those of good and of defective images
+
 
 class ImageRequest(NamedTuple):
     """Which image a training element is made of.
@@ -70,11 +72,6 @@ class SamplingPlan:
         wanted = int(after > before)
         return wanted, before if wanted else position - before
 
-    def candidates(self, wanted: int | None) -> np.ndarray:
-        """Return the rows that elements of a kind are made of."""
-        kind = wanted if wanted or self.good_are_of_good else None
-        return self._rows[2 if kind is None else kind]
-
     def row(self, kind: int | None, turn: int) -> int:
         """Return the image of a kind, or of all, that comes after `turn` of them."""
         if kind is None:
@@ -91,12 +88,18 @@ class SamplingPlan:
         cycle, place = divmod(turn, len(rows))
         return int(rows[shuffled(self.seed, stream, cycle, len(rows))[place]])
 
+    def source(self, position: int) -> int:
+        """Return which rows the one at a position is of, for `rows_of`."""
+        wanted, _ = self.turn(position)
+        return ALL if wanted is None or not (wanted or self.good_are_of_good) else wanted
+
+    def rows_of(self, source: int) -> np.ndarray:
+        """Return the rows that are drawn from alike."""
+        return self._rows[source]
+
 
 @lru_cache(maxsize=16)
 def shuffled(seed: int, stream: int, cycle: int, length: int) -> np.ndarray:
-    """Return the `cycle`-th shuffle of one stream; Philox gives the same one on every machine.
-
-    Streams 0 to 2 are those of `SamplingPlan`, the next six those of `adaptive`.
-    """
+    """Return the `cycle`-th shuffle of one stream; Philox gives the same one on every machine."""
     key = np.random.SeedSequence([seed, stream, cycle])
     return np.random.Generator(np.random.Philox(key)).permutation(length)
