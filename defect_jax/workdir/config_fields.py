@@ -119,7 +119,7 @@ DATA = _below(
         "tile_overlap_px": whole(0, LARGEST_SIDE_PX),
         "positive_fraction": or_null(inside_one()),
         "adaptive.most_often": number(1.0, 100.0),
-        "adaptive.every_steps": whole(1, MOST_STEPS),
+        "adaptive.every_steps": whole(1, 10_000),  # their images are listed
         "threads": whole(0, 1024),
         "workers": whole(0, 1024),
         "cache_mb": whole(0, 10**7),
