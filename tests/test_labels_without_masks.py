@@ -167,6 +167,13 @@ def test_every_batch_has_masks_labels_and_good_surface():
     assert {other[n].row for n in range(1600)} == set(range(84))
 
 
+def test_tiles_are_of_images_whose_mask_is_known():
+    labels, masked = (0, 1, 1, 1), (1, 1, 0, 0)
+    for fraction, rows in ((0.5, {0, 1}), (None, {0, 1})):
+        plan = SamplingPlan(labels, 40, fraction, 0, good_are_of_good=False, masked=masked)
+        assert {plan[position].row for position in range(40)} == rows
+
+
 # Losses
 
 

@@ -116,7 +116,7 @@ REFUSED = {
     "smooth palette": (pillow(Image.fromarray(resized(MASK, 1.5, 2)).quantize(16), "PNG"), SOFT),
     "255 to ignore": (
         pillow(DEFECT + np.uint8(255) * (np.arange(40) < 5)[:, None], "PNG"),
-        "values 0, 1 and 255: no value means 'ignore'",
+        "values 0, 1 and 255: all above 0 would count as defect. If 255 means 'ignore', set",
     ),
     "border of VOC, palette": (
         pillow(palette(VOID_BORDER, *[(i, 99, 0) for i in range(255)], (224, 224, 192)), "PNG"),

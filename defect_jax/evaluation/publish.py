@@ -63,7 +63,7 @@ def publish(
             load_image=image_loader(judged, results.final, classes),
             classes=class_pixels(scores, classes),
             written=time.strftime("%Y-%m-%d %H:%M"),
-            **page,
+            **page | {"notes": [*page["notes"], *not_drawn(tables.metrics)]},
         )
         write_report(path, report)
     for line in verdict_lines(report):
@@ -72,6 +72,21 @@ def publish(
         say(in_words(suspects, results.final))
     say(f"wrote {results.final} and {path}")
     return tables.metrics
+
+
+def not_drawn(metrics: Metrics) -> list[str]:
+    """Return a sentence on images whose mask is not known; nothing where there are none.
+
+    >>> not_drawn({"images": 30, "masked_images": 18})
+    ['decisions are counted over all 30 images, overlaps over the 18 whose mask is known']
+    """
+    images, masked = metrics["images"], metrics["masked_images"]
+    if images == masked:
+        return []
+    return [
+        f"decisions are counted over all {images} images, overlaps over the {masked} whose mask is "
+        "known"
+    ]
 
 
 def keep_decision(made: DecisionRule, config: ConfigDict, workdir: AnyPath) -> None:

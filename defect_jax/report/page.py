@@ -31,6 +31,7 @@ from defect_jax.report.verdict import (
 from defect_jax.runtime import atomic_files
 from defect_jax.runtime.paths import AnyPath
 
+MOST_CHARACTERS = 200  # of a text in the config
 STYLES = ("page.css", "tables.css", "classes.css", "controls.css", "gallery.css")
 
 
@@ -133,7 +134,7 @@ def render(report: Report) -> str:
         metric_keys=metric_keys(report.metrics),
         meanings=EVERY_MEANING,
         groups=GROUPS,
-        config_json=json.dumps(report.config, indent=2, default=str),
+        config_json=json.dumps(shortened(report.config), indent=2, default=str),
         decision_json=json.dumps(dataclasses.asdict(decision), indent=2),
     )
 
@@ -161,3 +162,19 @@ def _warnings(report: Report) -> list[str]:
             "fewer than those to expect on new ones."
         )
     return texts
+
+
+def shortened(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a config whose long texts, such as a region, are cut off.
+
+    >>> shortened({"data": {"region": "x" * 300}})["data"]["region"][-20:]
+    'xxx… 300 characters'
+    """
+
+    def cut(value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return shortened(value)
+        is_long = isinstance(value, str) and len(value) > MOST_CHARACTERS
+        return f"{value[:MOST_CHARACTERS]}… {len(value)} characters" if is_long else value
+
+    return {name: cut(value) for name, value in values.items()}

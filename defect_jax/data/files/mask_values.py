@@ -59,8 +59,8 @@ def refuse_ignored(looked: Looked, levels: tuple[str, ...]) -> None:
     if VOID in levels or (beside_labels and (looked.palette[IGNORED] > 0).any()):
         what = f"the value {IGNORED} beside labels" if beside_labels else f"the colour {VOID}"
         raise BadImage(
-            f"is a mask with {what}, which often means 'ignore': no value does here, and it would "
-            "count as defect; save it as 0 (black)"
+            f"is a mask with {what}, which often means 'ignore', and would count as defect: set "
+            f"config.data.ignore_value={IGNORED}, or save it as 0 (black)"
         )
 
 
@@ -82,9 +82,9 @@ def refuse_noise(
         return
     if between.size and between[-1] <= MOST_LABEL:
         raise BadImage(
-            f"is a mask of the values {_listed(levels)}: no value means 'ignore' here, and all "
-            f"above 0 would count as defect. If {levels[-1]} is to be ignored, save it as 0; "
-            "if the mask was a JPEG, save it with two values"
+            f"is a mask of the values {_listed(levels)}: all above 0 would count as defect. If "
+            f"{levels[-1]} means 'ignore', set config.data.ignore_value={levels[-1]}; if the mask "
+            "was a JPEG, save it with two values"
         )
     raise BadImage(
         f"is a mask of the values {_listed(levels)}, as one that was a JPEG or was resized. "

@@ -85,7 +85,8 @@ def sampling_plan(split: Split, config: ConfigDict, length: int) -> SamplingPlan
     fraction, needs_good = config.data.positive_fraction, framing_of(config.data).needs_good_images
     labels = tuple(row.label for row in split.rows)
     if fraction is not None:
-        refuse_one_kind(labels, fraction, needs_good)
+        taught = [row.label for row in split.rows if row.masked or needs_good]
+        refuse_one_kind(taught, fraction, needs_good)
     masked = tuple(row.masked for row in split.rows)
     return SamplingPlan(labels, length, fraction, config.seed, needs_good, masked)
 

@@ -38,7 +38,8 @@ class SamplingPlan:
     any position, and the order does not depend on workers, threads or the number of processes.
 
     Where elements are tiles, those without a defect are of any image, since the surface beside a
-    defect is good: sets without a single good image can be learnt from.
+    defect is good: sets without a single good image can be learnt from. Of an image without a mask
+    nothing is known of any tile, so there it is left out.
 
     Attributes:
         labels: 1 for defective, 0 for good, one for each row.
@@ -102,7 +103,9 @@ class SamplingPlan:
         defective ones without a mask."""
         labels = np.asarray(self.labels)
         masked = np.asarray(self.masked or [1] * len(labels))
-        kinds = labels == 0, (labels == 1) & (masked == 1), labels >= 0, masked == 0
+        undrawn = masked == 0
+        every = ~undrawn if not self.good_are_of_good else np.ones_like(undrawn)
+        kinds = labels == 0, (labels == 1) & ~undrawn, every, undrawn & self.good_are_of_good
         return tuple(np.flatnonzero(kind) for kind in kinds)
 
     def _take(self, rows: np.ndarray, turn: int, stream: int) -> int:
