@@ -22,6 +22,7 @@ from defect_jax.data.files.file_kinds import (
     refuse_other_formats,
 )
 from defect_jax.data.files.pillow_reader import (
+    ALPHA_MODES,
     alpha_of,
     colours_of,
     load,
@@ -96,9 +97,29 @@ def check_image(data: bytes, max_megapixels: float) -> Header:
 
 
 def inspect_image(data: bytes, max_megapixels: float) -> tuple[Header, np.ndarray]:
-    """Check and decode an image; see `look` and `decode_image`."""
+    """Check and decode an image; see `look` and `decode_image`.
+
+    Raises:
+        BadImage: as these, or its transparency shows something: nobody could say what is meant.
+    """
     looked = look(data, max_megapixels)
+    if _shows_by_alpha(looked):
+        raise BadImage(
+            "has transparency that varies, which the network does not see: save it without as grey "
+            "or RGB; where it marks the defect, save that as a mask"
+        )
     return looked.header, _as_image(looked.colours)
+
+
+def _shows_by_alpha(looked: Looked) -> bool:
+    """Return whether there is a channel of transparency with anything in it.
+
+    Where a PNG only names a colour that is clear, the colours hold all there is.
+    """
+    header, alpha = looked.header, looked.alpha
+    if alpha is None or (header.format != "TIFF" and header.mode not in ALPHA_MODES):
+        return False
+    return bool((alpha != alpha[0, 0]).any())
 
 
 def look(data: bytes, max_megapixels: float) -> Looked:
@@ -219,7 +240,10 @@ def decode_image(data: bytes) -> UInt8[np.ndarray, "h w c"] | UInt16[np.ndarray,
 
 def _as_image(colours: np.ndarray) -> np.ndarray:
     if colours.dtype not in (np.uint8, np.uint16):
-        raise BadImage(f"holds {colours.dtype} pixels: save it with 8 or 16 bits")
+        raise BadImage(
+            f"holds {colours.dtype} pixels: save it with 16 bits, all images scaled by the same "
+            "factor"
+        )
     return colours
 
 

@@ -6,8 +6,7 @@ from typing import Any
 import grain
 import numpy as np
 
-from defect_jax.data.files.images import decode_image
-from defect_jax.data.files.record_encoding import decode_classes
+from defect_jax.data.files.record_encoding import decode_classes, decode_lights
 from defect_jax.data.geometry.framing import Change
 from defect_jax.data.geometry.input_spec import InputSpec
 from defect_jax.data.geometry.letterbox import (
@@ -92,7 +91,7 @@ def decoded(split: Split, row: int, spec: InputSpec) -> Decoded:
                 f"{told.id}: is another image in the prepared set than in its split.csv: delete "
                 "the set, so that it is prepared again"
             )
-        image = spec.common(decode_image(record["image"]), name)
+        image = spec.shot(decode_lights(record["image"]), name)
         if not told.label:  # an empty one takes half as long as an image
             return image, np.zeros(image.shape[:2], np.uint8)
         return image, spec.known(decode_classes(record["mask"]))

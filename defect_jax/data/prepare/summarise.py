@@ -26,7 +26,7 @@ def summarise(
     alike = alike_images(stored) if alike is None else alike
     return DataInfo(
         name=name,
-        channels=max(facts.channels for _, facts in stored),
+        channels=sum(_lights(stored)),
         bit_depth=max(facts.bit_depth for _, facts in stored),
         fingerprint=_fingerprint(stored, found.classes),
         leaking=found.leaking,
@@ -35,7 +35,13 @@ def summarise(
         + identical_notes(stored, found.own)
         + grouping_notes(stored, found, alike),
         classes=list(found.classes),
+        lights=_lights(stored) if len(_lights(stored)) > 1 else [],
     )
+
+
+def _lights(stored: Sequence[tuple[Record, Facts]]) -> list[int]:
+    """Return the channels of each light: 3 as soon as one image has colours in it."""
+    return [max(light) for light in zip(*(facts.lights for _, facts in stored), strict=True)]
 
 
 def _fingerprint(stored: Sequence[tuple[Record, Facts]], classes: Sequence[str]) -> str:
@@ -54,9 +60,16 @@ def _fingerprint(stored: Sequence[tuple[Record, Facts]], classes: Sequence[str])
 
 def _notes(stored: Sequence[tuple[Record, Facts]]) -> list[str]:
     notes = []
-    grey = sum(facts.channels == 1 for _, facts in stored)
-    if 0 < grey < len(stored):
-        notes.append(f"{grey} of {len(stored)} images are grey and used as RGB, like the others")
+    saved = sum(facts.grey_saved_as_rgb > 0 for _, facts in stored)
+    if saved:
+        notes.append(f"{saved} of {len(stored)} images are grey, saved as RGB, and count as grey")
+    for number, channels in enumerate(_lights(stored)):
+        grey = sum(facts.lights[number] < channels for _, facts in stored)
+        if grey:
+            light = f" in light {number + 1}" if len(_lights(stored)) > 1 else ""
+            notes.append(
+                f"{grey} of {len(stored)} images are grey{light} and used as RGB, like the others"
+            )
     shallow = sum(facts.bit_depth == 8 for _, facts in stored)
     if 0 < shallow < len(stored):
         notes.append(

@@ -5,7 +5,8 @@ classes, the values in the masks are their ids, counted from 1; otherwise there 
 values above `config.data.mask_threshold` are defect. `train/ val/ test/` above or below the two fix
 the splits (`folder_layout`); otherwise they are made here, about 60/20/20, by group. `groups.csv`
 beside them says which images show the same part (`groups`); without it every image is a group of
-its own, together with its exact copies.
+its own, together with its exact copies. Where `config.data.lights` is above 1, several files are
+one image (`shot_names`).
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -44,14 +45,14 @@ from defect_jax.data.sources.records import (
 from defect_jax.data.sources.splits import HOLD_OUT_SHARES, SHARES, Member, grouped_split
 from defect_jax.runtime.errors import UserError
 
-OPTIONS = ("seed", "mask_threshold", "mask_alpha", "trust_masks", "classes")
+OPTIONS = ("seed", "mask_threshold", "mask_alpha", "trust_masks", "classes", "lights")
 NO_VAL = "there is no val/: about a fifth of train/, by group, is used for validation"
 
 
 def catalogue(raw: RawFiles, data: ConfigDict, needed: Collection[str]) -> Catalogue:
     """List the images of the wanted splits and everything that is wrong with their files."""
     names = checked_names(data.get("classes", ()))
-    layout = _layout(raw, data.root)
+    layout = _layout(raw, data.root, data.get("lights", 1))
     folders = folders_for(needed, layout.folders)
     found = Catalogue(
         faults=file_faults(raw, layout, folders),
@@ -75,14 +76,14 @@ def catalogue(raw: RawFiles, data: ConfigDict, needed: Collection[str]) -> Catal
     return found
 
 
-def _layout(raw: RawFiles, root: str) -> Layout:
+def _layout(raw: RawFiles, root: str, lights: int) -> Layout:
     """Return the layout; a refusal says how to import what other programs have annotated.
 
     Raises:
         UserError: there is none, or images without any mask, and annotations that would be lost.
     """
     try:
-        layout = find_layout(raw, root)
+        layout = find_layout(raw, root, lights)
     except UserError as error:
         advice = recognise.hint(raw, root)
         raise UserError(f"{error}; {advice}" if advice else str(error)) from None
@@ -95,7 +96,7 @@ def _records(
     raw: RawFiles, data: ConfigDict, layout: Layout, folders: list[str], names: tuple[str, ...]
 ) -> list[Record]:
     """Return one record an image; the split is still its folder, the group its id."""
-    keys = sorted(key for key in layout.images if key[0] in folders)
+    keys = sorted(k for k in layout.images if k[0] in folders and k not in layout.broken)
     masks = {key: layout.masks[key][0] for key in keys if key in layout.masks}
     class_of = _classes_of(raw, list(masks.values()), data, names)
     records = []
@@ -104,6 +105,7 @@ def _records(
         record = Record(
             id=id,
             image=layout.images[key][0],
+            more_lights=tuple(layout.images[key][1:]) if layout.lights > 1 else (),
             mask=mask,
             group=id,
             class_name=GOOD if mask is None else class_of[mask],
@@ -136,9 +138,7 @@ def _with_groups(
         """A folder that is not read need not be there, so nothing is known of ids without one."""
         return bool(unread) and not id.lower().startswith(tuple(f"{s}/" for s in folders))
 
-    names = {
-        layout.id(key): files[0].removeprefix(layout.top) for key, files in layout.images.items()
-    }
+    names = {layout.id(key): layout.name(key) for key in layout.images}
     lines: list[Fault] = []
     pairs = read_groups(raw, name, lines)
     faults += lines

@@ -3,10 +3,12 @@
 import re
 from collections import Counter
 from collections.abc import Iterator
+from itertools import count as count_from
 
 from defect_jax.data.files.bounded import is_picture
 from defect_jax.data.files.file_kinds import SUFFIXES
 from defect_jax.data.files.raw_files import RawFiles
+from defect_jax.data.files.shot_names import light_of
 from defect_jax.data.sources.folder_layout import (
     GROUPS_FILE,
     IMAGES,
@@ -55,7 +57,9 @@ def file_faults(raw: RawFiles, layout: Layout, folders: list[str]) -> list[Fault
         for name in layout.strange[split]:
             what = f"is not an image ({' '.join(SUFFIXES)}): move it elsewhere"
             faults.append(Fault(raw.where(name), what))
-    for files in (layout.images, layout.masks):
+    for (split, _), broken in layout.broken.items():
+        faults += [Fault(raw.where(name), what) for name, what in broken if split in folders]
+    for files in (layout.images, layout.masks) if layout.lights == 1 else (layout.masks,):
         for (split, _), names in files.items():
             if split in folders and len(names) > 1:
                 others = ", ".join(name.rpartition("/")[2] for name in names[1:])
@@ -64,7 +68,7 @@ def file_faults(raw: RawFiles, layout: Layout, folders: list[str]) -> list[Fault
     for key, names in layout.masks.items():
         if _is_lost(key, layout, folders):
             what = f"is a mask without an image: there is no {_expected(names[0], layout.top)}.*"
-            faults.append(Fault(raw.where(names[0]), what))
+            faults.append(Fault(raw.where(names[0]), what + _about_lights(key, layout)))
     return faults + list(_masks_among_images(raw, layout, folders))
 
 
@@ -72,7 +76,7 @@ def _masks_among_images(raw: RawFiles, layout: Layout, folders: list[str]) -> It
     """Find images that are called after another one, as its mask: good parts they would be."""
     for (split, stem), names in layout.images.items():
         of = BESIDE.fullmatch(stem)
-        if split in folders and of and (split, of[1]) in layout.images:
+        if split in folders and of and layout.images.get((split, of[1])) and names:
             image = layout.images[split, of[1]][0].rpartition("/")[2]
             what = (
                 f"seems to be the mask of {image}: move it into masks/, with the name of its image"
@@ -86,6 +90,19 @@ def _is_lost(key: Key, layout: Layout, folders: list[str]) -> bool:
     Where splits are fixed for images or masks alone, no mask fits, and all parts would turn good.
     """
     return key not in layout.images and (key[0] in (*folders, "") or folders == [""])
+
+
+def _about_lights(key: Key, layout: Layout) -> str:
+    """Return what to add where a mask is that of a shot of several lights, or of one of them."""
+    split, stem = key
+    shot, number = light_of(stem)
+    if layout.lights > 1 and number is not None and (split, shot) in layout.images:
+        return f"; a shot has one mask for all its lights: call it {shot}"
+    count = next(n for n in count_from(1) if (split, f"{stem}.{n}") not in layout.images) - 1
+    if count < 2:
+        return ""
+    last = f"{stem.rpartition('/')[2]}.{count}"
+    return f"; where the images to {last} are {count} lights of one shot, set config.data.lights"
 
 
 def _expected(mask: str, top: str) -> str:

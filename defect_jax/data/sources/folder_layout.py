@@ -14,6 +14,7 @@ from typing import NamedTuple
 from defect_jax.data.files.bounded import is_picture
 from defect_jax.data.files.file_kinds import SUFFIXES
 from defect_jax.data.files.raw_files import RawFiles, top_folder
+from defect_jax.data.files.shot_names import shots_of
 from defect_jax.data.sources.records import SPLITS
 from defect_jax.runtime.errors import UserError
 
@@ -47,7 +48,9 @@ class Place(NamedTuple):
 class Layout:
     """Which files there are, below the leading folder `top`.
 
-    `images` and `masks` map a split and a stem below its folder to file names.
+    `images` and `masks` map a split and a stem below its folder to file names. Of shots of several
+    `lights` the stem has no number, and the files are in the order of the lights; `broken` ones
+    lack some.
     """
 
     top: str
@@ -55,6 +58,8 @@ class Layout:
     masks: dict[Key, list[str]] = field(default_factory=lambda: defaultdict(list))
     strange: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     outside: list[str] = field(default_factory=list)
+    lights: int = 1
+    broken: dict[Key, list[tuple[str, str]]] = field(default_factory=dict)  # file, its fault
 
     @property
     def folders(self) -> set[str]:
@@ -63,11 +68,22 @@ class Layout:
 
     def id(self, key: Key) -> str:
         """Return the id of an image: its path below the root without its suffix."""
-        return stem_of(self.images[key][0].removeprefix(self.top))
+        return place_of(self._first(key)).home + key[1]
+
+    def name(self, key: Key) -> str:
+        """Return its id with the suffix of its file."""
+        return f"{self.id(key)}.{self._first(key).rpartition('.')[2]}"
+
+    def _first(self, key: Key) -> str:
+        files = self.images[key] or [name for name, _ in self.broken[key]]
+        return files[0].removeprefix(self.top)
 
 
-def find_layout(raw: RawFiles, root: str) -> Layout:
+def find_layout(raw: RawFiles, root: str, lights: int = 1) -> Layout:
     """Sort all files by what their folders say.
+
+    Args:
+        lights: files of each shot, or pages of its one TIFF.
 
     Raises:
         UserError: there are no images, or the folders contradict each other.
@@ -92,7 +108,22 @@ def find_layout(raw: RawFiles, root: str) -> Layout:
         )
     _refuse_contradictions(homes, root)
     _refuse_splits_inside(layout, root)
+    if lights > 1:
+        _join_lights(layout, lights)
     return layout
+
+
+def _join_lights(layout: Layout, lights: int) -> None:
+    """Put the files of each shot under its one stem."""
+    names = [name for files in layout.images.values() for name in files]
+    layout.images.clear()
+    layout.lights = lights
+    for path, shot in shots_of(names, lights).items():
+        place = place_of(f"{path.removeprefix(layout.top)}.png")
+        key = place.split, stem_of(place.rest)
+        layout.images[key] = shot.files
+        if shot.faults:
+            layout.broken[key] = shot.faults
 
 
 def stem_of(name: str) -> str:

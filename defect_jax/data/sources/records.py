@@ -26,13 +26,14 @@ class Record:
 
     Attributes:
         id: path below the data root without its suffix, with forward slashes.
-        image: name of the image's file among the raw files.
+        image: name of the image's file among the raw files; of a shot that of its first light.
         mask: name of the mask's file, or None for a good part that has none.
         group: images of one group show the same part and are never split.
         class_name: ``"good"``, or the kind of defect as the release names it.
         split: ``"train"``, ``"val"`` or ``"test"``.
         class_id: class of every defect pixel of the image, counted from 1; None where the values
             in the mask's file are the class ids themselves.
+        more_lights: names of the files of the shot's other lights, in order.
     """
 
     id: str
@@ -42,6 +43,12 @@ class Record:
     class_name: str
     split: str
     class_id: int | None = 1
+    more_lights: tuple[str, ...] = ()
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Return the files of the image, one a light."""
+        return (self.image, *self.more_lights)
 
 
 @dataclass(frozen=True)
