@@ -86,7 +86,8 @@ def predict() -> None:
 
     config = run_config.of_workdir(workdir, CONFIG.value)
     compilation.start_cache(config.compilation_cache)
-    predict(INPUT.value, OUTPUT.value, workdir, config.data.max_megapixels, STRICT.value)
+    data = config.data
+    predict(INPUT.value, OUTPUT.value, workdir, data.max_megapixels, STRICT.value, data.lights)
 
 
 def export() -> None:

@@ -98,4 +98,4 @@ def example_images(spec: InputSpec) -> Iterator[UInt[np.ndarray, "b h w c"]]:
         noise = rng.normal(spec.mean, spec.std, (*size, spec.channels))
         yield spec.intensity.counts(noise, spec.dtype)
     for value in (spec.intensity.low, spec.intensity.high):
-        yield np.full((1, *spec.size_px, spec.channels), int(value), spec.dtype)
+        yield np.full((1, *spec.size_px, spec.channels), value, spec.dtype)

@@ -1,7 +1,6 @@
 """Decides on every image of a folder: the story of --mode=predict."""
 
 import dataclasses
-import hashlib
 import time
 from collections.abc import Collection, Iterator
 from functools import partial
@@ -11,10 +10,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import defect_jax
-from defect_jax.data.files.file_kinds import BadImage
-from defect_jax.data.files.images import inspect_image
+from defect_jax.data.files.lights import sha256_of
 from defect_jax.data.files.raw_files import RawFiles
 from defect_jax.data.files.reading import in_threads, threaded
+from defect_jax.data.geometry.channels import in_one
 from defect_jax.decision import DecisionRule
 from defect_jax.decision.apply import why_undecided
 from defect_jax.deploy.gallery import write_page
@@ -29,6 +28,7 @@ from defect_jax.deploy.outputs import (
     writing,
 )
 from defect_jax.deploy.predictor import BATCH_SIZE, Predictor, Ready, load
+from defect_jax.deploy.read_shot import read_shot
 from defect_jax.distributed.sharding import make_mesh
 from defect_jax.runtime import signals
 from defect_jax.runtime.console import say, track
@@ -54,7 +54,14 @@ class Done(NamedTuple):
     prediction: Prediction | None = None
 
 
-def predict(input: str, output: str, workdir: AnyPath, max_megapixels: float, strict: bool) -> None:
+def predict(
+    input: str,
+    output: str,
+    workdir: AnyPath,
+    max_megapixels: float,
+    strict: bool,
+    lights: int = 1,
+) -> None:
     """Decide on the images below `input` and write everything into the folder `output`.
 
     A run that was cut off goes on with the same command: images that have not changed since, and
@@ -64,6 +71,7 @@ def predict(input: str, output: str, workdir: AnyPath, max_megapixels: float, st
         workdir: of a trained network.
         max_megapixels: larger images are refused before they are decoded.
         strict: whether the first image that cannot be used ends the run.
+        lights: of each shot, as `config.data.lights` of the workdir has it.
 
     Raises:
         UserError: a path that cannot be used, or, at the end, images that could not be used.
@@ -71,7 +79,7 @@ def predict(input: str, output: str, workdir: AnyPath, max_megapixels: float, st
     folder = as_path(output)
     if is_remote(folder):
         raise UserError(f"{FIELD}: {output} must be a folder of this machine")
-    raw, inputs, notes = open_input(input, folder, max_megapixels)
+    raw, inputs, notes = open_input(input, folder, max_megapixels, lights)
     mesh = make_mesh(data=-1, fsdp=1)
     predictor = load(workdir, BATCH_SIZE * mesh.size, mesh)
     classes = list(predictor.config.data_info.classes)
@@ -114,7 +122,7 @@ def decided_before(
     def is_same(item: Input) -> bool:
         line = outputs.lines[item.id]
         try:
-            same = hashlib.sha256(raw.read(item.name)).hexdigest() == line["sha256"]
+            same = sha256_of([raw.read(name) for name in item.files]) == line["sha256"]
         except (OSError, MemoryError):
             return False  # what is wrong is said when it is decided on
         ours = line["file"] == item.name and follows(line, rule)
@@ -147,13 +155,16 @@ def read(raw: RawFiles, predictor: Predictor, max_megapixels: float, item: Input
     origin, where = {"file": item.name}, raw.where(item.name)
     if item.fault:
         return Read(item.id, origin, fault=f"{where}: {item.fault}")
+    lights = len(predictor.spec.channels_of_lights)
     try:
-        data = raw.read(item.name)
-        origin["sha256"] = hashlib.sha256(data).hexdigest()
-        _, image = inspect_image(data, max_megapixels)
-        return Read(item.id, origin, image, predictor.ready(image, where))
-    except (BadImage, OSError, MemoryError) as error:
-        fault = f"{where}: {shortage(error) or getattr(error, 'strerror', None) or error}"
+        shot = read_shot(raw, item.files, lights, max_megapixels)
+        origin |= {"sha256": shot.sha256} if shot.sha256 else {}
+        if shot.fault:
+            return Read(item.id, origin, fault=shot.fault)
+        image = predictor.spec.shot(shot.lights, where)
+        return Read(item.id, origin, in_one(shot.lights), predictor.ready(image, where))
+    except MemoryError as error:
+        fault = f"{where}: {shortage(error) or error}"
     except UserError as error:
         fault = str(error)
     return Read(item.id, origin, fault=fault)

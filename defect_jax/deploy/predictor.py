@@ -97,7 +97,8 @@ class Predictor:
 
         Args:
             images: one of shape [h w] or [h w c]; or several, as a list of such or as [b h w c].
-                Grey or RGB, as the network was trained (grey is widened), uint8 or uint16; an
+                Grey or RGB, as the network was trained (grey is widened, and RGB that is grey
+                narrowed), or all channels of a shot's lights, uint8 or uint16; an
                 array of whatever NumPy reads, see `arrays.listed_images`.
 
         Returns:
@@ -118,7 +119,7 @@ class Predictor:
         Raises:
             UserError: it cannot be used; `name` is named.
         """
-        image = checked(image, name)
+        image = checked(image, name, self.spec.lights)
         self.spec.refuse_other_depth(image, name)
         return self._marker.ready(self.spec.common(image, name), name)
 

@@ -115,7 +115,7 @@ def nested(values: Mapping[str, Any]) -> ConfigDict:
     return ConfigDict(unflatten_dict(typed, sep="."))
 
 
-def _as_float(value: float | list[float]) -> float | list[float]:
+def _as_float(value: Any) -> float | list[float]:
     return [float(each) for each in value] if isinstance(value, list) else float(value)
 
 

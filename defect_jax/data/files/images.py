@@ -22,7 +22,6 @@ from defect_jax.data.files.file_kinds import (
     refuse_other_formats,
 )
 from defect_jax.data.files.pillow_reader import (
-    ALPHA_MODES,
     alpha_of,
     colours_of,
     load,
@@ -97,29 +96,9 @@ def check_image(data: bytes, max_megapixels: float) -> Header:
 
 
 def inspect_image(data: bytes, max_megapixels: float) -> tuple[Header, np.ndarray]:
-    """Check and decode an image; see `look` and `decode_image`.
-
-    Raises:
-        BadImage: as these, or its transparency shows something: nobody could say what is meant.
-    """
+    """Check and decode an image; see `look` and `decode_image`."""
     looked = look(data, max_megapixels)
-    if _shows_by_alpha(looked):
-        raise BadImage(
-            "has transparency that varies, which the network does not see: save it without as grey "
-            "or RGB; where it marks the defect, save that as a mask"
-        )
-    return looked.header, _as_image(looked.colours)
-
-
-def _shows_by_alpha(looked: Looked) -> bool:
-    """Return whether there is a channel of transparency with anything in it.
-
-    Where a PNG only names a colour that is clear, the colours hold all there is.
-    """
-    header, alpha = looked.header, looked.alpha
-    if alpha is None or (header.format != "TIFF" and header.mode not in ALPHA_MODES):
-        return False
-    return bool((alpha != alpha[0, 0]).any())
+    return looked.header, as_image(looked.colours)
 
 
 def look(data: bytes, max_megapixels: float) -> Looked:
@@ -234,11 +213,16 @@ def decode_image(data: bytes) -> UInt8[np.ndarray, "h w c"] | UInt16[np.ndarray,
         BadImage: the bytes cannot be decoded, or hold neither grey nor RGB of 8 or 16 bits.
     """
     if is_tiff(data):
-        return _as_image(tiff.decode(data, facts_of(data))[0])
-    return _as_image(_colours(data, decode(data)))
+        return as_image(tiff.decode(data, facts_of(data))[0])
+    return as_image(_colours(data, decode(data)))
 
 
-def _as_image(colours: np.ndarray) -> np.ndarray:
+def as_image(colours: Shaped[np.ndarray, "h w c"]) -> Shaped[np.ndarray, "h w c"]:
+    """Return colours whose numbers an image may have.
+
+    Raises:
+        BadImage: they are others.
+    """
     if colours.dtype not in (np.uint8, np.uint16):
         raise BadImage(
             f"holds {colours.dtype} pixels: save it with 16 bits, all images scaled by the same "

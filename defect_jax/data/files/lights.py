@@ -9,7 +9,8 @@ import numpy as np
 from jaxtyping import Shaped
 
 from defect_jax.data.files.file_kinds import BadImage, is_tiff
-from defect_jax.data.files.images import Header, inspect_image
+from defect_jax.data.files.images import Header, Looked, as_image, look
+from defect_jax.data.files.pillow_reader import ALPHA_MODES
 from defect_jax.data.files.tiff_header import page_places
 from defect_jax.data.geometry.channels import grey_if_it_is
 
@@ -36,16 +37,34 @@ def lights_in(encoded: bytes, expected: int, max_megapixels: float) -> list[Ligh
         expected: how many; more than one are the pages of a TIFF.
 
     Raises:
-        BadImage: as `inspect_image`, or the file holds another number of lights.
+        BadImage: as `images.look`; or its transparency shows something, and nobody could say what
+            is meant; or the file holds another number of lights.
     """
     files = [encoded] if expected == 1 else pages(encoded, expected)
     return [_light(file, max_megapixels) for file in files]
 
 
 def _light(encoded: bytes, max_megapixels: float) -> Light:
-    header, pixels = inspect_image(encoded, max_megapixels)
+    looked = look(encoded, max_megapixels)
+    if _shows_by_alpha(looked):
+        raise BadImage(
+            "has transparency that varies, which the network does not see: save it without as grey "
+            "or RGB; where it marks the defect, save that as a mask"
+        )
+    pixels = as_image(looked.colours)
     grey = grey_if_it_is(pixels)
-    return Light(encoded, header, grey, grey.shape[2] < pixels.shape[2])
+    return Light(encoded, looked.header, grey, grey.shape[2] < pixels.shape[2])
+
+
+def _shows_by_alpha(looked: Looked) -> bool:
+    """Return whether there is a channel of transparency with anything in it.
+
+    Where a PNG only names a colour that is clear, the colours hold all there is.
+    """
+    header, alpha = looked.header, looked.alpha
+    if alpha is None or (header.format != "TIFF" and header.mode not in ALPHA_MODES):
+        return False
+    return bool((alpha != alpha[0, 0]).any())
 
 
 def difference(first: Light, light: Light) -> str:

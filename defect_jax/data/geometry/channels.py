@@ -33,7 +33,7 @@ def in_channels(pixels: Shaped[np.ndarray, "h w c"], count: int) -> np.ndarray |
     >>> in_channels(np.full((1, 1, 1), 7, np.uint8), 3).ravel().tolist()
     [7, 7, 7]
     """
-    if pixels.shape[2] not in (1, count):
+    if (pixels.shape[2], count) == (len(COLOURS), 1):
         pixels = grey_if_it_is(pixels)
     if pixels.shape[2] == count:
         return pixels
