@@ -47,8 +47,8 @@ def normalise(
     return (image - _numbers(mean)) / _numbers(std)
 
 
-def _numbers(kept: float | Sequence[float]) -> float | Float32[np.ndarray, " c"]:
-    return kept if isinstance(kept, int | float) else np.asarray(kept, np.float32)
+def _numbers(kept: float | Sequence[float]) -> float | Float32[np.ndarray, "1 1 1 c"]:
+    return kept if isinstance(kept, int | float) else np.float32(kept)[None, None, None]
 
 
 def make_probabilities(

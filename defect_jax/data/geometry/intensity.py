@@ -22,6 +22,12 @@ def per_channel(kept: int | float | Sequence[int | float]) -> PerChannel:
     return kept if isinstance(kept, int | float) else tuple(kept)
 
 
+def _of_images(numbers: PerChannel | np.number | Shaped[np.ndarray, " c"]) -> Float32[Array, "..."]:
+    """Return one number, or those of the channels, as images [b h w c] take them."""
+    array = jnp.float32(numbers)
+    return array if array.ndim == 0 else array[None, None, None]
+
+
 @dataclasses.dataclass(frozen=True)
 class IntensityRange:
     """What is 0 and what is 1 of an image's intensity, in counts of the set's depth.
@@ -75,8 +81,8 @@ class IntensityRange:
 
     def shares_jax(self, image: UInt[Array, "b h w c"]) -> Float[Array, "b h w c"]:
         """Return the same inside a program."""
-        shifted = image.astype(jnp.float32) - jnp.float32(self.low)
-        return shifted / jnp.float32(self.width)
+        shifted = image.astype(jnp.float32) - _of_images(self.low)
+        return shifted / _of_images(self.width)
 
     def counts(
         self, shares: Float[np.ndarray, "*pixels"], dtype: type[np.unsignedinteger]
