@@ -11,4 +11,5 @@ def random_batch(config: ConfigDict) -> dict[str, np.ndarray]:
     mask = np.zeros(image.shape[:3], np.uint8)
     mask[::2, : height // 4, : width // 4] = 1
     label = mask.any(axis=(1, 2)).astype(np.float32)
-    return {"image": image, "mask": mask, "valid": np.ones_like(mask, bool), "label": label}
+    planes = {"image": image, "mask": mask, "valid": np.ones_like(mask, bool)}
+    return planes | {"label": label, "masked": np.ones_like(label)}

@@ -25,6 +25,8 @@ def base() -> ml_collections.ConfigDict:
     data.mask_threshold = 0  # mask values above it are defect; 0: soft edges are refused
     data.mask_alpha = False  # the masks' transparency holds the defect: what is opaque
     data.trust_masks = False  # masks are taken as they are, however implausible they look
+    data.masked_positives = config_dict.placeholder(int)  # training masks that are used; None: all
+    data.drop_unmasked = False  # leave defective images without a mask out of training
     data.classes = ()  # names of mask values 1, 2, …, where masks tell kinds of defect apart
     data.lights = 1  # images of one shot as channels: x.1.png, x.2.png, … or the pages of a TIFF
     data.size = (256, 256)  # height and width that the network sees, px
@@ -78,6 +80,7 @@ def base() -> ml_collections.ConfigDict:
     loss.dice_weight = 1.0
     loss.defect_weight = 0.0  # how much more pixels near a defect weigh in the cross-entropy
     loss.weight_localised = False  # near a defect by localisation too, not by the true mask alone
+    loss.highest_pixel_weight = 0.0  # of the label's cross-entropy with the mask's highest pixel
     loss.weight_dilation_px = 5  # by which the true mask grows for that
     loss.refined_share = 0.5  # of the loss that is taken after pixel confidence
     config.balance = balance = ml_collections.ConfigDict()

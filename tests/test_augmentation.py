@@ -40,7 +40,8 @@ def element(seed=0, shape=(12, 16, 1)):
     defect = valid & (rng.random(shape[:2]) < 0.1)
     image = np.float32(rng.integers(-100, 356, shape) / 255)
     mask = defect * rng.integers(1, 4, shape[:2], np.uint8)
-    return {"image": image, "mask": mask, "valid": valid, "label": np.float32(mask.any())}
+    told = {"label": np.float32(mask.any()), "masked": np.float32(1.0)}
+    return {"image": image, "mask": mask, "valid": valid} | told
 
 
 def test_everything_off_changes_nothing():
@@ -154,7 +155,7 @@ def test_a_shift_repeats_the_border(channels):
     for seed in range(20):
         rng = np.random.default_rng(seed)
         down, right = (int(rng.integers(-4, 5)) for _ in range(2))
-        after = _shift(planes, 4, np.random.default_rng(seed))
+        after = _shift(planes, None, 4, np.random.default_rng(seed))
         rows = (np.arange(12) - down).clip(0, 11)[:, None]
         columns = (np.arange(16) - right).clip(0, 15)
         np.testing.assert_array_equal(after["image"], before["image"][rows, columns])

@@ -58,6 +58,7 @@ def programs():
             "mask": np.zeros((8, 32, 32), np.uint8),
             "valid": np.ones((8, 32, 32), bool),
             "label": np.zeros(8, np.float32),
+            "masked": np.ones(8, np.float32),
         }
         programs = make_programs(network, config, mesh, shardings)
         jitted = programs.to_compile(state, to_global(mesh)(batch))

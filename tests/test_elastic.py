@@ -33,6 +33,7 @@ def batch_of(step):
         "mask": mask,
         "valid": np.ones_like(mask, bool),
         "label": mask.any(axis=(1, 2)).astype(np.float32),
+        "masked": np.ones(8, np.float32),
     }
 
 

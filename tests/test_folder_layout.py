@@ -114,8 +114,10 @@ def test_a_folder_that_looks_like_a_split_is_named(tmp_path, stray):
     found = catalogue(tmp_path / "raw", tmp_path)
     assert kinds(found) == WHOLE
     first, second = found.notes
-    assert first.startswith("ignored 3 files outside images/ and masks/: ")
-    assert second.startswith(f"3 of them are images, in {stray}/ (3): only images/ and masks/ ")
+    assert first.startswith("ignored 3 files outside images/, masks/, bad/, ignore/: ")
+    assert second.startswith(
+        f"3 of them are images, in {stray}/ (3): only images/, masks/, bad/, ignore/ "
+    )
 
 
 @pytest.mark.parametrize(

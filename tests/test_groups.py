@@ -138,7 +138,8 @@ def test_one_image_written_in_two_ways(tmp_path):
     write_groups(root, "a", "images/a.png")
     (fault,) = catalogue(root, tmp_path).faults
     assert str(fault) == (
-        f"{root}/groups.csv, line 3: puts 'images/a' into a second group: keep one line"
+        f"{root}/groups.csv, line 3: names 'images/a' a second time, with another value: "
+        "keep one line"
     )
 
 

@@ -52,11 +52,11 @@ def test_a_cell_that_is_no_number_of_its_kind_is_named(column, cell, tmp_path):
     [
         ("", "the first line must be"),
         ("id,group\n", "the first line must be"),
-        (f"{','.join(ImageRow._fields)}\na,b\n", "line 2: 2 columns instead of 13"),
+        (f"{','.join(ImageRow._fields)}\na,b\n", "line 2: 2 columns instead of 14"),
         (f"{','.join(ImageRow._fields)}\n{'x' * 200_000}\n", "cannot be read as a table"),
-        (f"{','.join(ImageRow._fields)}\na\x1b,b,1,1,1,1,1,,0,0,0,1,1\n", "line 2: id cannot be"),
+        (f"{','.join(ImageRow._fields)}\na\x1b,b,1,1,1,1,1,,0,0,0,1,1,1\n", "line 2: id cannot be"),
         (
-            f"{','.join(ImageRow._fields)}\n" + "a,b,1,1,1,1,1,,0,0,0,1,1\n" * 2,
+            f"{','.join(ImageRow._fields)}\n" + "a,b,1,1,1,1,1,,0,0,0,1,1,1\n" * 2,
             "'a' is there twice",
         ),
     ],

@@ -80,6 +80,7 @@ def test_the_evaluation_step_sums_as_by_hand(images):
         "native_mask": np.stack([padded(mask) for _, mask in images]),
         "region_weight": np.zeros_like(frames),
         "regions": np.zeros(3, np.int32),
+        "masked": np.ones(3, np.float32),
         "row": np.arange(3),
     }
     step = make_eval_step(lambda ema, image: Probabilities(image, None), SIZE)
@@ -92,7 +93,7 @@ def test_the_evaluation_step_sums_as_by_hand(images):
 @pytest.mark.parametrize("strip_px", [40, 7, 1])
 def test_strips_of_an_image_sum_to_the_same(images, strip_px):
     for probability, mask in images:
-        image = WithTruth(None, {"native_mask": mask}, grown_on_host(mask > 0, EDGE_PX), 0)
+        image = WithTruth(None, {"native_mask": mask}, grown_on_host(mask > 0, EDGE_PX), 0, True)
         firsts = range(0, len(mask), strip_px)
         maps = [probability[first : first + strip_px, :, None] for first in firsts]
         strips = [_support(m, image, f, THRESHOLDS) for m, f in zip(maps, firsts, strict=True)]

@@ -420,10 +420,11 @@ def test_texts_of_tables_that_look_like_formulas_are_texts_and_read_back(tmp_pat
         ("id,group", "name,group", "first line must be id,group"),
         (",1,0.5,", ",2,0.5,", "line 2: label cannot be '2'"),
         (",0.5,0.5,", ",half,0.5,", "line 2: score cannot be 'half'"),
-        (",0.5,1\n", ",0.5\n", "line 2: 12 columns"),
-        (",8,0.5,1\n", ",?,0.5,1\n", "line 2: predicted_px cannot be"),
-        (",0.5,1\n", ",1.5,1\n", "line 2: probability cannot be '1.5'"),
-        (",0.5,1\n", ",0.5,2\n", "line 2: rejected cannot be '2'"),
+        (",0.5,1,1\n", ",0.5,1\n", "line 2: 13 columns"),
+        (",8,0.5,1,1\n", ",?,0.5,1,1\n", "line 2: predicted_px cannot be"),
+        (",0.5,1,1\n", ",1.5,1,1\n", "line 2: probability cannot be '1.5'"),
+        (",0.5,1,1\n", ",0.5,2,1\n", "line 2: rejected cannot be '2'"),
+        (",0.5,1,1\n", ",0.5,1,x\n", "line 2: masked cannot be 'x'"),
     ],
 )
 def test_damaged_predictions_are_named(tmp_path, old, new, message):

@@ -112,7 +112,7 @@ def test_folders_that_say_otherwise(doubts):
         "1 images in a folder of good parts have a mask that marks a defect and count as "
         "defective; empty or remove the mask if they are good: images/line/Good/a",
         "1 images in a folder of defective parts have no mask, or an empty one, and count as "
-        "good; add their masks: images/NG/c",
+        "good; add their masks, or move them from images/ into bad/: images/NG/c",
     ]
 
 

@@ -95,7 +95,7 @@ def test_the_tables(shared):
         lines = list(csv.DictReader(file))
     assert list(lines[0]) == [
         "split", "id", "group", "class_name", "label", "height", "width", "defect_px", "sha256",
-        "mask_sha256",
+        "mask_sha256", "masked",
     ]  # fmt: skip
     rows = [(name, row) for name, split in prepared.splits.items() for row in split.rows]
     assert [(line["split"], line["id"]) for line in lines] == [(name, row.id) for name, row in rows]
@@ -274,7 +274,7 @@ def test_all_data_sets(tmp_path):
     kolektor = raw_data.ksdd2_release(tmp_path / "ksdd2", scale=0.1)
     generated = dict(parts=12, shots=2, defective_fraction=0.5, picture_size=(64, 64))
     for data, images in (
-        (raw_data.config("magnetic_tile", tiles, tmp_path, split="random"), 1340),
+        (raw_data.config("magnetic_tile", tiles, tmp_path, split="random"), 1344),
         (raw_data.config("ksdd2", kolektor, tmp_path), 40),
         (raw_data.config("synthetic", "", tmp_path, **generated), 24),
     ):
@@ -287,7 +287,7 @@ def test_all_data_sets(tmp_path):
         for row, element in zip(test.rows, test.source, strict=True):
             ids = decode_classes(element["mask"])
             assert np.count_nonzero(ids) == row.defect_px
-            if row.label:
+            if row.label and row.masked:
                 assert np.unique(ids[ids > 0]).tolist() == [
                     prepared.info.classes.index(row.class_name) + 1
                 ]

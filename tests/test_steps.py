@@ -56,7 +56,8 @@ def batches(count=STEPS, size=8):
         image = rng.integers(60, 120, (size, 16, 16, 1), np.uint8) + 90 * mask[..., None]
         valid = np.ones_like(mask, bool)
         valid[:, :2] = False
-        yield {"image": np.float32(image / 255), "mask": mask, "valid": valid, "label": label}
+        batch = {"image": np.float32(image / 255), "mask": mask, "valid": valid, "label": label}
+        yield batch | {"masked": np.ones(size, np.float32)}
 
 
 def mesh_of(data, fsdp):

@@ -62,7 +62,7 @@ def test_one_class_alone_is_ranked_by_score(label):
 
 
 def evidence(id, label, score, **known):
-    nothing = dict.fromkeys(suspects.Evidence._fields, 0) | {"given_softmin": 1.0}
+    nothing = dict.fromkeys(suspects.Evidence._fields, 0) | {"given_softmin": 1.0, "masked": 1}
     of = {"id": id, "group": id, "label": label, "score": score, "mask_score": score}
     return suspects.Evidence(**nothing | of | known)
 

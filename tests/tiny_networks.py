@@ -75,7 +75,8 @@ def class_batch(size=8, classes=3, seed=0):
     image = rng.integers(60, 120, (size, 16, 16, 1)) + 20 * mask[..., None]
     valid = np.ones(mask.shape, bool)
     valid[:, :2] = False
-    return {"image": np.float32(image / 255), "mask": mask, "valid": valid, "label": label}
+    batch = {"image": np.float32(image / 255), "mask": mask, "valid": valid, "label": label}
+    return batch | {"masked": np.ones(size, np.float32)}
 
 
 def training_config():

@@ -145,6 +145,7 @@ def _compared(row: tuple[ImageRow, ...]) -> ComparedImage:
         decisions=[image.rejected for image in row],
         mask_decisions=[image.mask_decision for image in row],
         ious=[image.iou for image in row],
+        masked=row[0].masked,
     )
 
 

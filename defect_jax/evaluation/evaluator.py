@@ -76,7 +76,8 @@ def make_eval_step(of_frames: OfFrames, canvas_px: tuple[int, int]) -> EvalStep:
         probability = defect_probability(maps, 1, valid)
         marked = mark(probability, maps.argmax(axis=1), thresholds, valid)
         decided = decide_mask(marked, thresholds)
-        accumulated = accumulated.update(probability, decided, valid, batch)
+        known = valid & (batch["masked"] > 0)[:, None, None]  # pixels whose truth is known
+        accumulated = accumulated.update(probability, decided, known, batch)
         mask = batch["native_mask"] > 0
         counts = image_counts(decided > 0, mask, valid)
         near = grown(mask, edge_reach_px(canvas_px, predicted.mask.shape[1:3]))

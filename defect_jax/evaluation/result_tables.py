@@ -105,12 +105,13 @@ def to_images(split: Split, scores: Scores, decision: DecisionRule) -> list[Imag
                 mask_score=mask_score,
                 decision=int(rejects(score, decision.threshold)),
                 mask_decision=int(predicted > 0),
-                iou=image_iou(inside, true, predicted),
+                iou=image_iou(inside, true, predicted) if row.masked else None,
                 intersection_px=inside,
                 true_px=true,
                 predicted_px=predicted,
                 probability=chance,
                 rejected=int(rejected),
+                masked=row.masked,
             )
         )
     return images

@@ -54,6 +54,7 @@ class WithTruth(NamedTuple):
     truth: dict[str, np.ndarray]  # native_mask and region_weight, [h w]
     near: np.ndarray  # the mask and what is close to it, [h w]
     regions: int
+    masked: bool  # False where the truth of the pixels is not known
 
 
 class TiledEvaluator:
@@ -139,12 +140,12 @@ class TiledEvaluator:
         return accumulated, (marked, label, reduce(LabelSupport.merged, supports))
 
     def _strip_blocks(self, maps: np.ndarray, image: WithTruth, first: int) -> tuple[Any, ...]:
-        """Return a strip's map, where it is valid, and the truth of it; arguments of
+        """Return a strip's map, where its truth is known, and that truth; arguments of
         `_add_strip`."""
         inside = slice(first, first + len(maps))
         truth = {name: self._block(plane[inside]) for name, plane in image.truth.items()}
         truth["regions"] = np.array([0 if first else image.regions], np.int32)
-        return self._block(maps), self._valid(maps), truth
+        return self._block(maps), self._known(maps, image), truth
 
     def _counted(
         self, accumulated: Accumulated, classes: np.ndarray, image: WithTruth
@@ -152,7 +153,7 @@ class TiledEvaluator:
         mask, height = image.truth["native_mask"], self._block_px[0]
         for first in range(0, len(classes), height):
             decided, true = classes[first : first + height], mask[first : first + height]
-            blocks = self._block(decided), self._valid(decided), self._block(true)
+            blocks = self._block(decided), self._known(decided, image), self._block(true)
             accumulated = self._count(accumulated, *self._placed(blocks))
         return accumulated
 
@@ -176,8 +177,9 @@ class TiledEvaluator:
         block[0, : plane.shape[0], : plane.shape[1]] = plane
         return block
 
-    def _valid(self, plane: np.ndarray) -> np.ndarray:
-        return self._block(np.ones(plane.shape[:2], bool))
+    def _known(self, plane: np.ndarray, image: WithTruth) -> np.ndarray:
+        """Return where rows of an image are in the block, if the truth of them is known."""
+        return self._block(np.full(plane.shape[:2], image.masked))
 
     def _placed(self, arrays: Any) -> Any:
         return place_state(arrays, jax.tree.map(lambda _: replicated(self._mesh), arrays))
@@ -187,7 +189,8 @@ def _with_truth(split: Split, spec: InputSpec, row: int) -> WithTruth:
     image, mask = decoded(split, row, spec)
     weights, regions = region_weights(mask > 0)
     near = grown_on_host(mask > 0, edge_reach_px(mask.shape, mask.shape))  # tiles are not scaled
-    return WithTruth(image, {"native_mask": mask, "region_weight": weights}, near, regions)
+    truth = {"native_mask": mask, "region_weight": weights}
+    return WithTruth(image, truth, near, regions, bool(split.rows[row].masked))
 
 
 def _support(

@@ -19,10 +19,10 @@ RATES: dict[str, tuple[Callable[[ImageRow], bool], Callable[[ImageRow], bool]]] 
     "precision": (lambda p: p.decision == 1, lambda p: p.label == 1),
     "accuracy": (lambda p: True, lambda p: p.decision == p.label),
     "false_positive_rate": (lambda p: p.label == 0, lambda p: p.decision == 1),
-    "seg_recall": (lambda p: p.true_px > 0, lambda p: p.predicted_px > 0),
+    "seg_recall": (lambda p: p.label, lambda p: p.predicted_px > 0),
     "seg_recall_hit": (lambda p: p.true_px > 0, lambda p: p.intersection_px > 0),
-    "seg_accuracy": (lambda p: True, lambda p: (p.true_px > 0) == (p.predicted_px > 0)),
-    "seg_fpr": (lambda p: p.true_px == 0, lambda p: p.predicted_px > 0),
+    "seg_accuracy": (lambda p: True, lambda p: p.label == (p.predicted_px > 0)),
+    "seg_fpr": (lambda p: not p.label, lambda p: p.predicted_px > 0),
 }
 PART_RATES: dict[str, tuple[int, str]] = {
     "part_recall": (1, "decision"),

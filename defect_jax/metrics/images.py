@@ -39,6 +39,7 @@ class ImageRow(NamedTuple):
     predicted_px: int
     probability: float  # of a defect, by what decides, calibrated
     rejected: int  # 1 = rejected by what decides: the verdict
+    masked: int = 1  # 0 = a defective image without a mask: true_px and intersection_px say nothing
 
 
 def image_iou(intersection_px: int, true_px: int, predicted_px: int) -> float | None:
@@ -64,20 +65,22 @@ def image_metrics(images: Sequence[ImageRow]) -> dict[str, int | float | None]:
     defective = sum(image.label for image in images)
     counts = {"images": len(images), "defective": defective}
     counts["good"] = len(images) - defective
+    counts["masked_images"] = sum(image.masked for image in images)
     return counts | _mask_metrics(images) | _rankings(images) | _decision_metrics(images)
 
 
 def _mask_metrics(images: Sequence[ImageRow]) -> dict[str, float | None]:
-    """Return metrics of the decision by mask: rejected when any pixel is predicted defective."""
-    ious = [image_iou(p.intersection_px, p.true_px, p.predicted_px) for p in images]
-    defective = [(p, iou) for p, iou in zip(images, ious, strict=True) if p.true_px > 0]
-    good = [image for image in images if image.true_px == 0]
-    right = [(image.true_px > 0) == (image.predicted_px > 0) for image in images]
+    """Return metrics of the mask: of its decision, rejected when any pixel is predicted defective,
+    over all images; of where it marks, over those whose mask is known."""
+    marks = [(image.label, image.predicted_px > 0) for image in images]
+    known = [image for image in images if image.masked]
+    ious = [image_iou(p.intersection_px, p.true_px, p.predicted_px) for p in known]
+    defective = [(p, iou) for p, iou in zip(known, ious, strict=True) if p.true_px > 0]
     return {
         "seg_miou": mean([iou for iou in ious if iou is not None]),
-        "seg_recall": mean([p.predicted_px > 0 for p, _ in defective]),
-        "seg_accuracy": mean(right),
-        "seg_fpr": mean([image.predicted_px > 0 for image in good]),
+        "seg_recall": mean([marked for label, marked in marks if label]),
+        "seg_accuracy": mean([bool(label) == marked for label, marked in marks]),
+        "seg_fpr": mean([marked for label, marked in marks if not label]),
         "seg_recall_hit": mean([p.intersection_px > 0 for p, _ in defective]),
         "seg_recall_iou_10": mean([iou >= 0.1 for _, iou in defective]),
         "seg_recall_iou_30": mean([iou >= 0.3 for _, iou in defective]),
@@ -185,7 +188,8 @@ def _pixels(text: str) -> int:
 
 PARSERS: dict[str, Callable] = {"id": _name, "group": _name, "score": _share}
 PARSERS |= dict.fromkeys(("mask_score", "probability"), _share)
-PARSERS |= dict.fromkeys(("label", "decision", "mask_decision", "rejected"), _zero_or_one)
+KINDS = ("label", "decision", "mask_decision", "rejected", "masked")
+PARSERS |= dict.fromkeys(KINDS, _zero_or_one)
 PARSERS |= {"iou": _iou} | dict.fromkeys(("intersection_px", "true_px", "predicted_px"), _pixels)
 
 

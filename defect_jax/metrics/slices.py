@@ -84,7 +84,7 @@ def slice_of(kind: str, name: str, defective: Sequence[ImageRow]) -> Slice:
     >>> slice_of("class", "crack", [found]).seg_miou
     0.5
     """
-    rejected = [image.rejected for image in defective]
+    rejected, drawn = [p.rejected for p in defective], [p for p in defective if p.masked]
     low, high = rate_interval(rejected, [p.group for p in defective]) or (None, None)
     return Slice(
         kind=kind,
@@ -93,8 +93,8 @@ def slice_of(kind: str, name: str, defective: Sequence[ImageRow]) -> Slice:
         recall=mean(rejected),
         recall_low=low,
         recall_high=high,
-        seg_recall_hit=mean([image.intersection_px > 0 for image in defective]),
-        seg_miou=mean([image.iou or 0.0 for image in defective]),
+        seg_recall_hit=mean([image.intersection_px > 0 for image in drawn]),
+        seg_miou=mean([image.iou or 0.0 for image in drawn]),
     )
 
 

@@ -16,6 +16,7 @@ MEANINGS = {
     "images": "images in this split",
     "defective": "of them defective",
     "good": "of them good",
+    "masked_images": "images whose true mask is known, good ones among them",
     "verdict_recall": "defective images that are rejected by what decides",
     "verdict_precision": "rejected images that are defective",
     "verdict_accuracy": "images that are decided rightly",

@@ -63,6 +63,7 @@ class Evidence(NamedTuple):
     inside_highest: float
     outside_mean: float  # of marked pixels away from the mask; 0 without any
     outside_px: int
+    masked: int = 1  # 0 where nobody has drawn the defect: then no mask can be wrong
 
 
 class Suspect(NamedTuple):
@@ -138,17 +139,18 @@ def suspicions(evidence: Sequence[Evidence]) -> dict[str, Float[np.ndarray, " im
     """
     of = {name: np.array([getattr(e, name) for e in evidence]) for name in Evidence._fields}
     wrong, defective = doubt(of["label"], seen(evidence)), of["label"] == 1
+    drawn = defective & (of["masked"] == 1)
     outside, inside = of["outside_mean"], of["inside_highest"]
     share = of["outside_px"] / np.maximum(of["outside_px"] + of["intersection_px"], 1)
     large = np.minimum(1.0, 2.0 * of["outside_px"] / np.maximum(of["true_px"], 1))
     return {
         GOOD: np.where(defective, 0.0, wrong),
         DEFECTIVE: np.where(defective, wrong, 0.0),
-        MISPLACED: np.where(defective, outside * large * (1.0 - inside), 0.0),
-        INCOMPLETE: np.where(defective, INCOMPLETE_WEIGHT * outside * share * inside, 0.0),
+        MISPLACED: np.where(drawn, outside * large * (1.0 - inside), 0.0),
+        INCOMPLETE: np.where(drawn, INCOMPLETE_WEIGHT * outside * share * inside, 0.0),
     }
 
 
 def _suspect(place: int, of: Evidence, kind: str, suspicion: float) -> Suspect:
-    own = of._asdict()
+    own = {name: value for name, value in of._asdict().items() if name in Suspect._fields}
     return Suspect(rank=place, kind=kind, suspicion=suspicion, why=WHY[kind].format_map(own), **own)

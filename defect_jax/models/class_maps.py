@@ -29,6 +29,18 @@ def log_probabilities(logits: Float[Array, "*shape c"]) -> Float32[Array, "*shap
     return jnp.concatenate([nn.log_sigmoid(-logits), nn.log_sigmoid(logits)], axis=-1)
 
 
+def log_odds(logits: Float[Array, "*shape c"]) -> Float32[Array, "*shape"]:
+    """Return the log odds of any defect at each pixel.
+
+    >>> log_odds(jnp.array([[0.0, 0.0, 0.0]])).round(4).tolist()  # 2 : 1
+    [0.6931]
+    """
+    logits = logits.astype(jnp.float32)
+    if logits.shape[-1] == 1:
+        return logits[..., 0]
+    return jax.nn.logsumexp(logits[..., 1:], axis=-1) - logits[..., 0]
+
+
 def mean_logits(mask_logits: Float32[Array, "heads b h w c"]) -> Float32[Array, "b h w c"]:
     """Return logits of the mean over the heads of their probabilities.
 

@@ -30,9 +30,15 @@ def verdict_fact(term: str, label: int, decision: int, score: float, live: bool 
     return Fact(term, words, score, style, live)
 
 
-def overlap_fact(iou: float | None) -> Fact:
-    """Return the overlap of the true and the decided mask; None where both are empty."""
-    return Fact("Overlap (IoU)", "both empty" if iou is None else f"{iou:.2f}")
+def overlap_fact(iou: float | None, masked: int = 1) -> Fact:
+    """Return the overlap of the true and the decided mask.
+
+    Args:
+        iou: None where both are empty, or the true one is not known.
+        masked: 0 for a defective image without a mask.
+    """
+    words = "both empty" if masked else "no mask was drawn"
+    return Fact("Overlap (IoU)", words if iou is None else f"{iou:.2f}")
 
 
 def card(

@@ -35,7 +35,8 @@ class ComparedImage(NamedTuple):
     scores: list[float]
     decisions: list[int]  # 1 = rejected
     mask_decisions: list[int]
-    ious: list[float | None]  # None where neither mask marks anything
+    ious: list[float | None]  # None where neither mask marks anything, or the true one is not known
+    masked: int = 1  # 0 = a defective image without a mask
 
 
 class DifferenceRow(NamedTuple):
@@ -202,5 +203,5 @@ def _facts(row: ComparedImage, model: int) -> list[Fact]:
     return [
         verdict_fact("Decision", row.label, row.decisions[model], row.scores[model]),
         Fact("Mask", "marks something" if row.mask_decisions[model] else "marks nothing"),
-        overlap_fact(row.ious[model]),
+        overlap_fact(row.ious[model], row.masked),
     ]

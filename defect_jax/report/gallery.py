@@ -86,12 +86,11 @@ def gallery(
         image_row = image_rows[rows[index]]
         image, true_mask, predicted_mask = load_image(image_row.id)
         masks = [("true", true_mask > 0), ("predicted", predicted_mask > 0)]
-        truth = "defective" if image_row.label else "good"
-        alt = f"Image {image_row.id}, {truth}, {_seen(true_mask, predicted_mask)}"
+        alt = f"Image {image_row.id}, {_truth(image_row)}, {_seen(true_mask, predicted_mask)}"
         facts = [
             *_facts(image_row, heads, decision),
             *class_facts(names, true_mask, predicted_mask),
-            overlap_fact(image_row.iou),
+            overlap_fact(image_row.iou, image_row.masked),
         ]
         svg = frame(f"p{rows[index]}", alt, image, masks, longer_side_px, limit)
         return card(svg, breakable(image_row.id), facts, attributes={"data-row": rows[index]})
@@ -105,13 +104,19 @@ def _facts(
     image_row: ImageRow, heads: Sequence[DecisionHead], decision: DecisionRule
 ) -> list[Fact]:
     """Return the truth, and every decision with its reason; the slider moves the first one."""
-    facts = [Fact("Truth", "defective" if image_row.label else "good")]
+    facts = [Fact("Truth", _truth(image_row))]
     for head in heads:
         decided, score = getattr(image_row, head.decision), getattr(image_row, head.score)
         live = head is heads[0]
         name = "Verdict" if live else head.name.capitalize()
         facts.append(verdict_fact(name, image_row.label, decided, score, live=live))
     return [*facts, Fact("Marked", _marked(image_row, decision))]
+
+
+def _truth(image_row: ImageRow) -> str:
+    if not image_row.label:
+        return "good"
+    return "defective" if image_row.masked else "defective, not drawn"
 
 
 def _marked(image_row: ImageRow, decision: DecisionRule) -> str:

@@ -7,6 +7,7 @@ from ml_collections import ConfigDict
 
 from defect_jax.data.pipeline.batches import Batch
 from defect_jax.losses.classification import classification_loss
+from defect_jax.losses.highest_pixel import highest_pixel_loss
 from defect_jax.losses.localisation import localisation_loss
 from defect_jax.losses.pixel_weight import pixel_weight
 from defect_jax.losses.segmentation import one_hot, segmentation_loss
@@ -32,12 +33,16 @@ def task_names(config: ConfigDict) -> tuple[str, ...]:
 def task_losses(outputs: Outputs, batch: Batch, config: ConfigDict) -> dict[str, Float[Array, ""]]:
     """Return the loss of each task that the network learns."""
     valid = batch["valid"].astype(jnp.float32)[..., None]
+    known = valid * batch["masked"][:, None, None, None]  # of other images the mask says nothing
     defect = (batch["mask"] > 0).astype(jnp.float32)[..., None]
     image = batch["valid"].any(axis=(1, 2)).astype(jnp.float32)
     losses = {
-        SEGMENTATION: lambda: mask_loss(outputs, batch["mask"], defect, valid, config),
+        SEGMENTATION: lambda: (
+            mask_loss(outputs, batch["mask"], defect, known, config)
+            + label_on_mask(outputs, batch["label"], valid, config)
+        ),
         CLASSIFICATION: lambda: label_loss(outputs, batch["label"], image),
-        LOCALISATION: lambda: localisation_loss(outputs.cell_logits, defect, valid),
+        LOCALISATION: lambda: localisation_loss(outputs.cell_logits, defect, known),
     }
     return {task: losses[task]() for task in task_names(config)}
 
@@ -71,7 +76,7 @@ def mask_loss(
     Args:
         mask: class of each pixel, 0 = background.
         defect: 1 where it is any.
-        valid: 1 = pixel of the image, 0 = padding.
+        valid: 1 = pixel whose truth is known, 0 = padding, or of an image without a mask.
     """
     loss, weight = config.loss, None
     if loss.defect_weight:
@@ -84,3 +89,18 @@ def mask_loss(
         return before
     after = segmentation_loss(outputs.refined_logits[None], truth, valid, *shares)
     return (1.0 - loss.refined_share) * before + loss.refined_share * after
+
+
+def label_on_mask(
+    outputs: Outputs,
+    label: Float[Array, " b"],
+    valid: Float[Array, "b h w 1"],
+    config: ConfigDict,
+) -> Float[Array, ""] | float:
+    """Return what the labels alone teach the masks, see `losses.highest_pixel`; 0 where off.
+
+    Args:
+        valid: 1 = pixel of the image, 0 = padding.
+    """
+    share = config.loss.highest_pixel_weight
+    return share * highest_pixel_loss(outputs.mask_logits, label, valid) if share else 0.0

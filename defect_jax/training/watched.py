@@ -20,7 +20,7 @@ ON_THE_BOARD = 6  # TensorBoard keeps them all, of each validation
 
 
 def chosen_rows(rows: Sequence[SplitRow]) -> list[int]:
-    """Return defective images from the smallest defect to the largest, then good ones.
+    """Return defective images from the smallest drawn defect to the largest, then good ones.
 
     Spread evenly, so that the page shows what is hard and what is easy.
 
@@ -30,7 +30,8 @@ def chosen_rows(rows: Sequence[SplitRow]) -> list[int]:
     [2, 5, 9, 0, 0]
     """
     defective = sorted(
-        (row for row in range(len(rows)) if rows[row].label), key=lambda row: rows[row].defect_px
+        (row for row in range(len(rows)) if rows[row].label and rows[row].masked),
+        key=lambda row: rows[row].defect_px,
     )
     good = [row for row in range(len(rows)) if not rows[row].label]
     return [*_spread(defective, DEFECTIVE), *_spread(good, GOOD)]

@@ -43,14 +43,16 @@ class Augment(grain.transforms.RandomMap):
 
     def random_map(self, element: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
         # A mask without a defect is the same wherever it moves.
-        moving = ("image", "valid", "mask") if element["label"] else ("image", "valid")
+        is_drawn = element["label"] and element["masked"]
+        moving = ("image", "valid", "mask") if is_drawn else ("image", "valid")
         planes = {name: element[name] for name in moving}
         if self.flip_horizontal and rng.random() < 0.5:
             planes = _flip(planes, axis=1)
         if self.flip_vertical and rng.random() < 0.5:
             planes = _flip(planes, axis=0)
         if self.shift_px:
-            planes = _shift(planes, self.shift_px, rng)
+            kept = planes["mask" if is_drawn else "valid"] if element["label"] else None
+            planes = _shift(planes, kept, self.shift_px, rng)
         image = _tones(planes["image"], self.brightness, self.contrast, self.gamma, rng)
         image = _blur(image, self.blur_px, rng)
         image = _noise(image, self.noise, rng)
@@ -69,11 +71,20 @@ def _flipped(plane: np.ndarray, axis: int) -> np.ndarray:
 
 
 def _shift(
-    planes: dict[str, np.ndarray], shift_px: int, rng: np.random.Generator
+    planes: dict[str, np.ndarray],
+    kept: np.ndarray | None,
+    shift_px: int,
+    rng: np.random.Generator,
 ) -> dict[str, np.ndarray]:
-    """Move every plane by the same whole number of px, border repeated, padding not valid."""
+    """Move every plane by the same whole number of px, border repeated, padding not valid.
+
+    Args:
+        kept: what has to stay in the frame: the defect, or all of the image where nobody has drawn
+            it; None of a good one.
+    """
     height, width = planes["valid"].shape
-    left, top, columns, rows = cv2.boundingRect(planes["mask"]) if "mask" in planes else (0,) * 4
+    box = (0,) * 4 if kept is None else cv2.boundingRect(kept.view(np.uint8))
+    left, top, columns, rows = box
     down = _limited(int(rng.integers(-shift_px, shift_px + 1)), top, rows, height)
     right = _limited(int(rng.integers(-shift_px, shift_px + 1)), left, columns, width)
     borders = {"image": cv2.BORDER_REPLICATE}

@@ -84,9 +84,10 @@ def _elements(split: Split, config: ConfigDict) -> grain.MapDataset:
     spec, change = InputSpec.of(config), Change(data.augment.shrink, data.augment.stretch)
     needs_good = spec.framing.needs_good_images
     labels = tuple(row.label for row in split.rows)
+    masked = tuple(row.masked for row in split.rows)
     if data.positive_fraction is not None:
         refuse_one_kind(labels, data.positive_fraction, needs_good)
-    plan = SamplingPlan(labels, length, data.positive_fraction, config.seed, needs_good)
+    plan = SamplingPlan(labels, length, data.positive_fraction, config.seed, needs_good, masked)
     load = LoadTraining(split, spec, change)
     return grain.MapDataset.source(plan).seed(config.seed).random_map(load)
 

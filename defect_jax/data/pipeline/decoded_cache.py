@@ -68,4 +68,4 @@ def with_decoded_cache(prepared: Prepared, data: ConfigDict, splits: Collection[
 
 def _bytes(rows: Collection[SplitRow], info: DataInfo) -> int:
     a_pixel = info.channels * info.bit_depth // 8
-    return sum(row.height * row.width * (a_pixel + row.label) for row in rows)
+    return sum(row.height * row.width * (a_pixel + row.label * row.masked) for row in rows)

@@ -24,10 +24,11 @@ from defect_jax.runtime.errors import UserError
 
 @dataclasses.dataclass(frozen=True)
 class LoadTraining(grain.transforms.RandomMap):
-    """Request -> one training element: image, mask, valid in the network's frame, label.
+    """Request -> one training element: image, mask, valid in the network's frame, label, masked.
 
     The mask is uint8 class ids, 0 for background; the label is 1.0 for an element with any defect:
-    that of the part of the image that it shows.
+    that of the part of the image that it shows. Where nobody has drawn the defect `masked` is 0.0:
+    the mask, all 0, says nothing, and the label is that of the image.
     """
 
     split: Split
@@ -36,9 +37,10 @@ class LoadTraining(grain.transforms.RandomMap):
 
     def random_map(self, request: ImageRequest, rng: np.random.Generator) -> dict[str, Any]:
         image, mask = decoded(self.split, request.row, self.spec)
-        name = self.split.rows[int(request.row)].id
-        wanted = request.defective, self.change, rng, name
-        return to_element(*self.spec.framing.training_part(image, mask, *wanted), self.spec)
+        row = self.split.rows[int(request.row)]
+        wanted = request.defective, self.change, rng, row.id
+        part = self.spec.framing.training_part(image, mask, *wanted)
+        return to_element(*part, self.spec, is_masked=bool(row.masked))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,8 +56,9 @@ class LoadNative(grain.transforms.Map):
 
     def map(self, row: int) -> dict[str, Any]:
         image, mask = decoded(self.split, row, self.spec)
-        placement = self.spec.framing.place(mask.shape, self.split.rows[int(row)].id)
-        element = to_element(image, mask, placement, self.spec)
+        told = self.split.rows[int(row)]
+        placement = self.spec.framing.place(mask.shape, told.id)
+        element = to_element(image, mask, placement, self.spec, is_masked=bool(told.masked))
         weights, regions = region_weights(mask > 0)
         return element | {
             "row": np.int32(row),
@@ -92,7 +95,7 @@ def decoded(split: Split, row: int, spec: InputSpec) -> Decoded:
                 "the set, so that it is prepared again"
             )
         image = spec.shot(decode_lights(record["image"]), name)
-        if not told.label:  # an empty one takes half as long as an image
+        if not (told.label and told.masked):  # an empty one takes half as long as an image
             return image, np.zeros(image.shape[:2], np.uint8)
         return image, spec.known(decode_classes(record["mask"]))
 
@@ -100,17 +103,20 @@ def decoded(split: Split, row: int, spec: InputSpec) -> Decoded:
 
 
 def to_element(
-    image: np.ndarray, mask: np.ndarray, placement: Placement, spec: InputSpec
+    image: np.ndarray, mask: np.ndarray, placement: Placement, spec: InputSpec, is_masked: bool
 ) -> dict[str, Any]:
-    """Return the image, mask, valid and label of an image, or part of one, placed in the frame.
+    """Return the image, mask, valid, label and masked of an image, or part of one, placed in the
+    frame.
 
     Args:
         image: in counts; the element's image is float32, in shares of the measured range.
+        is_masked: False for a defective image of which nobody has drawn the defect.
     """
     framed_mask = letterbox_mask(mask, placement, spec.size_px)
     return {
         "image": letterbox_image(spec.intensity.shares(image), placement, spec.size_px),
         "mask": framed_mask,
         "valid": valid_area(placement, spec.size_px),
-        "label": np.float32(framed_mask.any()),
+        "label": np.float32(framed_mask.any() or not is_masked),
+        "masked": np.float32(is_masked),
     }

@@ -6,6 +6,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+MASKED_SHARE = 0.5  # fewest of the defective elements that have a mask, where both kinds are
+UNMASKED = 3  # kind of the defective rows without a mask
+
 
 class ImageRequest(NamedTuple):
     """Which image a training element is made of.
@@ -26,7 +29,9 @@ class SamplingPlan:
     With a `positive_fraction` the stream holds that share of defective images, spread evenly, and
     both kinds are taken least-used first: one kind goes through all its images, reshuffled,
     before any of them comes again (method of the official KolektorSDD2 sampling, for both kinds).
-    Without one, every image comes once an epoch, in a new order each epoch.
+    Of the defective ones at least `MASKED_SHARE` have a mask, so that every batch teaches masks,
+    labels and good surface.
+    Without a fraction, every image comes once an epoch, in a new order each epoch.
 
     Nothing is stored but the arguments: element `i` is computed from `i` alone, so a run resumes at
     any position, and the order does not depend on workers, threads or the number of processes.
@@ -40,6 +45,7 @@ class SamplingPlan:
         positive_fraction: share of defective images in the stream, or None for the set's own.
         seed: of the order.
         good_are_of_good: whether elements without a defect are of good images alone.
+        masked: 0 for a defective row without a mask; empty where all have one.
     """
 
     labels: tuple[int, ...]
@@ -47,6 +53,7 @@ class SamplingPlan:
     positive_fraction: float | None
     seed: int
     good_are_of_good: bool = True
+    masked: tuple[int, ...] = ()
 
     def __len__(self) -> int:
         return self.length
@@ -54,7 +61,8 @@ class SamplingPlan:
     def __getitem__(self, position: int) -> ImageRequest:
         wanted, turn = self.turn(position)
         kind = wanted if wanted or self.good_are_of_good else None
-        return ImageRequest(self.row(kind, turn), None if wanted is None else bool(wanted))
+        row = self._defective(turn) if kind else self.row(kind, turn)
+        return ImageRequest(row, None if wanted is None else bool(wanted))
 
     def turn(self, position: int) -> tuple[int | None, int]:
         """Return which kind comes at a position, and how many of that kind came before.
@@ -70,6 +78,16 @@ class SamplingPlan:
         wanted = int(after > before)
         return wanted, before if wanted else position - before
 
+    def _defective(self, turn: int) -> int:
+        """Return the defective image that comes after `turn` of them: one with a mask, or not."""
+        drawn, undrawn = len(self._rows[1]), len(self._rows[UNMASKED])
+        if not undrawn:
+            return self.row(1, turn)
+        share = max(MASKED_SHARE, drawn / (drawn + undrawn)) if drawn else 0.0
+        before = int(np.floor(turn * share + 1e-9))
+        is_drawn = int(np.floor((turn + 1) * share + 1e-9)) > before
+        return self.row(1, before) if is_drawn else self.row(UNMASKED, turn - before)
+
     def row(self, kind: int | None, turn: int) -> int:
         """Return the image of a kind, or of all, that comes after `turn` of them."""
         if kind is None:
@@ -77,10 +95,13 @@ class SamplingPlan:
         return self._take(self._rows[kind], turn, stream=1 + kind)
 
     @cached_property
-    def _rows(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return rows of the good images, of the defective ones, and all."""
+    def _rows(self) -> tuple[np.ndarray, ...]:
+        """Return rows of the good images, of the defective ones with a mask, all, and of the
+        defective ones without a mask."""
         labels = np.asarray(self.labels)
-        return np.flatnonzero(labels == 0), np.flatnonzero(labels == 1), np.arange(len(labels))
+        masked = np.asarray(self.masked or [1] * len(labels))
+        kinds = labels == 0, (labels == 1) & (masked == 1), labels >= 0, masked == 0
+        return tuple(np.flatnonzero(kind) for kind in kinds)
 
     def _take(self, rows: np.ndarray, turn: int, stream: int) -> int:
         cycle, place = divmod(turn, len(rows))

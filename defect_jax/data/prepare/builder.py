@@ -41,6 +41,8 @@ def stored_features() -> tfds.features.FeaturesDict:
         "width": number(np.int64),
         "image": text(),
         "mask": text(),
+        "masked": number(np.int64),
+        "ignored": text(),
     }
     return tfds.features.FeaturesDict(features)
 

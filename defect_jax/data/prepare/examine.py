@@ -21,7 +21,7 @@ from defect_jax.data.geometry.depth import EIGHT_BITS, Depth, depth_of
 from defect_jax.data.geometry.intensity import WIDENED
 from defect_jax.data.prepare.near_duplicates import thumbnail
 from defect_jax.data.prepare.prepared import SplitRow
-from defect_jax.data.sources.records import GOOD, Fault, Record
+from defect_jax.data.sources.records import Fault, Record
 from defect_jax.runtime.memory import shortage
 
 T = TypeVar("T")
@@ -135,7 +135,7 @@ def _disagreements(raw: RawFiles, record: Record, header: Header, mask: np.ndarr
             "save the mask at the image's size"
         )
         return [Fault(raw.where(record.mask or record.image), what)]
-    if mask.any() != (record.class_name != GOOD):
+    if record.masked and mask.any() != bool(record.label):
         marks = "marks a defect" if mask.any() else "marks no defect"
         what = f"{marks}, but its image is filed as {record.class_name}: correct one of the two"
         return [Fault(raw.where(record.mask or record.image), what)]
@@ -183,11 +183,13 @@ def example(examined: Examined) -> dict[str, Any]:
         "id": record.id,
         "group": record.group,
         "class_name": record.class_name,
-        "label": int(facts.defect_px > 0),
+        "label": record.label,
         "height": facts.height,
         "width": facts.width,
         "image": examined.image,
         "mask": examined.mask,
+        "masked": int(record.masked),
+        "ignored": b"",
     }
 
 
@@ -197,10 +199,11 @@ def split_row(record: Record, facts: Facts) -> SplitRow:
         id=record.id,
         group=record.group,
         class_name=record.class_name,
-        label=int(facts.defect_px > 0),
+        label=record.label,
         height=facts.height,
         width=facts.width,
         defect_px=facts.defect_px,
         sha256=facts.image_sha256,
         mask_sha256=facts.mask_sha256,
+        masked=int(record.masked),
     )

@@ -15,7 +15,7 @@ from defect_jax.data.prepare.reassigned import with_splits
 from defect_jax.data.sources.data_sets import data_set
 from defect_jax.data.sources.folder import NO_VAL
 from defect_jax.data.sources.folds import assigned_folds, class_of_groups
-from defect_jax.data.sources.records import listed
+from defect_jax.data.sources.records import GOOD, listed
 from defect_jax.data.sources.splits import Member
 
 FOLD = "fold_"  # before its number, in split.csv
@@ -85,7 +85,9 @@ def fold_of_images(prepared: Prepared, data: ConfigDict) -> dict[str, str]:
     is_in_test = data_set(data.name).is_in_fixed_test
     rows = [row for split in prepared.splits.values() for row in split.rows]
     pool = [row for row in rows if not is_in_test(row.id)]
-    members = [Member(row.id, row.group, row.class_name if row.label else "good") for row in pool]
+    members = [
+        Member(r.id, r.group, r.class_name if r.label else GOOD, bool(r.masked)) for r in pool
+    ]
     fold_of = assigned_folds(class_of_groups(members), data.folds, data.seed)
     return dict.fromkeys((row.id for row in rows), "test") | {
         row.id: fold_name(fold_of[row.group]) for row in pool

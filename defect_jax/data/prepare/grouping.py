@@ -58,7 +58,7 @@ def _across_splits(stored: Stored, found: Catalogue, alike: Alike) -> list[str]:
     told = []
     for split in ("val", "test"):
         rows = [row for row, (record, _) in enumerate(stored) if record.split == split]
-        defective = [row for row in rows if stored[row][1].defect_px]
+        defective = [row for row in rows if stored[row][0].label]
         met = [row for row in rows if row in seen]
         if met:
             told.append(

@@ -32,7 +32,7 @@ def kept_together(found: Catalogue, stored: Stored) -> list[Record] | None:
         The records in order of splits and ids; None where there is nothing to change.
     """
     sets = identical_sets(stored)
-    labels_agree = all(len({facts.truth_sha256 for _, facts in same}) == 1 for same in sets)
+    labels_agree = all(len({(r.label, f.truth_sha256) for r, f in same}) == 1 for same in sets)
     in_two = any(len({record.split for record, _ in same}) > 1 for same in sets)
     if found.together is None or not in_two or not labels_agree:
         return None
@@ -57,13 +57,14 @@ def identical_faults(raw: RawFiles, stored: Stored) -> list[Fault]:
 
 
 def _contradiction(first: Record, facts: Facts, record: Record, other: Facts) -> str:
-    if (facts.defect_px > 0) != (other.defect_px > 0):
+    if first.label != record.label:
         kinds = ("good", "defective")
         return (
-            f"is {kinds[other.defect_px > 0]} and that one {kinds[facts.defect_px > 0]}: "
+            f"is {kinds[record.label]} and that one {kinds[first.label]}: "
             "correct one, or keep one of the two"
         )
-    if facts.truth_sha256 != other.truth_sha256:
+    drawn = first.masked and record.masked
+    if drawn and facts.truth_sha256 != other.truth_sha256:
         return "the two masks differ: correct one, or keep one of the two"
     if first.split != record.split:
         return f"is in {record.split} and that one in {first.split}: keep one of the two"

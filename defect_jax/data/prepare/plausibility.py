@@ -6,7 +6,7 @@ is learnt or measured on them means anything. Such a set is refused; what could 
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from ml_collections import ConfigDict
@@ -128,15 +128,14 @@ def _level_note(marking: Stored) -> list[str]:
 def _folder_notes(stored: Stored) -> list[str]:
     """Compare the folders' names with what the masks say."""
 
-    def named(folders: frozenset[str], holds: Callable[[Facts], bool]) -> list[str]:
+    def named(folders: frozenset[str], label: int) -> list[str]:
         return [
             record.id
-            for record, facts in stored
-            if folders & set(record.id.lower().split("/")[:-1]) and holds(facts)
+            for record, _ in stored
+            if folders & set(record.id.lower().split("/")[:-1]) and record.label == label
         ]
 
-    marked = named(GOOD_FOLDERS, lambda facts: facts.defect_px > 0)
-    unmarked = named(BAD_FOLDERS, lambda facts: facts.defect_px == 0)
+    marked, unmarked = named(GOOD_FOLDERS, 1), named(BAD_FOLDERS, 0)
     notes = []
     if marked:
         notes.append(
@@ -146,7 +145,8 @@ def _folder_notes(stored: Stored) -> list[str]:
     if unmarked:
         notes.append(
             f"{len(unmarked)} images in a folder of defective parts have no mask, or an empty one, "
-            f"and count as good; add their masks: {listed(unmarked)}"
+            f"and count as good; add their masks, or move them from images/ into bad/: "
+            f"{listed(unmarked)}"
         )
     return notes
 

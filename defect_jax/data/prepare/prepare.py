@@ -81,7 +81,8 @@ def from_raw_files(
     data: ConfigDict, chosen: DataSet, raw: RawFiles, needed: Collection[str]
 ) -> Prepared:
     """Return what was prepared from the raw files as they are, and prepare it first if need be."""
-    needed = [split for split in SPLITS if split in needed]
+    all_at_once = data.get("masked_positives") is not None  # they are counted over the splits
+    needed = [split for split in SPLITS if split in needed or all_at_once]
     whole = origin_of(data, chosen, raw, SPLITS)
     for splits in (list(SPLITS), needed):
         origin = whole | {"splits": splits}

@@ -27,14 +27,15 @@ ORIGIN = ("layout", "options", "raw", "splits")  # of what a set was prepared
 MOST_INFO_BYTES = 16 << 20  # notes may list many files
 COLUMNS = (
     "split", "id", "group", "class_name", "label", "height", "width", "defect_px", "sha256",
-    "mask_sha256",
+    "mask_sha256", "masked",
 )  # fmt: skip
 
 
 class SplitRow(NamedTuple):
     """What is known of an image without decoding it; sizes in px.
 
-    The hashes are of the raw files, `mask_sha256` that of nothing where there is no mask.
+    The hashes are of the raw files, `mask_sha256` that of nothing where there is no mask. `masked`
+    is 0 for a defective image whose defect nobody has drawn: its mask is not known.
     """
 
     id: str
@@ -46,6 +47,7 @@ class SplitRow(NamedTuple):
     defect_px: int
     sha256: str = ""
     mask_sha256: str = ""
+    masked: int = 1
 
 
 @dataclass(frozen=True)
@@ -54,9 +56,10 @@ class Split:
 
     Attributes:
         source: random access, may be pickled. An element is a dict of id, group and class_name
-            (bytes), label, height and width (integers), image (bytes for `images.decode_image`) and
-            mask (an 8-bit PNG of one channel with class ids, 0 for background, all 0 for a good
-            part).
+            (bytes), label, height, width and masked (integers), image (bytes for
+            `images.decode_image`), mask (an 8-bit PNG of one channel with class ids, 0 for
+            background, all 0 for a good part and for a mask that is not known) and ignored (such a
+            PNG of what is not judged, see `ignored`; empty where all is).
         rows: one for each element of `source`, in the same order.
         decoded_cache: `pipeline.decoded_cache.DecodedCache`; None: each image is decoded anew.
     """
@@ -172,6 +175,7 @@ def _read_rows(directory: Path) -> dict[str, list[SplitRow]]:
         for line in csv.DictReader(file, strict=True):
             texts = [from_cell(line[name]) for name in SplitRow._fields[:3]]
             numbers = [int(line[name]) for name in SplitRow._fields[3:7]]
-            hashes = [line[name] for name in SplitRow._fields[7:]]
-            rows[line["split"]].append(SplitRow(*texts, *numbers, *hashes))
+            hashes = [line[name] for name in SplitRow._fields[7:9]]
+            row = SplitRow(*texts, *numbers, *hashes, int(line["masked"]))
+            rows[line["split"]].append(row)
     return rows

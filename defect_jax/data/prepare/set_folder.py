@@ -14,12 +14,13 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from defect_jax.data.files.raw_files import RawFiles
+from defect_jax.data.sources import supervision
 from defect_jax.data.sources.records import DataSet
 from defect_jax.runtime.errors import UserError
 from defect_jax.runtime.paths import as_path, is_remote
 
 # Raised when what is stored or how it is split changes, so that older folders are not used.
-LAYOUT = 3
+LAYOUT = 4
 ONE_LIGHT = ("lights", 1)  # as every image has where nothing is asked for
 
 
@@ -75,7 +76,7 @@ def options_of(data: ConfigDict, chosen: DataSet) -> dict[str, Any]:
     What is empty or off is left out, since the config.json and the prepared sets of an older run
     lack the newer fields.
     """
-    options = {name: data.get(name) for name in chosen.options}
+    options = {name: data.get(name) for name in (*chosen.options, *supervision.OPTIONS)}
     if data.root:
         root = as_path(data.root)
         options["root"] = str(root if is_remote(root) else root.resolve())

@@ -126,6 +126,7 @@ def check_rows(rows: Iterable[Any]) -> None:
     """
     for row in rows:
         sides = row.height, row.width
-        inside = all(1 <= side <= LARGEST_SIDE_PX for side in sides) and row.label in (0, 1)
+        inside = all(1 <= side <= LARGEST_SIDE_PX for side in sides)
+        inside = inside and row.label in (0, 1) and row.masked in (0, 1)
         if not inside or not 0 <= row.defect_px <= row.height * row.width:
             raise NotOurs(f"the numbers of {row.id[:100]!r} are out of range")

@@ -9,6 +9,7 @@ from defect_jax.data.files.raw_files import RawFiles
 from defect_jax.data.files.raw_names import skipped_note
 from defect_jax.data.sources import bsdata, folder, ksdd2, magnetic_tile
 from defect_jax.data.sources.records import Catalogue, DataSet, Fault
+from defect_jax.data.sources.supervision import with_chosen_masks
 from defect_jax.data.sources.synthetic import generator
 from defect_jax.runtime.errors import UserError
 
@@ -46,6 +47,7 @@ def _with_listing(
         found = chosen.catalogue(raw, data, needed)
     except UserError as error:
         raise UserError("; ".join(map(str, [error, *lost[:1]]))) from error
+    found = with_chosen_masks(found, data)
     found.faults += lost
     if note := skipped_note(raw.skipped()):
         found.notes.append(note)

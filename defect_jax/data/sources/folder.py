@@ -1,6 +1,8 @@
 """The user's own images: `images/**` and `masks/**` with equal relative stems.
 
-An image without a mask, or with an empty one, is a good part. Where `config.data.classes` names
+An image without a mask, or with an empty one, is a good part, unless `labels.csv` calls it
+defective; those below `bad/**` are defective, and nobody has drawn their defects (`labels`). What
+`ignore/**` marks in an image is not judged. Where `config.data.classes` names
 classes, the values in the masks are their ids, counted from 1; otherwise there is one class, and
 values above `config.data.mask_threshold` are defect. `train/ val/ test/` above or below the two fix
 the splits (`folder_layout`); otherwise they are made here, about 60/20/20, by group. `groups.csv`
@@ -9,7 +11,7 @@ its own, together with its exact copies. Where `config.data.lights` is above 1, 
 one image (`shot_names`).
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 
 from ml_collections import ConfigDict
@@ -21,18 +23,21 @@ from defect_jax.data.files.reading import empty_masks, main_classes
 from defect_jax.data.sources.folder_faults import file_faults, notes_of
 from defect_jax.data.sources.folder_layout import (
     GROUPS_FILE,
+    LABELS_FILE,
     Layout,
     find_layout,
     folders_for,
     place_of,
 )
 from defect_jax.data.sources.groups import (
+    HEADER,
     copies,
-    read_groups,
+    read_pairs,
     resolve_ids,
     straddling,
     with_copies,
 )
+from defect_jax.data.sources.labels import read_labels, with_labels
 from defect_jax.data.sources.records import (
     DEFECT,
     GOOD,
@@ -61,7 +66,9 @@ def catalogue(raw: RawFiles, data: ConfigDict, needed: Collection[str]) -> Catal
         grouped=layout.top + GROUPS_FILE in raw.names(),
         own=True,
     )
-    records = _records(raw, data, layout, folders, names)
+    records = _records(raw, data, layout, folders, names) + _bad_records(layout, folders)
+    if layout.top + LABELS_FILE in raw.names():
+        records = _with_labels(raw, layout, folders, records, names, found.faults)
     if found.grouped:
         records = _with_groups(raw, layout, folders, records, found.faults)
     if "train" in layout.folders and "val" not in layout.folders:
@@ -101,19 +108,44 @@ def _records(
     class_of = _classes_of(raw, list(masks.values()), data, names)
     records = []
     for key in keys:
-        id, mask = layout.id(key), masks.get(key)
+        image, mask = layout.images[key][0], masks.get(key)
+        id = layout.id(image)
         record = Record(
             id=id,
-            image=layout.images[key][0],
-            more_lights=tuple(layout.images[key][1:]) if layout.lights > 1 else (),
+            image=image,
+            more_lights=layout.more_lights(key),
             mask=mask,
             group=id,
             class_name=GOOD if mask is None else class_of[mask],
             split=key[0],
             class_id=None if names else 1,
+            ignore=_ignore(layout, key),
         )
         records.append(record)
     return records
+
+
+def _bad_records(layout: Layout, folders: list[str]) -> list[Record]:
+    """Return one record for each image of a defective part that nobody has drawn."""
+    return [
+        Record(
+            id=(id := layout.id(files[0])),
+            image=files[0],
+            more_lights=layout.more_lights(key),
+            mask=None,
+            group=id,
+            class_name=DEFECT,
+            split=key[0],
+            masked=False,
+        )
+        for key, files in sorted(layout.bad.items())
+        if key[0] in folders and key not in layout.broken
+    ]
+
+
+def _ignore(layout: Layout, key: tuple[str, str]) -> str | None:
+    """Return the file that marks what of an image is not judged."""
+    return layout.ignore[key][0] if key in layout.ignore else None
 
 
 def _classes_of(
@@ -132,17 +164,10 @@ def _with_groups(
     """Give each image its group from groups.csv."""
     name = layout.top + GROUPS_FILE
     where = raw.where(name)
-    unread = () if "" in folders else tuple(set(SPLITS) - set(folders))
-
-    def may_be_unread(id: str) -> bool:
-        """A folder that is not read need not be there, so nothing is known of ids without one."""
-        return bool(unread) and not id.lower().startswith(tuple(f"{s}/" for s in folders))
-
-    names = {layout.id(key): layout.name(key) for key in layout.images}
     lines: list[Fault] = []
-    pairs = read_groups(raw, name, lines)
+    pairs = read_pairs(raw, name, HEADER, lines)
     faults += lines
-    groups = resolve_ids(where, pairs, names, may_be_unread, faults)
+    groups = resolve_ids(where, pairs, layout.below(), _may_be_unread(folders), faults)
     ids = {record.id for record in records}
     if not lines:  # what those are about would be missing as well
         missing = sorted(ids - groups.keys())
@@ -150,6 +175,26 @@ def _with_groups(
     records = [replace(record, group=groups.get(record.id, record.id)) for record in records]
     faults += straddling(where, records)
     return records
+
+
+def _with_labels(
+    raw: RawFiles,
+    layout: Layout,
+    folders: list[str],
+    records: list[Record],
+    classes: tuple[str, ...],
+    faults: list[Fault],
+) -> list[Record]:
+    """Give images the labels of labels.csv."""
+    name, below = layout.top + LABELS_FILE, layout.below()
+    labels = read_labels(raw, name, below, classes, _may_be_unread(folders), faults)
+    return with_labels(raw, records, labels, faults)
+
+
+def _may_be_unread(folders: list[str]) -> Callable[[str], bool]:
+    """Return whether an id may belong to a folder that is not read and need not be there."""
+    unread = () if "" in folders else tuple(set(SPLITS) - set(folders))
+    return lambda id: bool(unread) and not id.lower().startswith(tuple(f"{s}/" for s in folders))
 
 
 def _with_splits(records: list[Record], folders: set[str], seed: int) -> list[Record]:
@@ -163,7 +208,7 @@ def _with_splits(records: list[Record], folders: set[str], seed: int) -> list[Re
 
 
 def _split(records: list[Record], shares: Mapping[str, float], seed: int) -> list[Record]:
-    members = [Member(record.id, record.group, record.class_name) for record in records]
+    members = [Member(r.id, r.group, r.class_name, r.masked) for r in records]
     splits = grouped_split(members, shares, seed)
     return [replace(record, split=splits[record.id]) for record in records]
 

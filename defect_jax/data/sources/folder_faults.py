@@ -10,10 +10,10 @@ from defect_jax.data.files.file_kinds import SUFFIXES
 from defect_jax.data.files.raw_files import RawFiles
 from defect_jax.data.files.shot_names import light_of
 from defect_jax.data.sources.folder_layout import (
-    GROUPS_FILE,
     IMAGES,
-    MASKS,
+    KINDS,
     SPLIT_NAMES,
+    TABLES,
     Key,
     Layout,
     place_of,
@@ -29,9 +29,8 @@ def notes_of(layout: Layout) -> list[str]:
     """Say what is left out: files elsewhere, and by name the folders with images among them."""
     if not layout.outside:
         return []
-    notes = [
-        f"ignored {len(layout.outside)} files outside images/ and masks/: {listed(layout.outside)}"
-    ]
+    kinds = ", ".join(f"{kind}/" for kind in KINDS)
+    notes = [f"ignored {len(layout.outside)} files outside {kinds}: {listed(layout.outside)}"]
     folders = Counter(
         name.removeprefix(layout.top).rpartition("/")[0]
         for name in layout.outside
@@ -40,8 +39,8 @@ def notes_of(layout: Layout) -> list[str]:
     if folders:
         shown = [f"{folder or '.'}/ ({count})" for folder, count in sorted(folders.items())]
         notes.append(
-            f"{folders.total()} of them are images, in {listed(shown)}: only images/ and masks/ "
-            f"count, and {', '.join(SPLIT_NAMES)} as splits above or below them"
+            f"{folders.total()} of them are images, in {listed(shown)}: only {kinds} count, "
+            f"and {', '.join(SPLIT_NAMES)} as splits above or below them"
         )
     return notes
 
@@ -49,9 +48,9 @@ def notes_of(layout: Layout) -> list[str]:
 def file_faults(raw: RawFiles, layout: Layout, folders: list[str]) -> list[Fault]:
     """Find files that are no images, share an id, or are masks of nothing, and hidden groups."""
     faults = [
-        Fault(raw.where(name), f"is not read: call it {GROUPS_FILE} and put it beside images/")
+        Fault(raw.where(name), f"is not read: call it {file.lower()} and put it beside images/")
         for name in layout.outside
-        if name.rpartition("/")[2].lower() == GROUPS_FILE
+        if (file := name.rpartition("/")[2]).lower() in TABLES
     ]
     for split in dict.fromkeys([*folders, ""]):
         for name in layout.strange[split]:
@@ -59,16 +58,20 @@ def file_faults(raw: RawFiles, layout: Layout, folders: list[str]) -> list[Fault
             faults.append(Fault(raw.where(name), what))
     for (split, _), broken in layout.broken.items():
         faults += [Fault(raw.where(name), what) for name, what in broken if split in folders]
-    for files in (layout.images, layout.masks) if layout.lights == 1 else (layout.masks,):
+    of_images = (layout.images, layout.bad) if layout.lights == 1 else ()
+    for files in (*of_images, layout.masks, layout.ignore):
         for (split, _), names in files.items():
             if split in folders and len(names) > 1:
                 others = ", ".join(name.rpartition("/")[2] for name in names[1:])
                 what = f"has the same id as {others}: keep one, or rename"
                 faults.append(Fault(raw.where(names[0]), what))
-    for key, names in layout.masks.items():
-        if _is_lost(key, layout, folders):
-            what = f"is a mask without an image: there is no {_expected(names[0], layout.top)}.*"
-            faults.append(Fault(raw.where(names[0]), what + _about_lights(key, layout)))
+    for files, kind in ((layout.masks, "a mask"), (layout.ignore, "a region to ignore")):
+        for key, names in files.items():
+            if _is_lost(key, layout, folders):
+                what = f"is {kind} without an image: there is no {_expected(names[0], layout)}.*"
+                if key in layout.bad:
+                    what += ", and those in bad/ have none: move the image into images/"
+                faults.append(Fault(raw.where(names[0]), what + _about_lights(key, layout)))
     return faults + list(_masks_among_images(raw, layout, folders))
 
 
@@ -76,7 +79,7 @@ def _masks_among_images(raw: RawFiles, layout: Layout, folders: list[str]) -> It
     """Find images that are called after another one, as its mask: good parts they would be."""
     for (split, stem), names in layout.images.items():
         of = BESIDE.fullmatch(stem)
-        if split in folders and of and layout.images.get((split, of[1])) and names:
+        if split in folders and of and (split, of[1]) in layout.images:
             image = layout.images[split, of[1]][0].rpartition("/")[2]
             what = (
                 f"seems to be the mask of {image}: move it into masks/, with the name of its image"
@@ -105,8 +108,8 @@ def _about_lights(key: Key, layout: Layout) -> str:
     return f"; where the images to {last} are {count} lights of one shot, set config.data.lights"
 
 
-def _expected(mask: str, top: str) -> str:
+def _expected(mask: str, layout: Layout) -> str:
     """Return the path, without suffix, of the image that a mask belongs to."""
-    place = place_of(mask.removeprefix(top))
-    home = place.home.lower().replace(MASKS, IMAGES)
+    place = place_of(mask.removeprefix(layout.top))
+    home = place.home.lower().replace(place.kind, IMAGES)
     return stem_of(f"{home}{place.rest}")

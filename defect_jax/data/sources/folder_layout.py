@@ -14,12 +14,14 @@ from typing import NamedTuple
 from defect_jax.data.files.bounded import is_picture
 from defect_jax.data.files.file_kinds import SUFFIXES
 from defect_jax.data.files.raw_files import RawFiles, top_folder
-from defect_jax.data.files.shot_names import shots_of
+from defect_jax.data.files.shot_names import light_of, shots_of
 from defect_jax.data.sources.records import SPLITS
 from defect_jax.runtime.errors import UserError
 
-GROUPS_FILE = "groups.csv"
-IMAGES, MASKS = "images", "masks"
+GROUPS_FILE, LABELS_FILE = "groups.csv", "labels.csv"
+TABLES = (GROUPS_FILE, LABELS_FILE)
+# Images; their masks; images of defective parts that nobody has drawn; what is not to be judged.
+IMAGES, MASKS, BAD, IGNORE = KINDS = ("images", "masks", "bad", "ignore")
 SPLIT_NAMES = {
     "train": "train", "training": "train",
     "val": "val", "valid": "val", "validation": "val",
@@ -33,7 +35,7 @@ class Place(NamedTuple):
 
     Attributes:
         split: "train", "val" or "test"; "" where no folder says so.
-        kind: IMAGES or MASKS.
+        kind: IMAGES, MASKS, BAD or IGNORE.
         home: the folders that say so, as they are spelled.
         rest: the path below them.
     """
@@ -48,14 +50,16 @@ class Place(NamedTuple):
 class Layout:
     """Which files there are, below the leading folder `top`.
 
-    `images` and `masks` map a split and a stem below its folder to file names. Of shots of several
-    `lights` the stem has no number, and the files are in the order of the lights; `broken` ones
-    lack some.
+    `images` and the others map a split and a stem below its folder to file names. Of shots of
+    several `lights` the stem has no number, and the files are in the order of the lights; `broken`
+    ones lack some.
     """
 
     top: str
     images: dict[Key, list[str]] = field(default_factory=lambda: defaultdict(list))
     masks: dict[Key, list[str]] = field(default_factory=lambda: defaultdict(list))
+    bad: dict[Key, list[str]] = field(default_factory=lambda: defaultdict(list))
+    ignore: dict[Key, list[str]] = field(default_factory=lambda: defaultdict(list))
     strange: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     outside: list[str] = field(default_factory=list)
     lights: int = 1
@@ -64,19 +68,21 @@ class Layout:
     @property
     def folders(self) -> set[str]:
         """Return the splits that have images; `{""}` where no folder fixes any."""
-        return {split for split, _ in self.images}
+        return {split for split, _ in [*self.images, *self.bad]}
 
-    def id(self, key: Key) -> str:
+    def id(self, name: str) -> str:
         """Return the id of an image: its path below the root without its suffix."""
-        return place_of(self._first(key)).home + key[1]
+        stem = stem_of(name.removeprefix(self.top))
+        return light_of(stem)[0] if self.lights > 1 else stem
 
-    def name(self, key: Key) -> str:
-        """Return its id with the suffix of its file."""
-        return f"{self.id(key)}.{self._first(key).rpartition('.')[2]}"
+    def below(self) -> dict[str, str]:
+        """Return the path of each image below the root, by its id."""
+        firsts = [names[0] for names in [*self.images.values(), *self.bad.values()]]
+        return {self.id(name): f"{self.id(name)}.{name.rpartition('.')[2]}" for name in firsts}
 
-    def _first(self, key: Key) -> str:
-        files = self.images[key] or [name for name, _ in self.broken[key]]
-        return files[0].removeprefix(self.top)
+    def more_lights(self, key: Key) -> tuple[str, ...]:
+        """Return the files of the other lights of a shot."""
+        return tuple((self.images.get(key) or self.bad[key])[1:]) if self.lights > 1 else ()
 
 
 def find_layout(raw: RawFiles, root: str, lights: int = 1) -> Layout:
@@ -95,16 +101,16 @@ def find_layout(raw: RawFiles, root: str, lights: int = 1) -> Layout:
         below = name.removeprefix(layout.top)
         place = place_of(below) if name.startswith(layout.top) else None
         if place is None:
-            layout.outside += [] if below == GROUPS_FILE else [name]
+            layout.outside += [] if below in TABLES else [name]
         elif not is_picture(place.rest):
             layout.strange[place.split].append(name)
         else:
-            files_of = layout.images if place.kind == IMAGES else layout.masks
-            files_of[place.split, stem_of(place.rest)].append(name)
+            getattr(layout, place.kind)[place.split, stem_of(place.rest)].append(name)
             homes[place.kind, place.split].add(place.home)
     if not layout.images:
+        good = " (images of good parts belong there)" * bool(layout.bad)
         raise UserError(
-            f"config.data.root: {root} holds no images/ with {' '.join(SUFFIXES)} files"
+            f"config.data.root: {root} holds no images/ with {' '.join(SUFFIXES)} files{good}"
         )
     _refuse_contradictions(homes, root)
     _refuse_splits_inside(layout, root)
@@ -115,15 +121,16 @@ def find_layout(raw: RawFiles, root: str, lights: int = 1) -> Layout:
 
 def _join_lights(layout: Layout, lights: int) -> None:
     """Put the files of each shot under its one stem."""
-    names = [name for files in layout.images.values() for name in files]
-    layout.images.clear()
     layout.lights = lights
-    for path, shot in shots_of(names, lights).items():
-        place = place_of(f"{path.removeprefix(layout.top)}.png")
-        key = place.split, stem_of(place.rest)
-        layout.images[key] = shot.files
-        if shot.faults:
-            layout.broken[key] = shot.faults
+    for files_of in (layout.images, layout.bad):
+        names = [name for files in files_of.values() for name in files]
+        files_of.clear()
+        for path, shot in shots_of(names, lights).items():
+            place = place_of(f"{path.removeprefix(layout.top)}.png")
+            key = place.split, stem_of(place.rest)
+            files_of[key] = shot.files or [shot.faults[0][0]]
+            if shot.faults:
+                layout.broken[key] = shot.faults
 
 
 def stem_of(name: str) -> str:
@@ -136,7 +143,7 @@ def stem_of(name: str) -> str:
 
 
 def place_of(below: str) -> Place | None:
-    """Read the first folders of a path; None for what is neither image nor mask.
+    """Read the first folders of a path; None for what belongs to none of `KINDS`.
 
     >>> place_of("images/Valid/line_1/1.png")
     Place(split='val', kind='images', home='images/Valid/', rest='line_1/1.png')
@@ -145,10 +152,10 @@ def place_of(below: str) -> Place | None:
     """
     first, *others = below.split("/")
     second = others[0] if len(others) > 1 else ""
-    if first.lower() in (IMAGES, MASKS) and others:
+    if first.lower() in KINDS and others:
         split = SPLIT_NAMES.get(second.lower(), "")
         kind, depth = first.lower(), 1 + bool(split)
-    elif first.lower() in SPLIT_NAMES and second.lower() in (IMAGES, MASKS):
+    elif first.lower() in SPLIT_NAMES and second.lower() in KINDS:
         split, kind, depth = SPLIT_NAMES[first.lower()], second.lower(), 2
     else:
         return None
@@ -173,17 +180,18 @@ def _refuse_contradictions(homes: dict[tuple[str, str], set[str]], root: str) ->
                 f"{what}: keep one of the two"
             )
     fixed = sorted(
-        min(homes[IMAGES, split]).removesuffix("images/")
+        min(homes[kind, split]).removesuffix(f"{kind}/")
+        for kind in (IMAGES, BAD)
         for split in SPLITS
-        if (IMAGES, split) in homes
+        if (kind, split) in homes
     )
-    free = sorted(homes.get((IMAGES, ""), ()))
+    free = sorted([*homes.get((IMAGES, ""), ()), *homes.get((BAD, ""), ())])
     if free and fixed:
         raise UserError(
             f"config.data.root: {root} holds {free[0]} beside {', '.join(fixed)}: keep one of the "
             f"two; with fixed splits every image belongs below one of them"
         )
-    if len({home.lower().startswith(IMAGES) for home in fixed}) > 1:
+    if len({home.lower().startswith((IMAGES, BAD)) for home in fixed}) > 1:
         raise UserError(
             f"config.data.root: {root} holds {' beside '.join(fixed)}: put the splits either "
             f"above images/ or below it"
@@ -193,7 +201,7 @@ def _refuse_contradictions(homes: dict[tuple[str, str], set[str]], root: str) ->
 def _refuse_splits_inside(layout: Layout, root: str) -> None:
     """Refuse a split's name further down: whether it fixes a split, only the user knows."""
     inside = Counter()
-    for (_, stem), names in layout.images.items():
+    for (_, stem), names in [*layout.images.items(), *layout.bad.items()]:
         if any(part.lower() in SPLIT_NAMES for part in stem.split("/")[:-1]):
             inside[f"{PurePosixPath(names[0].removeprefix(layout.top)).parent}/"] += len(names)
     if inside:

@@ -13,17 +13,20 @@ from defect_jax.data.sources.splits import Member, place_of
 from defect_jax.runtime.errors import UserError
 
 FIELD = "config.data.folds"
+NOT_DRAWN = "without a mask"
 
 
 def class_of_groups(members: Iterable[Member]) -> dict[str, str]:
-    """Return the class of each group: "good" if all its images are, else its first defect's.
+    """Return the class of each group: "good" if all its images are, else its first defect's; one
+    of its own where nobody has drawn the defects.
 
     >>> class_of_groups([Member("1", "a", "good"), Member("2", "a", "pit"), Member("3", "b", GOOD)])
     {'a': 'pit', 'b': 'good'}
     """
     names = defaultdict(set)
     for member in members:
-        names[member.group].add(member.class_name)
+        drawn = member.masked or member.class_name == GOOD
+        names[member.group].add(member.class_name if drawn else f"{member.class_name} {NOT_DRAWN}")
     return {group: min(inside - {GOOD}, default=GOOD) for group, inside in names.items()}
 
 

@@ -23,8 +23,16 @@ from defect_jax.data.sources.records import Fault, Record, listed
 HEADER = ["id", "group"]
 
 
-def read_groups(raw: RawFiles, name: str, faults: list[Fault]) -> list[tuple[int, str, str]]:
-    """Read line, id and group of each line, and add a fault for each line that is no such pair."""
+def read_pairs(
+    raw: RawFiles, name: str, header: Sequence[str], faults: list[Fault]
+) -> list[tuple[int, str, str]]:
+    """Read number and both cells of each line, and add a fault for each line that is no such pair.
+
+    Args:
+        raw, name: the files, and which of them it is.
+        header: of the two columns.
+        faults: what is wrong is added.
+    """
     where = raw.where(name)
     try:
         text = raw.read(name).decode("utf-8-sig")
@@ -36,8 +44,8 @@ def read_groups(raw: RawFiles, name: str, faults: list[Fault]) -> list[tuple[int
         faults.append(Fault(where, f"is no CSV file in UTF-8 ({error}): save it as such"))
         return []
     first = [cell.strip() for cell in rows[0]] if rows else []
-    if [cell.lower() for cell in first] != HEADER:
-        faults.append(Fault(where, _other_header(",".join(first))))
+    if [cell.lower() for cell in first] != list(header):
+        faults.append(Fault(where, _other_header(",".join(first), header)))
         return []
     pairs = []
     for line, row in enumerate(rows[1:], 2):
@@ -45,18 +53,19 @@ def read_groups(raw: RawFiles, name: str, faults: list[Fault]) -> list[tuple[int
         if not any(cells):
             continue
         if len(cells) != 2 or not all(cells):
-            faults.append(Fault(f"{where}, line {line}", "is no pair id,group: give both, no more"))
+            what = f"is no pair {','.join(header)}: give both, no more"
+            faults.append(Fault(f"{where}, line {line}", what))
         else:
             pairs.append((line, *cells))
     return pairs
 
 
-def _other_header(first: str) -> str:
-    if "id" in first.lower() and "group" in first.lower():
+def _other_header(first: str, header: Sequence[str]) -> str:
+    if all(name in first.lower() for name in header):
         hint = "write that with a comma, and two columns in this order below it"
     else:
         hint = "add it"
-    return f"begins with {first[:60]!r}, and not with the line 'id,group': {hint}"
+    return f"begins with {first[:60]!r}, and not with the line {','.join(header)!r}: {hint}"
 
 
 def resolve_ids(
@@ -66,7 +75,8 @@ def resolve_ids(
     may_be_unread: Callable[[str], bool],
     faults: list[Fault],
 ) -> dict[str, str]:
-    """Return the group of each image by its id, and add a fault for each line that names none.
+    """Return the group, or label, of each image by its id, and add a fault for each line that
+    names none.
 
     An id may be written as people write them: with or without images/, the folder of the split and
     the suffix, with folders above, with backslashes. One that may mean several images is a fault.
@@ -90,7 +100,9 @@ def resolve_ids(
                 what = f"lists {written!r}, but no image has that id: mend or remove it"
                 faults.append(Fault(where, what))
         elif groups.setdefault(id := min(found), group) != group:
-            faults.append(Fault(place, f"puts {id!r} into a second group: keep one line"))
+            faults.append(
+                Fault(place, f"names {id!r} a second time, with another value: keep one line")
+            )
     return groups
 
 

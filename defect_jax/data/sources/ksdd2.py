@@ -80,7 +80,7 @@ def _folder(
 
 def _with_validation(records: list[Record], seed: int) -> list[Record]:
     """Move about a fifth of the training images to validation."""
-    train = [Member(r.id, r.group, r.class_name) for r in records if r.split == "train"]
+    train = [Member(r.id, r.group, r.class_name, r.masked) for r in records if r.split == "train"]
     splits = grouped_split(train, HOLD_OUT_SHARES, seed)
     return [replace(record, split=splits.get(record.id, record.split)) for record in records]
 

@@ -17,6 +17,7 @@ from ml_collections import ConfigDict
 
 from defect_jax.data.files.raw_files import RawFiles, open_data_root, top_folder
 from defect_jax.data.files.reading import empty_masks
+from defect_jax.data.sources.labels import without_mask
 from defect_jax.data.sources.records import GOOD, Catalogue, DataSet, Fault, Record, listed
 from defect_jax.data.sources.splits import SHARES, Member, grouped_split
 from defect_jax.runtime.errors import UserError
@@ -54,8 +55,8 @@ def catalogue(raw: RawFiles, data: ConfigDict, needed: Collection[str]) -> Catal
     """List the images of the wanted splits and everything that is wrong with the release.
 
     `data.split` is `"grouped"`: test = fold `data.fold`, val = the next, train = the rest; or
-    `"random"`: 60/20/20 over single images, for comparison with the literature. Defective
-    images whose mask is empty are left out: there is nothing to learn or measure on them.
+    `"random"`: 60/20/20 over single images, for comparison with the literature. Of defective
+    images whose mask is empty the label counts, and the mask is not known.
     """
     _check_options(data)
     found = Catalogue(leaking=data.split == "random", classes=DEFECTS)
@@ -68,17 +69,19 @@ def catalogue(raw: RawFiles, data: ConfigDict, needed: Collection[str]) -> Catal
     entries = [e for e in entries if {f"{e.id}.jpg", f"{e.id}.png"} <= present]
     masks = [f"{top}{entry.id}.png" for entry in entries if entry.class_name != FREE]
     empty = empty_masks(raw, masks, data)
-    left_out = sorted(entry.id for entry in entries if f"{top}{entry.id}.png" in empty)
-    entries = [entry for entry in entries if entry.id not in left_out]
-    if left_out:
+    undrawn = sorted(entry.id for entry in entries if f"{top}{entry.id}.png" in empty)
+    if undrawn:
         found.notes.append(
-            f"left out {len(left_out)} defective images with an empty mask: {listed(left_out)}"
+            f"of {len(undrawn)} defective images with an empty mask the label alone counts: "
+            f"{listed(undrawn)}"
         )
     splits = _random_splits(entries, data.seed) if found.leaking else {}
     for entry in entries:
         split = splits.get(entry.id) or _fold_split(entry.fold, data.fold)
         if split in needed:
-            found.records.append(_record(entry, top, split))
+            record = _record(entry, top, split)
+            is_drawn = entry.id not in undrawn
+            found.records.append(record if is_drawn else without_mask(record, record.class_name))
     if found.leaking:
         found.notes.append(
             "leaking: config.data.split is 'random', so images of one piece of tile are in "

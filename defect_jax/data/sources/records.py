@@ -33,6 +33,9 @@ class Record:
         split: ``"train"``, ``"val"`` or ``"test"``.
         class_id: class of every defect pixel of the image, counted from 1; None where the values
             in the mask's file are the class ids themselves.
+        masked: False for a defective image of which nobody has drawn the defect: its label is
+            known, its mask is not.
+        ignore: name of the file that marks what of the image is not judged, or None.
         more_lights: names of the files of the shot's other lights, in order.
     """
 
@@ -43,7 +46,14 @@ class Record:
     class_name: str
     split: str
     class_id: int | None = 1
+    masked: bool = True
+    ignore: str | None = None
     more_lights: tuple[str, ...] = ()
+
+    @property
+    def label(self) -> int:
+        """Return 1 for a defective image, 0 for a good one."""
+        return int(self.class_name != GOOD)
 
     @property
     def files(self) -> tuple[str, ...]:

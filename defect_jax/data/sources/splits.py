@@ -26,6 +26,7 @@ class Member(NamedTuple):
     id: str
     group: str
     class_name: str
+    masked: bool = True
 
 
 def grouped_split(
@@ -33,7 +34,8 @@ def grouped_split(
 ) -> dict[str, str]:
     """Put every image into a split: whole groups, each by its own name.
 
-    Good groups and those with a defect are spread alike, since the name knows nothing of either.
+    Good groups, those with a defect that is drawn, and those with one that is not are spread alike,
+    since the name knows nothing of either.
 
     There is one exception. A split without a good group, or without one that has a defect, cannot
     be judged: where there are at least as many groups of that kind as splits, it takes the one
@@ -51,12 +53,23 @@ def grouped_split(
     groups = defaultdict(list)
     for member in members:
         groups[member.group].append(member)
-    places: dict[bool, dict[str, float]] = {True: {}, False: {}}
+    places: dict[str, dict[str, float]] = defaultdict(dict)
     for group, inside in groups.items():
-        is_good = all(member.class_name == GOOD for member in inside)
-        places[is_good][group] = place_of(group, seed)
-    split_of_group = _by_place(places[True], shares) | _by_place(places[False], shares)
+        places[_kind(inside)][group] = place_of(group, seed)
+    split_of_group = {
+        group: split
+        for of_kind in places.values()
+        for group, split in _by_place(of_kind, shares).items()
+    }
     return {m.id: split_of_group[group] for group, inside in groups.items() for m in inside}
+
+
+def _kind(inside: Iterable[Member]) -> str:
+    """Return what a group is to a judge: good, with a defect that is drawn, or one that is not."""
+    defective = [member for member in inside if member.class_name != GOOD]
+    if not defective:
+        return GOOD
+    return "drawn" if any(member.masked for member in defective) else "not drawn"
 
 
 def place_of(group: str, seed: int) -> float:
