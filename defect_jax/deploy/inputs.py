@@ -190,4 +190,4 @@ class ExampleImages:
         spec.framing.place(read.lights[0].shape[:2], where)  # refuses what is too large
         image = spec.shot(read.lights, where)
         spec.refuse_other_depth(image, where)
-        return image[None]
+        return spec.common(image, where)[None]

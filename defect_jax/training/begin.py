@@ -1,5 +1,7 @@
 """What a run begins with: its data, its plan, its config with the facts of the data, its files."""
 
+import dataclasses
+
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 

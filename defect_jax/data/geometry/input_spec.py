@@ -71,16 +71,16 @@ class InputSpec:
                 it is not known what its counts are among those of 16; another number of channels.
         """
         if not self.lights:
-            return self.shot([image], name)
-        if image.shape[-1] != self.channels:
+            image = self.shot([image], name)
+        if image.shape[-1] != self.channels or image.itemsize * 8 > self.bit_depth:
             raise self._other_channels(image, name)
         return self._deep(image, name)
 
     def shot(self, lights: Sequence[np.ndarray], name: str) -> np.ndarray:
-        """Make one image [h w c] of the lights of a shot, as `common` does of one.
+        """Make one image [h w c] of the lights of a shot, in the set's channels and its own depth.
 
         Raises:
-            UserError: as `common`, or there are more or fewer lights.
+            UserError: there are more or fewer lights, or colours where those of training were grey.
         """
         wanted = self.channels_of_lights
         if len(lights) != len(wanted):
@@ -92,7 +92,7 @@ class InputSpec:
         each = [in_channels(light, count) for light, count in counts]
         if any(light is None for light in each):
             raise self._other_channels(in_one(lights), name)
-        return self._deep(in_one(each), name)
+        return in_one(each)
 
     def _other_channels(self, image: np.ndarray, name: str) -> UserError:
         order = f" ({', '.join(channel_names(self.lights))})" if self.lights else ""
@@ -103,8 +103,6 @@ class InputSpec:
 
     def _deep(self, image: np.ndarray, name: str) -> np.ndarray:
         """Give an image that has its channels the set's depth."""
-        if image.itemsize * 8 > self.bit_depth:
-            raise self._other_channels(image, name)
         if image.itemsize * 8 < self.bit_depth:
             if not self.intensity.widened:
                 raise UserError(

@@ -94,7 +94,7 @@ def decoded(split: Split, row: int, spec: InputSpec) -> Decoded:
                 f"{told.id}: is another image in the prepared set than in its split.csv: delete "
                 "the set, so that it is prepared again"
             )
-        image = spec.shot(decode_lights(record["image"]), name)
+        image = spec.common(spec.shot(decode_lights(record["image"]), name), name)
         if not (told.label and told.masked):  # an empty one takes half as long as an image
             return image, np.zeros(image.shape[:2], np.uint8)
         return image, spec.known(decode_classes(record["mask"]))

@@ -165,7 +165,6 @@ def load(directory: Path, needed: Collection[str]) -> Prepared:
 def _read_info(directory: Path) -> DataInfo:
     fields = read_json(directory / INFO_FILE, MOST_INFO_BYTES)
     del fields["origin"]
-    fields.setdefault("lights", [])  # older sets know of one
     return DataInfo(**checked_fields(DataInfo, fields))
 
 
