@@ -173,6 +173,9 @@ def test_another_number_of_pages_is_refused():
         pages(data, 6)
     with pytest.raises(BadImage, match="holds one image, but a shot has 2 lights"):
         pages(pillow(GREY, "PNG"), 2)
+    in_one_page = tiff(shot(0), photometric="minisblack", planarconfig="contig")
+    with pytest.raises(BadImage, match="has 6 channels: .*, or each channel as a page"):
+        lights_in(in_one_page, 1, 1.0)
     with pytest.raises(BadImage, match="is truncated"):
         lights_in(data[:-20], 5, 1.0)
 
@@ -250,8 +253,34 @@ def test_numbered_images_are_single_ones_unless_the_config_says_otherwise(tmp_pa
 
 def test_a_mask_of_a_whole_shot_hints_at_the_lights(tmp_path):
     root, _ = light_data(tmp_path / "raw", lights=3)
-    said = "\n".join(map(str, find_faults(raw_data.config("folder", root, tmp_path))))
+    data = raw_data.config("folder", root, tmp_path)
+    said = "\n".join(map(str, find_faults(data)))
     assert "there is no images/bad/part_010.*; where the images to part_010.3 are 3 lights" in said
+    notes = folder.catalogue(open_root(data.root), data, SPLITS).notes
+    assert "all images are called x.1 to x.3: if these are 3 lights of one shot" in notes[0]
+    (root / "images/bad/part_011.3.png").unlink()
+    notes = folder.catalogue(open_root(data.root), data, SPLITS).notes
+    assert not any("lights" in note for note in notes)
+
+
+def test_more_channels_than_there_may_be_are_refused(tmp_path):
+    root, written = light_data(tmp_path / "raw", lights=6)
+    for number, light in enumerate(range(1, 7)):
+        raw_data.write(root / f"{list(written)[0]}.{light}.png", raw_data.noise(number, channels=3))
+    (fault,) = find_faults(raw_data.config("folder", root, tmp_path, lights=6))
+    says = "config.data.lights: is 6, of which 6 show colours: 18 channels, and 16 at most are used"
+    assert str(fault).startswith(says)
+
+
+def test_a_light_may_be_in_bad_without_a_mask(tmp_path):
+    root, written = light_data(tmp_path / "raw", lights=2)
+    for light in (1, 2):
+        pixels = written["images/good/part_000"][..., light - 1]
+        raw_data.write(root / f"bad/undrawn.{light}.png", 255 - pixels)
+    data = raw_data.config("folder", root, tmp_path, lights=2)
+    found = folder.catalogue(open_root(data.root), data, SPLITS)
+    (record,) = [record for record in found.records if not record.masked]
+    assert record.id == "bad/undrawn" and len(record.files) == 2 and not found.faults
 
 
 def test_a_copied_shot_is_found_and_one_of_equal_first_lights_is_none(tmp_path):

@@ -149,6 +149,11 @@ def data_info_rules(config: ConfigDict) -> Rules:
         lambda count: count == sum(info.lights) if "lights" in info else count in (1, 3),
         "1 or 3, or the sum of data_info.lights",
     )
+    if "lights" in info or config.data.lights > 1:
+        rules["data_info.lights"] = (
+            lambda lights: len(lights) == config.data.lights,
+            f"as long as config.data.lights says, {config.data.lights}",
+        )
     for name in ("mean", "std", "low"):
         if name in info:
             each = (lambda values: _is_of_each(values, info.channels), "as long as the channels")

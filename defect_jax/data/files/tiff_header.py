@@ -132,4 +132,5 @@ def _refuse_unreadable(facts: Facts) -> None:
         raise BadImage(f"is a TIFF that holds {name}: save it as grey or RGB")
     colours = 3 if facts.photometric in (RGB, YCBCR) else 1
     if facts.samples not in (colours, colours + 1):
-        raise BadImage(f"has {facts.samples} channels: save it as grey or RGB")
+        lights = ", or each channel as a page (config.data.lights)" * (facts.samples > 4)
+        raise BadImage(f"has {facts.samples} channels: save it as grey or RGB{lights}")

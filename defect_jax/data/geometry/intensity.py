@@ -22,7 +22,7 @@ def per_channel(kept: int | float | Sequence[int | float]) -> PerChannel:
     return kept if isinstance(kept, int | float) else tuple(kept)
 
 
-def _of_images(numbers: PerChannel | np.number | Shaped[np.ndarray, " c"]) -> Float32[Array, "..."]:
+def _of_images(numbers: PerChannel | Shaped[np.ndarray, " c"]) -> Float32[Array, "..."]:
     """Return one number, or those of the channels, as images [b h w c] take them."""
     array = jnp.float32(numbers)
     return array if array.ndim == 0 else array[None, None, None]
@@ -51,9 +51,11 @@ class IntensityRange:
         return cls(per_channel(low), per_channel(high))
 
     @property
-    def width(self) -> np.number | Shaped[np.ndarray, " c"]:
+    def width(self) -> int | float | Shaped[np.ndarray, " c"]:
         """Return how many counts it holds."""
-        return np.subtract(self.high, self.low)
+        if isinstance(self.low, tuple):
+            return np.subtract(self.high, self.low)
+        return self.high - self.low
 
     def in_words(self) -> str:
         """Return its ends over all channels.

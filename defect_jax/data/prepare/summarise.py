@@ -4,12 +4,13 @@ import hashlib
 import json
 from collections.abc import Sequence
 
+from defect_jax.data.geometry.channels import MOST_CHANNELS
 from defect_jax.data.prepare.depths import depth_notes
 from defect_jax.data.prepare.examine import Facts
 from defect_jax.data.prepare.grouping import Alike, alike_images, grouping_notes
 from defect_jax.data.prepare.identical import identical_notes
 from defect_jax.data.prepare.prepared import DataInfo
-from defect_jax.data.sources.records import Catalogue, Record, listed
+from defect_jax.data.sources.records import Catalogue, Fault, Record, listed
 
 
 def summarise(
@@ -37,6 +38,18 @@ def summarise(
         classes=list(found.classes),
         lights=_lights(stored) if len(_lights(stored)) > 1 else [],
     )
+
+
+def channel_faults(stored: Sequence[tuple[Record, Facts]]) -> list[Fault]:
+    """Return a fault where all lights have more channels together than an image may have."""
+    lights = _lights(stored)
+    if sum(lights) <= MOST_CHANNELS:
+        return []
+    what = (
+        f"is {len(lights)}, of which {lights.count(3)} show colours: {sum(lights)} channels, and "
+        f"{MOST_CHANNELS} at most are used: save those as grey whose colours do not matter"
+    )
+    return [Fault("config.data.lights", what)]
 
 
 def _lights(stored: Sequence[tuple[Record, Facts]]) -> list[int]:

@@ -38,6 +38,7 @@ from defect_jax.data.sources.groups import (
     with_copies,
 )
 from defect_jax.data.sources.labels import read_labels, with_labels
+from defect_jax.data.sources.light_hints import lights_note
 from defect_jax.data.sources.records import (
     DEFECT,
     GOOD,
@@ -61,7 +62,7 @@ def catalogue(raw: RawFiles, data: ConfigDict, needed: Collection[str]) -> Catal
     folders = folders_for(needed, layout.folders)
     found = Catalogue(
         faults=file_faults(raw, layout, folders),
-        notes=notes_of(layout),
+        notes=notes_of(layout) + lights_note(layout),
         classes=names or (DEFECT,),
         grouped=layout.top + GROUPS_FILE in raw.names(),
         own=True,

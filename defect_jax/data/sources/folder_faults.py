@@ -3,12 +3,10 @@
 import re
 from collections import Counter
 from collections.abc import Iterator
-from itertools import count as count_from
 
 from defect_jax.data.files.bounded import is_picture
 from defect_jax.data.files.file_kinds import SUFFIXES
 from defect_jax.data.files.raw_files import RawFiles
-from defect_jax.data.files.shot_names import light_of
 from defect_jax.data.sources.folder_layout import (
     IMAGES,
     KINDS,
@@ -19,6 +17,7 @@ from defect_jax.data.sources.folder_layout import (
     place_of,
     stem_of,
 )
+from defect_jax.data.sources.light_hints import about_lights
 from defect_jax.data.sources.records import Fault, listed
 
 # How other tools name a mask that lies beside its image.
@@ -71,7 +70,7 @@ def file_faults(raw: RawFiles, layout: Layout, folders: list[str]) -> list[Fault
                 what = f"is {kind} without an image: there is no {_expected(names[0], layout)}.*"
                 if key in layout.bad:
                     what += ", and those in bad/ have none: move the image into images/"
-                faults.append(Fault(raw.where(names[0]), what + _about_lights(key, layout)))
+                faults.append(Fault(raw.where(names[0]), what + about_lights(key, layout)))
     return faults + list(_masks_among_images(raw, layout, folders))
 
 
@@ -93,19 +92,6 @@ def _is_lost(key: Key, layout: Layout, folders: list[str]) -> bool:
     Where splits are fixed for images or masks alone, no mask fits, and all parts would turn good.
     """
     return key not in layout.images and (key[0] in (*folders, "") or folders == [""])
-
-
-def _about_lights(key: Key, layout: Layout) -> str:
-    """Return what to add where a mask is that of a shot of several lights, or of one of them."""
-    split, stem = key
-    shot, number = light_of(stem)
-    if layout.lights > 1 and number is not None and (split, shot) in layout.images:
-        return f"; a shot has one mask for all its lights: call it {shot}"
-    count = next(n for n in count_from(1) if (split, f"{stem}.{n}") not in layout.images) - 1
-    if count < 2:
-        return ""
-    last = f"{stem.rpartition('/')[2]}.{count}"
-    return f"; where the images to {last} are {count} lights of one shot, set config.data.lights"
 
 
 def _expected(mask: str, layout: Layout) -> str:
