@@ -86,12 +86,6 @@ class _Sums(NamedTuple):
     squares: int
 
 
-def intensity(split: Split, bit_depth: int) -> Intensity:
-    """Return that of images of one light; see `intensities`."""
-    (only,) = intensities(split, bit_depth)
-    return only
-
-
 def intensities(split: Split, bit_depth: int) -> list[Intensity]:
     """Return range, mean and deviation of each light over images evenly spaced through a split,
     each weighing the same.
