@@ -120,7 +120,7 @@ def examples(
     """Yield every image of a split as an exported file takes it, and the class of its pixels."""
     spec = InputSpec.of(trained.config)
     for row in range(len(split.rows)):
-        image, mask = decoded(split, row, spec)
+        image, mask, _ = decoded(split, row, spec)
         yield image[None], mask
 
 

@@ -140,7 +140,7 @@ def tile_maps(
 
     with contextlib.closing(track(range(len(split.rows)), "predicting", len(split.rows))) as rows:
         for row in rows:
-            image, mask = decoded(split, row, spec)
+            image, mask, _ = decoded(split, row, spec)
             strips = iter_tile_rows(image, spec.framing.grid(mask.shape), start, size)
             yield mask > 0, np.concatenate([defect_probability(strip.maps, -1) for strip in strips])
 

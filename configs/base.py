@@ -27,6 +27,8 @@ def base() -> ml_collections.ConfigDict:
     data.trust_masks = False  # masks are taken as they are, however implausible they look
     data.masked_positives = config_dict.placeholder(int)  # training masks that are used; None: all
     data.drop_unmasked = False  # leave defective images without a mask out of training
+    data.ignore_value = config_dict.placeholder(int)  # of mask pixels that nobody is sure of
+    data.region = ""  # image of what is judged, white on black, of every image of a fixture
     data.classes = ()  # names of mask values 1, 2, …, where masks tell kinds of defect apart
     data.lights = 1  # images of one shot as channels: x.1.png, x.2.png, … or the pages of a TIFF
     data.size = (256, 256)  # height and width that the network sees, px

@@ -698,7 +698,7 @@ REFUSED = [
     (annotation_files.folder, "{0} holds images/ and masks/ already: use it as it is"),
     (only_good, "{0}: none of 6 images has a shape: outline some"),
     (both, "{0} holds annotations of several kinds, VGG Image Annotator (via_project.json), CVAT"),
-    (good_and_bad, "{0} holds good/ and bad/ without masks, which cannot be used yet: outline"),
+    (good_and_bad, "{0} holds good/ and bad/ without masks: call good/ images/, and train"),
     (change_text("cvat", "annotations.xml", "<annotations>", DOCTYPE),
      "annotations.xml: declares a document type: export it again"),
     (change_text("cvat", "annotations.xml", "</annotations>", ""), "annotations.xml: is not XML"),
@@ -816,7 +816,7 @@ def test_training_prints_the_command_too(tmp_path, parts):
 def test_check_says_what_good_and_bad_lack(tmp_path, parts):
     good_and_bad(tmp_path / "source", parts)
     (fault,) = find_faults(raw_data.config("folder", tmp_path / "source", tmp_path))
-    assert "files; it holds good/ and bad/ without masks, which cannot be used yet" in fault.what
+    assert "files; it holds good/ and bad/ without masks: call good/ images/" in fault.what
 
 
 def test_every_format_is_named_once():

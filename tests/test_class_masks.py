@@ -61,7 +61,7 @@ MASKS = {
 
 @pytest.mark.parametrize("data, ids", MASKS.values(), ids=MASKS)
 def test_values_are_class_ids_in_every_kind_of_file(data, ids):
-    found = inspect_classes(data, 1.0, classes=3)
+    found = inspect_classes(data, 1.0, classes=3).ids
     assert found.dtype == np.uint8
     np.testing.assert_array_equal(found, ids)
 
@@ -93,7 +93,7 @@ def test_masks_that_hold_no_usable_ids_are_refused(data, reason):
 
 def test_the_highest_id_of_255_classes():
     ids = np.arange(256, dtype=np.uint8).reshape(16, 16)
-    np.testing.assert_array_equal(inspect_classes(raw_data.encoded(ids), 1.0, classes=255), ids)
+    np.testing.assert_array_equal(inspect_classes(raw_data.encoded(ids), 1.0, classes=255).ids, ids)
     with pytest.raises(BadImage, match="holds the value 255, but config.data.classes names 254"):
         inspect_classes(raw_data.encoded(ids), 1.0, classes=254)
 

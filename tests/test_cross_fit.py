@@ -235,7 +235,7 @@ def held_out_fold(number, scores):
     def evaluate(member, thresholds, on_mask=None, shown=False):
         label = np.array([int(row.label) for row in rows])
         marked = (scores >= thresholds.pixel) & (scores >= thresholds.mask)
-        columns = scores, scores, marked & label, label, marked
+        columns = scores, scores, marked & label, label, marked, np.zeros_like(label)
         maps = [jnp.asarray(c).reshape(-1, 1, 1) for c in (scores, label > 0, marked)]
         valid, weight = jnp.ones_like(maps[1]), maps[1].astype(jnp.float32)
         empty = PixelHistogram.empty()

@@ -33,7 +33,7 @@ def split_of(found):
 
 def test_builders_are_named_as_the_data_sets():
     assert {name: builder_class(name).name for name in DATA_SETS} == {
-        name: name for name in ("synthetic", "magnetic_tile", "ksdd2", "bsdata", "folder")
+        name: name for name in ("synthetic", "magnetic_tile", "ksdd2", "bsdata", "folder", "tfds")
     }
     with pytest.raises(UserError, match="config.data.name: 'mnist' is unknown: give synthetic"):
         data_set("mnist")

@@ -9,14 +9,14 @@ import pytest
 from ml_collections import ConfigDict
 from test_batches import assert_same, ready, take  # noqa: F401  a fixture
 
-from defect_jax.data.pipeline.decoded_cache import DecodedCache, with_decoded_cache
+from defect_jax.data.pipeline.decoded_cache import Decoded, DecodedCache, with_decoded_cache
 from defect_jax.data.prepare.prepared import DataInfo, Prepared, Split, SplitRow
 
 
 def element(value, side_px=4, defect=False):
     mask = np.zeros((side_px, side_px), np.uint8)
     mask[0, 0] = defect
-    return np.full((side_px, side_px, 1), value, np.uint8), mask
+    return Decoded(np.full((side_px, side_px, 1), value, np.uint8), mask)
 
 
 def prepared_set(**sides_px):
@@ -66,10 +66,10 @@ def test_each_image_is_decoded_once(ready):  # noqa: F811
 def test_what_is_kept_is_what_was_decoded_and_cannot_be_changed(defect):
     kept = DecodedCache(1000)
     for _ in range(2):
-        image, mask = kept.get(3, lambda: element(7, defect=defect))
+        image, mask, _ = kept.get(3, lambda: element(7, defect=defect))
         np.testing.assert_array_equal(image, element(7)[0])
         np.testing.assert_array_equal(mask, element(7, defect=defect)[1])
-    image, _ = kept.get(3, lambda: element(8))
+    image, *_ = kept.get(3, lambda: element(8))
     assert image[0, 0, 0] == 7
     with pytest.raises(ValueError, match="read-only"):
         image[0, 0, 0] = 1

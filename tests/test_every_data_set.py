@@ -6,6 +6,7 @@ import json
 import numpy as np
 import pytest
 import raw_data
+import tfds_sets
 from tiny_predictor import tiny_network
 
 from defect_jax.data.files.images import decode_image
@@ -25,6 +26,7 @@ RAW = {
     "ksdd2": lambda root: raw_data.ksdd2_release(root, scale=0.1),
     "bsdata": raw_data.bsdata_release,
     "magnetic_tile": raw_data.magnetic_tile_release,
+    "tfds": tfds_sets.tfds_set,
 }
 
 
@@ -36,6 +38,8 @@ def small_config(name, tmp_path):
     config.model.update(decoder="unet", widths=(4, 8), attention="none")
     config.data.update(root=str(RAW[name](tmp_path / "raw")), data_dir=str(tmp_path / "prepared"))
     config.data.size = (32, 32)
+    if name == "tfds":
+        config.data.tfds = "parts"
     run_config.check_values(config)
     return config
 

@@ -93,9 +93,12 @@ def test_the_evaluation_step_sums_as_by_hand(images):
 @pytest.mark.parametrize("strip_px", [40, 7, 1])
 def test_strips_of_an_image_sum_to_the_same(images, strip_px):
     for probability, mask in images:
-        image = WithTruth(None, {"native_mask": mask}, grown_on_host(mask > 0, EDGE_PX), 0, True)
-        firsts = range(0, len(mask), strip_px)
-        maps = [probability[first : first + strip_px, :, None] for first in firsts]
-        strips = [_support(m, image, f, THRESHOLDS) for m, f in zip(maps, firsts, strict=True)]
+        near, nothing = grown_on_host(mask > 0, EDGE_PX), np.zeros_like(mask)
+        image = WithTruth(None, {"native_mask": mask}, near, 0, nothing, True)
+        places = [slice(f, min(f + strip_px, len(mask))) for f in range(0, len(mask), strip_px)]
+        maps = [probability[rows, :, None] for rows in places]
+        strips = [
+            _support(m, image, rows, THRESHOLDS) for m, rows in zip(maps, places, strict=True)
+        ]
         support = reduce(LabelSupport.merged, strips)._asdict()
         assert_same(support, by_hand(probability, mask, EDGE_PX))

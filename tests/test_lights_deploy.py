@@ -153,6 +153,19 @@ def test_wrong_numbers_of_channels_are_one_line(ready, predictor):
         predictor.spec.shot(coloured, "x")
 
 
+def test_what_is_not_judged_is_filled_with_the_mean_of_each_light(ready, predictor):
+    """The network sees what it would see of a caller who fills the pixels himself."""
+    image, ignored = ready[-1]["images/bad/part_010"], np.zeros((40, 60), bool)
+    ignored[:, 30:] = True
+    info = ready[0].data_info
+    means = np.array(info.low) + np.array(info.mean) * np.subtract(info.high, info.low)
+    assert predictor.spec.fill == np.rint(means).tolist() and len(set(predictor.spec.fill)) > 1
+    filled = np.where(ignored[..., None], predictor.spec.fill, image).astype(np.uint8)
+    decision = predictor.predict(image, ignored=ignored)
+    assert decision.score == predictor.predict(filled).score != predictor.predict(image).score
+    assert not decision.mask[:, 30:].any()
+
+
 def test_images_for_eight_bits_are_shots_too(ready):
     config = ready[0]
     (first, *others) = ExampleImages(config.data.root, config)

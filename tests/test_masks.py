@@ -310,7 +310,7 @@ def test_palettes_that_say_that_0_is_no_background(colours, reason):
 def test_class_ids_may_have_any_colours_but_that_of_the_background(colours):
     entries = np.array(colours, np.uint8).tobytes()
     data = png(CLASS_IDS, 8, 3, (b"PLTE", entries))
-    np.testing.assert_array_equal(inspect_classes(data, 1.0, classes=3), CLASS_IDS)
+    np.testing.assert_array_equal(inspect_classes(data, 1.0, classes=3).ids, CLASS_IDS)
 
 
 def test_class_ids_with_transparency_or_loss_are_refused():
@@ -326,7 +326,7 @@ def test_class_ids_follow_the_photometric_interpretation():
     for bits in (np.uint8, np.uint16):
         inverted = np.iinfo(bits).max - CLASS_IDS.astype(bits)
         data = tiff(inverted, **WHITE_IS_0)
-        np.testing.assert_array_equal(inspect_classes(data, 1.0, classes=3), CLASS_IDS)
+        np.testing.assert_array_equal(inspect_classes(data, 1.0, classes=3).ids, CLASS_IDS)
     with pytest.raises(BadImage, match="holds the value 255"):
         inspect_classes(tiff(CLASS_IDS, **WHITE_IS_0), 1.0, classes=3)
 

@@ -95,7 +95,7 @@ def test_the_tables(shared):
         lines = list(csv.DictReader(file))
     assert list(lines[0]) == [
         "split", "id", "group", "class_name", "label", "height", "width", "defect_px", "sha256",
-        "mask_sha256", "masked",
+        "mask_sha256", "masked", "ignored_px",
     ]  # fmt: skip
     rows = [(name, row) for name, split in prepared.splits.items() for row in split.rows]
     assert [(line["split"], line["id"]) for line in lines] == [(name, row.id) for name, row in rows]

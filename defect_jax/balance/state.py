@@ -17,9 +17,10 @@ class BalanceState(NamedTuple):
         count: scalar int32, updates so far.
         batches: [tasks] int32, batches so far in which a task was there.
         initial_losses: [tasks], mean of the first `initial_steps` losses of each.
-        inverse_rates: [tasks], L(t)/L(0) of each over their mean: above 1 for a task that lags.
+        inverse_rates: [tasks], L(t)/L(0) of each over their mean: above 1 for a task that lags;
+            of the last batch in which it was there.
         gram: [tasks, tasks], inner products of the gradients over the shared parameters, when last
-            measured.
+            measured in a batch in which both tasks were there.
         weights: [tasks], by which the gradients were last multiplied.
         memory: of the method itself.
     """
@@ -96,6 +97,9 @@ def observed(
     batches, initial_losses = updated_initial_losses(state, losses, present, initial_steps)
     rates = relative_inverse_rates(losses, initial_losses, present)
     seen = Seen(losses, present, rates, gram, measured, state.count)
+    # Of a task that is not there, what was seen of it last.
+    rates = jnp.where(present, rates, state.inverse_rates)
+    gram = jnp.where(jnp.outer(present, present), gram, state.gram)
     state = state._replace(
         count=optax.safe_increment(state.count),
         batches=batches,

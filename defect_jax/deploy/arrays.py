@@ -8,10 +8,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from jaxtyping import Shaped, UInt
+from jaxtyping import Shaped, UInt, UInt8
 from PIL import Image
 
 from defect_jax.data.geometry.channels import channel_names
+from defect_jax.data.geometry.region import HIDDEN
 from defect_jax.runtime.errors import UserError
 
 PIL_MODES = ("L", "RGB", "I;16", "I;16L", "I;16B", "I;16N")
@@ -96,3 +97,25 @@ def checked(image: Any, name: str, lights: Sequence[int] = ()) -> UInt[np.ndarra
     if shaped.dtype not in (np.uint8, np.uint16):
         raise UserError(f"{name}: holds {array.dtype}: {DTYPES}")
     return shaped
+
+
+def checked_ignored(
+    ignored: Any, image: Shaped[np.ndarray, "h w c"], name: str
+) -> UInt8[np.ndarray, "h w"] | None:
+    """Return what is not to be judged in an image, HIDDEN where it is so; None where all is.
+
+    Args:
+        ignored: an array that is not 0 there, or None.
+
+    Raises:
+        UserError: it is of another size, or holds no whole numbers or truth values.
+    """
+    if ignored is None:
+        return None
+    plane = as_numpy(ignored, f"{name}: ignored")
+    if plane.shape != image.shape[:2]:
+        sizes = [list(plane.shape), list(image.shape[:2])]
+        raise UserError(f"{name}: ignored has shape {sizes[0]}, but the image {sizes[1]}: crop it")
+    if plane.dtype != bool and not np.issubdtype(plane.dtype, np.integer):
+        raise UserError(f"{name}: ignored holds {plane.dtype}: give bool or uint8")
+    return np.where(plane != 0, HIDDEN, 0).astype(np.uint8)

@@ -14,6 +14,7 @@ from ml_collections import ConfigDict
 import defect_jax
 from defect_jax.data.geometry.channels import channel_names
 from defect_jax.data.geometry.input_spec import InputSpec
+from defect_jax.data.geometry.region import from_text
 from defect_jax.data.sources.data_sets import data_set
 from defect_jax.decision import DecisionRule
 from defect_jax.decision.apply import Decision
@@ -85,13 +86,20 @@ def _input(spec: InputSpec) -> dict[str, Any]:
         "name": "image",
         "dtype": f"uint{spec.bit_depth}",
         "trained_on_values": np.transpose([spec.intensity.low, spec.intensity.high]).tolist(),
-        "shape": ["b", "h", "w", spec.channels],
+        "shape": ["b", *(spec.region_px or ("h", "w")), spec.channels],
         "channels": ", ".join(channel_names(spec.channels_of_lights)),
-        "sizes": (
-            f"any, all images of a call alike; {spec.framing.in_words()} and normalised inside"
-        ),
+        "sizes": f"{_sizes(spec)}; {spec.framing.in_words()} and normalised inside",
         "size_rule": spec.framing.card(),
+        "judged_share": float(from_text(spec.region).mean()) if spec.region else 1.0,
+        "fill": spec.fill,  # of pixels that are not to be judged in an image, before it is given
     }
+
+
+def _sizes(spec: InputSpec) -> str:
+    if spec.region:
+        height, width = spec.region_px
+        return f"{width}x{height} px alone, of which one region is judged (config.data.region)"
+    return "any, all images of a call alike"
 
 
 def _metrics(workdir: AnyPath) -> dict[str, Any] | None:

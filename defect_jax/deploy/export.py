@@ -87,8 +87,10 @@ def models(trained: Trained) -> tuple[dict[str, bytes], float]:
 
 
 def input_shape(spec: InputSpec) -> jax.ShapeDtypeStruct:
-    """Return images of any number and size, in the channels and depth that the network knows."""
-    sizes = jax_export.symbolic_shape(f"b, h, w, {spec.channels}")
+    """Return images of any number and size, in the channels and depth that the network knows; of
+    the region's size where it has one."""
+    sides = f"{spec.region_px[0]}, {spec.region_px[1]}" if spec.region else "h, w"
+    sizes = jax_export.symbolic_shape(f"b, {sides}, {spec.channels}")
     return jax.ShapeDtypeStruct(sizes, spec.dtype)
 
 

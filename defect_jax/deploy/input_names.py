@@ -10,10 +10,11 @@ from typing import NamedTuple
 
 from defect_jax.data.files.output_names import ids_of
 from defect_jax.data.files.raw_files import top_folder
-from defect_jax.data.sources.folder_layout import IMAGES, MASKS, SPLIT_NAMES
+from defect_jax.data.sources.folder_layout import IGNORE, IMAGES, MASKS, SPLIT_NAMES, stem_of
 from defect_jax.runtime.errors import UserError
 from defect_jax.runtime.paths import as_path, is_remote
 
+BESIDE = {MASKS: "the masks of", IGNORE: "what is not judged in"}  # images/
 RESULTS = ("masks", "overlays", "classes")  # folders beside a table of predictions
 TABLES = ("predictions.csv", "predictions.jsonl")
 # Pictures for people, cameras and programs, which the network does not take.
@@ -47,8 +48,8 @@ def left_out(names: Sequence[str], output: str | None) -> LeftOut:
     folders = {str(folder) for name in names for folder in PurePosixPath(name).parents}
     for folder in folders:
         path = PurePosixPath(folder)
-        if path.name == MASKS and str(path.with_name(IMAGES)) in folders:
-            starts.setdefault(f"{folder}/", f"the masks of {path.with_name(IMAGES)}/")
+        if path.name in BESIDE and str(path.with_name(IMAGES)) in folders:
+            starts.setdefault(f"{folder}/", f"{BESIDE[path.name]} {path.with_name(IMAGES)}/")
     if output is not None:
         starts[output] = "results"
     found: dict[str, list[str]] = {}
@@ -61,6 +62,20 @@ def left_out(names: Sequence[str], output: str | None) -> LeftOut:
         for start, inside in found.items()
     ]
     return LeftOut(frozenset(name for inside in found.values() for name in inside), notes)
+
+
+def ignore_files(names: Sequence[str]) -> dict[str, str]:
+    """Return the file that says what of an image is not judged, by the stem of the image's name.
+
+    >>> ignore_files(["a/ignore/line_1/1.png", "a/images/line_1/1.jpg"])
+    {'a/images/line_1/1': 'a/ignore/line_1/1.png'}
+    """
+    found = {}
+    for name in names:
+        above, _, rest = f"/{name}".partition(f"/{IGNORE}/")
+        if rest:
+            found[stem_of(f"{above}/{IMAGES}/{rest}").removeprefix("/")] = name
+    return found
 
 
 def files(count: int) -> str:

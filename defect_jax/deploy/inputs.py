@@ -20,7 +20,8 @@ from defect_jax.data.files.raw_files import Folder, RawFiles, open_root
 from defect_jax.data.files.raw_names import Listing, skipped_note
 from defect_jax.data.files.shot_names import Shot, shots_of
 from defect_jax.data.geometry.input_spec import InputSpec
-from defect_jax.deploy.input_names import OTHER_PICTURES, files, ids_below, left_out
+from defect_jax.data.sources.folder_layout import stem_of
+from defect_jax.deploy.input_names import OTHER_PICTURES, files, ids_below, ignore_files, left_out
 from defect_jax.deploy.read_shot import read_shot
 from defect_jax.runtime.errors import UserError
 from defect_jax.runtime.paths import AnyPath, as_path, is_remote
@@ -32,7 +33,8 @@ NO_IMAGE = f"is no picture of a kind that is read ({' '.join(SUFFIXES)}): save i
 
 
 class Input(NamedTuple):
-    """One image: its id in every table, its name among the raw files, what is wrong with it.
+    """One image: its id in every table, its name among the raw files, what is wrong with it, and
+    the file that says what of it is not judged.
 
     Of a shot of several lights it is the name of the first, or of the one that is at fault;
     `more_lights` are those of the others, in order.
@@ -41,6 +43,7 @@ class Input(NamedTuple):
     id: str
     name: str
     fault: str = ""
+    ignore: str | None = None
     more_lights: tuple[str, ...] = ()
 
     @property
@@ -86,7 +89,11 @@ def open_input(
     shots = _shots([name for name in pictures if name not in strange], lights)
     ids = ids_below(path, sorted([*shots, *strange]), strange)
     faults = faults_of(ids) | dict.fromkeys(others, NO_IMAGE) | raw.lost()
-    images = [_input(id, name, shots.get(name), faults.get(name, "")) for name, id in ids.items()]
+    ignore = ignore_files(sorted(omitted.names))
+    images = [
+        _input(id, name, shots.get(name), faults.get(name, ""), ignore.get(stem_of(name)))
+        for name, id in ids.items()
+    ]
     return Inputs(raw, images, notes)
 
 
@@ -100,12 +107,12 @@ def _shots(names: list[str], lights: int) -> dict[str, Shot]:
     }
 
 
-def _input(id: str, name: str, shot: Shot | None, fault: str) -> Input:
+def _input(id: str, name: str, shot: Shot | None, fault: str, ignore: str | None) -> Input:
     if shot is not None and shot.faults and not fault:
         (name, fault), more = shot.faults[0], len(shot.faults) - 1
         return Input(id, name, f"{fault} (and {more} more)" if more else fault)
     first, *others = [name] if shot is None or not shot.files else shot.files
-    return Input(id, first, fault, tuple(others))
+    return Input(id, first, fault, ignore, tuple(others))
 
 
 def _no_image(path: str, others: Collection[str], lost: Mapping[str, str], notes: list[str]) -> str:
@@ -187,7 +194,9 @@ class ExampleImages:
         read = read_shot(self._raw, item.files, self._lights, self._max_megapixels)
         if read.fault:
             raise UserError(read.fault)
-        spec.framing.place(read.lights[0].shape[:2], where)  # refuses what is too large
+        native_px = read.lights[0].shape[:2]
+        spec.framing.place(native_px, where)  # refuses what is too large
+        spec.ignored(native_px, where)  # and what is not of the region's size
         image = spec.shot(read.lights, where)
         spec.refuse_other_depth(image, where)
         return spec.common(image, where)[None]

@@ -110,7 +110,7 @@ def _parsed(text: bytes) -> Line | None:
     if not isinstance(line, dict):
         return None
     fields = FAULT if "fault" in line else DECISION
-    needed = fields.keys() - ({"sha256"} if "fault" in line else set())
+    needed = fields.keys() - OPTIONAL - ({"sha256"} if "fault" in line else set())
     if not needed <= line.keys() <= fields.keys():
         return None
     return line if all(fields[name](line[name]) for name in line) else None
@@ -146,6 +146,8 @@ def _are_hashes(value: Any) -> bool:
 
 
 FIELDS: dict[str, Callable[[Any], bool]] = {"id": _is_text, "file": _is_text, "sha256": _is_hash}
+FIELDS["ignored_sha256"] = _is_hash  # of the file that says what is not judged
+OPTIONAL = {"ignored_sha256"}
 FAULT = FIELDS | {"fault": _is_text}  # without hash where the file could not even be read
 DECISION = (
     FIELDS

@@ -94,8 +94,10 @@ def example_images(spec: InputSpec) -> Iterator[UInt[np.ndarray, "b h w c"]]:
     """Yield noise of the frame's size, larger, smaller, one pixel wide; the darkest and the
     brightest of training."""
     rng = np.random.default_rng(0)
-    for size in spec.framing.example_sizes():
+    sizes = [(2, *spec.region_px)] if spec.region else spec.framing.example_sizes()
+    for size in sizes:
         noise = rng.normal(spec.mean, spec.std, (*size, spec.channels))
         yield spec.intensity.counts(noise, spec.dtype)
     for value in (spec.intensity.low, spec.intensity.high):
-        yield np.full((1, *spec.size_px, spec.channels), value, spec.dtype)
+        shape = (1, *(spec.region_px or spec.size_px), spec.channels)
+        yield np.full(shape, value, spec.dtype)

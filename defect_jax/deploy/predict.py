@@ -10,9 +10,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import defect_jax
+from defect_jax.data.files.file_kinds import BadImage
 from defect_jax.data.files.lights import sha256_of
 from defect_jax.data.files.raw_files import RawFiles
 from defect_jax.data.files.reading import in_threads, threaded
+from defect_jax.data.files.region_files import marked
 from defect_jax.data.geometry.channels import in_one
 from defect_jax.decision import DecisionRule
 from defect_jax.decision.apply import why_undecided
@@ -123,6 +125,8 @@ def decided_before(
         line = outputs.lines[item.id]
         try:
             same = sha256_of([raw.read(name) for name in item.files]) == line["sha256"]
+            own = None if item.ignore is None else sha256_of([raw.read(item.ignore)])
+            same = same and own == line.get("ignored_sha256")
         except (OSError, MemoryError):
             return False  # what is wrong is said when it is decided on
         ours = line["file"] == item.name and follows(line, rule)
@@ -161,10 +165,15 @@ def read(raw: RawFiles, predictor: Predictor, max_megapixels: float, item: Input
         origin |= {"sha256": shot.sha256} if shot.sha256 else {}
         if shot.fault:
             return Read(item.id, origin, fault=shot.fault)
-        image = predictor.spec.shot(shot.lights, where)
-        return Read(item.id, origin, in_one(shot.lights), predictor.ready(image, where))
-    except MemoryError as error:
-        fault = f"{where}: {shortage(error) or error}"
+        image, ignored = predictor.spec.shot(shot.lights, where), None
+        if item.ignore is not None:
+            where = raw.where(item.ignore)
+            drawn = raw.read(item.ignore)
+            origin["ignored_sha256"] = sha256_of([drawn])
+            ignored = marked(drawn, max_megapixels)
+        return Read(item.id, origin, in_one(shot.lights), predictor.ready(image, where, ignored))
+    except (BadImage, OSError, MemoryError) as error:
+        fault = f"{where}: {shortage(error) or getattr(error, 'strerror', None) or error}"
     except UserError as error:
         fault = str(error)
     return Read(item.id, origin, fault=fault)

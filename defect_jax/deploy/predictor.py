@@ -17,12 +17,13 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 from jax.sharding import Mesh
-from jaxtyping import Float32, UInt
+from jaxtyping import Bool, Float32, UInt
 from ml_collections import ConfigDict
 
 from defect_jax.data.geometry.framing import Letterbox, Tiling
 from defect_jax.data.geometry.input_spec import InputSpec, filled_up
 from defect_jax.data.geometry.letterbox import Placement, letterbox_image
+from defect_jax.data.geometry.region import HIDDEN, without
 from defect_jax.data.geometry.stitching import iter_tile_rows
 from defect_jax.data.geometry.unletterbox import inside, unletterbox_classes
 from defect_jax.decision import DecisionRule
@@ -36,7 +37,7 @@ from defect_jax.decision.apply import (
     mark_strips,
     why_undecided,
 )
-from defect_jax.deploy.arrays import checked, listed_images
+from defect_jax.deploy.arrays import checked, checked_ignored, listed_images
 from defect_jax.distributed.sharding import batch_sharding, one_device_mesh, replicated
 from defect_jax.models.initialise import Variables
 from defect_jax.models.network import SegmentationNetwork
@@ -92,7 +93,7 @@ class Predictor:
         frames = _Frames(program, ema, mesh, self.batch_size)
         self._marker = MARKERS[type(self.spec.framing)](self.spec, frames, Thresholds.of(rule))
 
-    def predict(self, images: Any) -> Decision | list[Decision]:
+    def predict(self, images: Any, ignored: Any = None) -> Decision | list[Decision]:
         """Decide on one image, or on several of any sizes.
 
         Args:
@@ -100,6 +101,9 @@ class Predictor:
                 Grey or RGB, as the network was trained (grey is widened, and RGB that is grey
                 narrowed), or all channels of a shot's lights, uint8 or uint16; an
                 array of whatever NumPy reads, see `arrays.listed_images`.
+            ignored: what is not to be judged, not 0 there, [h w]; of several images a list of
+                such, or of None where all of an image is judged. What `config.data.region` leaves
+                out is never judged.
 
         Returns:
             One decision, or a list of them in the order of the images.
@@ -110,18 +114,29 @@ class Predictor:
         """
         listed, alone = listed_images(images)
         if alone:
-            return self.decide([self.ready(listed[0])])[0]
-        return self.decide([self.ready(image, f"image {n}") for n, image in enumerate(listed)])
+            return self.decide([self.ready(listed[0], ignored=ignored)])[0]
+        planes = [None] * len(listed) if ignored is None else list(ignored)
+        if len(planes) != len(listed):
+            raise UserError(f"ignored: is for {len(planes)} images, and there are {len(listed)}")
+        named = enumerate(zip(listed, planes, strict=True))
+        return self.decide([self.ready(image, f"image {n}", own) for n, (image, own) in named])
 
-    def ready(self, image: Any, name: str = "the image") -> "Ready":
+    def ready(self, image: Any, name: str = "the image", ignored: Any = None) -> "Ready":
         """Check an image and bring it into the form that `decide` takes: the part for threads.
+
+        Args:
+            ignored: what of it is not to be judged, as of `predict`.
 
         Raises:
             UserError: it cannot be used; `name` is named.
         """
-        image = checked(image, name, self.spec.lights)
-        self.spec.refuse_other_depth(image, name)
-        return self._marker.ready(self.spec.common(image, name), name)
+        given = checked(image, name, self.spec.lights)
+        image = self.spec.common(given, name)
+        plane = self.spec.ignored(image.shape[:2], name, checked_ignored(ignored, image, name))
+        shown = self.spec.hidden(image, plane)
+        if given.dtype != np.uint8:  # how 8 bits become 16 is known
+            self.spec.refuse_other_depth(shown, name)
+        return self._marker.ready(shown, None if plane is None else plane == HIDDEN, name)
 
     def decide(self, images: Sequence["Ready"]) -> list[Decision]:
         """Decide on images that `ready` returned, as many at once as the network takes.
@@ -179,9 +194,17 @@ class Framed(NamedTuple):
     image: Float32[np.ndarray, "h w c"]  # shares of the measured range
     placement: Placement
     native_px: tuple[int, int]
+    hidden: Bool[np.ndarray, "h w"] | None  # where nothing is marked
 
 
-Ready = Framed | UInt[np.ndarray, "h w c"]  # the latter to be cut into tiles
+class Whole(NamedTuple):
+    """An image to be cut into tiles."""
+
+    image: UInt[np.ndarray, "h w c"]
+    hidden: Bool[np.ndarray, "h w"] | None  # where nothing is marked
+
+
+Ready = Framed | Whole
 
 
 class _WholeMarker:
@@ -196,10 +219,12 @@ class _WholeMarker:
         self._intensity = spec.intensity
         self._program_on = functools.lru_cache(MOST_CANVASES)(_program_on)
 
-    def ready(self, image: UInt[np.ndarray, "h w c"], name: str) -> Framed:
+    def ready(
+        self, image: UInt[np.ndarray, "h w c"], hidden: Bool[np.ndarray, "h w"] | None, name: str
+    ) -> Framed:
         placement = self._framing.place(image.shape[:2], name)
         frame = letterbox_image(self._intensity.shares(image), placement, self._framing.size_px)
-        return Framed(frame, placement, image.shape[:2])
+        return Framed(frame, placement, image.shape[:2], hidden)
 
     def mark(self, images: Sequence[Framed]) -> list[tuple[Marked, float | None]]:
         found, size = [], self._frames.batch_size
@@ -215,7 +240,10 @@ class _WholeMarker:
         height, width = image.native_px
         canvas = tuple(canvas_side_px(side) for side in image.native_px)
         where = np.float32(image.placement), np.int32(image.native_px)
-        marked = self._program_on(canvas)(predicted.mask[row], *where, self._thresholds)
+        hidden = None
+        if image.hidden is not None:
+            hidden = np.pad(image.hidden, [(0, canvas[0] - height), (0, canvas[1] - width)])
+        marked = self._program_on(canvas)(predicted.mask[row], *where, self._thresholds, hidden)
         label = None if predicted.label is None else predicted.label[row]
         marked, label = jax.device_get((marked, label))
         return (
@@ -232,16 +260,18 @@ class _TiledMarker:
         self._framing, self._frames, self._thresholds = spec.framing, frames, thresholds
         self._intensity = spec.intensity
 
-    def ready(self, image: UInt[np.ndarray, "h w c"], name: str) -> UInt[np.ndarray, "h w c"]:
+    def ready(
+        self, image: UInt[np.ndarray, "h w c"], hidden: Bool[np.ndarray, "h w"] | None, name: str
+    ) -> Whole:
         del name  # every size will do
-        return image
+        return Whole(image, hidden)
 
-    def mark(
-        self, images: Sequence[UInt[np.ndarray, "_ _ _"]]
-    ) -> list[tuple[Marked, float | None]]:
-        return [self._one(image) for image in images]
+    def mark(self, images: Sequence[Whole]) -> list[tuple[Marked, float | None]]:
+        return [self._one(*image) for image in images]
 
-    def _one(self, image: UInt[np.ndarray, "h w c"]) -> tuple[Marked, float | None]:
+    def _one(
+        self, image: UInt[np.ndarray, "h w c"], hidden: Bool[np.ndarray, "h w"] | None
+    ) -> tuple[Marked, float | None]:
         native_px, label = image.shape[:2], None
         rows = iter_tile_rows(
             image, self._framing.grid(native_px), self._start, self._frames.batch_size
@@ -249,9 +279,12 @@ class _TiledMarker:
 
         def maps():
             nonlocal label
+            first = 0
             for strip in rows:
                 label = strip.label
-                yield strip.maps
+                here = None if hidden is None else hidden[first : first + len(strip.maps)]
+                first += len(strip.maps)
+                yield strip.maps if here is None else without(strip.maps, here)
 
         marked = mark_strips(maps(), native_px, self._thresholds)
         return marked, label
@@ -277,9 +310,13 @@ def _program_on(canvas_px: tuple[int, int]) -> Callable[..., Marked]:
     would keep each of them for as long as the process lives.
     """
 
-    def marked(mask: Any, placement: Any, native: Any, thresholds: Thresholds) -> Marked:
+    def marked(
+        mask: Any, placement: Any, native: Any, thresholds: Thresholds, hidden: Any = None
+    ) -> Marked:
         maps = unletterbox_classes(mask[None], placement[None], native[None], canvas_px)
         valid = inside(native[None], canvas_px)
+        if hidden is not None:
+            valid &= ~hidden[None]
         probability = defect_probability(maps, 1, valid)
         found = mark(probability, maps.argmax(axis=1), thresholds, valid)
         return jax.tree.map(lambda array: array[0], found)

@@ -6,10 +6,13 @@ whoever runs it cannot forget one. The decision is that of `decision.apply`, as 
 
 from collections.abc import Callable
 
+import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, UInt
 from ml_collections import ConfigDict
 
 from defect_jax.data.geometry.input_spec import InputSpec
+from defect_jax.data.geometry.region import from_text
 from defect_jax.decision import DecisionRule
 from defect_jax.decision.apply import (
     IN_PROGRAMS,
@@ -27,7 +30,8 @@ from defect_jax.models.probabilities import Ensemble, make_probabilities
 def make_program(
     network: SegmentationNetwork, config: ConfigDict, ema: Variables | Ensemble, rule: DecisionRule
 ) -> Callable[[UInt[Array, "b h w c"]], Decision]:
-    """Return `program(image) -> Decision`, for images of one size a call.
+    """Return `program(image) -> Decision`, for images of one size a call: of its region's, if it
+    has one.
 
     Args:
         ema: averaged weights; they become constants of the function.
@@ -37,9 +41,16 @@ def make_program(
     spec = InputSpec.of(config)
     thresholds = Thresholds.of(rule)
 
+    hidden = None if not spec.region else ~from_text(spec.region)[None]
+
     def program(image: UInt[Array, "b h w c"]) -> Decision:
+        if hidden is not None:
+            fill = np.full((1, 1, 1, spec.channels), spec.fill, image.dtype)
+            image = jnp.where(hidden[..., None], fill, image)
         shares = spec.intensity.shares_jax(image)
         maps, label = spec.framing.native_probabilities(of_frames, ema, shares, spec.classes)
+        if hidden is not None:
+            maps = jnp.where(hidden[:, None], 0.0, maps)
         marked = mark(defect_probability(maps, 1), maps.argmax(axis=1), thresholds)
         return decide(marked, label, rule, IN_PROGRAMS)
 

@@ -13,6 +13,7 @@ from ml_collections import ConfigDict
 
 from defect_jax.data.geometry.framing import Letterbox, Tiling
 from defect_jax.data.geometry.input_spec import InputSpec, framing_of
+from defect_jax.data.geometry.region import HIDDEN, UNSURE
 from defect_jax.data.geometry.unletterbox import inside, unletterbox_classes
 from defect_jax.data.pipeline.batches import Batch, canvas_px, evaluation_batches, evaluation_steps
 from defect_jax.data.prepare.prepared import Split
@@ -40,7 +41,7 @@ from defect_jax.runtime.console import track
 from defect_jax.runtime.errors import UserError
 
 OnMask = Callable[[int, np.ndarray], None]
-PER_IMAGE = ("score", "mask_score", "intersection_px", "true_px", "predicted_px")
+PER_IMAGE = ("score", "mask_score", "intersection_px", "true_px", "predicted_px", "unsure_px")
 COLLECTED = PER_IMAGE + LabelSupport._fields
 EvalStep = Callable[
     [Variables | Ensemble, Batch, Thresholds, Accumulated], tuple[Accumulated, dict[str, Array]]
@@ -73,15 +74,19 @@ def make_eval_step(of_frames: OfFrames, canvas_px: tuple[int, int]) -> EvalStep:
         place = batch["placement"], batch["native_size"], canvas_px
         maps = unletterbox_classes(predicted.mask, *place)
         valid = inside(batch["native_size"], canvas_px) & (batch["row"] >= 0)[:, None, None]
+        ignored = batch.get("native_ignored", 0)  # of a split in which all is judged there is none
+        valid &= ignored != HIDDEN
         probability = defect_probability(maps, 1, valid)
         marked = mark(probability, maps.argmax(axis=1), thresholds, valid)
         decided = decide_mask(marked, thresholds)
-        known = valid & (batch["masked"] > 0)[:, None, None]  # pixels whose truth is known
+        sure = valid & (ignored != UNSURE)
+        known = sure & (batch["masked"] > 0)[:, None, None]  # pixels whose truth is known
         accumulated = accumulated.update(probability, decided, known, batch)
         mask = batch["native_mask"] > 0
         counts = image_counts(decided > 0, mask, valid)
+        counts["unsure_px"] = image_counts(decided > 0, mask, valid & ~sure)["predicted_px"]
         near = grown(mask, edge_reach_px(canvas_px, predicted.mask.shape[1:3]))
-        support = label_support(probability, mask, near, marked.classes > 0, valid)._asdict()
+        support = label_support(probability, mask, near, marked.classes > 0, sure)._asdict()
         scores = {"score": score_of(marked, predicted.label), "mask_score": marked.mask_score}
         return accumulated, counts | scores | support | {"row": batch["row"], "decided": decided}
 

@@ -93,7 +93,7 @@ def to_images(split: Split, scores: Scores, decision: DecisionRule) -> list[Imag
     decided = _verdict(*named, decision)
     probability = special.expit(decided.logit / decision.temperature).tolist()
     images = []
-    for row, score, mask_score, inside, true, predicted, chance, rejected in zip(
+    for row, score, mask_score, inside, true, predicted, unsure, chance, rejected in zip(
         split.rows, *columns, probability, decided.rejected.tolist(), strict=True
     ):
         images.append(
@@ -105,7 +105,7 @@ def to_images(split: Split, scores: Scores, decision: DecisionRule) -> list[Imag
                 mask_score=mask_score,
                 decision=int(rejects(score, decision.threshold)),
                 mask_decision=int(predicted > 0),
-                iou=image_iou(inside, true, predicted) if row.masked else None,
+                iou=image_iou(inside, true, predicted - unsure) if row.masked else None,
                 intersection_px=inside,
                 true_px=true,
                 predicted_px=predicted,

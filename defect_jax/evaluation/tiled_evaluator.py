@@ -13,6 +13,7 @@ from ml_collections import ConfigDict
 
 from defect_jax.data.files.reading import threaded
 from defect_jax.data.geometry.input_spec import InputSpec, filled_up
+from defect_jax.data.geometry.region import HIDDEN, UNSURE, without
 from defect_jax.data.geometry.stitching import Start, iter_tile_rows
 from defect_jax.data.pipeline.batches import canvas_px
 from defect_jax.data.pipeline.loading import decoded
@@ -54,6 +55,7 @@ class WithTruth(NamedTuple):
     truth: dict[str, np.ndarray]  # native_mask and region_weight, [h w]
     near: np.ndarray  # the mask and what is close to it, [h w]
     regions: int
+    ignored: np.ndarray  # what is not judged, [h w], see `geometry.region`
     masked: bool  # False where the truth of the pixels is not known
 
 
@@ -102,7 +104,7 @@ class TiledEvaluator:
                 classes = decide_mask(marked, thresholds)
                 accumulated = self._counted(accumulated, classes, image)
                 scores = score_of(marked, label), marked.mask_score
-                overlap = _overlap(classes, image.truth["native_mask"])
+                overlap = _overlap(classes, image)
                 outputs.append((*scores, *overlap, *support))
                 if on_mask:
                     on_mask(row, classes)
@@ -129,31 +131,32 @@ class TiledEvaluator:
             first = 0
             for strip in iter_tile_rows(image.image, grid, self._start(ema), self._tiles_at_once):
                 signals.while_waiting()
-                label = strip.label
-                blocks = self._strip_blocks(strip.maps, image, first)
+                label, rows = strip.label, slice(first, first + len(strip.maps))
+                shown = without(strip.maps, image.ignored[rows] == HIDDEN)
+                blocks = self._strip_blocks(shown, image, rows)
                 accumulated = self._add_strip(accumulated, *self._placed(blocks))
-                supports.append(_support(strip.maps, image, first, thresholds))
-                first += len(strip.maps)
-                yield strip.maps
+                supports.append(_support(shown, image, rows, thresholds))
+                first = rows.stop
+                yield shown
 
         marked = mark_strips(maps(), native_px, thresholds)
         return accumulated, (marked, label, reduce(LabelSupport.merged, supports))
 
-    def _strip_blocks(self, maps: np.ndarray, image: WithTruth, first: int) -> tuple[Any, ...]:
+    def _strip_blocks(self, maps: np.ndarray, image: WithTruth, rows: slice) -> tuple[Any, ...]:
         """Return a strip's map, where its truth is known, and that truth; arguments of
         `_add_strip`."""
-        inside = slice(first, first + len(maps))
-        truth = {name: self._block(plane[inside]) for name, plane in image.truth.items()}
-        truth["regions"] = np.array([0 if first else image.regions], np.int32)
-        return self._block(maps), self._known(maps, image), truth
+        truth = {name: self._block(plane[rows]) for name, plane in image.truth.items()}
+        truth["regions"] = np.array([0 if rows.start else image.regions], np.int32)
+        return self._block(maps), self._known(image, rows), truth
 
     def _counted(
         self, accumulated: Accumulated, classes: np.ndarray, image: WithTruth
     ) -> Accumulated:
         mask, height = image.truth["native_mask"], self._block_px[0]
         for first in range(0, len(classes), height):
-            decided, true = classes[first : first + height], mask[first : first + height]
-            blocks = self._block(decided), self._known(decided, image), self._block(true)
+            rows = slice(first, first + height)
+            decided, true = classes[rows], mask[rows]
+            blocks = self._block(decided), self._known(image, rows), self._block(true)
             accumulated = self._count(accumulated, *self._placed(blocks))
         return accumulated
 
@@ -177,31 +180,31 @@ class TiledEvaluator:
         block[0, : plane.shape[0], : plane.shape[1]] = plane
         return block
 
-    def _known(self, plane: np.ndarray, image: WithTruth) -> np.ndarray:
-        """Return where rows of an image are in the block, if the truth of them is known."""
-        return self._block(np.full(plane.shape[:2], image.masked))
+    def _known(self, image: WithTruth, rows: slice) -> np.ndarray:
+        """Return where in the block of some rows of an image the truth is known."""
+        return self._block((image.ignored[rows] == 0) & image.masked)
 
     def _placed(self, arrays: Any) -> Any:
         return place_state(arrays, jax.tree.map(lambda _: replicated(self._mesh), arrays))
 
 
 def _with_truth(split: Split, spec: InputSpec, row: int) -> WithTruth:
-    image, mask = decoded(split, row, spec)
+    image, mask, ignored = decoded(split, row, spec)
     weights, regions = region_weights(mask > 0)
     near = grown_on_host(mask > 0, edge_reach_px(mask.shape, mask.shape))  # tiles are not scaled
     truth = {"native_mask": mask, "region_weight": weights}
-    return WithTruth(image, truth, near, regions, bool(split.rows[row].masked))
+    ignored = np.zeros_like(mask) if ignored is None else ignored
+    return WithTruth(image, truth, near, regions, ignored, bool(split.rows[row].masked))
 
 
 def _support(
-    maps: np.ndarray, image: WithTruth, first: int, thresholds: Thresholds
+    maps: np.ndarray, image: WithTruth, rows: slice, thresholds: Thresholds
 ) -> LabelSupport:
-    """Return what the strip that begins in row `first` says of the mask."""
-    inside = slice(first, first + len(maps))
-    mask, near = image.truth["native_mask"][inside] > 0, image.near[inside]
+    """Return what a strip of some rows says of the mask."""
+    mask, near = image.truth["native_mask"][rows] > 0, image.near[rows]
     probability = defect_probability(maps, -1)
     marked = mark(probability, maps.argmax(axis=-1), thresholds).classes > 0
-    return label_support(probability, mask, near, marked, np.ones_like(mask))
+    return label_support(probability, mask, near, marked, image.ignored[rows] == 0)
 
 
 def _add_strip(
@@ -218,7 +221,8 @@ def _add_strip(
     return accumulated.seen(defect_probability(maps, -1), valid, truth)
 
 
-def _overlap(decided: np.ndarray, mask: np.ndarray) -> Iterator[int]:
-    """Yield `intersection_px`, `true_px` and `predicted_px` of an image."""
-    for cell in ((decided > 0) & (mask > 0), mask > 0, decided > 0):
+def _overlap(classes: np.ndarray, image: WithTruth) -> Iterator[int]:
+    """Yield `intersection_px`, `true_px`, `predicted_px` and `unsure_px` of an image."""
+    decided, mask = classes > 0, image.truth["native_mask"] > 0
+    for cell in (decided & mask, mask, decided, decided & (image.ignored == UNSURE)):
         yield np.count_nonzero(cell)

@@ -74,10 +74,9 @@ def _mask_metrics(images: Sequence[ImageRow]) -> dict[str, float | None]:
     over all images; of where it marks, over those whose mask is known."""
     marks = [(image.label, image.predicted_px > 0) for image in images]
     known = [image for image in images if image.masked]
-    ious = [image_iou(p.intersection_px, p.true_px, p.predicted_px) for p in known]
-    defective = [(p, iou) for p, iou in zip(known, ious, strict=True) if p.true_px > 0]
+    defective = [(image, image.iou) for image in known if image.true_px > 0]
     return {
-        "seg_miou": mean([iou for iou in ious if iou is not None]),
+        "seg_miou": mean([image.iou for image in known if image.iou is not None]),
         "seg_recall": mean([marked for label, marked in marks if label]),
         "seg_accuracy": mean([bool(label) == marked for label, marked in marks]),
         "seg_fpr": mean([marked for label, marked in marks if not label]),

@@ -41,6 +41,7 @@ WHY = {
         "has {true_px:,} px"
     ),
 }
+WITHOUT_MASK = "marked defective, with no mask, but looks good: score {score:.2f}"
 OF_MASKS = (MISPLACED, INCOMPLETE)
 INCOMPLETE_WEIGHT = 0.8  # outlines are a matter of taste, labels less so
 SURE = 0.6  # suspicion of a mask from which on the image is worth a look
@@ -153,4 +154,6 @@ def suspicions(evidence: Sequence[Evidence]) -> dict[str, Float[np.ndarray, " im
 
 def _suspect(place: int, of: Evidence, kind: str, suspicion: float) -> Suspect:
     own = {name: value for name, value in of._asdict().items() if name in Suspect._fields}
-    return Suspect(rank=place, kind=kind, suspicion=suspicion, why=WHY[kind].format_map(own), **own)
+    words = WITHOUT_MASK if kind == DEFECTIVE and not of.masked else WHY[kind]
+    why = words.format_map(own)
+    return Suspect(rank=place, kind=kind, suspicion=suspicion, why=why, **own)

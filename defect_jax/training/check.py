@@ -10,6 +10,7 @@ from typing import Any
 from flax.traverse_util import flatten_dict
 from ml_collections import ConfigDict
 
+from defect_jax.data.files.region_files import read_region
 from defect_jax.data.geometry.input_spec import framing_of
 from defect_jax.data.pipeline.batches import refuse_one_kind
 from defect_jax.data.prepare.check import Inspection, as_fault, inspect
@@ -49,6 +50,11 @@ def check(config: ConfigDict, output: Path | None = None) -> None:
     """
     name = config.data.name
     faults = value_faults(config)
+    try:
+        read_region(config.data)
+    except UserError as error:
+        faults.append(as_fault(error))
+        config.data.region = ""
     inspected = inspect(config.data)
     prepared, folds = _prepared(config, inspected, faults)
     plan = _plan(config, prepared) if is_open(config) else None

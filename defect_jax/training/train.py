@@ -4,6 +4,7 @@ import jax
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
+from defect_jax.data.files.region_files import read_region
 from defect_jax.data.prepare.prepared import Prepared
 from defect_jax.distributed import processes
 from defect_jax.distributed.sharding import replicated
@@ -46,6 +47,7 @@ def train(config: ConfigDict, workdir: AnyPath, must_resume: bool = False) -> No
     """
     run_config.check_values(config)
     refuse_missing(config.track)
+    read_region(config.data)
     with locks.training(workdir):
         (cross_fit if config.data.folds else train_alone)(config, workdir, must_resume)
 

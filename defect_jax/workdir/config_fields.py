@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from defect_jax.data.geometry.channels import MOST_CHANNELS
+from defect_jax.data.geometry.region import MOST_CHARACTERS
 from defect_jax.decision.record import WAYS_TO_DECIDE
 from defect_jax.decision.rules import RULES
 from defect_jax.decision.shots import SHOTS
@@ -38,6 +39,10 @@ DATA_SETS: dict[str, tuple[str, ...]] = {
     "ksdd2": (),
     "bsdata": (),
     "folder": (),
+    "tfds": (
+        *("data.tfds", "data.tfds_image", "data.tfds_mask", "data.tfds_label", "data.tfds_id"),
+        "data.tfds_group",
+    ),
 }
 NEEDS_NO_ROOT = ("synthetic",)  # it is generated
 DEFECT_KINDS = ("fray", "hair_crack", "pit", "scratch", "stain", "weave")
@@ -124,6 +129,8 @@ DATA = _below(
         "trust_masks": flag(),
         "masked_positives": or_null(whole(0, 10**9)),
         "drop_unmasked": flag(),
+        "ignore_value": or_null(whole(1, 65535)),
+        "region": text(MOST_CHARACTERS),
         "classes": several(text(200), 0, MOST_CLASSES),
         "lights": whole(1, MOST_CHANNELS),
         "size": several(whole(1, LARGEST_SIDE_PX), 2, 2),
@@ -154,6 +161,13 @@ DATA = _below(
         # of magnetic tile
         "split": one_of(("grouped", "random")),
         "fold": whole(0, 4),
+        # of a set that TFDS has prepared
+        "tfds": text(200),
+        "tfds_image": text(200),
+        "tfds_mask": text(200),
+        "tfds_label": text(200),
+        "tfds_id": text(200),
+        "tfds_group": text(200),
     },
 )
 # What the data decide, see `data.prepare.data_info`.
@@ -273,6 +287,8 @@ BEFORE_IT_WAS: dict[str, Any] = {
     "data.trust_masks": False,
     "data.masked_positives": None,
     "data.drop_unmasked": False,
+    "data.ignore_value": None,
+    "data.region": "",
     "data.max_stretch": 1.0,
     "data.tile_overlap_px": 0,
     "data.cache_mb": 2000,

@@ -15,8 +15,8 @@ from defect_jax.runtime.console import own_command
 from defect_jax.runtime.errors import UserError
 
 NO_MASKS = (
-    "holds good/ and bad/ without masks, which cannot be used yet: outline the defects, in labelme "
-    "or another program, and import that"
+    "holds good/ and bad/ without masks: call good/ images/, and train with that folder; outlines "
+    "of some defects, drawn in labelme or another program and imported, teach the masks"
 )
 
 

@@ -1,14 +1,14 @@
 """Masks whose values are class ids: which names they have, and what can be wrong with a file."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import UInt8, UInt16
+from jaxtyping import Bool, UInt8, UInt16
 
 from defect_jax.data.files.file_kinds import BadImage
 from defect_jax.data.files.images import Looked, look
-from defect_jax.data.files.masks import refuse_transparency
+from defect_jax.data.files.masks import refuse_transparency, unsure_pixels
 from defect_jax.data.sources.records import GOOD
 from defect_jax.runtime.errors import UserError
 
@@ -36,13 +36,23 @@ def checked_names(names: Sequence[Any]) -> tuple[str, ...]:
     return tuple(names)
 
 
-def inspect_classes(data: bytes, max_megapixels: float, classes: int) -> UInt8[np.ndarray, "h w"]:
+class ClassMask(NamedTuple):
+    """A mask of class ids that was read: those, and which pixels nobody is sure of."""
+
+    ids: UInt8[np.ndarray, "h w"]
+    unsure: Bool[np.ndarray, "h w"]
+
+
+def inspect_classes(
+    data: bytes, max_megapixels: float, classes: int, ignored: int | None = None
+) -> ClassMask:
     """Check and decode a mask whose values are class ids, 0 for background.
 
     Args:
         data: bytes of a PNG, BMP or TIFF file: grey values or the indices of a palette.
         max_megapixels: see `images.look`.
         classes: the highest id that counts.
+        ignored: the value of pixels that nobody is sure of; None: there are none.
 
     Raises:
         BadImage: the file is damaged, a JPEG, in colour, neither 8 nor 16 bits deep, holds a
@@ -55,6 +65,8 @@ def inspect_classes(data: bytes, max_megapixels: float, classes: int) -> UInt8[n
         raise BadImage(f"is {kind}, whose compression changes class ids: save it as PNG")
     refuse_transparency(looked)
     ids = _ids(looked)
+    unsure = unsure_pixels(looked, ids, ignored)
+    ids = np.where(unsure, 0, ids)
     highest = ids.max()
     if highest > classes:
         text = (
@@ -62,7 +74,7 @@ def inspect_classes(data: bytes, max_megapixels: float, classes: int) -> UInt8[n
             "add the class, or correct the mask"
         )
         raise BadImage(text)
-    return ids.astype(np.uint8)
+    return ClassMask(ids.astype(np.uint8), unsure)
 
 
 def _ids(looked: Looked) -> UInt8[np.ndarray, "h w"] | UInt16[np.ndarray, "h w"]:

@@ -33,12 +33,16 @@ class MaskRules(NamedTuple):
     above: int = 0  # values above it are defect; 0: masks have to have two values
     alpha: bool = False  # the defect is drawn in the transparency
     trusted: bool = False  # what looks implausible is taken as it is
+    ignored: int | None = None  # the value of pixels that nobody is sure of
 
     @classmethod
     def of(cls, data: ConfigDict) -> "MaskRules":
         """Read them from `config.data`."""
         return cls(
-            data.mask_threshold, data.get("mask_alpha", False), data.get("trust_masks", False)
+            data.mask_threshold,
+            data.get("mask_alpha", False),
+            data.get("trust_masks", False),
+            data.get("ignore_value"),
         )
 
 
@@ -50,11 +54,13 @@ class Mask(NamedTuple):
         defect: h w; which pixels are defect.
         levels: its values or, as #rrggbb, its colours, from dark to light: the first of them, and
             the last.
+        unsure: h w; which pixels have the value that says so.
     """
 
     header: Header
     defect: Bool[np.ndarray, "h w"]
     levels: tuple[str, ...]
+    unsure: Bool[np.ndarray, "h w"]
 
 
 def inspect_mask(data: bytes, max_megapixels: float, rules: MaskRules) -> Mask:
@@ -65,6 +71,8 @@ def inspect_mask(data: bytes, max_megapixels: float, rules: MaskRules) -> Mask:
     """
     looked = look(data, max_megapixels)
     values = _values(looked, rules)
+    unsure = unsure_pixels(looked, _brightest(values), rules.ignored)
+    values = np.where(unsure[..., None], 0, values).astype(values.dtype)
     brightest = _brightest(values)
     if rules.above == 0 and not rules.trusted:
         _refuse_lossy(looked.header, brightest)
@@ -74,13 +82,28 @@ def inspect_mask(data: bytes, max_megapixels: float, rules: MaskRules) -> Mask:
     if not rules.trusted:
         refuse_white_background(looked.header, defect)
         if rules.above == 0:
-            refuse_ignored(looked, levels)
+            if rules.ignored is None:
+                refuse_ignored(looked, levels)
             refuse_noise(colours, brightest, levels)
             refuse_soft(values, brightest, levels)
             refuse_no_background(defect, levels)
     if len(levels) > MOST_LEVELS:
         levels = (*levels[: MOST_LEVELS - 1], levels[-1])
-    return Mask(looked.header, defect, levels)
+    return Mask(looked.header, defect, levels, unsure)
+
+
+def unsure_pixels(
+    looked: Looked, values: Shaped[np.ndarray, "h w"], ignored: int | None
+) -> Bool[np.ndarray, "h w"]:
+    """Return which pixels have the value that says that nobody is sure of them.
+
+    Args:
+        values: of a mask that has no palette; of one that has, the places in it count.
+        ignored: that value; None: no pixel has it.
+    """
+    if ignored is None:
+        return np.zeros(values.shape, bool)
+    return (values if looked.indices is None else looked.indices) == ignored
 
 
 def decode_mask(data: bytes, threshold: int) -> Bool[np.ndarray, "h w"]:

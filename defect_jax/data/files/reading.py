@@ -75,7 +75,8 @@ def main_classes(
     called = (GOOD, *classes)
 
     def look(encoded: bytes) -> str:
-        return called[main_class(inspect_classes(encoded, data.max_megapixels, len(classes)))]
+        rules = data.max_megapixels, len(classes), data.get("ignore_value")
+        return called[main_class(inspect_classes(encoded, *rules).ids)]
 
     return _of_masks(raw, names, look, unreadable=classes[0])
 

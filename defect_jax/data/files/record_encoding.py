@@ -77,6 +77,14 @@ def _files(data: bytes) -> list[bytes]:
     return [data[start:end] for start, end in pairwise(ends)]
 
 
+def encode_image(pixels: Shaped[np.ndarray, "h w c"]) -> bytes:
+    """Encode an image of 8 or 16 bits as PNG, without loss."""
+    done, data = cv2.imencode(".png", pixels[..., ::-1])
+    if not done:
+        raise ValueError(f"OpenCV could not encode an image of shape {pixels.shape}")
+    return data.tobytes()
+
+
 def encode_mask(mask: Bool[np.ndarray, "h w"]) -> bytes:
     """Encode a mask as a grey PNG of 0 and 255, without loss."""
     return encode_classes(mask.astype(np.uint8) * 255)
@@ -92,6 +100,15 @@ def decode_classes(data: bytes) -> UInt8[np.ndarray, "h w"]:
     if ids.dtype != np.uint8 or ids.shape[2] != 1:
         raise BadImage(f"holds {ids.shape[2]} channels of {ids.dtype}, not class ids of 8 bits")
     return ids[..., 0]
+
+
+def decode_ignored(data: bytes) -> UInt8[np.ndarray, "h w"] | None:
+    """Decode what is not judged in an image, see `data.geometry.region`; None where all is.
+
+    Raises:
+        BadImage: as `decode_classes`.
+    """
+    return decode_classes(data) if data else None
 
 
 def encode_classes(ids: UInt8[np.ndarray, "h w"]) -> bytes:

@@ -32,6 +32,7 @@ class TrainingPart(NamedTuple):
 
     image: np.ndarray
     mask: UInt8[np.ndarray, "h w"]
+    ignored: UInt8[np.ndarray, "h w"] | None  # what is not judged, see `geometry.region`
     placement: Placement
 
 
@@ -66,6 +67,7 @@ class Letterbox:
         self,
         image: np.ndarray,
         mask: UInt8[np.ndarray, "h w"],
+        ignored: UInt8[np.ndarray, "h w"] | None,
         defective: bool | None,
         change: Change,
         rng: np.random.Generator,
@@ -80,7 +82,7 @@ class Letterbox:
         placement = self.place(mask.shape, name)
         if any(change):
             placement = jitter(placement, self.size_px, *change, rng)
-        return TrainingPart(image, mask, placement)
+        return TrainingPart(image, mask, ignored, placement)
 
     def native_probabilities(
         self, of_frames: OfFrames, variables: Variables | Ensemble, image: Frames, classes: int
@@ -141,6 +143,7 @@ class Tiling:
         self,
         image: np.ndarray,
         mask: UInt8[np.ndarray, "h w"],
+        ignored: UInt8[np.ndarray, "h w"] | None,
         defective: bool | None,
         change: Change,
         rng: np.random.Generator,
@@ -155,7 +158,8 @@ class Tiling:
         sides = crops.window_px(self.size_px, *change, rng)
         window = crops.choose(mask, sides, self.overlap_px, defective, rng)
         placement = crops.place_window(window, mask.shape, self.size_px)
-        parts = (crops.part(plane, window) for plane in (image, mask))
+        planes = image, mask, ignored
+        parts = (None if plane is None else crops.part(plane, window) for plane in planes)
         return TrainingPart(*parts, placement)
 
     def native_probabilities(

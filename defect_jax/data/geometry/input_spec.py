@@ -11,6 +11,7 @@ from defect_jax.data.geometry.channels import channel_names, in_channels, in_one
 from defect_jax.data.geometry.depth import Depth, depth_of, times
 from defect_jax.data.geometry.framing import Framing, Letterbox, Tiling
 from defect_jax.data.geometry.intensity import WIDENED, IntensityRange, per_channel
+from defect_jax.data.geometry.region import HIDDEN, from_text, together
 from defect_jax.runtime.errors import UserError
 
 TOLERANCE = 1.5  # of how much brighter an image is, to be known as one of another depth
@@ -26,6 +27,7 @@ class InputSpec:
         classes: of defects that the network tells apart.
         intensity: what is 0 and what is 1 for the network.
         mean, std: of the training images, as shares of that; of several lights one a channel.
+        region: what of every image is judged, see `geometry.region`; "" where all is.
         lights: channels of each light of shots of several, 1 or 3; empty where there is one.
     """
 
@@ -36,6 +38,7 @@ class InputSpec:
     intensity: IntensityRange
     mean: float | tuple[float, ...]
     std: float | tuple[float, ...]
+    region: str = ""
     lights: tuple[int, ...] = ()
 
     @classmethod
@@ -43,8 +46,9 @@ class InputSpec:
         """Return the specification of a resolved config."""
         info = config.data_info
         depth = info.channels, info.bit_depth, config.model.num_classes
-        numbers = IntensityRange.of(info), per_channel(info.mean), per_channel(info.std)
-        return cls(framing_of(config.data), *depth, *numbers, tuple(info.get("lights", ())))
+        statistics = IntensityRange.of(info), per_channel(info.mean), per_channel(info.std)
+        of_images = config.data.get("region", ""), tuple(info.get("lights", ()))
+        return cls(framing_of(config.data), *depth, *statistics, *of_images)
 
     @property
     def channels_of_lights(self) -> tuple[int, ...]:
@@ -133,6 +137,50 @@ class InputSpec:
             f"{name}: holds about {share} the values of the training images "
             f"({self.intensity.in_words()}), as if its depth were another: save it as those were"
         )
+
+    @property
+    def region_px(self) -> tuple[int, int] | None:
+        """Return the height and width of images where one region of them is judged; else None."""
+        return from_text(self.region).shape if self.region else None
+
+    @property
+    def fill(self) -> int | list[int]:
+        """Return what hidden pixels are for the network, in counts: the mean of training, of
+        several lights that of each channel."""
+        mean = self.intensity.low + np.multiply(self.mean, self.intensity.width)
+        return np.rint(mean).astype(int).tolist()
+
+    def ignored(
+        self,
+        native_px: tuple[int, int],
+        name: str,
+        own: UInt8[np.ndarray, "h w"] | None = None,
+    ) -> UInt8[np.ndarray, "h w"] | None:
+        """Return what of an image is not judged; None where all is.
+
+        Args:
+            native_px: height and width of the image.
+            name: of the image, for the message.
+            own: what is not judged in this image alone.
+
+        Raises:
+            UserError: the region of the network is for images of another size.
+        """
+        if self.region and self.region_px != native_px:
+            sizes = [f"{width}x{height} px" for height, width in (native_px, self.region_px)]
+            raise UserError(
+                f"{name}: is {sizes[0]}, but the network judges one region of images of "
+                f"{sizes[1]} (config.data.region)"
+            )
+        return together(own, from_text(self.region) if self.region else None)
+
+    def hidden(
+        self, image: Shaped[np.ndarray, "h w c"], ignored: UInt8[np.ndarray, "h w"] | None
+    ) -> Shaped[np.ndarray, "h w c"]:
+        """Return the image as the network may see it: what is HIDDEN in `ignored` is filled."""
+        if ignored is None or not (ignored == HIDDEN).any():
+            return image
+        return np.where((ignored == HIDDEN)[..., None], self.fill, image).astype(image.dtype)
 
     def known(self, mask: UInt8[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w"]:
         """Give a mask the classes that the network tells apart: all are 1 where it knows one."""

@@ -3,13 +3,20 @@
 import dataclasses
 import threading
 from collections.abc import Callable, Collection
+from typing import NamedTuple
 
 import numpy as np
 from ml_collections import ConfigDict
 
 from defect_jax.data.prepare.prepared import DataInfo, Prepared, SplitRow
 
-Decoded = tuple[np.ndarray, np.ndarray]  # image [h w c], class ids [h w]
+
+class Decoded(NamedTuple):
+    """An image as the network may see it, and the truth about it."""
+
+    image: np.ndarray  # [h w c], in counts; what is hidden is filled
+    mask: np.ndarray  # class ids [h w]
+    ignored: np.ndarray | None = None  # what is not judged [h w], see `geometry.region`
 
 
 class DecodedCache:
@@ -21,7 +28,7 @@ class DecodedCache:
 
     def __init__(self, most_bytes: int):
         self.most_bytes = most_bytes
-        self._images: dict[int, tuple[np.ndarray, np.ndarray | None]] = {}
+        self._images: dict[int, tuple[np.ndarray | None, ...]] = {}
         self._bytes = 0
         self._lock = threading.Lock()
 
@@ -32,20 +39,24 @@ class DecodedCache:
         """Return the image of a row: what `decode` returned when it was first asked for."""
         found = self._images.get(row)
         if found is None:
-            image, mask = decode()
-            self._keep(row, image, mask)
-            return image, mask
-        image, mask = found
-        return image, np.zeros(image.shape[:2], np.uint8) if mask is None else mask
+            made = decode()
+            self._keep(row, made)
+            return made
+        image, mask, ignored = found
+        mask = np.zeros(image.shape[:2], np.uint8) if mask is None else mask
+        return Decoded(image, mask, ignored)
 
-    def _keep(self, row: int, image: np.ndarray, mask: np.ndarray) -> None:
-        shown = mask if mask.any() else None  # a good part's is not worth the memory
-        needed = image.nbytes + (0 if shown is None else shown.nbytes)
+    def _keep(self, row: int, made: Decoded) -> None:
+        # A good part's mask is not worth the memory.
+        kept = made._replace(mask=made.mask if made.mask.any() else None)
+        planes = [plane for plane in kept if plane is not None]
+        needed = sum(plane.nbytes for plane in planes)
         with self._lock:
             if row in self._images or self._bytes + needed > self.most_bytes:
                 return
-            image.flags.writeable = mask.flags.writeable = False
-            self._images[row] = image, shown
+            for plane in (*planes, made.mask):
+                plane.flags.writeable = False
+            self._images[row] = tuple(kept)
             self._bytes += needed
 
 
@@ -68,4 +79,7 @@ def with_decoded_cache(prepared: Prepared, data: ConfigDict, splits: Collection[
 
 def _bytes(rows: Collection[SplitRow], info: DataInfo) -> int:
     a_pixel = info.channels * info.bit_depth // 8
-    return sum(row.height * row.width * (a_pixel + row.label * row.masked) for row in rows)
+    return sum(
+        row.height * row.width * (a_pixel + row.label * row.masked + (row.ignored_px > 0))
+        for row in rows
+    )

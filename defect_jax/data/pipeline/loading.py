@@ -6,7 +6,11 @@ from typing import Any
 import grain
 import numpy as np
 
-from defect_jax.data.files.record_encoding import decode_classes, decode_lights
+from defect_jax.data.files.record_encoding import (
+    decode_classes,
+    decode_ignored,
+    decode_lights,
+)
 from defect_jax.data.geometry.framing import Change
 from defect_jax.data.geometry.input_spec import InputSpec
 from defect_jax.data.geometry.letterbox import (
@@ -36,10 +40,10 @@ class LoadTraining(grain.transforms.RandomMap):
     change: Change
 
     def random_map(self, request: ImageRequest, rng: np.random.Generator) -> dict[str, Any]:
-        image, mask = decoded(self.split, request.row, self.spec)
+        found = decoded(self.split, request.row, self.spec)
         row = self.split.rows[int(request.row)]
         wanted = request.defective, self.change, rng, row.id
-        part = self.spec.framing.training_part(image, mask, *wanted)
+        part = self.spec.framing.training_part(*found, *wanted)
         return to_element(*part, self.spec, is_masked=bool(row.masked))
 
 
@@ -47,7 +51,8 @@ class LoadTraining(grain.transforms.RandomMap):
 class LoadNative(grain.transforms.Map):
     """Row number -> an element as that of `LoadTraining`, and the truth at native size.
 
-    The truth is on a canvas that holds every image of the split.
+    The truth is on a canvas that holds every image of the split. Where anything of the split is not
+    judged, elements say what.
     """
 
     split: Split
@@ -55,19 +60,29 @@ class LoadNative(grain.transforms.Map):
     canvas_px: tuple[int, int]
 
     def map(self, row: int) -> dict[str, Any]:
-        image, mask = decoded(self.split, row, self.spec)
-        told = self.split.rows[int(row)]
+        found, told = decoded(self.split, row, self.spec), self.split.rows[int(row)]
+        mask = found.mask
         placement = self.spec.framing.place(mask.shape, told.id)
-        element = to_element(image, mask, placement, self.spec, is_masked=bool(told.masked))
+        element = to_element(*found, placement, self.spec, is_masked=bool(told.masked))
         weights, regions = region_weights(mask > 0)
-        return element | {
-            "row": np.int32(row),
-            "placement": np.asarray(placement, np.float32),
-            "native_size": np.asarray(mask.shape, np.int32),
-            "native_mask": self._on_canvas(mask),
-            "region_weight": self._on_canvas(weights),
-            "regions": np.int32(regions),
-        }
+        return (
+            element
+            | self._ignored(found)
+            | {
+                "row": np.int32(row),
+                "placement": np.asarray(placement, np.float32),
+                "native_size": np.asarray(mask.shape, np.int32),
+                "native_mask": self._on_canvas(mask),
+                "region_weight": self._on_canvas(weights),
+                "regions": np.int32(regions),
+            }
+        )
+
+    def _ignored(self, found: Decoded) -> dict[str, np.ndarray]:
+        if not any(row.ignored_px for row in self.split.rows):
+            return {}
+        ignored = np.zeros_like(found.mask) if found.ignored is None else found.ignored
+        return {"native_ignored": self._on_canvas(ignored)}
 
     def _on_canvas(self, plane: np.ndarray) -> np.ndarray:
         canvas = np.zeros(self.canvas_px, plane.dtype)
@@ -76,7 +91,7 @@ class LoadNative(grain.transforms.Map):
 
 
 def decoded(split: Split, row: int, spec: InputSpec) -> Decoded:
-    """Return the image [h w c] and class ids [h w] of a row, in the network's channels, depth and
+    """Return the image of a row and the truth about it, in the network's channels, depth and
     classes.
 
     Where the split keeps them they are not to be written into, and of one specification.
@@ -94,29 +109,42 @@ def decoded(split: Split, row: int, spec: InputSpec) -> Decoded:
                 f"{told.id}: is another image in the prepared set than in its split.csv: delete "
                 "the set, so that it is prepared again"
             )
-        image = spec.common(spec.shot(decode_lights(record["image"]), name), name)
+        lights, ignored = decode_lights(record["image"]), None
+        image = spec.common(spec.shot(lights, name), name)
+        if told.ignored_px:
+            ignored = decode_ignored(record["ignored"])
+            image = spec.hidden(image, ignored)
         if not (told.label and told.masked):  # an empty one takes half as long as an image
-            return image, np.zeros(image.shape[:2], np.uint8)
-        return image, spec.known(decode_classes(record["mask"]))
+            return Decoded(image, np.zeros(image.shape[:2], np.uint8), ignored)
+        return Decoded(image, spec.known(decode_classes(record["mask"])), ignored)
 
     return decode() if split.decoded_cache is None else split.decoded_cache.get(int(row), decode)
 
 
 def to_element(
-    image: np.ndarray, mask: np.ndarray, placement: Placement, spec: InputSpec, is_masked: bool
+    image: np.ndarray,
+    mask: np.ndarray,
+    ignored: np.ndarray | None,
+    placement: Placement,
+    spec: InputSpec,
+    is_masked: bool,
 ) -> dict[str, Any]:
     """Return the image, mask, valid, label and masked of an image, or part of one, placed in the
     frame.
 
     Args:
         image: in counts; the element's image is float32, in shares of the measured range.
+        ignored: what is not judged: it is not valid.
         is_masked: False for a defective image of which nobody has drawn the defect.
     """
     framed_mask = letterbox_mask(mask, placement, spec.size_px)
+    valid = valid_area(placement, spec.size_px)
+    if ignored is not None:
+        valid &= letterbox_mask(ignored > 0, placement, spec.size_px) == 0
     return {
         "image": letterbox_image(spec.intensity.shares(image), placement, spec.size_px),
         "mask": framed_mask,
-        "valid": valid_area(placement, spec.size_px),
+        "valid": valid,
         "label": np.float32(framed_mask.any() or not is_masked),
         "masked": np.float32(is_masked),
     }

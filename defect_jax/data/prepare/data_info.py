@@ -11,8 +11,9 @@ import numpy as np
 from jaxtyping import Float64, Int64
 
 from defect_jax.data.files.reading import in_threads
-from defect_jax.data.files.record_encoding import decode_lights
+from defect_jax.data.files.record_encoding import decode_ignored, decode_lights
 from defect_jax.data.geometry.intensity import WIDENED
+from defect_jax.data.geometry.region import HIDDEN
 from defect_jax.data.prepare.prepared import Prepared, Split
 from defect_jax.data.sources.records import DEFECT
 from defect_jax.metrics.slices import size_edges
@@ -130,12 +131,14 @@ def _intensity(
 
 
 def _counts(split: Split, bit_depth: int, row: int) -> Int64[np.ndarray, "lights values"]:
-    """Return how many pixels of each light of an image have each value."""
-    lights = decode_lights(split.source[row]["image"])
+    """Return how many pixels of each light that the network may see have each value."""
+    record = split.source[row]
+    lights, ignored = decode_lights(record["image"]), decode_ignored(record["ignored"])
     counts = np.zeros((len(lights), 2**bit_depth), np.int64)
     for light, of_light in zip(lights, counts, strict=True):
+        seen = light if ignored is None else light[ignored != HIDDEN]
         factor = WIDENED if light.itemsize * 8 < bit_depth else 1
-        found = np.bincount(light.ravel())
+        found = np.bincount(seen.ravel())
         of_light[: len(found) * factor : factor] = found
     return counts
 

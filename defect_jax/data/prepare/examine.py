@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Bool, UInt8
 from ml_collections import ConfigDict
 
 from defect_jax.data.files.bounded import BadFile
@@ -15,10 +15,12 @@ from defect_jax.data.files.images import Header
 from defect_jax.data.files.lights import Light, difference, lights_in, sha256_of
 from defect_jax.data.files.masks import MaskRules, inspect_mask
 from defect_jax.data.files.raw_files import RawFiles
-from defect_jax.data.files.record_encoding import encode_classes, encode_lights
-from defect_jax.data.geometry.channels import in_one
+from defect_jax.data.files.record_encoding import encode_classes, encode_image, encode_lights
+from defect_jax.data.files.region_files import marked
+from defect_jax.data.geometry.channels import grey_if_it_is, in_one
 from defect_jax.data.geometry.depth import EIGHT_BITS, Depth, depth_of
 from defect_jax.data.geometry.intensity import WIDENED
+from defect_jax.data.prepare import ignoring
 from defect_jax.data.prepare.near_duplicates import thumbnail
 from defect_jax.data.prepare.prepared import SplitRow
 from defect_jax.data.sources.records import Fault, Record
@@ -44,6 +46,8 @@ class Facts(NamedTuple):
     mask_levels: tuple[str, ...] = ()  # see `masks.Mask`; empty where values are class ids
     depth: Depth = EIGHT_BITS
     grey_saved_as_rgb: int = 0  # lights
+    ignored_px: int = 0  # that are not judged
+    ignored_sha256: str = ""  # of the plane that says which; nothing where all are
 
 
 class Examined(NamedTuple):
@@ -54,6 +58,15 @@ class Examined(NamedTuple):
     facts: Facts | None
     image: bytes  # see `record_encoding.encode_lights`
     mask: bytes  # PNG of class ids at the image's size
+    ignored: bytes = b""  # PNG of what is not judged; nothing where all is
+
+
+class Truth(NamedTuple):
+    """What a mask's file says."""
+
+    ids: UInt8[np.ndarray, "h w"]
+    unsure: Bool[np.ndarray, "h w"]
+    levels: tuple[str, ...] = ()
 
 
 def examine(raw: RawFiles, data: ConfigDict, classes: int, record: Record) -> Examined:
@@ -91,18 +104,33 @@ def _examined(raw: RawFiles, data: ConfigDict, classes: int, record: Record) -> 
         lights += found or []
         files.append(file)
     faults += _unlike(raw, record, lights) if not faults else []
-    mask_file, mask, levels = b"", None, ()
+    mask_file, truth, drawn = b"", None, None
     if record.mask is not None:
-        mask_file, read = attempt(record.mask, lambda b: _class_ids(b, data, classes, record))
-        mask, levels = read or (None, ())
+        mask_file, truth = attempt(record.mask, lambda b: _truth(b, data, classes, record))
     elif lights:
-        mask = np.zeros(lights[0].pixels.shape[:2], np.uint8)
-    if lights and mask is not None:
-        faults += _disagreements(raw, record, lights[0].header, mask)
+        truth = _nothing_drawn(lights[0].pixels.shape[:2])
+    if record.ignore is not None:
+        _, drawn = attempt(record.ignore, lambda b: marked(b, data.max_megapixels))
+    if lights and truth is not None:
+        faults += _disagreements(raw, record, lights[0].header, truth)
+        faults += ignoring.faults(raw, data, record, lights[0].header, drawn)
     if faults:
         return Examined(record, faults, None, b"", b"")
-    facts = _facts(lights, mask, files, mask_file)._replace(mask_levels=levels)
-    return Examined(record, [], facts, encode_lights(lights), encode_classes(mask))
+    ignored = ignoring.plane(data, truth.unsure, drawn)
+    record, ids = ignoring.judged(record, truth.ids, ignored)
+    lights = [_blanked(light, ignored) for light in lights]
+    facts = _facts(lights, ids, files, mask_file)
+    facts = facts._replace(mask_levels=truth.levels, **ignoring.facts(ignored))
+    stored = encode_lights(lights), encode_classes(ids), ignoring.encoded(ignored)
+    return Examined(record, [], facts, *stored)
+
+
+def _blanked(light: Light, ignored: ignoring.Plane) -> Light:
+    """Return a light without what is not judged; see `ignoring.blanked`."""
+    pixels = ignoring.blanked(light.pixels, ignored)
+    if pixels is light.pixels:
+        return light
+    return light._replace(encoded=encode_image(pixels), pixels=grey_if_it_is(pixels))
 
 
 def _unlike(raw: RawFiles, record: Record, lights: Sequence[Light]) -> list[Fault]:
@@ -116,24 +144,29 @@ def _unlike(raw: RawFiles, record: Record, lights: Sequence[Light]) -> list[Faul
     return faults
 
 
-def _class_ids(
-    encoded: bytes, data: ConfigDict, classes: int, record: Record
-) -> tuple[UInt8[np.ndarray, "h w"], tuple[str, ...]]:
-    """Return the ids, and the levels of a mask that holds none."""
+def _truth(encoded: bytes, data: ConfigDict, classes: int, record: Record) -> Truth:
     if record.class_id is None:
-        return inspect_classes(encoded, data.max_megapixels, classes), ()
+        rules = data.max_megapixels, classes, data.get("ignore_value")
+        return Truth(*inspect_classes(encoded, *rules))
     mask = inspect_mask(encoded, data.max_megapixels, MaskRules.of(data))
-    return mask.defect * np.uint8(record.class_id), mask.levels
+    return Truth(mask.defect * np.uint8(record.class_id), mask.unsure, mask.levels)
 
 
-def _disagreements(raw: RawFiles, record: Record, header: Header, mask: np.ndarray) -> list[Fault]:
-    height, width = mask.shape
+def _nothing_drawn(native_px: tuple[int, int]) -> Truth:
+    return Truth(np.zeros(native_px, np.uint8), np.zeros(native_px, bool))
+
+
+def _disagreements(raw: RawFiles, record: Record, header: Header, truth: Truth) -> list[Fault]:
+    mask, (height, width) = truth.ids, truth.ids.shape
     if (height, width) != (header.height, header.width):
         hint = " (the image carries an EXIF rotation, which does not count)" * header.turned
         what = (
             f"is {width}x{height} px, but its image {header.width}x{header.height} px{hint}: "
             "save the mask at the image's size"
         )
+        return [Fault(raw.where(record.mask or record.image), what)]
+    if truth.unsure.any() and not mask.any():
+        what = "marks nothing but config.data.ignore_value: draw what is defect for certain"
         return [Fault(raw.where(record.mask or record.image), what)]
     if record.masked and mask.any() != bool(record.label):
         marks = "marks a defect" if mask.any() else "marks no defect"
@@ -189,7 +222,7 @@ def example(examined: Examined) -> dict[str, Any]:
         "image": examined.image,
         "mask": examined.mask,
         "masked": int(record.masked),
-        "ignored": b"",
+        "ignored": examined.ignored,
     }
 
 
@@ -206,4 +239,5 @@ def split_row(record: Record, facts: Facts) -> SplitRow:
         sha256=facts.image_sha256,
         mask_sha256=facts.mask_sha256,
         masked=int(record.masked),
+        ignored_px=facts.ignored_px,
     )

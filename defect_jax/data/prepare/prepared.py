@@ -27,7 +27,7 @@ ORIGIN = ("layout", "options", "raw", "splits")  # of what a set was prepared
 MOST_INFO_BYTES = 16 << 20  # notes may list many files
 COLUMNS = (
     "split", "id", "group", "class_name", "label", "height", "width", "defect_px", "sha256",
-    "mask_sha256", "masked",
+    "mask_sha256", "masked", "ignored_px",
 )  # fmt: skip
 
 
@@ -35,7 +35,8 @@ class SplitRow(NamedTuple):
     """What is known of an image without decoding it; sizes in px.
 
     The hashes are of the raw files, `mask_sha256` that of nothing where there is no mask. `masked`
-    is 0 for a defective image whose defect nobody has drawn: its mask is not known.
+    is 0 for a defective image whose defect nobody has drawn: its mask is not known. `ignored_px`
+    counts the pixels that are not judged, see `data.geometry.region`.
     """
 
     id: str
@@ -48,6 +49,7 @@ class SplitRow(NamedTuple):
     sha256: str = ""
     mask_sha256: str = ""
     masked: int = 1
+    ignored_px: int = 0
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,7 @@ class Split:
             (bytes), label, height, width and masked (integers), image (bytes for
             `images.decode_image`), mask (an 8-bit PNG of one channel with class ids, 0 for
             background, all 0 for a good part and for a mask that is not known) and ignored (such a
-            PNG of what is not judged, see `ignored`; empty where all is).
+            PNG of what is not judged, see `data.geometry.region`; empty where all is).
         rows: one for each element of `source`, in the same order.
         decoded_cache: `pipeline.decoded_cache.DecodedCache`; None: each image is decoded anew.
     """
@@ -175,6 +177,6 @@ def _read_rows(directory: Path) -> dict[str, list[SplitRow]]:
             texts = [from_cell(line[name]) for name in SplitRow._fields[:3]]
             numbers = [int(line[name]) for name in SplitRow._fields[3:7]]
             hashes = [line[name] for name in SplitRow._fields[7:9]]
-            row = SplitRow(*texts, *numbers, *hashes, int(line["masked"]))
+            row = SplitRow(*texts, *numbers, *hashes, int(line["masked"]), int(line["ignored_px"]))
             rows[line["split"]].append(row)
     return rows

@@ -76,7 +76,8 @@ def options_of(data: ConfigDict, chosen: DataSet) -> dict[str, Any]:
     What is empty or off is left out, since the config.json and the prepared sets of an older run
     lack the newer fields.
     """
-    options = {name: data.get(name) for name in (*chosen.options, *supervision.OPTIONS)}
+    common = (*supervision.OPTIONS, "ignore_value", "region")
+    options = {name: data.get(name) for name in (*chosen.options, *common)}
     if data.root:
         root = as_path(data.root)
         options["root"] = str(root if is_remote(root) else root.resolve())
@@ -84,7 +85,7 @@ def options_of(data: ConfigDict, chosen: DataSet) -> dict[str, Any]:
     return {
         name: value
         for name, value in options.items()
-        if value not in (None, [])
+        if value not in (None, [], "")
         and value is not False  # a 0 stays
         and (name, value) != ONE_LIGHT
     }

@@ -128,5 +128,6 @@ def check_rows(rows: Iterable[Any]) -> None:
         sides = row.height, row.width
         inside = all(1 <= side <= LARGEST_SIDE_PX for side in sides)
         inside = inside and row.label in (0, 1) and row.masked in (0, 1)
-        if not inside or not 0 <= row.defect_px <= row.height * row.width:
+        counts = row.defect_px, row.ignored_px
+        if not inside or not all(0 <= count <= row.height * row.width for count in counts):
             raise NotOurs(f"the numbers of {row.id[:100]!r} are out of range")

@@ -58,7 +58,7 @@ def _lights(stored: Sequence[tuple[Record, Facts]]) -> list[int]:
 
 
 def _fingerprint(stored: Sequence[tuple[Record, Facts]], classes: Sequence[str]) -> str:
-    """Return a hash of the files, and of which defects are not drawn; where there are several
+    """Return a hash of the files, and of what is not drawn or not judged; where there are several
     classes, of their names and ids too.
 
     With one class the ids say nothing more than the files, and earlier runs have no ids.
@@ -67,6 +67,7 @@ def _fingerprint(stored: Sequence[tuple[Record, Facts]], classes: Sequence[str])
         f"{record.id}\0{facts.image_sha256}\0{facts.mask_sha256}\n" for record, facts in stored
     )
     lines += sorted(f"{record.id}\0unmasked" for record, _ in stored if not record.masked)
+    lines += sorted(f"{r.id}\0{f.ignored_sha256}" for r, f in stored if f.ignored_sha256)
     if len(classes) > 1:
         lines.append(json.dumps(list(classes)))
         lines += sorted(f"\n{record.id}\0{record.class_id}" for record, _ in stored)

@@ -7,7 +7,7 @@ from ml_collections import ConfigDict
 
 from defect_jax.data.files.raw_files import RawFiles
 from defect_jax.data.files.raw_names import skipped_note
-from defect_jax.data.sources import bsdata, folder, ksdd2, magnetic_tile
+from defect_jax.data.sources import bsdata, folder, ksdd2, magnetic_tile, tfds
 from defect_jax.data.sources.records import Catalogue, DataSet, Fault
 from defect_jax.data.sources.supervision import with_chosen_masks
 from defect_jax.data.sources.synthetic import generator
@@ -19,6 +19,7 @@ DATA_SETS = {
     "ksdd2": ksdd2.DATA_SET,
     "bsdata": bsdata.DATA_SET,
     "folder": folder.DATA_SET,
+    "tfds": tfds.DATA_SET,
 }
 
 

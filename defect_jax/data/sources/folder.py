@@ -76,7 +76,7 @@ def catalogue(raw: RawFiles, data: ConfigDict, needed: Collection[str]) -> Catal
         found.notes += [NO_VAL] if "train" in folders else []
 
     def together(sets: Sequence[Sequence[Record]]) -> list[Record]:
-        dealt = _with_splits(with_copies(records, sets), layout.folders, data.seed)
+        dealt = with_splits(with_copies(records, sets), layout.folders, data.seed)
         return [record for record in dealt if record.split in needed]
 
     found.together = None if "val" in layout.folders else together
@@ -198,7 +198,14 @@ def _may_be_unread(folders: list[str]) -> Callable[[str], bool]:
     return lambda id: bool(unread) and not id.lower().startswith(tuple(f"{s}/" for s in folders))
 
 
-def _with_splits(records: list[Record], folders: set[str], seed: int) -> list[Record]:
+def with_splits(records: list[Record], folders: Collection[str], seed: int) -> list[Record]:
+    """Return the records with their splits: those that are fixed, and the others by group.
+
+    Args:
+        records: each with the split that is fixed for it as its own; "" where none is.
+        folders: which splits are fixed.
+        seed: of the others.
+    """
     if "" in folders:
         return _split(records, SHARES, seed)
     if "val" in folders:

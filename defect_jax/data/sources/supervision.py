@@ -16,6 +16,7 @@ from defect_jax.data.sources.records import Catalogue, Record
 from defect_jax.data.sources.splits import place_of
 
 OPTIONS = ("masked_positives", "drop_unmasked")  # of `config.data`
+DRAWN = "drawn: "  # before a name: a place of its own, or the first masks would all be in train
 LEARNT = ("train", "val")  # the test split keeps all masks
 
 
@@ -61,6 +62,6 @@ def masks_of(records: Sequence[Record], count: int, seed: int) -> list[Record]:
     smaller count are among those of a larger one.
     """
     drawn = [r for r in records if r.masked and r.label and r.split in LEARNT]
-    drawn.sort(key=lambda record: (place_of(record.group, seed), record.group, record.id))
+    drawn.sort(key=lambda record: (place_of(DRAWN + record.group, seed), record.group, record.id))
     lost = {record.id for record in drawn[count:]}
     return [without_mask(r, r.class_name) if r.id in lost else r for r in records]
