@@ -38,12 +38,16 @@ def base() -> ml_collections.ConfigDict:
     data.tile_overlap_px = 0  # above 0: images are not scaled, but cut into tiles
     data.positive_fraction = config_dict.placeholder(float)  # of each batch; None: as in the set
     data.positive_fraction = 0.5
+    data.adaptive = adaptive = ml_collections.ConfigDict()
+    adaptive.most_often = 1.0  # what is missed comes up to this times as often; 1: all alike
+    adaptive.every_steps = 50  # the order follows what is missed, where it does
     data.threads = 2  # that load images
     data.workers = 0  # processes that load images, beside the threads
     data.cache_mb = 2000  # most memory of a process for images that it has decoded, 10^6 bytes
     data.augment = augment = ml_collections.ConfigDict()
     augment.shrink = 0.3  # images are placed up to this share smaller, anywhere in the frame
     augment.stretch = 0.3  # and one side up to exp(this) longer against the other
+    augment.paste = 0.0  # share of the defects shown that are pasted onto another, good surface
     augment.changes = changes = ml_collections.ConfigDict()  # see data/pipeline/augmentation.py
     changes.flip_horizontal = True
     changes.flip_vertical = True
@@ -129,6 +133,9 @@ def base() -> ml_collections.ConfigDict:
     decision.confidence = 0.9  # with this probability
     decision.min_area_px = config_dict.placeholder(int)  # that a mask marks; None: chosen
     decision.shots = ""  # of one part, taken together: max, mean or noisy_or; empty: chosen
+    decision.sequential = "empirical"  # shots one by one; or wald, which promises that it
+    decision.early_miss_rate = 0.01  # accepts at most so many defective parts early
+    decision.early_false_alarm_rate = 0.01  # and rejects at most so many good ones early
 
     config.mesh = ml_collections.ConfigDict({"data": -1, "fsdp": 1})  # -1: all devices
     config.compilation_cache = ""  # folder for compiled programs; empty: none is kept

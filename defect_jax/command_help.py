@@ -27,6 +27,7 @@ Flags
   --input=PATH             of predict: an image, folder, .tar or .zip; of export: images for int8;
                            of import: the annotations, or the folder with them
   --output=DIR             of predict, export and import; of check: where to write groups.csv
+  --group=folder, PATTERN  of predict: which images show one part; without it, groups.csv
   --split=SPLIT            of evaluate and compare: test (default), val, train or folds
   --workdirs=A,B           of compare: the first is the reference
   --strict                 of predict: end at the first image that cannot be used

@@ -36,6 +36,12 @@ INPUT = flags.DEFINE_string(
 OUTPUT = flags.DEFINE_string(
     "output", None, "Folder that --mode=predict, export, check and import write into."
 )
+GROUP = flags.DEFINE_string(
+    "group",
+    None,
+    "Of predict, which images show one part: folder, or a regular expression of ids whose one "
+    "group is the part; without it, groups.csv in or beside --input.",
+)
 STRICT = flags.DEFINE_bool("strict", False, "End at the first image that cannot be used.")
 WORKDIRS = flags.DEFINE_list("workdirs", [], "Of --mode=compare: the first is the reference.")
 
@@ -86,8 +92,8 @@ def predict() -> None:
 
     config = run_config.of_workdir(workdir, CONFIG.value)
     compilation.start_cache(config.compilation_cache)
-    data = config.data
-    predict(INPUT.value, OUTPUT.value, workdir, data.max_megapixels, STRICT.value, data.lights)
+    limit, lights = config.data.max_megapixels, config.data.lights
+    predict(INPUT.value, OUTPUT.value, workdir, limit, STRICT.value, GROUP.value, lights)
 
 
 def export() -> None:

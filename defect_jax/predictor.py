@@ -6,6 +6,7 @@ decision = load("runs/folder").predict(image)  # NumPy, [h, w] or [h, w, channel
 """
 
 from defect_jax.decision.apply import Decision
+from defect_jax.deploy.part_in_progress import PartInProgress, PartVerdict
 from defect_jax.deploy.predictor import Predictor, load
 
-__all__ = ["Decision", "Predictor", "load"]
+__all__ = ["Decision", "PartInProgress", "PartVerdict", "Predictor", "load"]

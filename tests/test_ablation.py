@@ -20,6 +20,7 @@ from defect_jax.configs import (
     lite_ablation,
     lpcnet_ablation,
     magnetic_tile_ablation,
+    sampling_ablation,
     synthetic_gaps_ablation,
 )
 from defect_jax.runtime.errors import UserError
@@ -48,7 +49,9 @@ def figures(ablation):
 
 
 @pytest.mark.parametrize("variant", ["", "cpu", "debug"])
-@pytest.mark.parametrize("module", [lite_ablation, lpcnet_ablation, synthetic_gaps_ablation])
+@pytest.mark.parametrize(
+    "module", [lite_ablation, lpcnet_ablation, sampling_ablation, synthetic_gaps_ablation]
+)
 def test_every_shipped_row_of_the_two_stages_fits_its_base_config(module, variant):
     ablation = module.get_config(variant)
     cells = grid.all_cells(ablation)

@@ -273,7 +273,7 @@ def test_what_is_no_number_rejects_whatever_the_thresholds(bad, threshold):
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
 def test_shots_that_are_no_numbers_are_rejected(bad):
     test = SequentialTest(0.8, 0.2, 1.5, 2.0)
-    assert decide_shots(np.array([bad]), 0.5, test) == (1, 1)
+    assert decide_shots(np.array([bad]), PART, test) == (1, 1)
     assert look(Looked(), bad, "max", test)[1] == REJECT
     strips = iter([np.full((2, 3, 1), 0.1, np.float32), np.full((2, 3, 1), np.float32(bad))])
     marked = mark_strips(strips, (4, 3), Thresholds(2.0, 2.0, 1))

@@ -4,15 +4,19 @@ import csv
 import html
 import json
 import shutil
+from collections import defaultdict
 
+import onnxruntime
 import pytest
 import raw_data
+from part_sample import part_sample
 from programs import CONFIG, GRADNORM, SMALL, lines, run
 from safetensors.numpy import save_file
 
 from defect_jax.data.files.images import decode_image
 from defect_jax.data.prepare.prepare import prepare
 from defect_jax.decision.ways import WAYS
+from defect_jax.deploy.predictor import load
 from defect_jax.metrics.images import read_predictions
 from defect_jax.models.pretrained.embedded import read_embedded
 from defect_jax.workdir import run_config
@@ -27,7 +31,7 @@ def home(tmp_path_factory):
 def trained(home):
     """A whole run of eight steps, started as a user does; those that go on with it are not
     tracked."""
-    data = (f"--config.data.data_dir={home / 'data'}", *GRADNORM)
+    data = (f"--config.data.data_dir={home / 'data'}", "--config.data.shots=2", *GRADNORM)
     whole = run(CONFIG, *data, f"--workdir={home / 'whole'}", "--config.track=mlflow")
     assert whole.returncode == 0, whole.stderr
     return home / "whole", data, whole
@@ -94,16 +98,32 @@ def test_evaluating_again_in_a_fresh_process_gives_the_same_metrics(forked, trai
     assert path.read_bytes() == before
 
 
-def test_the_images_of_the_test_split_are_predicted_as_they_were_evaluated(forked, trained, home):
-    workdir, _, _ = trained
-    config = run_config.of_workdir(workdir, None)
+@pytest.fixture(scope="module")
+def tested(trained, home):
+    """The images of the test split as files, with their groups.csv."""
+    config = run_config.of_workdir(trained[0], None)
     test = prepare(config.data, needed={"test"}).splits["test"]
     for number, row in enumerate(test.rows):
         path = home / "parts" / f"{row.id}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(raw_data.encoded(decode_image(test.source[number]["image"])[..., 0]))
+    groups = [f"{row.id},{row.group}\n" for row in test.rows]
+    (home / "parts/groups.csv").write_text("id,group\n" + "".join(groups))
+    return home / "parts"
+
+
+def parts_of(path):
+    """Name -> row of a parts.csv; the order too is compared."""
+    with path.open(newline="") as file:
+        return {row["group"]: row for row in csv.DictReader(file)}
+
+
+def test_the_images_of_the_test_split_are_predicted_as_they_were_evaluated(
+    forked, trained, tested, home
+):
+    workdir, _, _ = trained
     output = home / "predicted"
-    paths = (f"--workdir={workdir}", f"--input={home / 'parts'}", f"--output={output}")
+    paths = (f"--workdir={workdir}", f"--input={tested}", f"--output={output}")
     result = forked.run("--mode=predict", *paths)
     assert result.returncode == 0, result.stderr
     evaluated = {row.id: row for row in read_predictions(workdir / "eval/test/predictions.csv")}
@@ -117,9 +137,33 @@ def test_the_images_of_the_test_split_are_predicted_as_they_were_evaluated(forke
             assert int(row[name]) == getattr(evaluated[id], name)
         masks = [home / "predicted/masks", workdir / "eval/test/masks"]
         assert len({(folder / f"{id}.png").read_bytes() for folder in masks}) == 1
+    parts, judged = parts_of(output / "parts.csv"), parts_of(workdir / "eval/test/parts.csv")
+    assert list(parts) == list(judged) and len(parts) < len(predicted)
+    for group, row in parts.items():
+        assert float(row["score"]) == pytest.approx(float(judged[group]["score"]), abs=1e-5)
+        for name in ("pictures", "decision", "sequential_decision", "shots"):
+            assert row[name] == judged[group][name], (group, name)
 
 
-def test_a_workdir_is_exported_with_its_metrics(forked, trained, home):
+def test_a_program_of_ones_own_decides_on_parts_as_the_evaluation_did(trained, tested):
+    workdir, _, _ = trained
+    predictor, images = load(workdir), defaultdict(list)
+    for line in sorted((tested / "groups.csv").read_text().splitlines()[1:]):
+        id, group = line.split(",")
+        images[group].append(decode_image((tested / f"{id}.png").read_bytes()))
+    for group, judged in parts_of(workdir / "eval/test/parts.csv").items():
+        part = predictor.part()
+        for image in images[group]:
+            said = part.look(image)
+            if said.verdict != "look again":
+                break
+        else:
+            said = part.decide()
+        assert said.shots == int(judged["shots"])
+        assert (said.verdict == "reject") == bool(int(judged["sequential_decision"]))
+
+
+def test_a_workdir_is_exported_with_its_metrics(forked, trained, tested, home, monkeypatch):
     workdir, _, _ = trained
     result = forked.run("--mode=export", f"--workdir={workdir}", f"--output={home / 'exported'}")
     assert result.returncode == 0, result.stderr
@@ -128,6 +172,18 @@ def test_a_workdir_is_exported_with_its_metrics(forked, trained, home):
     card = json.loads((home / "exported" / "model.json").read_text())
     assert card["metrics"] == json.loads((workdir / "eval/test/metrics.json").read_text())
     assert card["thresholds"] == json.loads((workdir / "decision.json").read_text())
+    monkeypatch.chdir(home)
+    decide = part_sample()["decide"]  # reads exported/model.json
+    session = onnxruntime.InferenceSession("exported/model.onnx")
+    shots = defaultdict(list)
+    for line in sorted((tested / "groups.csv").read_text().splitlines()[1:]):
+        id, group = line.split(",")
+        image = decode_image((tested / f"{id}.png").read_bytes())
+        (probability,) = session.run(["probability"], {"image": image[None]})
+        shots[group].append(probability[0])
+    for group, judged in parts_of(workdir / "eval/test/parts.csv").items():
+        expected = bool(int(judged["sequential_decision"])), int(judged["shots"])
+        assert decide(shots[group]) == expected
     again = forked.run("--mode=export", f"--workdir={workdir}", f"--output={home / 'exported'}")
     assert again.returncode == 2 and "is not empty: name a new folder" in again.stderr
 

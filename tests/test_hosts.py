@@ -71,10 +71,12 @@ def home(tmp_path_factory):
 @pytest.fixture(scope="module")
 def pair(home, forked):
     """A run of two processes, after the same run of one."""
-    once = "--config.train.eval_every_steps=8"
-    alone = forked.run(*training(home, home / "one"), once)
+    adaptive = {"most_often": 4.0, "every_steps": 3}  # both must draw the same again and again
+    asked = [f"--config.data.adaptive.{name}={value}" for name, value in adaptive.items()]
+    asked.append("--config.train.eval_every_steps=8")
+    alone = forked.run(*training(home, home / "one"), *asked)
     assert alone.returncode == 0, alone.stderr
-    codes, said = ends(start(home, home / "two", 2, once))
+    codes, said = ends(start(home, home / "two", 2, *asked))
     assert codes == [0, 0], said
     return home / "two", said
 

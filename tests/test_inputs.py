@@ -107,7 +107,7 @@ def test_pictures_of_other_kinds_are_faults_by_name(tmp_path, name):
 
 
 def test_other_files_are_counted_by_kind(tmp_path):
-    write(tmp_path, "1.png", "notes.txt", "a/b.TXT", "groups.csv", "x/README")
+    write(tmp_path, "1.png", "notes.txt", "a/b.TXT", "list.csv", "groups.csv", "x/README")
     assert open_input(str(tmp_path)).notes == [
         "left out 4 files of other kinds: 2 .txt, 1 .csv, 1 without suffix"
     ]

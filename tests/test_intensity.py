@@ -13,7 +13,7 @@ from defect_jax.configs import folder
 from defect_jax.data.geometry.input_spec import InputSpec
 from defect_jax.data.geometry.intensity import IntensityRange
 from defect_jax.data.pipeline.batches import evaluation_batches, training_batches
-from defect_jax.data.prepare.data_info import EVEN, MOST_IMAGES, Intensity, data_info, intensity
+from defect_jax.data.prepare.data_info import EVEN, MOST_IMAGES, Intensity, data_info, intensities
 from defect_jax.data.prepare.prepare import prepare
 from defect_jax.data.prepare.prepared import Split, SplitRow
 from defect_jax.deploy.predictor import Predictor
@@ -34,6 +34,12 @@ SCALES = {
     "thermal": lambda v: v.astype(np.uint16) * 8 + 7000,
     "odd": lambda v: v.astype(np.uint16) * 37 + 12345,
 }
+
+
+def intensity(split, bit_depth):
+    """That of images of one light."""
+    (only,) = intensities(split, bit_depth)
+    return only
 
 
 def split_of(*images):

@@ -100,7 +100,7 @@ def test_prediction_groups_the_files_of_a_shot_and_names_a_missing_light(
     (root / f"{gone}.4.png").unlink()
     raw_data.write(root / f"{unlike}.2.png", np.zeros((4, 4), np.uint8))
     monkeypatch.setattr(mode, "load", lambda *given: predictor)
-    run = [str(root), str(tmp_path / "out"), tmp_path, 1.0, False, LIGHTS]
+    run = [str(root), str(tmp_path / "out"), tmp_path, 1.0, False, None, LIGHTS]
     with pytest.raises(UserError, match="2 of 15 images cannot be used"):
         mode.predict(*run)
     said = capsys.readouterr().err

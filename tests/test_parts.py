@@ -6,14 +6,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from validation_images import images, options
 
-from defect_jax.decision import DecisionRule, SequentialTest
+from defect_jax.decision import DecisionRule, PartDecision, SequentialTest
 from defect_jax.decision.choose import choose
+from defect_jax.decision.empirical import choose_empirical
 from defect_jax.decision.sequential import (
     ACCEPT,
     LOOK_AGAIN,
     REJECT,
     Looked,
-    choose_test,
     decide_shots,
     look,
 )
@@ -70,22 +70,23 @@ PARTS = st.lists(st.tuples(st.integers(0, 1), SCORES), min_size=2, max_size=8)
 @given(PARTS, st.sampled_from(list(SHOTS)), st.floats(0.05, 0.95), st.booleans())
 def test_causal_test_costs_no_mistake_and_saves_looks(rows, shots, threshold, may_accept):
     label = np.array([truth for truth, _ in rows])
-    running = [SHOTS[shots](np.array(scores)) for _, scores in rows]
-    test = choose_test(label, running, threshold, may_accept)
-    one_by_one = [decide_shots(scores, threshold, test) for scores in running]
+    scores = [np.array(of_part) for _, of_part in rows]
+    part = PartDecision(shots, threshold, len(rows), int(label.sum()))
+    test = choose_empirical(label, scores, part, options(), may_accept)
+    one_by_one = [decide_shots(of_part, part, test) for of_part in scores]
     rejected = np.array([verdict for verdict, _ in one_by_one])
-    full = np.array([scores[-1] >= threshold for scores in running])
+    full = np.array([SHOTS[shots](of_part)[-1] >= threshold for of_part in scores])
     assert (rejected < label).sum() <= (full < label).sum()
     assert (rejected > label).sum() <= (full > label).sum()
     assert test.expected_shots == pytest.approx(np.mean([looks for _, looks in one_by_one]))
-    assert test.expected_shots <= test.shots == pytest.approx(np.mean([len(r) for r in running]))
+    assert test.expected_shots <= test.shots == pytest.approx(np.mean([len(s) for s in scores]))
     if not may_accept:
         assert (rejected >= full).all() and test.lower < 0
 
 
 def test_clear_parts_are_decided_at_the_first_shot():
-    running = [np.maximum.accumulate(scores) for scores in np.array([[0.9, 0.9], [0.1, 0.2]])]
-    test = choose_test(np.array([1, 0]), running, 0.5, may_accept=True)
+    scores, part = list(np.array([[0.9, 0.9], [0.1, 0.2]])), PartDecision("max", 0.5, 2, 1)
+    test = choose_empirical(np.array([1, 0]), scores, part, options(), may_accept=True)
     assert test.expected_shots == 1.0 and test.shots == 2.0
 
 
@@ -98,7 +99,8 @@ def test_look_by_look_is_the_decision_of_the_row(scores, shots):
         looks += 1
         if verdict != LOOK_AGAIN:
             break
-    final, count = decide_shots(SHOTS[shots](np.array(scores)), 0.5, test)
+    part = PartDecision(shots, 0.5, 10, 5)
+    final, count = decide_shots(np.array(scores), part, test)
     assert count == looks
     if verdict == LOOK_AGAIN:
         assert final == (SHOTS[shots](np.array(scores))[-1] >= 0.5)

@@ -278,6 +278,17 @@ def test_a_decision_of_before_pruning_is_of_the_whole_network(tmp_path):
     assert decision_for(tmp_path, 8, 0, config.decision.to_dict()).prune == 0
 
 
+def test_a_decision_older_than_its_newest_options_was_made_with_what_they_were(tmp_path):
+    config = synthetic.get_config("debug")
+    newer = ("decides", "sequential", "early_miss_rate", "early_false_alarm_rate")
+    options = {key: value for key, value in config.decision.items() if key not in newer}
+    made = DecisionRule(0.5, 0.4, 0.3, 8, 10, 5, options=options)
+    made.to_json(tmp_path / "decision.json")
+    assert decision_for(tmp_path, 8, 0, config.decision.to_dict()) == made
+    config.decision.sequential = "wald"
+    assert decision_for(tmp_path, 8, 0, config.decision.to_dict()) is None
+
+
 def test_a_missing_or_damaged_workdir_names_the_file(tmp_path):
     with pytest.raises(UserError, match=r"config\.json: not there"):
         run_config.load(tmp_path)

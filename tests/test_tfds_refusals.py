@@ -249,8 +249,6 @@ ANY_INT = dict(label=np.int64)
         (None, dict(label=0), "mask: marks a defect, but its image is filed as good: correct"),
         (None, dict(label=-1), "image: its 'label' is -1, out of range: correct the label"),
         (ANY_INT, dict(label=-1), "image: its 'label' is -1, out of range: correct the label"),
-        (None, dict(mask=raw_data.encoded(np.zeros((12, 16), np.uint8))),
-         "mask: marks no defect, but its image is filed as dent: correct one of the two"),
         (None, dict(mask=raw_data.encoded(raw_data.defect_mask(12, 17))),
          "mask: is 17x12 px, but its image 16x12 px: save the mask at the image's size"),
         (None, dict(image=b"<html>"), "image: is "),

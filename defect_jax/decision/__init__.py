@@ -3,9 +3,10 @@
 from defect_jax.decision.record import (
     Combination,
     DecisionRule,
+    Evidence,
     PartDecision,
     Promise,
     SequentialTest,
 )
 
-__all__ = ["Combination", "DecisionRule", "PartDecision", "Promise", "SequentialTest"]
+__all__ = ["Combination", "DecisionRule", "Evidence", "PartDecision", "Promise", "SequentialTest"]

@@ -6,8 +6,9 @@ from functools import partial
 import numpy as np
 from scipy import special
 
-from defect_jax.decision import combination, sequential, shots
+from defect_jax.decision import combination, shots
 from defect_jax.decision.choose_mask import choose_mask
+from defect_jax.decision.empirical import choose_empirical
 from defect_jax.decision.held_out import Validation, held_out
 from defect_jax.decision.record import (
     REJECTS_NOTHING,
@@ -18,11 +19,13 @@ from defect_jax.decision.record import (
     SequentialTest,
 )
 from defect_jax.decision.rules import PROMISES, RULES, Chosen, LabelledScores, Options, rates
+from defect_jax.decision.wald import choose_wald
 from defect_jax.decision.ways import rejects, verdict
 from defect_jax.decision.who_decides import who_decides
 from defect_jax.metrics import calibration
 
 FALLBACK_THRESHOLD = 0.5
+SEQUENTIAL = {"empirical": choose_empirical, "wald": choose_wald}
 
 
 def choose(
@@ -138,15 +141,16 @@ def _choose_part(
     parts = shots.parts_of(images.group.tolist(), images.id.tolist(), images.label)
     promises = options["rule"] == PROMISES  # which leaves nothing to choose on the same parts
     name = options["shots"] or ("max" if promises else shots.best_shots(parts, score))
-    running = shots.running_scores(parts, score, name)
-    whole = np.array([scores[-1] for scores in running])
+    whole = shots.part_scores(parts, score, name)
     table = LabelledScores(parts.label, whole, np.array(parts.group))
     if not 0 < parts.label.sum() < parts.label.size:
         chosen = Chosen(FALLBACK_THRESHOLD)
     else:
         chosen = RULES[options["rule"]].choose(table, options, compared)
     decision = PartDecision(name, chosen.threshold, len(parts.group), int(parts.label.sum()))
-    test = sequential.choose_test(parts.label, running, chosen.threshold, may_accept=not promises)
+    choose_test = SEQUENTIAL[options["sequential"]]
+    of_parts = [np.asarray(score, np.float64)[rows] for rows in parts.rows]
+    test = choose_test(parts.label, of_parts, decision, options, may_accept=not promises)
     return decision, test, chosen.promise
 
 

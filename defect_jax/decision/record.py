@@ -21,6 +21,8 @@ REJECTS_NOTHING = 2.0  # a threshold that no probability reaches
 MOST = 2**31 - 1  # of what programs count in 32 bits
 SMALLEST_TEMPERATURE = 1e-6  # a logit divided by less could be infinite
 WAYS_OF_SHOTS = ("max", "mean", "noisy_or")  # `shots.SHOTS`, which imports metrics
+SEQUENTIAL_TESTS = ("empirical", "wald")  # `choose.SEQUENTIAL`, which imports metrics
+NO_EVIDENCE_ACCEPTS = -1e9  # a bound that no evidence goes below
 WAYS_TO_DECIDE = ("score", "mask", "either", "logistic")  # `ways.WAYS`
 THRESHOLDS = ("threshold", "mask_threshold", "pixel_threshold")
 
@@ -60,22 +62,41 @@ class PartDecision:
 
 
 @dataclasses.dataclass(frozen=True)
+class Evidence:
+    """Of n shots: slope · (mean logit - centre) · effective shots, see `evidence`.
+
+    Attributes:
+      centre: logit that speaks for neither kind of part.
+      slope: evidence of one shot for each logit above it; 0 where nothing is known.
+    """
+
+    centre: float
+    slope: float
+
+
+@dataclasses.dataclass(frozen=True)
 class SequentialTest:
     """Shots one by one: reject from `upper`, accept up to `lower`, otherwise look again.
 
-    The score is that of the shots so far, taken together as in `PartDecision`; after the last shot
-    its threshold decides.
+    The score is that of the shots so far, taken together as in `PartDecision`, or their evidence
+    where there is one; after the last shot the threshold of `PartDecision` decides.
 
     Attributes:
-      upper, lower: of that score; a `lower` below 0 never accepts early.
+      upper, lower: of that score; a `lower` below any score never accepts early.
       expected_shots: used by it, mean over the validation parts.
       shots: that these parts have, mean.
+      correlation: that their shots seldom exceed; None in decisions older than the field.
+      effective_shots: independent ones that `shots` are worth with that correlation.
+      evidence: of Wald's test; None where the score of the part is compared.
     """
 
     upper: float
     lower: float
     expected_shots: float
     shots: float
+    correlation: float | None = None
+    effective_shots: float | None = None
+    evidence: Evidence | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -201,12 +222,26 @@ def _check_ranges(path: AnyPath | str, decision: DecisionRule) -> None:
             known = ", ".join(WAYS_OF_SHOTS)
             raise UserError(f"{path}: part.shots must be one of {known}, not {part.shots[:100]!r}")
     if test := decision.sequential:
-        _check_threshold(path, "sequential.upper", test.upper)
-        _check_within(path, "sequential.lower", test.lower, -1.0, REJECTS_NOTHING)
+        _check_test(path, test)
     if logistic := decision.logistic:
         _check_threshold(path, "logistic.threshold", logistic.threshold)
         for name in ("intercept", "head", "mask"):
             _check_within(path, f"logistic.{name}", getattr(logistic, name), -1e6, 1e6)
+
+
+def _check_test(path: AnyPath | str, test: SequentialTest) -> None:
+    if test.correlation is not None:
+        _check_within(path, "sequential.correlation", test.correlation, 0.0, 1.0)
+    if test.evidence is None:
+        _check_threshold(path, "sequential.upper", test.upper)
+        _check_within(path, "sequential.lower", test.lower, -1.0, REJECTS_NOTHING)
+        return
+    if test.correlation is None:
+        raise UserError(f"{path}: sequential.correlation is missing, which its evidence needs")
+    _check_within(path, "sequential.upper", test.upper, 0.0, 1e9)
+    _check_within(path, "sequential.lower", test.lower, NO_EVIDENCE_ACCEPTS, test.upper)
+    _check_within(path, "sequential.evidence.centre", test.evidence.centre, -1e6, 1e6)
+    _check_within(path, "sequential.evidence.slope", test.evidence.slope, 0.0, 1e6)
 
 
 def _check_threshold(path: AnyPath | str, name: str, threshold: float) -> None:

@@ -57,6 +57,7 @@ def card(
             "probability_threshold": probability_threshold(rule),
             "chosen_on": rule.chosen_on,
         },
+        "part": _part(rule),
         "thresholds": dataclasses.asdict(rule),
         "metrics": _metrics(workdir),
         "data": {"name": config.data.name, "fingerprint": config.data_info.fingerprint},
@@ -100,6 +101,21 @@ def _sizes(spec: InputSpec) -> str:
         height, width = spec.region_px
         return f"{width}x{height} px alone, of which one region is judged (config.data.region)"
     return "any, all images of a call alike"
+
+
+def _part(rule: DecisionRule) -> dict[str, Any] | None:
+    """Return all numbers that decide on a part by the probabilities of its images; None where
+    nothing could be chosen."""
+    if rule.part is None or rule.sequential is None:
+        return None
+    test = dataclasses.asdict(rule.sequential)
+    numbers = ("upper", "lower", "correlation", "effective_shots", "evidence")
+    return {
+        "shots": rule.part.shots,
+        "threshold": rule.part.threshold,
+        "order": "ids as text, as a camera numbers the images of a part",
+        **{name: test[name] for name in numbers},
+    }
 
 
 def _metrics(workdir: AnyPath) -> dict[str, Any] | None:

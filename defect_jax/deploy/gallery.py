@@ -15,8 +15,10 @@ from defect_jax.data.files.images import decode_image
 from defect_jax.data.files.masks import decode_mask
 from defect_jax.data.files.raw_files import RawFiles
 from defect_jax.decision import DecisionRule
+from defect_jax.decision.parts import UNDECIDED_PART
 from defect_jax.decision.ways import WAYS, probability_threshold
 from defect_jax.deploy.kept_lines import Line
+from defect_jax.deploy.parts import PartRow
 from defect_jax.report.cards import Fact, card
 from defect_jax.report.outlines import frame
 from defect_jax.report.render import breakable, render_page
@@ -30,6 +32,7 @@ PAGE = "gallery.html"
 STYLES = ("page.css", "tables.css", "controls.css", "gallery.css")
 MOST_IMAGES = 120  # of each section; overlays/ has all of them
 MOST_FAULTS = 200
+MOST_PARTS = 200  # parts.csv has all of them
 
 
 class Section(NamedTuple):
@@ -40,13 +43,20 @@ class Section(NamedTuple):
     lines: list[Line]
 
 
-def write_page(folder: Path, raw: RawFiles, lines: Sequence[Line], rule: DecisionRule) -> None:
+def write_page(
+    folder: Path,
+    raw: RawFiles,
+    lines: Sequence[Line],
+    rule: DecisionRule,
+    parts: Sequence[PartRow] = (),
+) -> None:
     """Write the page, whole or not at all.
 
     Args:
         folder: with masks/, whose outlines are drawn.
         raw: where the images come from.
         lines: of predictions.jsonl.
+        parts: of parts.csv, where parts are known.
     """
     decided = [line for line in lines if "fault" not in line]
     rejected = [line for line in decided if _is_rejected(line)]
@@ -74,6 +84,9 @@ def write_page(folder: Path, raw: RawFiles, lines: Sequence[Line], rule: Decisio
         faults=[visible(line["fault"]) for line in lines if "fault" in line],
         most_faults=MOST_FAULTS,
         counts=_counts(decided, len(lines)),
+        parts=_worst_first(parts),
+        part_threshold=(rule.part or UNDECIDED_PART).threshold,
+        most_parts=MOST_PARTS,
         sections=sections,
         most_images=MOST_IMAGES,
         cards=dict(cards),
@@ -87,6 +100,17 @@ def _is_rejected(line: Line) -> bool:
 
 def _most_probable_first(lines: Sequence[Line]) -> list[Line]:
     return sorted(lines, key=lambda line: (line["probability"], line["mask_score"]), reverse=True)
+
+
+def _worst_first(parts: Sequence[PartRow]) -> list[PartRow]:
+    """Return parts without a decision, then those that either way rejects, then the others."""
+
+    def place(part: PartRow) -> tuple:
+        if part.score is None:
+            return (0, 0.0)
+        return (1 if part.decision or part.sequential_decision else 2, -part.score)
+
+    return sorted(parts, key=place)
 
 
 def _counts(decided: Sequence[Line], files: int) -> dict[str, int]:

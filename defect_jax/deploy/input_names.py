@@ -5,7 +5,7 @@ suffix. The data root is the input; or, where the input is a folder `images`, wh
 """
 
 from collections.abc import Collection, Iterable, Sequence
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from defect_jax.data.files.output_names import ids_of
@@ -103,7 +103,7 @@ def ids_below(path: str, names: Sequence[str], whole: Collection[str]) -> dict[s
         whole: names that keep their suffix.
     """
     above = _above(path)
-    top = "" if above else _top(names)
+    top = "" if above else top_of(names)
     below = {name: above + name.removeprefix(top) for name in names}
     ids = ids_of(below.values(), {below[name] for name in whole})
     return {name: ids[below[name]] for name in names}
@@ -128,7 +128,19 @@ def _above(path: str) -> str:
     return f"{before}/{last}/" if before == IMAGES and last in SPLIT_NAMES else ""
 
 
-def _top(names: Sequence[str]) -> str:
+def data_root(path: str) -> Path:
+    """Return the folder that ids begin below: the input, or what holds it, see `ids_below`.
+
+    >>> str(data_root("/parts/train/images")), str(data_root("/parts"))
+    ('/parts', '/parts')
+    """
+    root = Path(as_path(path)).absolute()
+    for _ in range(_above(path).count("/")):
+        root = root.parent
+    return root
+
+
+def top_of(names: Sequence[str]) -> str:
     """Return the leading folder that an archive may put around `images/`."""
     if not any(IMAGES in name.split("/")[:-1] for name in names):
         return ""

@@ -20,8 +20,15 @@ from defect_jax.data.files.raw_files import Folder, RawFiles, open_root
 from defect_jax.data.files.raw_names import Listing, skipped_note
 from defect_jax.data.files.shot_names import Shot, shots_of
 from defect_jax.data.geometry.input_spec import InputSpec
-from defect_jax.data.sources.folder_layout import stem_of
-from defect_jax.deploy.input_names import OTHER_PICTURES, files, ids_below, ignore_files, left_out
+from defect_jax.data.sources.folder_layout import GROUPS_FILE, stem_of
+from defect_jax.deploy.input_names import (
+    OTHER_PICTURES,
+    files,
+    ids_below,
+    ignore_files,
+    left_out,
+    top_of,
+)
 from defect_jax.deploy.read_shot import read_shot
 from defect_jax.runtime.errors import UserError
 from defect_jax.runtime.paths import AnyPath, as_path, is_remote
@@ -81,7 +88,8 @@ def open_input(
     names = [name for name in names if name not in omitted.names]
     pictures = [name for name in names if name.lower().endswith((*SUFFIXES, *OTHER_PICTURES))]
     others = frozenset(name for name in pictures if not name.lower().endswith(SUFFIXES))
-    notes = [*omitted.notes, *_others_note(set(names) - set(pictures))]
+    groups = {GROUPS_FILE, f"{top_of(pictures)}{GROUPS_FILE}"}  # read by `groups`
+    notes = [*omitted.notes, *_others_note(set(names) - set(pictures) - groups)]
     notes += [note for note in [skipped_note(raw.skipped())] if note]
     if len(others) == len(pictures):
         raise UserError(_no_image(path, others, raw.lost(), notes))

@@ -19,6 +19,7 @@ from defect_jax.data.geometry.channels import in_one
 from defect_jax.decision import DecisionRule
 from defect_jax.decision.apply import why_undecided
 from defect_jax.deploy.gallery import write_page
+from defect_jax.deploy.groups import by_name, groups_of
 from defect_jax.deploy.inputs import Input, absolute, open_input
 from defect_jax.deploy.kept_lines import Line, follows
 from defect_jax.deploy.outputs import (
@@ -29,6 +30,7 @@ from defect_jax.deploy.outputs import (
     as_prediction,
     writing,
 )
+from defect_jax.deploy.parts import PARTS, PartRow, in_words, part_rows, write_parts
 from defect_jax.deploy.predictor import BATCH_SIZE, Predictor, Ready, load
 from defect_jax.deploy.read_shot import read_shot
 from defect_jax.distributed.sharding import make_mesh
@@ -62,6 +64,7 @@ def predict(
     workdir: AnyPath,
     max_megapixels: float,
     strict: bool,
+    group: str | None = None,
     lights: int = 1,
 ) -> None:
     """Decide on the images below `input` and write everything into the folder `output`.
@@ -73,15 +76,19 @@ def predict(
         workdir: of a trained network.
         max_megapixels: larger images are refused before they are decoded.
         strict: whether the first image that cannot be used ends the run.
+        group: how a part is found by an image's id, see `groups.by_name`.
         lights: of each shot, as `config.data.lights` of the workdir has it.
 
     Raises:
-        UserError: a path that cannot be used, or, at the end, images that could not be used.
+        UserError: a path or a group that cannot be used, or, at the end, images that could not be
+            used.
     """
+    given = by_name(group)
     folder = as_path(output)
     if is_remote(folder):
         raise UserError(f"{FIELD}: {output} must be a folder of this machine")
     raw, inputs, notes = open_input(input, folder, max_megapixels, lights)
+    groups = groups_of(input, raw, inputs, given)
     mesh = make_mesh(data=-1, fsdp=1)
     predictor = load(workdir, BATCH_SIZE * mesh.size, mesh)
     classes = list(predictor.config.data_info.classes)
@@ -97,7 +104,8 @@ def predict(
         lines = outputs.finish([item.id for item in inputs])
         say_how_many(lines, before, time.monotonic() - start)
         with writing(folder):
-            write_page(folder, raw, lines, predictor.rule)
+            parts = decide_on_parts(folder, lines, groups, predictor.rule)
+            write_page(folder, raw, lines, predictor.rule, parts)
     say(f"wrote {folder}")
     refuse_faults(lines)
 
@@ -229,6 +237,19 @@ def record(outputs: PredictionFolder, done: Done, strict: bool) -> None:
         outputs.add_fault(item.id, item.fault, item.origin)
     else:
         outputs.add(done.prediction, item.origin)
+
+
+def decide_on_parts(
+    folder: AnyPath, lines: list[Line], groups: dict[str, str] | None, rule: DecisionRule
+) -> list[PartRow]:
+    """Write parts.csv, anew from the lines of all images; no such file where no parts are known."""
+    if groups is None:
+        (folder / PARTS).unlink(missing_ok=True)
+        return []
+    parts = part_rows(lines, groups, rule)
+    write_parts(folder, parts)
+    say(in_words(parts))
+    return parts
 
 
 def say_how_many(lines: list[Line], before: Collection[str], seconds: float) -> None:

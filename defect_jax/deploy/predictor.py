@@ -38,6 +38,7 @@ from defect_jax.decision.apply import (
     why_undecided,
 )
 from defect_jax.deploy.arrays import checked, checked_ignored, listed_images
+from defect_jax.deploy.part_in_progress import PartInProgress
 from defect_jax.distributed.sharding import batch_sharding, one_device_mesh, replicated
 from defect_jax.models.initialise import Variables
 from defect_jax.models.network import SegmentationNetwork
@@ -120,6 +121,14 @@ class Predictor:
             raise UserError(f"ignored: is for {len(planes)} images, and there are {len(listed)}")
         named = enumerate(zip(listed, planes, strict=True))
         return self.decide([self.ready(image, f"image {n}", own) for n, (image, own) in named])
+
+    def part(self) -> PartInProgress:
+        """Return a part, whose shots are given one after the other: `part.look(image)`.
+
+        Raises:
+            UserError: there is no decision on parts.
+        """
+        return PartInProgress(self.predict, self.rule)
 
     def ready(self, image: Any, name: str = "the image", ignored: Any = None) -> "Ready":
         """Check an image and bring it into the form that `decide` takes: the part for threads.

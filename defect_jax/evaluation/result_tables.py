@@ -8,12 +8,10 @@ from ml_collections import ConfigDict
 from scipy import special
 
 from defect_jax.data.prepare.prepared import Split
-from defect_jax.decision import DecisionRule, PartDecision
-from defect_jax.decision.choose import FALLBACK_THRESHOLD
+from defect_jax.decision import DecisionRule
 from defect_jax.decision.combination import combined
-from defect_jax.decision.record import REJECTS_NOTHING
-from defect_jax.decision.sequential import NEVER_ACCEPTS, SequentialTest, decide_shots
-from defect_jax.decision.shots import parts_of, running_scores
+from defect_jax.decision.parts import decide_parts
+from defect_jax.decision.shots import parts_of
 from defect_jax.decision.ways import Verdict, rejects, verdict
 from defect_jax.evaluation.evaluator import PER_IMAGE, Scores
 from defect_jax.metrics import ranking
@@ -27,8 +25,6 @@ from defect_jax.metrics.summary import Metrics, join_metrics
 from defect_jax.runtime.console import say
 
 LEAKING = {"leaking": 1}  # beside every number from a split that parts straddle
-UNDECIDED_PART = PartDecision("max", FALLBACK_THRESHOLD, 0, 0)
-ALL_SHOTS = SequentialTest(REJECTS_NOTHING, NEVER_ACCEPTS, 0.0, 0.0)
 
 
 # Rows of images, and the rule that decided on them.
@@ -127,28 +123,13 @@ def _verdict(
 
 def to_parts(images: Sequence[ImageRow], decision: DecisionRule) -> list[Part]:
     """Return one row of parts.csv a part."""
-    rule, test = decision.part or UNDECIDED_PART, decision.sequential or ALL_SHOTS
     names = ("group", "id", "label", "probability")
     group, ids, label, score = ([getattr(p, name) for p in images] for name in names)
     parts = parts_of(group, ids, label)
-    judged = []
-    for name, truth, running in zip(
-        parts.group, parts.label, running_scores(parts, score, rule.shots), strict=True
-    ):
-        rejected, shots = decide_shots(running, rule.threshold, test)
-        whole = float(running[-1])
-        judged.append(
-            Part(
-                group=name,
-                label=int(truth),
-                pictures=len(running),
-                score=whole,
-                decision=int(rejects(whole, rule.threshold)),
-                sequential_decision=rejected,
-                shots=shots,
-            )
-        )
-    return judged
+    return [
+        Part(label=int(truth), **decided._asdict())
+        for truth, decided in zip(parts.label, decide_parts(parts, score, decision), strict=True)
+    ]
 
 
 def to_slices(

@@ -2,7 +2,7 @@
 
 import contextlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from ml_collections import ConfigDict
 from defect_jax.data.files.region_files import read_region
 from defect_jax.data.geometry.input_spec import framing_of
 from defect_jax.data.pipeline.batches import refuse_one_kind
+from defect_jax.data.pipeline.pasting import refuse_no_surface
 from defect_jax.data.prepare.check import Inspection, as_fault, inspect
 from defect_jax.data.prepare.data_info import data_info
 from defect_jax.data.prepare.folds import dealt_out, in_words, pooled
@@ -177,18 +178,23 @@ def _looks_at_data(
         yield lambda: refuse_empty_promise(config, val, compared)
     if train.rows:
         yield lambda: data_info(prepared, config.model.num_classes)
-        if config.data.positive_fraction is not None and not config.data.folds:  # which have both
+        if not config.data.folds:  # which have good and defective ones
             # An image whose mask has a fault is among these, and is not among the stored ones.
             listed = [record for record in inspected.found.records if record.split == "train"]
             labels = [int(record.class_name != GOOD) for record in listed]
-            kinds = config.data.positive_fraction, framing.needs_good_images
-            yield partial(refuse_one_kind, labels, *kinds)
+            yield partial(_refuse_missing_kinds, labels, config.data, framing.needs_good_images)
     stages = [config, first_stage(config)] if has_first_stage(config) else [config]
     for stage in stages:
         yield partial(_form_state, stage, inspected.info.channels)
     for split in SPLITS:
         for row in prepared.splits[split].rows:
             yield partial(framing.place, (row.height, row.width), row.id)
+
+
+def _refuse_missing_kinds(labels: Sequence[int], data: ConfigDict, needs_good: bool) -> None:
+    if data.positive_fraction is not None:
+        refuse_one_kind(labels, data.positive_fraction, needs_good)
+    refuse_no_surface(labels, data.augment.paste, needs_good)
 
 
 def _form_state(config: ConfigDict, channels: int) -> None:

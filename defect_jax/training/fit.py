@@ -5,7 +5,7 @@ import optax
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from defect_jax.data.prepare.prepared import Prepared
+from defect_jax.data.prepare.prepared import Prepared, Split
 from defect_jax.distributed import processes
 from defect_jax.distributed.sharding import place_state, replicated, state_sharding
 from defect_jax.models.initialise import Variables, initial_variables
@@ -14,6 +14,7 @@ from defect_jax.runtime.console import say
 from defect_jax.runtime.errors import UserError
 from defect_jax.runtime.paths import AnyPath
 from defect_jax.training.loop import Loop
+from defect_jax.training.missed import all_missed
 from defect_jax.training.optimizer import make_tx
 from defect_jax.training.programs import StepPrograms, make_programs
 from defect_jax.training.stages import is_frozen, with_learnt
@@ -49,6 +50,8 @@ def fit(
     history = processes.from_first(lambda: read_history(workdir))
     scores = selection_scores(history)
     state, shardings = initial_state(network, tx, config, mesh, learnt)
+    if config.data.adaptive.most_often > 1.0:
+        state, shardings = with_missed(state, shardings, prepared.splits["train"], mesh)
     with checkpoints.open_checkpoints(workdir, scores) as checkpointer:
         state, unlogged = resumed(checkpointer, state, shardings)
         loop = Loop(config, workdir, mesh, network, prepared, checkpointer, history, scores)
@@ -89,6 +92,16 @@ def initial_state(
     parameters = sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))
     say(f"network: {parameters / 1e6:.2f} million parameters on {mesh.size} device(s)")
     return create(placed), shardings
+
+
+def with_missed(
+    state: TrainState, shardings: TrainState, split: Split, mesh: Mesh
+) -> tuple[TrainState, TrainState]:
+    """Return the state of step 0 with what is missed of each part of the split, on every device."""
+    first = all_missed(len({row.group for row in split.rows}))
+    everywhere = jax.tree.map(lambda _: replicated(mesh), first)
+    placed = place_state(first, everywhere)
+    return state.replace(missed=placed), shardings.replace(missed=everywhere)
 
 
 def state_shapes(

@@ -7,10 +7,12 @@ from functools import partial
 from typing import Any
 
 import jax
+import numpy as np
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from defect_jax.data.pipeline.batches import training_batches
+from defect_jax.data.pipeline.adaptive_batches import adaptive_batches
+from defect_jax.data.pipeline.batches import Batch, training_batches
 from defect_jax.data.prepare.prepared import Prepared
 from defect_jax.distributed import processes
 from defect_jax.distributed.sharding import rows_of_process, to_global
@@ -92,7 +94,7 @@ class Loop:
         last = self.config.train.steps
         rows = rows_of_process(self.mesh, self.config.train.batch_size)
         place = to_global(self.mesh)
-        batches = Peeked(training_batches(self.train_split, self.config, rows, place, first))
+        batches = Peeked(self._batches(rows, place, first))
         with contextlib.closing(batches):
             advice = partial(smaller, self.config, self.mesh.size)
             ready = programs.compiled(self.state, batches.first, advice)
@@ -101,6 +103,15 @@ class Loop:
             with contextlib.closing(finished), contextlib.closing(shown):
                 for _ in shown:
                     pass
+
+    def _batches(self, *wanted: Any) -> Iterator[Batch]:
+        if self.state.missed is None:
+            return training_batches(self.train_split, self.config, *wanted)
+        return adaptive_batches(self.train_split, self.config, *wanted, self._drawn_by)
+
+    def _drawn_by(self) -> np.ndarray:
+        """Return a copy of what the order of images follows: steps write into the memory."""
+        return np.array(jax.device_get(self.state.missed.drawn_by))
 
     def _finished_steps(
         self, steps: range, step_fns: Mapping[str, Step], batches: Peeked

@@ -53,7 +53,8 @@ class StepPrograms:
 
     def to_compile(self, state: TrainState, batch: Batch) -> dict[str, Program]:
         """Return name -> a jitted function and its arguments, the quickest to trace first."""
-        found = BackwardPass(state.params, state.opt_state[0], state.batch_stats, self.losses)
+        start = state.params, state.opt_state[0], state.batch_stats
+        found = BackwardPass(*start, self.losses, state.missed)
         return {
             UPDATE: (self.update, (state, found)),
             **{name: (jitted, (state, batch)) for name, jitted in self.gradients.items()},
@@ -99,7 +100,8 @@ def make_programs(
         task: jax.ShapeDtypeStruct((), "float32", sharding=whole) for task in task_names(config)
     }
     each = dict.fromkeys(losses, whole)
-    found = BackwardPass(shardings.params, shardings.opt_state[0], shardings.batch_stats, each)
+    start = shardings.params, shardings.opt_state[0], shardings.batch_stats
+    found = BackwardPass(*start, each, shardings.missed)
     options = training_options(network.widths, network.encoder != PLAIN)
     every_steps = measured_every_steps(config.balance)
     measuring = {} if every_steps is None else {MEASURING_STEP: True}

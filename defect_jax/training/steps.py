@@ -13,8 +13,9 @@ from ml_collections import ConfigDict
 from defect_jax import balance
 from defect_jax.data.pipeline.batches import Batch
 from defect_jax.models.initialise import Variables
-from defect_jax.models.network import SegmentationNetwork
+from defect_jax.models.network import Outputs, SegmentationNetwork
 from defect_jax.models.probabilities import normalise
+from defect_jax.training.missed import Missed, updated
 from defect_jax.training.optimizer import (
     after_balance,
     make_balance,
@@ -40,6 +41,7 @@ class TrainState:
     batch_stats: Any
     opt_state: Any
     ema: Variables  # exponential moving averages of params and batch_stats, used for evaluation
+    missed: Any = None  # `missed.Missed`, where the order of images follows it
 
 
 @flax.struct.dataclass
@@ -50,6 +52,7 @@ class BackwardPass:
     balance: Any  # state of the balance after this batch
     batch_stats: Any
     losses: Any  # task -> scalar
+    missed: Any = None  # as that of the state, after this batch
 
 
 def create_state(variables: Variables, tx: optax.GradientTransformation) -> TrainState:
@@ -62,6 +65,8 @@ def create_state(variables: Variables, tx: optax.GradientTransformation) -> Trai
 def to_checkpointables(state: TrainState) -> dict[str, Any]:
     """Return what a checkpoint holds: the averaged weights are readable without the rest."""
     fields = ("step", "params", "batch_stats", "opt_state")
+    if state.missed is not None:
+        fields += ("missed",)
     return {STATE: {field: getattr(state, field) for field in fields}, EMA: state.ema}
 
 
@@ -88,25 +93,34 @@ def make_gradients(
     """Return the first part of a step: forward, backward, and the balance between the tasks."""
     balancing = make_balance(config)
 
+    def still_missed(state: TrainState, outputs: Outputs, batch: Batch) -> Missed | None:
+        if state.missed is None:
+            return None
+        every_steps = config.data.adaptive.every_steps
+        return updated(state.missed, outputs, batch, state.step, every_steps)
+
     def gradients(state: TrainState, batch: Batch) -> BackwardPass:
         image = normalise(batch["image"], config.data_info.mean, config.data_info.std)
         dropout = jax.random.fold_in(jax.random.key(config.seed), state.step)
 
         def loss_fn(params):
-            outputs, updated = network.apply(
+            outputs, changed = network.apply(
                 {"params": params, "batch_stats": state.batch_stats},
                 image,
                 train=True,
                 mutable=["batch_stats"],
                 rngs={"dropout": dropout},
             )
-            return task_losses(outputs, batch, config), updated.get("batch_stats", {})
+            aux = changed.get("batch_stats", {}), still_missed(state, outputs, batch)
+            return task_losses(outputs, batch, config), aux
 
-        losses, of_tasks, batch_stats = balance.task_gradients(loss_fn, state.params, has_aux=True)
+        losses, of_tasks, (batch_stats, missed) = balance.task_gradients(
+            loss_fn, state.params, has_aux=True
+        )
         combined, balanced = balancing.update(
             of_tasks, state.opt_state[0], state.params, task_losses=losses, measure=measure
         )
-        return BackwardPass(combined, balanced, batch_stats, losses)
+        return BackwardPass(combined, balanced, batch_stats, losses, missed)
 
     return gradients
 
@@ -129,6 +143,7 @@ def make_update(
         metrics |= balance.measures(found.balance, losses, measured)
         metrics["loss"] = sum(metrics[f"weight_{task}"] * loss for task, loss in losses.items())
         metrics["gradient_norm"] = optax.tree.get(opt_state, "gradient_norm")
-        return TrainState(state.step + 1, params, found.batch_stats, opt_state, ema), metrics
+        step = state.step + 1
+        return TrainState(step, params, found.batch_stats, opt_state, ema, found.missed), metrics
 
     return update

@@ -28,6 +28,7 @@ TRIES = 5  # a training beside that deletes what is read has saved something bet
 SELECTION = "selection"  # the number by which checkpoints are compared
 HISTORY_SPLITS = ("train", "val")
 MOST_HISTORY_BYTES = 64 << 20
+OF_DECISIONS = "decision."  # how fields of a config begin that are options of a decision
 
 
 class Trained(NamedTuple):
@@ -144,7 +145,12 @@ def decision_for(
     if fields is None:
         return None
     made = DecisionRule.from_fields(path, fields)
-    made_with = {"decides": BEFORE_IT_WAS["decision.decides"]} | made.options
+    before = {
+        field.removeprefix(OF_DECISIONS): value
+        for field, value in BEFORE_IT_WAS.items()
+        if field.startswith(OF_DECISIONS)
+    }
+    made_with = before | made.options
     return made if (made.checkpoint_step, made.prune, made_with) == (step, prune, options) else None
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from defect_jax.data.geometry.channels import MOST_CHANNELS
 from defect_jax.data.geometry.region import MOST_CHARACTERS
-from defect_jax.decision.record import WAYS_TO_DECIDE
+from defect_jax.decision.record import SEQUENTIAL_TESTS, WAYS_TO_DECIDE
 from defect_jax.decision.rules import RULES
 from defect_jax.decision.shots import SHOTS
 from defect_jax.models.fields import DTYPES, NAMES
@@ -23,6 +23,7 @@ from defect_jax.runtime.field_rules import (
     above,
     flag,
     inside_one,
+    is_number,
     number,
     one_of,
     or_null,
@@ -54,6 +55,9 @@ LARGEST_SIDE_PX = 8192
 WIDEST = 4096  # filters of a row of the network
 WEIGHT = number(0.0, 1e6)  # of a loss, of a task, of a mistake
 SHARE = number(0.0, 1.0)
+EARLY_RATE = FieldRule(  # Wald's bounds would meet at a half
+    lambda rate: is_number(rate) and 0.0 < rate < 0.5, "above 0 and below 0.5", True
+)
 SEED = whole(0, 2**63 - 1)
 WIDTHS = several(whole(1, WIDEST), 2, 10)
 DECODERS, ATTENTIONS, NORMS = NAMES["decoder"], NAMES["attention"], NAMES["norm"]
@@ -139,11 +143,14 @@ DATA = _below(
         "max_stretch": number(1.0, 1e3),
         "tile_overlap_px": whole(0, LARGEST_SIDE_PX),
         "positive_fraction": or_null(inside_one()),
+        "adaptive.most_often": number(1.0, 100.0),
+        "adaptive.every_steps": whole(1, 10_000),  # their images are listed
         "threads": whole(0, 1024),
         "workers": whole(0, 1024),
         "cache_mb": whole(0, 10**7),
         "augment.shrink": share_below_one(),
         "augment.stretch": number(0.0, 5.0),
+        "augment.paste": SHARE,
         "augment.changes.flip_horizontal": flag(),
         "augment.changes.flip_vertical": flag(),
         "augment.changes.shift_px": whole(0, LARGEST_SIDE_PX),
@@ -273,6 +280,9 @@ DECIDING: Table = {
         lambda name: isinstance(name, str) and name in ("", *SHOTS),
         f"empty or one of {', '.join(SHOTS)}",
     ),
+    "decision.sequential": one_of(SEQUENTIAL_TESTS),
+    "decision.early_miss_rate": EARLY_RATE,
+    "decision.early_false_alarm_rate": EARLY_RATE,
 }
 FIELDS = RUN | DATA | DATA_INFO | MODEL | TRAINING | DECIDING
 
@@ -280,6 +290,9 @@ FIELDS = RUN | DATA | DATA_INFO | MODEL | TRAINING | DECIDING
 BEFORE_IT_WAS: dict[str, Any] = {
     "track": "",
     "decision.decides": "",
+    "decision.sequential": "empirical",
+    "decision.early_miss_rate": 0.01,
+    "decision.early_false_alarm_rate": 0.01,
     "data.folds": 0,
     "data.classes": [],
     "data.lights": 1,
@@ -292,6 +305,9 @@ BEFORE_IT_WAS: dict[str, Any] = {
     "data.max_stretch": 1.0,
     "data.tile_overlap_px": 0,
     "data.cache_mb": 2000,
+    "data.augment.paste": 0.0,
+    "data.adaptive.most_often": 1.0,
+    "data.adaptive.every_steps": 50,
     "model.encoder": "plain",  # for which the next two and optimizer.encoder_rate say nothing
     "model.weights": "imagenet",
     "model.frozen_statistics": True,

@@ -6,7 +6,6 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from defect_jax.data.files.region_files import read_region
 from defect_jax.distributed import processes
 from defect_jax.models.pretrained.sources import without_place
 from defect_jax.runtime import atomic_files
@@ -171,6 +170,8 @@ def of_workdir(workdir: AnyPath, asked: ConfigDict | None) -> ConfigDict:
     if asked is None:
         known = processes.from_first(lambda: places.recall(workdir))
         return nested(flat(kept) | known)
+    from defect_jax.data.files.region_files import read_region  # a predictor needs no files
+
     read_region(asked.data)
     refuse_differences(kept, asked, workdir / "config.json")
     given = {field: value for field, value in flat(asked).items() if _is_free(field)}

@@ -45,6 +45,7 @@ class Letterbox:
         min_scale, max_scale, max_stretch: as `letterbox.place` takes them.
         most_waiting: images read ahead and results written behind in a prediction; None: a batch.
         needs_good_images: whether good training elements come from good images alone.
+        shows_whole_images: whether a training element shows all of its image.
     """
 
     size_px: tuple[int, int]
@@ -53,6 +54,7 @@ class Letterbox:
     max_stretch: float
     most_waiting: ClassVar[int | None] = None
     needs_good_images: ClassVar[bool] = True
+    shows_whole_images: ClassVar[bool] = True
 
     def place(self, native_px: tuple[int, int], name: str) -> Placement:
         """Return the place of an image in the frame.
@@ -123,14 +125,15 @@ class Tiling:
     Attributes:
         size_px: height and width of a tile.
         overlap_px: that two neighbours share.
-        most_waiting, needs_good_images: as those of `Letterbox`; images may be large, and beside a
-            defect there are good tiles.
+        most_waiting, needs_good_images, shows_whole_images: as those of `Letterbox`; images may be
+            large, and beside a defect there are good tiles.
     """
 
     size_px: tuple[int, int]
     overlap_px: int
     most_waiting: ClassVar[int | None] = 1
     needs_good_images: ClassVar[bool] = False
+    shows_whole_images: ClassVar[bool] = False
 
     def grid(self, native_px: tuple[int, int]) -> Grid:
         """Return the tiles of an image of this height and width."""

@@ -22,9 +22,10 @@ from jaxtyping import PyTree
 from ml_collections import ConfigDict
 
 from defect_jax.data.geometry.framing import Change
-from defect_jax.data.geometry.input_spec import InputSpec
+from defect_jax.data.geometry.input_spec import InputSpec, framing_of
 from defect_jax.data.pipeline.augmentation import Augment
 from defect_jax.data.pipeline.loading import LoadNative, LoadTraining
+from defect_jax.data.pipeline.pasting import PasteDefects, refuse_no_surface
 from defect_jax.data.pipeline.sampling import SamplingPlan
 from defect_jax.data.prepare.prepared import Split
 from defect_jax.runtime import signals
@@ -68,28 +69,63 @@ def training_batches(
         rows: of each global batch, those that this process loads (`sharding.rows_of_process`).
 
     Raises:
-        UserError: images of one kind are asked for that the split does not have.
+        UserError: images of one kind are asked for, or needed, that the split does not have.
+    """
+    plan = sampling_plan(split, config, config.train.steps * config.train.batch_size)
+    load = loading(split, config)
+    return batches_of(plan, load, config, rows, to_device, slice(first_step, None))
+
+
+def sampling_plan(split: Split, config: ConfigDict, length: int) -> SamplingPlan:
+    """Return the order of a run of so many elements.
+
+    Raises:
+        UserError: as `training_batches`.
+    """
+    fraction, needs_good = config.data.positive_fraction, framing_of(config.data).needs_good_images
+    labels = tuple(row.label for row in split.rows)
+    if fraction is not None:
+        refuse_one_kind(labels, fraction, needs_good)
+    masked = tuple(row.masked for row in split.rows)
+    return SamplingPlan(labels, length, fraction, config.seed, needs_good, masked)
+
+
+def loading(split: Split, config: ConfigDict) -> grain.transforms.RandomMap:
+    """Return what makes a request a training element, before `Augment`.
+
+    Raises:
+        UserError: defects are to be pasted, and there is no good image.
+    """
+    augment, spec = config.data.augment, InputSpec.of(config)
+    load = LoadTraining(split, spec, Change(augment.shrink, augment.stretch))
+    if not augment.paste:
+        return load
+    labels = [row.label for row in split.rows]
+    refuse_no_surface(labels, augment.paste, spec.framing.needs_good_images)
+    return PasteDefects(load, augment.paste)
+
+
+def batches_of(
+    plan: Any,
+    load: grain.transforms.RandomMap,
+    config: ConfigDict,
+    rows: Sequence[int],
+    to_device: Callable[[Batch], Batch],
+    steps: slice,
+) -> Iterator[Batch]:
+    """Return the batches of these steps of a plan; each element is computed when it is needed.
+
+    Args:
+        plan: random access to requests, by their position in the run.
+        rows: as `training_batches`.
     """
     data, batch_size = config.data, config.train.batch_size
-    stream = _elements(split, config).random_map(Augment(**data.augment.changes))
+    stream = grain.MapDataset.source(plan).seed(config.seed).random_map(load)
+    stream = stream.random_map(Augment(**data.augment.changes))
     if len(rows) < batch_size:
         stream = grain.MapDataset.source(_RowsOfBatches(stream, tuple(rows), batch_size))
     dataset = stream.batch(len(rows), drop_remainder=True, batch_fn=stacked)
-    return iter(_stream(dataset.slice(slice(first_step, None)), data, to_device))
-
-
-def _elements(split: Split, config: ConfigDict) -> grain.MapDataset:
-    """Return every training element of a run, in order; each is computed where it is asked for."""
-    data, length = config.data, config.train.steps * config.train.batch_size
-    spec, change = InputSpec.of(config), Change(data.augment.shrink, data.augment.stretch)
-    needs_good = spec.framing.needs_good_images
-    labels = tuple(row.label for row in split.rows)
-    masked = tuple(row.masked for row in split.rows)
-    if data.positive_fraction is not None:
-        refuse_one_kind(labels, data.positive_fraction, needs_good)
-    plan = SamplingPlan(labels, length, data.positive_fraction, config.seed, needs_good, masked)
-    load = LoadTraining(split, spec, change)
-    return grain.MapDataset.source(plan).seed(config.seed).random_map(load)
+    return iter(_stream(dataset.slice(steps), data, to_device))
 
 
 def refuse_one_kind(labels: Sequence[int], positive_fraction: float, needs_good: bool) -> None:

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+ALL = 2  # kind of all rows; 0 and 1: of the good ones, of the defective ones with a mask
 MASKED_SHARE = 0.5  # fewest of the defective elements that have a mask, where both kinds are
 UNMASKED = 3  # kind of the defective rows without a mask
 
@@ -61,7 +62,7 @@ class SamplingPlan:
     def __getitem__(self, position: int) -> ImageRequest:
         wanted, turn = self.turn(position)
         kind = wanted if wanted or self.good_are_of_good else None
-        row = self._defective(turn) if kind else self.row(kind, turn)
+        row = self.row(*self._defective(turn)) if kind else self.row(kind, turn)
         return ImageRequest(row, None if wanted is None else bool(wanted))
 
     def turn(self, position: int) -> tuple[int | None, int]:
@@ -78,15 +79,16 @@ class SamplingPlan:
         wanted = int(after > before)
         return wanted, before if wanted else position - before
 
-    def _defective(self, turn: int) -> int:
-        """Return the defective image that comes after `turn` of them: one with a mask, or not."""
+    def _defective(self, turn: int) -> tuple[int, int]:
+        """Return whether the defective image after `turn` of them has a mask, as its kind, and how
+        many of that kind came before."""
         drawn, undrawn = len(self._rows[1]), len(self._rows[UNMASKED])
         if not undrawn:
-            return self.row(1, turn)
+            return 1, turn
         share = max(MASKED_SHARE, drawn / (drawn + undrawn)) if drawn else 0.0
         before = int(np.floor(turn * share + 1e-9))
         is_drawn = int(np.floor((turn + 1) * share + 1e-9)) > before
-        return self.row(1, before) if is_drawn else self.row(UNMASKED, turn - before)
+        return (1, before) if is_drawn else (UNMASKED, turn - before)
 
     def row(self, kind: int | None, turn: int) -> int:
         """Return the image of a kind, or of all, that comes after `turn` of them."""
@@ -105,11 +107,22 @@ class SamplingPlan:
 
     def _take(self, rows: np.ndarray, turn: int, stream: int) -> int:
         cycle, place = divmod(turn, len(rows))
-        return int(rows[_order(self.seed, stream, cycle, len(rows))[place]])
+        return int(rows[shuffled(self.seed, stream, cycle, len(rows))[place]])
+
+    def source(self, position: int) -> int:
+        """Return which rows the one at a position is of, for `rows_of`."""
+        wanted, turn = self.turn(position)
+        if wanted:
+            return self._defective(turn)[0]
+        return 0 if wanted == 0 and self.good_are_of_good else ALL
+
+    def rows_of(self, source: int) -> np.ndarray:
+        """Return the rows that are drawn from alike."""
+        return self._rows[source]
 
 
 @lru_cache(maxsize=16)
-def _order(seed: int, stream: int, cycle: int, length: int) -> np.ndarray:
+def shuffled(seed: int, stream: int, cycle: int, length: int) -> np.ndarray:
     """Return the `cycle`-th shuffle of one stream; Philox gives the same one on every machine."""
     key = np.random.SeedSequence([seed, stream, cycle])
     return np.random.Generator(np.random.Philox(key)).permutation(length)

@@ -118,7 +118,8 @@ def _spellings(names: Mapping[str, str]) -> tuple[dict[str, set[str]], dict[str,
 
 
 def _without_folders(path: str) -> list[str]:
-    """Return a path without images/, and without the split's folder before or after that too.
+    """Return a path without images/, and without the split's folder before or after that too;
+    nothing for one that is not below images/, as inputs of a prediction may be.
 
     >>> _without_folders("train/images/a/1")
     ['train/a/1', 'a/1']
@@ -126,6 +127,8 @@ def _without_folders(path: str) -> list[str]:
     ['train/1', '1']
     """
     place = place_of(path)
+    if place is None:
+        return []
     if not place.split:
         return [place.rest]
     split = next(part for part in place.home.split("/") if part.lower() in SPLIT_NAMES)
