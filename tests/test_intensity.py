@@ -44,7 +44,7 @@ def intensity(split, bit_depth):
 
 def split_of(*images):
     rows = [SplitRow(str(n), str(n), "good", 0, *i.shape[:2], 0) for n, i in enumerate(images)]
-    return Split([{"image": raw_data.encoded(image)} for image in images], rows)
+    return Split([{"image": raw_data.encoded(i), "ignored": b""} for i in images], rows)
 
 
 def surfaces(count=15, seed=0):
