@@ -92,8 +92,8 @@ def predict() -> None:
 
     config = run_config.of_workdir(workdir, CONFIG.value)
     compilation.start_cache(config.compilation_cache)
-    limit = config.data.max_megapixels
-    predict(INPUT.value, OUTPUT.value, workdir, limit, STRICT.value, group=GROUP.value)
+    limit, lights = config.data.max_megapixels, config.data.lights
+    predict(INPUT.value, OUTPUT.value, workdir, limit, STRICT.value, GROUP.value, lights)
 
 
 def export() -> None:

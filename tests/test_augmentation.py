@@ -162,3 +162,16 @@ def test_a_shift_repeats_the_border(channels):
         from_rows, from_columns = np.arange(12)[:, None] - down, np.arange(16) - right
         inside = (from_rows == rows) & (from_columns == columns)
         np.testing.assert_array_equal(after["valid"], before["valid"][rows, columns] & inside)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_each_of_sixteen_channels_is_changed_as_if_it_were_alone(seed):
+    before = element(seed, (12, 16, 16))
+    after = Augment(**ALL).random_map(dict(before), np.random.default_rng(seed))
+    for channel in range(16):
+        alone = before | {"image": before["image"][..., channel : channel + 1].copy()}
+        expected = Augment(**ALL).random_map(alone, np.random.default_rng(seed))
+        np.testing.assert_allclose(
+            after["image"][..., channel], expected["image"][..., 0], atol=1e-6
+        )
+        np.testing.assert_array_equal(after["mask"], expected["mask"])

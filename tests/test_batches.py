@@ -205,7 +205,7 @@ def test_a_share_of_images_that_are_not_there_is_refused(ready):
         training_batches(one_sided, config, range(8), on_host, 0)
 
 
-@pytest.mark.parametrize("image", [np.zeros((2, 2, 3), np.uint8), np.zeros((2, 2, 1), np.uint16)])
+@pytest.mark.parametrize("image", [np.eye(3, dtype=np.uint8)[None], np.zeros((2, 2, 1), np.uint16)])
 def test_images_beyond_what_the_network_knows_are_refused_by_name(image):
     frame = input_spec((4, 4), channels=1, bit_depth=8, classes=1)
     with pytest.raises(UserError, match="part_3: has .* trained on 1 of 8 bit"):

@@ -13,7 +13,7 @@ from defect_jax.configs import folder
 from defect_jax.data.geometry.input_spec import InputSpec
 from defect_jax.data.geometry.intensity import IntensityRange
 from defect_jax.data.pipeline.batches import evaluation_batches, training_batches
-from defect_jax.data.prepare.data_info import EVEN, MOST_IMAGES, Intensity, data_info, intensity
+from defect_jax.data.prepare.data_info import EVEN, MOST_IMAGES, Intensity, data_info, intensities
 from defect_jax.data.prepare.prepare import prepare
 from defect_jax.data.prepare.prepared import Split, SplitRow
 from defect_jax.deploy.predictor import Predictor
@@ -36,9 +36,15 @@ SCALES = {
 }
 
 
+def intensity(split, bit_depth):
+    """That of images of one light."""
+    (only,) = intensities(split, bit_depth)
+    return only
+
+
 def split_of(*images):
     rows = [SplitRow(str(n), str(n), "good", 0, *i.shape[:2], 0) for n, i in enumerate(images)]
-    return Split([{"image": raw_data.encoded(image)} for image in images], rows)
+    return Split([{"image": raw_data.encoded(i), "ignored": b""} for i in images], rows)
 
 
 def surfaces(count=15, seed=0):

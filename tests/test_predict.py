@@ -14,6 +14,7 @@ import pytest
 import raw_data
 from tiny_predictor import RULE, surface, tiny_predictor
 
+from defect_jax.data.files import lights
 from defect_jax.data.files.masks import decode_mask
 from defect_jax.deploy import predict as mode
 from defect_jax.deploy.inputs import open_input
@@ -250,14 +251,14 @@ def test_the_rest_of_a_damaged_archive_is_decided(folder, start, tmp_path, capsy
 
 
 def test_a_shortage_of_memory_costs_one_image(folder, start, monkeypatch, capsys):
-    inspect = mode.inspect_image
+    inspect = lights.look
 
     def short(data, max_megapixels):
         if data.startswith(b"BM"):
             raise MemoryError
         return inspect(data, max_megapixels)
 
-    monkeypatch.setattr(mode, "inspect_image", short)
+    monkeypatch.setattr(lights, "look", short)
     with pytest.raises(UserError, match="3 of 9 images cannot be used"):
         start(folder)
     assert len(rows(folder.parent / "out")) == 6

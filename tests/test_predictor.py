@@ -163,7 +163,7 @@ def test_an_array_of_four_axes_and_a_list_are_several_images(form):
         (np.zeros(4, np.uint8), r"the image: has shape \[4\]"),
         (np.zeros((0, 4), np.uint8), r"the image: has shape \[0, 4\]"),
         (np.zeros((4, 4), np.float32), "the image: holds float32: give uint8 or uint16"),
-        (np.zeros((4, 4, 3), np.uint8), "the image: has 3 channels of 8 bit"),
+        (np.eye(3, dtype=np.uint8)[None], "the image: has 3 channels of 8 bit"),
         (np.zeros((4, 4), np.uint16), "the image: has 1 channels of 16 bit"),
         ([np.zeros((4, 4), np.uint8), np.zeros(4, np.uint8)], "image 1: has shape"),
         (np.zeros((3, 40, 50), np.uint8), r"has shape \[3, 40, 50\] \(channels come last\)"),

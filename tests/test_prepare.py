@@ -174,7 +174,7 @@ def test_other_classes_are_another_set(tmp_path):
 
 def test_a_changed_id_is_another_fingerprint():
     """One mask file, one name; only the class that the catalogue gives it differs."""
-    facts = Facts(12, 16, 1, 8, False, 12, "a", "b")
+    facts = Facts(12, 16, (1,), 8, False, 12, "a", "b")
     records = [
         Record("id", "image", "mask", "id", "dent", "train", class_id) for class_id in (1, 2)
     ]
@@ -408,7 +408,7 @@ def test_a_preparation_under_way_is_not_cleared_away(data):
 
 def test_info_is_plain_data(shared):
     assert set(dataclasses.asdict(shared[1].info)) == {
-        "name", "channels", "bit_depth", "fingerprint", "leaking", "notes", "classes"
+        "name", "channels", "bit_depth", "fingerprint", "leaking", "notes", "classes", "lights"
     }  # fmt: skip
 
 

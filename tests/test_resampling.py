@@ -79,3 +79,12 @@ def test_even_images_stay_even_up_to_the_brightest(dtype):
 def test_its_own_size_is_the_same_image():
     image = np.random.default_rng(0).integers(0, 65536, (5, 3, 1), np.uint16)
     np.testing.assert_array_equal(resampled(image, (5, 3)), image)
+
+
+@pytest.mark.parametrize("channels", [4, 5, 7, 16])
+def test_each_channel_is_scaled_as_if_it_were_alone(channels):
+    image = np.random.default_rng(channels).random((13, 17, channels)).astype(np.float32)
+    scaled = resampled(image, (9, 23))
+    for channel in range(channels):
+        alone = resampled(image[..., channel : channel + 1].copy(), (9, 23))
+        np.testing.assert_allclose(scaled[..., channel], alone[..., 0], atol=1e-6)

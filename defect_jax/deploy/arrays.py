@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Shaped, UInt, UInt8
 from PIL import Image
 
+from defect_jax.data.geometry.channels import channel_names
 from defect_jax.data.geometry.region import HIDDEN
 from defect_jax.runtime.errors import UserError
 
@@ -71,8 +72,15 @@ def as_numpy(image: Any, name: str) -> Shaped[np.ndarray, "..."]:
     return array.astype(array.dtype.newbyteorder("="), copy=False)
 
 
-def checked(image: Any, name: str) -> UInt[np.ndarray, "h w c"]:
+def _shape_of(lights: Sequence[int]) -> str:
+    return f"give [height, width, {sum(lights)}] for {', '.join(channel_names(lights))}"
+
+
+def checked(image: Any, name: str, lights: Sequence[int] = ()) -> UInt[np.ndarray, "h w c"]:
     """Return the image with its axis of channels.
+
+    Args:
+        lights: channels of each light of shots of several.
 
     Raises:
         UserError: no array, other axes, other numbers, or nothing in it.
@@ -82,9 +90,10 @@ def checked(image: Any, name: str) -> UInt[np.ndarray, "h w c"]:
     """
     array = as_numpy(image, name)
     shaped = array[..., None] if array.ndim == 2 else array
-    if shaped.ndim != 3 or shaped.shape[2] not in (1, 3) or shaped.size == 0:
-        first = " (channels come last)" if array.ndim == 3 and array.shape[0] in (1, 3) else ""
-        raise UserError(f"{name}: has shape {list(array.shape)}{first}: {SHAPES}")
+    channels, shapes = ((sum(lights),), _shape_of(lights)) if lights else ((1, 3), SHAPES)
+    if shaped.ndim != 3 or shaped.shape[2] not in channels or shaped.size == 0:
+        first = " (channels come last)" if array.ndim == 3 and array.shape[0] in channels else ""
+        raise UserError(f"{name}: has shape {list(array.shape)}{first}: {shapes}")
     if shaped.dtype not in (np.uint8, np.uint16):
         raise UserError(f"{name}: holds {array.dtype}: {DTYPES}")
     return shaped

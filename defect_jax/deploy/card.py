@@ -8,9 +8,11 @@ import typing
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 from ml_collections import ConfigDict
 
 import defect_jax
+from defect_jax.data.geometry.channels import channel_names
 from defect_jax.data.geometry.input_spec import InputSpec
 from defect_jax.data.geometry.region import from_text
 from defect_jax.data.sources.data_sets import data_set
@@ -84,9 +86,9 @@ def _input(spec: InputSpec) -> dict[str, Any]:
     return {
         "name": "image",
         "dtype": f"uint{spec.bit_depth}",
-        "trained_on_values": [spec.intensity.low, spec.intensity.high],
+        "trained_on_values": np.transpose([spec.intensity.low, spec.intensity.high]).tolist(),
         "shape": ["b", *(spec.region_px or ("h", "w")), spec.channels],
-        "channels": "grey" if spec.channels == 1 else "red, green, blue",
+        "channels": ", ".join(channel_names(spec.channels_of_lights)),
         "sizes": f"{_sizes(spec)}; {spec.framing.in_words()} and normalised inside",
         "size_rule": spec.framing.card(),
         "judged_share": float(from_text(spec.region).mean()) if spec.region else 1.0,

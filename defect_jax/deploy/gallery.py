@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Shaped
 from markupsafe import Markup
 
+from defect_jax.data.files.file_kinds import BadImage
 from defect_jax.data.files.images import decode_image
 from defect_jax.data.files.masks import decode_mask
 from defect_jax.data.files.raw_files import RawFiles
@@ -126,7 +127,7 @@ def _counts(decided: Sequence[Line], files: int) -> dict[str, int]:
 
 def _decided_on(folder: Path, raw: RawFiles, line: Line) -> Shaped[np.ndarray, "h w c"]:
     """Return the image; its overlay where it has gone, or has changed since."""
-    with contextlib.suppress(OSError, MemoryError):
+    with contextlib.suppress(OSError, MemoryError, BadImage):  # the last: a shot of several pages
         data = raw.read(line["file"])
         if hashlib.sha256(data).hexdigest() == line["sha256"]:
             return decode_image(data)

@@ -14,11 +14,11 @@ from jaxtyping import UInt
 from ml_collections import ConfigDict
 
 from defect_jax.data.files.bounded import MEGAPIXELS
-from defect_jax.data.files.file_kinds import SUFFIXES, BadImage
-from defect_jax.data.files.images import inspect_image
+from defect_jax.data.files.file_kinds import SUFFIXES
 from defect_jax.data.files.output_names import faults_of
 from defect_jax.data.files.raw_files import Folder, RawFiles, open_root
 from defect_jax.data.files.raw_names import Listing, skipped_note
+from defect_jax.data.files.shot_names import Shot, shots_of
 from defect_jax.data.geometry.input_spec import InputSpec
 from defect_jax.data.sources.folder_layout import GROUPS_FILE, stem_of
 from defect_jax.deploy.input_names import (
@@ -29,8 +29,8 @@ from defect_jax.deploy.input_names import (
     left_out,
     top_of,
 )
+from defect_jax.deploy.read_shot import read_shot
 from defect_jax.runtime.errors import UserError
-from defect_jax.runtime.memory import shortage
 from defect_jax.runtime.paths import AnyPath, as_path, is_remote
 
 FIELD = "--input"
@@ -41,12 +41,22 @@ NO_IMAGE = f"is no picture of a kind that is read ({' '.join(SUFFIXES)}): save i
 
 class Input(NamedTuple):
     """One image: its id in every table, its name among the raw files, what is wrong with it, and
-    the file that says what of it is not judged."""
+    the file that says what of it is not judged.
+
+    Of a shot of several lights it is the name of the first, or of the one that is at fault;
+    `more_lights` are those of the others, in order.
+    """
 
     id: str
     name: str
     fault: str = ""
     ignore: str | None = None
+    more_lights: tuple[str, ...] = ()
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Return the files of the image, one a light."""
+        return (self.name, *self.more_lights)
 
 
 class Inputs(NamedTuple):
@@ -58,13 +68,17 @@ class Inputs(NamedTuple):
 
 
 def open_input(
-    path: str, output: AnyPath | None = None, max_megapixels: float = MEGAPIXELS
+    path: str,
+    output: AnyPath | None = None,
+    max_megapixels: float = MEGAPIXELS,
+    lights: int = 1,
 ) -> Inputs:
     """List the images below `path`; their ids are those of `input_names.ids_below`.
 
     Args:
         max_megapixels: no file is read that is larger than such an image can be.
         output: a folder of results: nothing in it is an input.
+        lights: of each shot, as the network was trained.
 
     Raises:
         UserError: there is no such path, or no image in it.
@@ -79,13 +93,34 @@ def open_input(
     notes += [note for note in [skipped_note(raw.skipped())] if note]
     if len(others) == len(pictures):
         raise UserError(_no_image(path, others, raw.lost(), notes))
-    ids = ids_below(path, [*pictures, *raw.lost()], others | raw.lost().keys())
+    strange = others | raw.lost().keys()
+    shots = _shots([name for name in pictures if name not in strange], lights)
+    ids = ids_below(path, sorted([*shots, *strange]), strange)
     faults = faults_of(ids) | dict.fromkeys(others, NO_IMAGE) | raw.lost()
     ignore = ignore_files(sorted(omitted.names))
     images = [
-        Input(id, name, faults.get(name, ""), ignore.get(stem_of(name))) for name, id in ids.items()
+        _input(id, name, shots.get(name), faults.get(name, ""), ignore.get(stem_of(name)))
+        for name, id in ids.items()
     ]
     return Inputs(raw, images, notes)
+
+
+def _shots(names: list[str], lights: int) -> dict[str, Shot]:
+    """Return the shots by the names that their images would have as one file."""
+    if lights == 1:
+        return {name: Shot([name], []) for name in names}
+    return {
+        f"{path}.{(shot.files or [shot.faults[0][0]])[0].rpartition('.')[2]}": shot
+        for path, shot in shots_of(names, lights).items()
+    }
+
+
+def _input(id: str, name: str, shot: Shot | None, fault: str, ignore: str | None) -> Input:
+    if shot is not None and shot.faults and not fault:
+        (name, fault), more = shot.faults[0], len(shot.faults) - 1
+        return Input(id, name, f"{fault} (and {more} more)" if more else fault)
+    first, *others = [name] if shot is None or not shot.files else shot.files
+    return Input(id, first, fault, ignore, tuple(others))
 
 
 def _no_image(path: str, others: Collection[str], lost: Mapping[str, str], notes: list[str]) -> str:
@@ -152,22 +187,24 @@ class ExampleImages:
 
     def __init__(self, path: str, config: ConfigDict):
         self._spec, self._max_megapixels = InputSpec.of(config), config.data.max_megapixels
-        self._raw, inputs, _ = open_input(path, max_megapixels=self._max_megapixels)
+        self._lights = len(self._spec.channels_of_lights)
+        limits = {"max_megapixels": self._max_megapixels, "lights": self._lights}
+        self._raw, inputs, _ = open_input(path, **limits)
         inputs = [image for image in inputs if not image.fault]
         places = np.linspace(0, len(inputs) - 1, min(MOST_IMAGES, len(inputs)))
-        self._names = [inputs[place].name for place in places.round().astype(int)]
+        self._images = [inputs[place] for place in places.round().astype(int)]
 
     def __iter__(self) -> Iterator[UInt[np.ndarray, "1 h w c"]]:
-        return map(self._read, self._names)
+        return map(self._read, self._images)
 
-    def _read(self, name: str) -> UInt[np.ndarray, "1 h w c"]:
-        spec, where = self._spec, self._raw.where(name)
-        try:
-            _, image = inspect_image(self._raw.read(name), self._max_megapixels)
-        except (BadImage, OSError, MemoryError) as error:
-            what = shortage(error) or getattr(error, "strerror", None) or error
-            raise UserError(f"{where}: {what}") from error
-        spec.framing.place(image.shape[:2], where)  # refuses what is too large
-        spec.ignored(image.shape[:2], where)  # and what is not of the region's size
+    def _read(self, item: Input) -> UInt[np.ndarray, "1 h w c"]:
+        spec, where = self._spec, self._raw.where(item.name)
+        read = read_shot(self._raw, item.files, self._lights, self._max_megapixels)
+        if read.fault:
+            raise UserError(read.fault)
+        native_px = read.lights[0].shape[:2]
+        spec.framing.place(native_px, where)  # refuses what is too large
+        spec.ignored(native_px, where)  # and what is not of the region's size
+        image = spec.shot(read.lights, where)
         spec.refuse_other_depth(image, where)
         return spec.common(image, where)[None]

@@ -100,4 +100,4 @@ def example_images(spec: InputSpec) -> Iterator[UInt[np.ndarray, "b h w c"]]:
         yield spec.intensity.counts(noise, spec.dtype)
     for value in (spec.intensity.low, spec.intensity.high):
         shape = (1, *(spec.region_px or spec.size_px), spec.channels)
-        yield np.full(shape, int(value), spec.dtype)
+        yield np.full(shape, value, spec.dtype)

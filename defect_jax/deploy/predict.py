@@ -1,7 +1,6 @@
 """Decides on every image of a folder: the story of --mode=predict."""
 
 import dataclasses
-import hashlib
 import time
 from collections.abc import Collection, Iterator
 from functools import partial
@@ -12,10 +11,11 @@ import numpy as np
 
 import defect_jax
 from defect_jax.data.files.file_kinds import BadImage
-from defect_jax.data.files.images import inspect_image
+from defect_jax.data.files.lights import sha256_of
 from defect_jax.data.files.raw_files import RawFiles
 from defect_jax.data.files.reading import in_threads, threaded
 from defect_jax.data.files.region_files import marked
+from defect_jax.data.geometry.channels import in_one
 from defect_jax.decision import DecisionRule
 from defect_jax.decision.apply import why_undecided
 from defect_jax.deploy.gallery import write_page
@@ -32,6 +32,7 @@ from defect_jax.deploy.outputs import (
 )
 from defect_jax.deploy.parts import PARTS, PartRow, in_words, part_rows, write_parts
 from defect_jax.deploy.predictor import BATCH_SIZE, Predictor, Ready, load
+from defect_jax.deploy.read_shot import read_shot
 from defect_jax.distributed.sharding import make_mesh
 from defect_jax.runtime import signals
 from defect_jax.runtime.console import say, track
@@ -64,6 +65,7 @@ def predict(
     max_megapixels: float,
     strict: bool,
     group: str | None = None,
+    lights: int = 1,
 ) -> None:
     """Decide on the images below `input` and write everything into the folder `output`.
 
@@ -75,6 +77,7 @@ def predict(
         max_megapixels: larger images are refused before they are decoded.
         strict: whether the first image that cannot be used ends the run.
         group: how a part is found by an image's id, see `groups.by_name`.
+        lights: of each shot, as `config.data.lights` of the workdir has it.
 
     Raises:
         UserError: a path or a group that cannot be used, or, at the end, images that could not be
@@ -84,7 +87,7 @@ def predict(
     folder = as_path(output)
     if is_remote(folder):
         raise UserError(f"{FIELD}: {output} must be a folder of this machine")
-    raw, inputs, notes = open_input(input, folder, max_megapixels)
+    raw, inputs, notes = open_input(input, folder, max_megapixels, lights)
     groups = groups_of(input, raw, inputs, given)
     mesh = make_mesh(data=-1, fsdp=1)
     predictor = load(workdir, BATCH_SIZE * mesh.size, mesh)
@@ -129,8 +132,8 @@ def decided_before(
     def is_same(item: Input) -> bool:
         line = outputs.lines[item.id]
         try:
-            same = hashlib.sha256(raw.read(item.name)).hexdigest() == line["sha256"]
-            own = None if item.ignore is None else hashlib.sha256(raw.read(item.ignore)).hexdigest()
+            same = sha256_of([raw.read(name) for name in item.files]) == line["sha256"]
+            own = None if item.ignore is None else sha256_of([raw.read(item.ignore)])
             same = same and own == line.get("ignored_sha256")
         except (OSError, MemoryError):
             return False  # what is wrong is said when it is decided on
@@ -164,17 +167,19 @@ def read(raw: RawFiles, predictor: Predictor, max_megapixels: float, item: Input
     origin, where = {"file": item.name}, raw.where(item.name)
     if item.fault:
         return Read(item.id, origin, fault=f"{where}: {item.fault}")
+    lights = len(predictor.spec.channels_of_lights)
     try:
-        data = raw.read(item.name)
-        origin["sha256"] = hashlib.sha256(data).hexdigest()
-        _, image = inspect_image(data, max_megapixels)
-        ignored = None
+        shot = read_shot(raw, item.files, lights, max_megapixels)
+        origin |= {"sha256": shot.sha256} if shot.sha256 else {}
+        if shot.fault:
+            return Read(item.id, origin, fault=shot.fault)
+        image, ignored = predictor.spec.shot(shot.lights, where), None
         if item.ignore is not None:
             where = raw.where(item.ignore)
             drawn = raw.read(item.ignore)
-            origin["ignored_sha256"] = hashlib.sha256(drawn).hexdigest()
+            origin["ignored_sha256"] = sha256_of([drawn])
             ignored = marked(drawn, max_megapixels)
-        return Read(item.id, origin, image, predictor.ready(image, where, ignored))
+        return Read(item.id, origin, in_one(shot.lights), predictor.ready(image, where, ignored))
     except (BadImage, OSError, MemoryError) as error:
         fault = f"{where}: {shortage(error) or getattr(error, 'strerror', None) or error}"
     except UserError as error:

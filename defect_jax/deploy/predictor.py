@@ -99,7 +99,8 @@ class Predictor:
 
         Args:
             images: one of shape [h w] or [h w c]; or several, as a list of such or as [b h w c].
-                Grey or RGB, as the network was trained (grey is widened), uint8 or uint16; an
+                Grey or RGB, as the network was trained (grey is widened, and RGB that is grey
+                narrowed), or all channels of a shot's lights, uint8 or uint16; an
                 array of whatever NumPy reads, see `arrays.listed_images`.
             ignored: what is not to be judged, not 0 there, [h w]; of several images a list of
                 such, or of None where all of an image is judged. What `config.data.region` leaves
@@ -138,10 +139,12 @@ class Predictor:
         Raises:
             UserError: it cannot be used; `name` is named.
         """
-        image = self.spec.common(checked(image, name), name)
+        given = checked(image, name, self.spec.lights)
+        image = self.spec.common(given, name)
         plane = self.spec.ignored(image.shape[:2], name, checked_ignored(ignored, image, name))
         shown = self.spec.hidden(image, plane)
-        self.spec.refuse_other_depth(shown, name)
+        if given.dtype != np.uint8:  # how 8 bits become 16 is known
+            self.spec.refuse_other_depth(shown, name)
         return self._marker.ready(shown, None if plane is None else plane == HIDDEN, name)
 
     def decide(self, images: Sequence["Ready"]) -> list[Decision]:

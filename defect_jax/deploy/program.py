@@ -7,6 +7,7 @@ whoever runs it cannot forget one. The decision is that of `decision.apply`, as 
 from collections.abc import Callable
 
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, UInt
 from ml_collections import ConfigDict
 
@@ -44,7 +45,8 @@ def make_program(
 
     def program(image: UInt[Array, "b h w c"]) -> Decision:
         if hidden is not None:
-            image = jnp.where(hidden[..., None], image.dtype.type(spec.fill), image)
+            fill = np.full((1, 1, 1, spec.channels), spec.fill, image.dtype)
+            image = jnp.where(hidden[..., None], fill, image)
         shares = spec.intensity.shares_jax(image)
         maps, label = spec.framing.native_probabilities(of_frames, ema, shares, spec.classes)
         if hidden is not None:

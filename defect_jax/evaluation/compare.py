@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 from ml_collections import ConfigDict
 
-from defect_jax.data.files.images import decode_image
 from defect_jax.data.files.masks import decode_mask
+from defect_jax.data.files.record_encoding import decode_stored
 from defect_jax.data.prepare.folds import OUT_OF_FOLD, out_of_fold
 from defect_jax.data.prepare.prepared import Prepared, Split
 from defect_jax.metrics import bootstrap
@@ -162,7 +162,7 @@ def _loader(split: Split, folders: Sequence[AnyPath]):
             decided = [decode_mask(read_bytes(file), 0) for file in files]
         except OSError as error:
             raise UserError(f"{error.filename}: cannot be read: {error.strerror}") from error
-        return decode_image(record["image"]), decode_mask(record["mask"], 0), decided
+        return decode_stored(record["image"]), decode_mask(record["mask"], 0), decided
 
     return load
 

@@ -12,9 +12,13 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from defect_jax.data.files.images import decode_image
 from defect_jax.data.files.masks import decode_mask
-from defect_jax.data.files.record_encoding import decode_classes, encode_classes, encode_mask
+from defect_jax.data.files.record_encoding import (
+    decode_classes,
+    decode_stored,
+    encode_classes,
+    encode_mask,
+)
 from defect_jax.data.prepare.prepared import Split
 from defect_jax.evaluation.evaluator import OnMask
 from defect_jax.evaluation.result_tables import ResultTables
@@ -136,7 +140,7 @@ def image_loader(split: Split, folder: AnyPath, classes: Sequence[str] = ("defec
     def load(image_id: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         record = split.source[where[image_id]]
         decided = decode(read_bytes(folder / kind / f"{image_id}.png"))
-        return decode_image(record["image"]), decode(record["mask"]), decided
+        return decode_stored(record["image"]), decode(record["mask"]), decided
 
     return load
 

@@ -1,11 +1,12 @@
 """From framed images to probabilities: normalisation, the network, its heads, mirror images."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Float32
 from ml_collections import ConfigDict
 
@@ -27,20 +28,27 @@ class Probabilities(NamedTuple):
 OfFrames = Callable[[Variables | Ensemble, Frames], Probabilities]
 
 
-def normalise(image: Frames, mean: float, std: float) -> Float[Array, "b h w c"]:
-    """Bring images to about zero mean and unit standard deviation, all by the same two numbers.
+def normalise(
+    image: Frames, mean: float | Sequence[float], std: float | Sequence[float]
+) -> Float[Array, "b h w c"]:
+    """Bring images to about zero mean and unit standard deviation, all by the same numbers.
 
     Each image by its own mean and deviation would hide its exposure, but also what a large stain
     changes, and on a few hundred training images the network then learnt labels by heart sooner.
 
     Args:
         image: shares of the range that the training images fill.
-        mean, std: of the training images (`prepare.data_info`), as shares of the same.
+        mean, std: of the training images (`prepare.data_info`), as shares of the same; of shots of
+            several lights one number a channel.
 
     >>> normalise(jnp.array([[[[0.2], [0.6]]]]), 0.4, 0.2).round(4).ravel().tolist()
     [-1.0, 1.0]
     """
-    return (image - mean) / std
+    return (image - _numbers(mean)) / _numbers(std)
+
+
+def _numbers(kept: float | Sequence[float]) -> float | Float32[np.ndarray, "1 1 1 c"]:
+    return kept if isinstance(kept, int | float) else np.float32(kept)[None, None, None]
 
 
 def make_probabilities(

@@ -8,6 +8,8 @@ import numpy as np
 from jaxtyping import UInt, UInt8
 from markupsafe import Markup
 
+from defect_jax.data.geometry.channels import to_show
+
 LONGER_SIDE_PX = 480
 SMALLEST_SIDE_PX = 64  # noise of that size is below three kilobytes, so a limit is always met
 BEST_QUALITY, LOWEST_QUALITY = 85, 55
@@ -27,7 +29,7 @@ def thumbnail(image: UInt[np.ndarray, "h w c"], longer_side_px: int, limit: int)
     much as the last attempt was too large.
     """
     side, quality = longer_side_px, BEST_QUALITY
-    image = to_8_bit(_shrunk(image, side))
+    image = to_8_bit(_shrunk(to_show(image), side))
     while True:
         image = _shrunk(image, side)
         jpeg = _encode(image, quality)
@@ -40,14 +42,17 @@ def thumbnail(image: UInt[np.ndarray, "h w c"], longer_side_px: int, limit: int)
             side = max(SMALLEST_SIDE_PX, fitting)
 
 
-def to_8_bit(image: UInt[np.ndarray, "h w c"]) -> UInt8[np.ndarray, "h w c"]:
+def to_8_bit(image: UInt[np.ndarray, "h w c"]) -> UInt8[np.ndarray, "h w _"]:
     """Leave 8-bit images as they are; stretch deeper ones between their outer percentiles.
+
+    Of several lights the mean is shown.
 
     A 16-bit camera often uses a small part of its range, which would be a black image.
 
     >>> to_8_bit(np.array([[[1000], [1100], [1200]]], np.uint16)).ravel().tolist()
     [0, 127, 255]
     """
+    image = to_show(image)
     if image.dtype == np.uint8:
         return image
     low, high = np.percentile(image, (0.5, 99.5))

@@ -1,5 +1,7 @@
 """What a run begins with: its data, its plan, its config with the facts of the data, its files."""
 
+import dataclasses
+
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
@@ -65,7 +67,10 @@ def data_to_train_on(config: ConfigDict, workdir: AnyPath, saved: bool) -> Prepa
     run_config.refuse_differences(run_config.lengthened(kept, config), config, path)
     if run_config.lengthened(kept, config) is not kept:
         say(f"{kept.train.steps} steps become {config.train.steps}: the learning rate rises again")
-    return data_to_go_on_with(config, workdir, kept["data_info"]["fingerprint"])
+    now = data_to_go_on_with(config, workdir, kept.data_info.fingerprint)
+    # Runs of earlier versions saw grey images that were saved as RGB as such, and go on so.
+    channels = max(now.info.channels, kept.data_info.channels)
+    return dataclasses.replace(now, info=dataclasses.replace(now.info, channels=channels))
 
 
 def planned(

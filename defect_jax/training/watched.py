@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Bool, UInt8
 
 from defect_jax.data.files.images import decode_image
-from defect_jax.data.files.record_encoding import decode_classes
+from defect_jax.data.files.record_encoding import decode_classes, decode_stored
 from defect_jax.data.prepare.prepared import Split, SplitRow
 from defect_jax.deploy.outputs import overlay
 from defect_jax.evaluation.evaluator import Scores
@@ -76,5 +76,5 @@ class WatchedImages:
     def _watched(self, row: int, scores: Scores) -> Watched:
         record, of = self._split.source[row], self._split.rows[row]
         mask = decode_classes(record["mask"]) > 0
-        image, score = decode_image(record["image"]), float(scores.images["score"][row])
+        image, score = decode_stored(record["image"]), float(scores.images["score"][row])
         return Watched(of.id, of.label, score, image, mask, self._decided[row])

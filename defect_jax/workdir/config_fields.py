@@ -12,6 +12,7 @@ there because a size from a file is memory that the program asks for.
 from collections.abc import Mapping
 from typing import Any
 
+from defect_jax.data.geometry.channels import MOST_CHANNELS
 from defect_jax.data.geometry.region import MOST_CHARACTERS
 from defect_jax.decision.record import SEQUENTIAL_TESTS, WAYS_TO_DECIDE
 from defect_jax.decision.rules import RULES
@@ -62,6 +63,16 @@ WIDTHS = several(whole(1, WIDEST), 2, 10)
 DECODERS, ATTENTIONS, NORMS = NAMES["decoder"], NAMES["attention"], NAMES["norm"]
 
 Table = dict[str, FieldRule]
+
+
+def each_channel(rule: FieldRule) -> FieldRule:
+    """Return the rule of one number for all channels, or of a list with one for each."""
+    of_each = several(rule, 2, MOST_CHANNELS)
+    return FieldRule(
+        lambda value: rule.holds(value) or of_each.holds(value),
+        f"{rule.words}, or a list with one for each channel",
+        rule.is_float,
+    )
 
 
 def _below(section: str, rules: Table) -> Table:
@@ -125,6 +136,7 @@ DATA = _below(
         "ignore_value": or_null(whole(1, 65535)),
         "region": text(MOST_CHARACTERS),
         "classes": several(text(200), 0, MOST_CLASSES),
+        "lights": whole(1, MOST_CHANNELS),
         "size": several(whole(1, LARGEST_SIDE_PX), 2, 2),
         "min_scale": number(0.0, 1e3),
         "max_scale": above(0.0, 1e3),
@@ -169,13 +181,18 @@ DATA = _below(
 DATA_INFO = _below(
     "data_info",
     {
-        "channels": FieldRule(lambda count: type(count) is int and count in (1, 3), "1 or 3"),
+        "channels": whole(1, MOST_CHANNELS),
+        "lights": several(
+            FieldRule(lambda count: type(count) is int and count in (1, 3), "1 or 3"),
+            2,
+            MOST_CHANNELS,
+        ),
         "bit_depth": FieldRule(lambda depth: type(depth) is int and depth in (8, 16), "8 or 16"),
         "classes": several(text(200), 1, MOST_CLASSES),
-        "mean": number(-1e3, 1e3),
-        "std": number(1e-4, 1e3),
-        "low": number(-1e6, 1e6),
-        "high": number(-1e6, 1e6),
+        "mean": each_channel(number(-1e3, 1e3)),
+        "std": each_channel(number(1e-4, 1e3)),
+        "low": each_channel(number(-1e6, 1e6)),
+        "high": each_channel(number(-1e6, 1e6)),
         "fingerprint": text(200),
         "leaking": flag(),
         "defect_edges_px": or_null(several(whole(1, 2**40), 4, 4)),
@@ -278,6 +295,7 @@ BEFORE_IT_WAS: dict[str, Any] = {
     "decision.early_false_alarm_rate": 0.01,
     "data.folds": 0,
     "data.classes": [],
+    "data.lights": 1,
     "data.mask_alpha": False,
     "data.trust_masks": False,
     "data.masked_positives": None,

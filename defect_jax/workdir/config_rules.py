@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 from ml_collections import ConfigDict
 
 from defect_jax.models.encoders import PLAIN, unit_px
@@ -81,6 +82,10 @@ def _fold_rules(config: ConfigDict) -> Rules:
 
 def _mask_rules(config: ConfigDict) -> Rules:
     return {
+        "data.lights": (
+            lambda lights: lights == 1 or config.data.name == "folder",
+            "1 for a data set that is not your own folder",
+        ),
         "data.mask_alpha": (
             lambda alpha: not alpha or not config.data.classes,
             "False where config.data.classes names classes, whose ids are the masks' values",
@@ -127,6 +132,10 @@ def _loss_rules(config: ConfigDict) -> Rules:
     }
 
 
+def _is_of_each(values: Any, channels: int) -> bool:
+    return not isinstance(values, list | tuple) or len(values) == channels
+
+
 def data_info_rules(config: ConfigDict) -> Rules:
     """Return the rules of what the data decide, for a config that has it."""
     info = config.data_info
@@ -136,7 +145,23 @@ def data_info_rules(config: ConfigDict) -> Rules:
             f"as many names as config.model.num_classes, {config.model.num_classes}",
         )
     }
+    rules["data_info.channels"] = (
+        lambda count: count == sum(info.lights) if "lights" in info else count in (1, 3),
+        "1 or 3, or the sum of data_info.lights",
+    )
+    if "lights" in info or config.data.lights > 1:
+        rules["data_info.lights"] = (
+            lambda lights: len(lights) == config.data.lights,
+            f"as long as config.data.lights says, {config.data.lights}",
+        )
+    for name in ("mean", "std", "low"):
+        if name in info:
+            each = (lambda values: _is_of_each(values, info.channels), "as long as the channels")
+            rules[f"data_info.{name}"] = each
     if "low" in info or "high" in info:
         low = info.get("low", math.inf)
-        rules["data_info.high"] = (lambda high: high > low, "above data_info.low")
+        rules["data_info.high"] = (
+            lambda high: _is_of_each(high, info.channels) and bool(np.all(np.greater(high, low))),
+            "above data_info.low, and as long",
+        )
     return rules

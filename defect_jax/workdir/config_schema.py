@@ -26,7 +26,8 @@ from defect_jax.workdir.config_rules import data_info_rules, rules_of
 
 SECTIONS = {field.rsplit(".", n)[0] for field in FIELDS for n in range(1, field.count(".") + 1)}
 DATA_INFO = "data_info"
-ADDED_LATER = ("data_info.low", "data_info.high")  # older workdirs have none of both
+# Older workdirs have none of the first two, and the third is of shots of several lights alone.
+ADDED_LATER = ("data_info.low", "data_info.high", "data_info.lights")
 
 
 def flat(config: ConfigDict) -> dict[str, Any]:
@@ -108,10 +109,14 @@ def wrong(field: str, value: Any, words: str) -> str:
 def nested(values: Mapping[str, Any]) -> ConfigDict:
     """Return a config from its flat fields; what is written 1 where 1.0 is meant is a float."""
     typed = {
-        field: float(value) if FIELDS[field].is_float and value is not None else value
+        field: _as_float(value) if FIELDS[field].is_float and value is not None else value
         for field, value in values.items()
     }
     return ConfigDict(unflatten_dict(typed, sep="."))
+
+
+def _as_float(value: Any) -> float | list[float]:
+    return [float(each) for each in value] if isinstance(value, list) else float(value)
 
 
 def filled(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -98,7 +98,7 @@ def check_image(data: bytes, max_megapixels: float) -> Header:
 def inspect_image(data: bytes, max_megapixels: float) -> tuple[Header, np.ndarray]:
     """Check and decode an image; see `look` and `decode_image`."""
     looked = look(data, max_megapixels)
-    return looked.header, _as_image(looked.colours)
+    return looked.header, as_image(looked.colours)
 
 
 def look(data: bytes, max_megapixels: float) -> Looked:
@@ -213,13 +213,21 @@ def decode_image(data: bytes) -> UInt8[np.ndarray, "h w c"] | UInt16[np.ndarray,
         BadImage: the bytes cannot be decoded, or hold neither grey nor RGB of 8 or 16 bits.
     """
     if is_tiff(data):
-        return _as_image(tiff.decode(data, facts_of(data))[0])
-    return _as_image(_colours(data, decode(data)))
+        return as_image(tiff.decode(data, facts_of(data))[0])
+    return as_image(_colours(data, decode(data)))
 
 
-def _as_image(colours: np.ndarray) -> np.ndarray:
+def as_image(colours: Shaped[np.ndarray, "h w c"]) -> Shaped[np.ndarray, "h w c"]:
+    """Return colours whose numbers an image may have.
+
+    Raises:
+        BadImage: they are others.
+    """
     if colours.dtype not in (np.uint8, np.uint16):
-        raise BadImage(f"holds {colours.dtype} pixels: save it with 8 or 16 bits")
+        raise BadImage(
+            f"holds {colours.dtype} pixels: save it with 16 bits, all images scaled by the same "
+            "factor"
+        )
     return colours
 
 

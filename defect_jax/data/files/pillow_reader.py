@@ -19,6 +19,7 @@ from defect_jax.data.files.file_kinds import (
 )
 
 PALETTE_MODES = ("P", "PA")
+ALPHA_MODES = ("RGBA", "LA", "La", "PA")  # with a channel of transparency
 GREY_OR_RGB_MODES = (
     *("1", "L", "LA", "La", *PALETTE_MODES, "RGB", "RGBA", "RGBX"),
     *("I", "I;16", "I;16L", "I;16B"),
@@ -139,7 +140,7 @@ def palette_of(
 
 def alpha_of(image: Image.Image) -> Shaped[np.ndarray, "h w"] | None:
     """Return how opaque each pixel is: a channel, or what a PNG notes beside grey or palette."""
-    if image.mode in ("RGBA", "LA", "La", "PA"):
+    if image.mode in ALPHA_MODES:
         return np.asarray(image.getchannel(image.getbands()[-1]))
     clear = image.info.get("transparency")
     if clear is None:

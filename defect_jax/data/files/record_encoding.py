@@ -1,12 +1,19 @@
 """How images and masks are stored in prepared sets, and masks in what the program writes."""
 
+import struct
+from collections.abc import Sequence
+from itertools import accumulate, pairwise
+
 import cv2
 import numpy as np
 from jaxtyping import Bool, Shaped, UInt8
 
 from defect_jax.data.files.file_kinds import BadImage, is_tiff
-from defect_jax.data.files.images import decode
+from defect_jax.data.files.images import decode, decode_image
+from defect_jax.data.files.lights import Light
+from defect_jax.data.geometry.channels import MOST_CHANNELS, grey_if_it_is, in_one
 
+LIGHTS_START = b"lights\n"  # then their number, the size of each in bytes, their files
 MOST_GROWTH = 4  # grey photographs grow by 2 to 4, as PNG or JPEG; smooth JPEGs in colour by 30
 
 
@@ -28,6 +35,46 @@ def unpacked(encoded: bytes, pixels: Shaped[np.ndarray, "h w c"]) -> bytes:
     if not done:
         raise ValueError(f"OpenCV could not encode an image of shape {pixels.shape}")
     return data.tobytes()
+
+
+def encode_lights(lights: Sequence[Light]) -> bytes:
+    """Return a shot for a prepared set: one light as `unpacked`, several of these in one."""
+    files = [unpacked(light.encoded, light.pixels) for light in lights]
+    if len(files) == 1:
+        return files[0]
+    sizes = struct.pack(f"<B{len(files)}Q", len(files), *map(len, files))
+    return b"".join([LIGHTS_START, sizes, *files])
+
+
+def decode_lights(data: bytes) -> list[Shaped[np.ndarray, "h w _"]]:
+    """Return the lights of a stored shot, grey where all colours of one are the same.
+
+    Raises:
+        BadImage: the bytes are not what `encode_lights` returns.
+    """
+    lights = [grey_if_it_is(decode_image(file)) for file in _files(data)]
+    if len({(light.shape[:2], light.dtype) for light in lights}) != 1:
+        raise BadImage("holds lights of several sizes or depths: delete the prepared set")
+    return lights
+
+
+def decode_stored(data: bytes) -> Shaped[np.ndarray, "h w c"]:
+    """Return all channels of a stored shot; see `decode_lights`."""
+    return in_one(decode_lights(data))
+
+
+def _files(data: bytes) -> list[bytes]:
+    if not data.startswith(LIGHTS_START):
+        return [data]
+    place = len(LIGHTS_START)
+    try:
+        sizes = struct.unpack_from(f"<{data[place]}Q", data, place + 1)
+    except (IndexError, struct.error) as error:
+        raise BadImage("is damaged: delete the prepared set") from error
+    ends = list(accumulate(sizes, initial=place + 1 + 8 * len(sizes)))
+    if not 1 < len(sizes) <= MOST_CHANNELS or ends[-1] != len(data):
+        raise BadImage("is damaged: delete the prepared set")
+    return [data[start:end] for start, end in pairwise(ends)]
 
 
 def encode_image(pixels: Shaped[np.ndarray, "h w c"]) -> bytes:

@@ -14,6 +14,7 @@ NONE, LZW, DEFLATE, OLD_DEFLATE, PACKBITS = 1, 5, 8, 32946, 32773
 FAX, LZMA, ZSTD = (2, 3, 4, 32771), 34925, (34926, 50000)
 LOSSLESS = (NONE, LZW, DEFLATE, OLD_DEFLATE, PACKBITS, *FAX, LZMA, *ZSTD)
 SIGNED, FLOAT = 2, 3
+MOST_PAGES = 64
 MOST_COPIES = 16  # a pyramid of them halves each side from one to the next
 BITS_TAG, ORIENTATION_TAG, SUB_IMAGES_TAG, DNG_TAG = 258, 274, 330, 50706
 
@@ -64,9 +65,29 @@ def facts_of(data: bytes) -> Facts:
     except Exception as error:  # whatever the parser tripped over
         raise BadImage(f"has a damaged header ({first_line(error)}): copy it again") from error
     if count > 1:
-        raise BadImage(f"holds {count} images: save each in a file of its own")
+        raise BadImage(
+            f"holds {count} images: save each in a file of its own, or set config.data.lights "
+            "where they are the lights of one shot"
+        )
     _refuse_unreadable(facts)
     return facts
+
+
+def page_places(data: bytes) -> list[int]:
+    """Return where the directory of each page is, without smaller copies of others: thumbnails.
+
+    Raises:
+        BadImage: the file is damaged.
+    """
+    try:
+        with tifffile.TiffFile(io.BytesIO(data)) as file:
+            if len(file.pages) > MOST_PAGES:
+                raise BadImage(f"holds {len(file.pages)} images: save each in a file of its own")
+            return [int(page.offset) for page in file.pages if not page.is_reduced]
+    except BadImage:
+        raise
+    except Exception as error:  # whatever the parser tripped over
+        raise BadImage(f"has a damaged header ({first_line(error)}): copy it again") from error
 
 
 def _count(pages: tifffile.TiffPages) -> int:
@@ -111,4 +132,5 @@ def _refuse_unreadable(facts: Facts) -> None:
         raise BadImage(f"is a TIFF that holds {name}: save it as grey or RGB")
     colours = 3 if facts.photometric in (RGB, YCBCR) else 1
     if facts.samples not in (colours, colours + 1):
-        raise BadImage(f"has {facts.samples} channels: save it as grey or RGB")
+        lights = ", or each channel as a page (config.data.lights)" * (facts.samples > 4)
+        raise BadImage(f"has {facts.samples} channels: save it as grey or RGB{lights}")

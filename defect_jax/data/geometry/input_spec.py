@@ -1,15 +1,16 @@
 """What every image of a set is brought to before the network: depth, channels, classes, framing."""
 
 import dataclasses
+from collections.abc import Sequence
 
-import cv2
 import numpy as np
 from jaxtyping import Shaped, UInt8, UInt16
 from ml_collections import ConfigDict
 
+from defect_jax.data.geometry.channels import channel_names, in_channels, in_one
 from defect_jax.data.geometry.depth import Depth, depth_of, times
 from defect_jax.data.geometry.framing import Framing, Letterbox, Tiling
-from defect_jax.data.geometry.intensity import WIDENED, IntensityRange
+from defect_jax.data.geometry.intensity import WIDENED, IntensityRange, per_channel
 from defect_jax.data.geometry.region import HIDDEN, from_text, together
 from defect_jax.runtime.errors import UserError
 
@@ -25,8 +26,9 @@ class InputSpec:
         channels, bit_depth: common to all images.
         classes: of defects that the network tells apart.
         intensity: what is 0 and what is 1 for the network.
-        mean, std: of the training images, as shares of that.
+        mean, std: of the training images, as shares of that; of several lights one a channel.
         region: what of every image is judged, see `geometry.region`; "" where all is.
+        lights: channels of each light of shots of several, 1 or 3; empty where there is one.
     """
 
     framing: Framing
@@ -34,17 +36,24 @@ class InputSpec:
     bit_depth: int
     classes: int
     intensity: IntensityRange
-    mean: float
-    std: float
+    mean: float | tuple[float, ...]
+    std: float | tuple[float, ...]
     region: str = ""
+    lights: tuple[int, ...] = ()
 
     @classmethod
     def of(cls, config: ConfigDict) -> "InputSpec":
         """Return the specification of a resolved config."""
         info = config.data_info
         depth = info.channels, info.bit_depth, config.model.num_classes
-        statistics = IntensityRange.of(info), info.mean, info.std
-        return cls(framing_of(config.data), *depth, *statistics, config.data.get("region", ""))
+        statistics = IntensityRange.of(info), per_channel(info.mean), per_channel(info.std)
+        of_images = config.data.get("region", ""), tuple(info.get("lights", ()))
+        return cls(framing_of(config.data), *depth, *statistics, *of_images)
+
+    @property
+    def channels_of_lights(self) -> tuple[int, ...]:
+        """Return the channels of each light, also where there is one."""
+        return self.lights or (self.channels,)
 
     @property
     def size_px(self) -> tuple[int, int]:
@@ -59,26 +68,54 @@ class InputSpec:
     def common(self, image: np.ndarray, name: str) -> np.ndarray:
         """Give `image` [h w c] the set's channels and depth; only ever widen.
 
+        Colours that are all the same are grey. An image of several lights has all their channels.
+
         Raises:
             UserError: colour or 16 bit where the network was trained on grey or 8 bit; 8 bit where
-                it is not known what its counts are among those of 16.
+                it is not known what its counts are among those of 16; another number of channels.
         """
-        if image.shape[-1] > self.channels or image.itemsize * 8 > self.bit_depth:
+        if not self.lights:
+            image = self.shot([image], name)
+        if image.shape[-1] != self.channels or image.itemsize * 8 > self.bit_depth:
+            raise self._other_channels(image, name)
+        return self._deep(image, name)
+
+    def shot(self, lights: Sequence[np.ndarray], name: str) -> np.ndarray:
+        """Make one image [h w c] of the lights of a shot, in the set's channels and its own depth.
+
+        Raises:
+            UserError: there are more or fewer lights, or colours where those of training were grey.
+        """
+        wanted = self.channels_of_lights
+        if len(lights) != len(wanted):
             raise UserError(
-                f"{name}: has {image.shape[-1]} channels of {image.itemsize * 8} bit, but the "
-                f"network was trained on {self.channels} of {self.bit_depth} bit"
+                f"{name}: has {len(lights)} lights, but the network was trained on {len(wanted)} "
+                "(config.data.lights)"
             )
+        counts = zip(lights, wanted, strict=True)
+        each = [in_channels(light, count) for light, count in counts]
+        if any(light is None for light in each):
+            raise self._other_channels(in_one(lights), name)
+        return in_one(each)
+
+    def _other_channels(self, image: np.ndarray, name: str) -> UserError:
+        order = f" ({', '.join(channel_names(self.lights))})" if self.lights else ""
+        return UserError(
+            f"{name}: has {image.shape[-1]} channels of {image.itemsize * 8} bit, but the network "
+            f"was trained on {self.channels}{order} of {self.bit_depth} bit"
+        )
+
+    def _deep(self, image: np.ndarray, name: str) -> np.ndarray:
+        """Give an image that has its channels the set's depth."""
         if image.itemsize * 8 < self.bit_depth:
             if not self.intensity.widened:
                 raise UserError(
                     f"{name}: has 8 bits, but the network was trained on images of 16 bits with "
-                    f"values of about {self.intensity.low:g} to {self.intensity.high:g}, and how "
-                    "the two are related is not known: save it with 16 bits as those were"
+                    f"values of about {self.intensity.in_words()}, and how the two are related is "
+                    "not known: save it with 16 bits as those were"
                 )
             image = sixteen_bits(image)
-        if image.shape[-1] == self.channels:
-            return image
-        return cv2.merge([image] * self.channels)
+        return image
 
     def refuse_other_depth(self, image: np.ndarray, name: str) -> None:
         """Refuse an image of 16 bits that uses more or fewer of them than those of training did.
@@ -88,16 +125,17 @@ class InputSpec:
         """
         if self.bit_depth == 8 or image.dtype == np.uint8:
             return
-        low, high = self.intensity.low, self.intensity.high
-        trained = Depth(16, widened=False, middle=low + self.mean * (high - low), top=high)
+        middle = np.mean(self.intensity.low + np.multiply(self.mean, self.intensity.width))
+        top = np.max(self.intensity.high)
+        trained = Depth(16, widened=False, middle=float(middle), top=float(top))
         seen = depth_of(image)
         more, less = (times(*both, TOLERANCE) for both in ((seen, trained), (trained, seen)))
         if more == less:
             return
         share = f"{more} times" if more > 1 else f"1/{less} of"
         raise UserError(
-            f"{name}: holds about {share} the values of the training images ({low:g} to {high:g}), "
-            "as if its depth were another: save it as those were"
+            f"{name}: holds about {share} the values of the training images "
+            f"({self.intensity.in_words()}), as if its depth were another: save it as those were"
         )
 
     @property
@@ -106,10 +144,11 @@ class InputSpec:
         return from_text(self.region).shape if self.region else None
 
     @property
-    def fill(self) -> int:
-        """Return what hidden pixels are for the network, in counts: the mean of training."""
-        low, high = self.intensity.low, self.intensity.high
-        return round(low + self.mean * (high - low))
+    def fill(self) -> int | list[int]:
+        """Return what hidden pixels are for the network, in counts: the mean of training, of
+        several lights that of each channel."""
+        mean = self.intensity.low + np.multiply(self.mean, self.intensity.width)
+        return np.rint(mean).astype(int).tolist()
 
     def ignored(
         self,

@@ -14,6 +14,7 @@ from jaxtyping import Shaped
 from scipy import sparse
 
 WHOLE = slice(None)
+MOST_TURNED = 4  # channels that OpenCV transposes, of any type
 
 
 def resampled(
@@ -51,6 +52,8 @@ def resampled(
 
 def _turned(image: np.ndarray) -> np.ndarray:
     height, width, channels = image.shape
+    if channels > MOST_TURNED:
+        return np.ascontiguousarray(image.swapaxes(0, 1))
     return cv2.transpose(image).reshape(width, height, channels)  # OpenCV drops an axis of one
 
 

@@ -6,8 +6,11 @@ from typing import Any
 import grain
 import numpy as np
 
-from defect_jax.data.files.images import decode_image
-from defect_jax.data.files.record_encoding import decode_classes, decode_ignored
+from defect_jax.data.files.record_encoding import (
+    decode_classes,
+    decode_ignored,
+    decode_lights,
+)
 from defect_jax.data.geometry.framing import Change
 from defect_jax.data.geometry.input_spec import InputSpec
 from defect_jax.data.geometry.letterbox import (
@@ -106,7 +109,8 @@ def decoded(split: Split, row: int, spec: InputSpec) -> Decoded:
                 f"{told.id}: is another image in the prepared set than in its split.csv: delete "
                 "the set, so that it is prepared again"
             )
-        image, ignored = spec.common(decode_image(record["image"]), name), None
+        lights, ignored = decode_lights(record["image"]), None
+        image = spec.common(spec.shot(lights, name), name)
         if told.ignored_px:
             ignored = decode_ignored(record["ignored"])
             image = spec.hidden(image, ignored)

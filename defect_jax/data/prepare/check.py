@@ -14,7 +14,7 @@ from defect_jax.data.prepare.grouping import Alike, alike_images
 from defect_jax.data.prepare.identical import identical_faults, kept_together
 from defect_jax.data.prepare.plausibility import doubts_about_masks
 from defect_jax.data.prepare.prepared import DataInfo
-from defect_jax.data.prepare.summarise import summarise
+from defect_jax.data.prepare.summarise import channel_faults, summarise
 from defect_jax.data.sources.data_sets import data_set
 from defect_jax.data.sources.records import (
     SPLITS,
@@ -110,7 +110,7 @@ def faults_together(
     doubts = doubts_about_masks(raw, data, stored)
     found.notes += doubts.notes
     depths = [(raw.where(record.image), facts.depth) for record, facts in stored]
-    faults = doubts.faults + depth_faults(depths)
+    faults = doubts.faults + depth_faults(depths) + channel_faults(stored)
     return faults + (identical_faults(raw, stored) if found.own else [])
 
 

@@ -10,9 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float64, Int64
 
-from defect_jax.data.files.images import decode_image
 from defect_jax.data.files.reading import in_threads
-from defect_jax.data.files.record_encoding import decode_ignored
+from defect_jax.data.files.record_encoding import decode_ignored, decode_lights
 from defect_jax.data.geometry.intensity import WIDENED
 from defect_jax.data.geometry.region import HIDDEN
 from defect_jax.data.prepare.prepared import Prepared, Split
@@ -35,15 +34,26 @@ def data_info(prepared: Prepared, num_classes: int) -> dict[str, Any]:
         UserError: the network tells more or fewer classes apart than the masks have.
     """
     info, train = prepared.info, prepared.splits["train"]
-    training = intensity(train, info.bit_depth)
     return {
         "channels": info.channels,
         "bit_depth": info.bit_depth,
         "classes": class_names(num_classes, info.classes),
-        **training._asdict(),
+        **_of_channels(info.lights, intensities(train, info.bit_depth)),
         "fingerprint": info.fingerprint,
         "leaking": info.leaking,
         "defect_edges_px": size_edges([row.defect_px for row in train.rows]),
+    }
+
+
+def _of_channels(lights: Sequence[int], measured: Sequence["Intensity"]) -> dict[str, Any]:
+    """Return range, mean and deviation: numbers, or of several lights one list each with a number a
+    channel. The colours of one light have the same, and so keep their relation."""
+    if not lights:
+        return measured[0]._asdict()
+    every = zip(lights, measured, strict=True)
+    channels = [of._asdict() for count, of in every for _ in range(count)]
+    return {"lights": list(lights)} | {
+        name: [channel[name] for channel in channels] for name in Intensity._fields
     }
 
 
@@ -61,7 +71,7 @@ def class_names(asked: int, classes: Sequence[str]) -> list[str]:
 
 
 class Intensity(NamedTuple):
-    """Of all pixels and channels together; colours keep their relation."""
+    """Of all pixels and channels of a light together; colours keep their relation."""
 
     low: int  # of a pixel, in counts of the set's depth: 0 for the network
     high: int  # and 1
@@ -77,9 +87,9 @@ class _Sums(NamedTuple):
     squares: int
 
 
-def intensity(split: Split, bit_depth: int) -> Intensity:
-    """Return range, mean and deviation over images evenly spaced through a split, each weighing the
-    same.
+def intensities(split: Split, bit_depth: int) -> list[Intensity]:
+    """Return range, mean and deviation of each light over images evenly spaced through a split,
+    each weighing the same.
 
     The range is that of order statistics, and the rest follows from whole numbers: images that
     differ by a factor and an offset have exactly the range that does, and the same mean and
@@ -91,31 +101,45 @@ def intensity(split: Split, bit_depth: int) -> Intensity:
         bit_depth: of the set; images of 8 bits are widened to it.
 
     Raises:
-        UserError: all images hold one and the same value.
+        UserError: all images hold one and the same value; the light is named.
     """
     count = len(split.rows)
     chosen = np.linspace(0, count - 1, min(count, MOST_IMAGES)).round().astype(int).tolist()
-    shares, sums = np.zeros(2**bit_depth), []
+    shares, sums = 0.0, []
     for counts in in_threads(partial(_counts, split, bit_depth), chosen, "Reading intensities"):
-        sums.append(_sums(counts))
-        shares += counts / counts.sum()
-    low, high = _range(shares)
+        sums.append([_sums(light) for light in counts])
+        shares = shares + counts / counts.sum(axis=1, keepdims=True)
+    several = len(shares) > 1
+    return [
+        _intensity(shares[light], [image[light] for image in sums], _called(light) * several)
+        for light in range(len(shares))
+    ]
+
+
+def _called(light: int) -> str:
+    return f" in light {light + 1}"
+
+
+def _intensity(
+    shares: Float64[np.ndarray, " values"], sums: Sequence[_Sums], where: str
+) -> Intensity:
+    low, high = _range(shares, where)
     moments = np.mean([_moments(each, low, high - low) for each in sums], axis=0)
     mean, square = moments.tolist()
     std = max(square - mean**2, 0.0) ** 0.5
     return Intensity(low, high, round(mean, 4), round(max(std, EVEN), 4))
 
 
-def _counts(split: Split, bit_depth: int, row: int) -> Int64[np.ndarray, " values"]:
-    """Return how many pixels of an image that the network may see have each value."""
+def _counts(split: Split, bit_depth: int, row: int) -> Int64[np.ndarray, "lights values"]:
+    """Return how many pixels of each light that the network may see have each value."""
     record = split.source[row]
-    image, ignored = decode_image(record["image"]), decode_ignored(record["ignored"])
-    if ignored is not None:
-        image = image[ignored != HIDDEN]
-    factor = WIDENED if image.itemsize * 8 < bit_depth else 1
-    counts = np.zeros(2**bit_depth, np.int64)
-    found = np.bincount(image.ravel())
-    counts[: len(found) * factor : factor] = found
+    lights, ignored = decode_lights(record["image"]), decode_ignored(record["ignored"])
+    counts = np.zeros((len(lights), 2**bit_depth), np.int64)
+    for light, of_light in zip(lights, counts, strict=True):
+        seen = light if ignored is None else light[ignored != HIDDEN]
+        factor = WIDENED if light.itemsize * 8 < bit_depth else 1
+        found = np.bincount(seen.ravel())
+        of_light[: len(found) * factor : factor] = found
     return counts
 
 
@@ -124,7 +148,7 @@ def _sums(counts: Int64[np.ndarray, " values"]) -> _Sums:
     return _Sums(int(counts.sum()), int(counts @ values), int(counts @ values**2))
 
 
-def _range(shares: Float64[np.ndarray, " values"]) -> tuple[int, int]:
+def _range(shares: Float64[np.ndarray, " values"], where: str = "") -> tuple[int, int]:
     """Return the values that all but `BEYOND` of the pixels on either side lie between.
 
     Args:
@@ -137,8 +161,8 @@ def _range(shares: Float64[np.ndarray, " values"]) -> tuple[int, int]:
         low, high = int(found[0]), int(found[-1])
     if low == high:
         raise UserError(
-            f"config.data.root: every training image holds the value {low} and nothing else: "
-            "there is nothing to learn from"
+            f"config.data.root: every training image holds the value {low} and nothing "
+            f"else{where}: there is nothing to learn from"
         )
     return low, high
 

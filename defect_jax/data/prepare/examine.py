@@ -1,7 +1,7 @@
 """Looks at one image and its mask: what is wrong with them, and what has to be known of them."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -11,11 +11,13 @@ from ml_collections import ConfigDict
 from defect_jax.data.files.bounded import BadFile
 from defect_jax.data.files.class_masks import inspect_classes
 from defect_jax.data.files.file_kinds import BadImage
-from defect_jax.data.files.images import Header, inspect_image
+from defect_jax.data.files.images import Header
+from defect_jax.data.files.lights import Light, difference, lights_in, sha256_of
 from defect_jax.data.files.masks import MaskRules, inspect_mask
 from defect_jax.data.files.raw_files import RawFiles
-from defect_jax.data.files.record_encoding import encode_classes, encode_image, unpacked
+from defect_jax.data.files.record_encoding import encode_classes, encode_image, encode_lights
 from defect_jax.data.files.region_files import marked
+from defect_jax.data.geometry.channels import grey_if_it_is, in_one
 from defect_jax.data.geometry.depth import EIGHT_BITS, Depth, depth_of
 from defect_jax.data.geometry.intensity import WIDENED
 from defect_jax.data.prepare import ignoring
@@ -25,7 +27,6 @@ from defect_jax.data.sources.records import Fault, Record
 from defect_jax.runtime.memory import shortage
 
 T = TypeVar("T")
-SOME_ROWS = 32
 
 
 class Facts(NamedTuple):
@@ -33,7 +34,7 @@ class Facts(NamedTuple):
 
     height: int
     width: int
-    channels: int
+    lights: tuple[int, ...]  # channels of each: 1 where its colours are all the same, else 3
     bit_depth: int
     turned: bool  # carries an EXIF orientation that is not followed
     defect_px: int
@@ -44,6 +45,7 @@ class Facts(NamedTuple):
     thumbnail: bytes = b""  # see `near_duplicates.thumbnail`
     mask_levels: tuple[str, ...] = ()  # see `masks.Mask`; empty where values are class ids
     depth: Depth = EIGHT_BITS
+    grey_saved_as_rgb: int = 0  # lights
     ignored_px: int = 0  # that are not judged
     ignored_sha256: str = ""  # of the plane that says which; nothing where all are
 
@@ -54,7 +56,7 @@ class Examined(NamedTuple):
     record: Record
     faults: list[Fault]
     facts: Facts | None
-    image: bytes  # the raw file, or its pixels: see `record_encoding.unpacked`
+    image: bytes  # see `record_encoding.encode_lights`
     mask: bytes  # PNG of class ids at the image's size
     ignored: bytes = b""  # PNG of what is not judged; nothing where all is
 
@@ -95,26 +97,51 @@ def _examined(raw: RawFiles, data: ConfigDict, classes: int, record: Record) -> 
             faults.append(Fault(raw.where(name), f"cannot be read ({reason}): copy it again"))
         return encoded, None
 
-    image, looked = attempt(record.image, lambda b: inspect_image(b, data.max_megapixels))
+    lights, files = [], []
+    expected = data.get("lights", 1) if len(record.files) == 1 else 1
+    for name in record.files:
+        file, found = attempt(name, lambda b: lights_in(b, expected, data.max_megapixels))
+        lights += found or []
+        files.append(file)
+    faults += _unlike(raw, record, lights) if not faults else []
     mask_file, truth, drawn = b"", None, None
     if record.mask is not None:
         mask_file, truth = attempt(record.mask, lambda b: _truth(b, data, classes, record))
-    elif looked is not None:
-        truth = _nothing_drawn(looked[1].shape[:2])
+    elif lights:
+        truth = _nothing_drawn(lights[0].pixels.shape[:2])
     if record.ignore is not None:
         _, drawn = attempt(record.ignore, lambda b: marked(b, data.max_megapixels))
-    if looked is not None and truth is not None:
-        faults += _disagreements(raw, record, looked[0], truth)
-        faults += ignoring.faults(raw, data, record, looked[0], drawn)
+    if lights and truth is not None:
+        faults += _disagreements(raw, record, lights[0].header, truth)
+        faults += ignoring.faults(raw, data, record, lights[0].header, drawn)
     if faults:
         return Examined(record, faults, None, b"", b"")
     ignored = ignoring.plane(data, truth.unsure, drawn)
     record, ids = ignoring.judged(record, truth.ids, ignored)
-    pixels = ignoring.blanked(looked[1], ignored)
-    facts = _facts(looked[0], pixels, ids, image, mask_file)
+    lights = [_blanked(light, ignored) for light in lights]
+    facts = _facts(lights, ids, files, mask_file)
     facts = facts._replace(mask_levels=truth.levels, **ignoring.facts(ignored))
-    stored = unpacked(image if pixels is looked[1] else encode_image(pixels), pixels)
-    return Examined(record, [], facts, stored, encode_classes(ids), ignoring.encoded(ignored))
+    stored = encode_lights(lights), encode_classes(ids), ignoring.encoded(ignored)
+    return Examined(record, [], facts, *stored)
+
+
+def _blanked(light: Light, ignored: ignoring.Plane) -> Light:
+    """Return a light without what is not judged; see `ignoring.blanked`."""
+    pixels = ignoring.blanked(light.pixels, ignored)
+    if pixels is light.pixels:
+        return light
+    return light._replace(encoded=encode_image(pixels), pixels=grey_if_it_is(pixels))
+
+
+def _unlike(raw: RawFiles, record: Record, lights: Sequence[Light]) -> list[Fault]:
+    """Return a fault for each light of another size or depth than the first."""
+    files = record.files if record.more_lights else [record.image] * len(lights)
+    faults = []
+    for number, (name, light) in enumerate(zip(files, lights, strict=True), 1):
+        if what := difference(lights[0], light):
+            page = "" if record.more_lights else f" (page {number})"
+            faults.append(Fault(raw.where(name), f"{what}{page}: save all lights alike"))
+    return faults
 
 
 def _truth(encoded: bytes, data: ConfigDict, classes: int, record: Record) -> Truth:
@@ -149,21 +176,23 @@ def _disagreements(raw: RawFiles, record: Record, header: Header, truth: Truth) 
 
 
 def _facts(
-    header: Header, pixels: np.ndarray, mask: np.ndarray, image: bytes, mask_file: bytes
+    lights: Sequence[Light], mask: np.ndarray, files: Sequence[bytes], mask_file: bytes
 ) -> Facts:
+    header, pixels = lights[0].header, in_one([light.pixels for light in lights])
     return Facts(
         height=header.height,
         width=header.width,
-        channels=pixels.shape[2],
+        lights=tuple(light.pixels.shape[2] for light in lights),
         bit_depth=pixels.itemsize * 8,
-        turned=header.turned,
+        turned=any(light.header.turned for light in lights),
         defect_px=int(np.count_nonzero(mask)),
-        image_sha256=hashlib.sha256(image).hexdigest(),
+        image_sha256=sha256_of(files),
         mask_sha256=hashlib.sha256(mask_file).hexdigest(),
-        pixels_sha256=_sha256(_narrowed(_grey_if_it_is(pixels))),
+        pixels_sha256=_sha256(_narrowed(pixels)),
         truth_sha256=_sha256(mask) if mask.any() else "",
         thumbnail=thumbnail(pixels),
         depth=depth_of(pixels),
+        grey_saved_as_rgb=sum(light.saved_as_rgb for light in lights),
     )
 
 
@@ -171,14 +200,6 @@ def _sha256(array: np.ndarray) -> str:
     digest = hashlib.sha256(f"{array.shape} {array.dtype.str}\n".encode())
     digest.update(np.ascontiguousarray(array))
     return digest.hexdigest()
-
-
-def _grey_if_it_is(pixels: np.ndarray) -> np.ndarray:
-    """Return one channel of an image whose channels are all the same."""
-    some = pixels[::SOME_ROWS]  # which tell of nearly every picture in colour that it is
-    if (some != some[..., :1]).any() or (pixels != pixels[..., :1]).any():
-        return pixels
-    return pixels[..., :1]
 
 
 def _narrowed(pixels: np.ndarray) -> np.ndarray:

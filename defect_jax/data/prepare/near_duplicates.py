@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import Float32, Int64, UInt8, UInt16, UInt64
 from PIL import Image
 
+from defect_jax.data.geometry.channels import to_show
 from defect_jax.data.sources.groups import connected
 
 SIDE_PX = 32  # of a thumbnail
@@ -47,7 +48,8 @@ def thumbnail(pixels: UInt8[np.ndarray, "h w c"] | UInt16[np.ndarray, "h w c"]) 
 
     In half floats: rounded to 256 steps, the differences between two even surfaces vanish.
     """
-    grey = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY) if pixels.shape[2] == 3 else pixels[..., 0]
+    shown = to_show(pixels)
+    grey = cv2.cvtColor(shown, cv2.COLOR_RGB2GRAY) if shown.shape[2] == 3 else shown[..., 0]
     while min(grey.shape) >= 16 * SIDE_PX:  # a third of the time of one step
         height, width = (side // 2 for side in grey.shape)
         even = grey[: 2 * height, : 2 * width]

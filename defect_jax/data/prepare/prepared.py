@@ -8,7 +8,7 @@
 import csv
 import json
 from collections.abc import Collection, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -77,13 +77,14 @@ class DataInfo:
 
     Attributes:
         name: the data set's name.
-        channels: 1 if all images are grey, else 3.
+        channels: 1 if all images are grey, else 3; of shots of several lights the sum of `lights`.
         bit_depth: 8 if all images have 8 bits a channel, else 16.
         fingerprint: SHA-256 over the ids, the image files and the mask files; with several
             classes also over what decides the class ids.
         leaking: True when images of one part are in several splits.
         notes: what the user should know, one sentence each.
         classes: names of the classes 1 … N of the masks.
+        lights: channels of each light of shots of several, 1 or 3; empty where there is one.
     """
 
     name: str
@@ -93,6 +94,7 @@ class DataInfo:
     leaking: bool
     notes: list[str]
     classes: list[str]
+    lights: list[int] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from defect_jax.runtime.paths import as_path, is_remote
 
 # Raised when what is stored or how it is split changes, so that older folders are not used.
 LAYOUT = 4
+ONE_LIGHT = ("lights", 1)  # as every image has where nothing is asked for
 
 
 def origin_of(
@@ -84,7 +85,9 @@ def options_of(data: ConfigDict, chosen: DataSet) -> dict[str, Any]:
     return {
         name: value
         for name, value in options.items()
-        if value not in (None, [], "") and value is not False  # a 0 stays
+        if value not in (None, [], "")
+        and value is not False  # a 0 stays
+        and (name, value) != ONE_LIGHT
     }
 
 

@@ -101,7 +101,7 @@ def _fits(pattern: re.Pattern, value: Any) -> bool:
 
 
 def checked_fields(kind: type, found: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the fields of a dataclass of texts, numbers and lists of texts, as JSON has them.
+    """Return the fields of a dataclass of texts, numbers and lists of these, as JSON has them.
 
     Raises:
         NotOurs: one is missing, not known, or of another type.
@@ -111,8 +111,9 @@ def checked_fields(kind: type, found: Mapping[str, Any]) -> dict[str, Any]:
         raise NotOurs(f"fields are {sorted(found)}, must be {sorted(names)}")
     for name, value in found.items():
         wanted = typing.get_origin(hints[name]) or hints[name]
-        texts = not isinstance(value, list) or all(isinstance(item, str) for item in value)
-        if type(value) is not wanted or not texts:
+        (of,) = typing.get_args(hints[name]) or (object,)
+        items = value if isinstance(value, list) else []
+        if type(value) is not wanted or any(not isinstance(item, of) for item in items):
             raise NotOurs(f"{name} is not {hints[name]}")
     return dict(found)
 

@@ -4,12 +4,13 @@ import hashlib
 import json
 from collections.abc import Sequence
 
+from defect_jax.data.geometry.channels import MOST_CHANNELS
 from defect_jax.data.prepare.depths import depth_notes
 from defect_jax.data.prepare.examine import Facts
 from defect_jax.data.prepare.grouping import Alike, alike_images, grouping_notes
 from defect_jax.data.prepare.identical import identical_notes
 from defect_jax.data.prepare.prepared import DataInfo
-from defect_jax.data.sources.records import Catalogue, Record, listed
+from defect_jax.data.sources.records import Catalogue, Fault, Record, listed
 
 
 def summarise(
@@ -26,7 +27,7 @@ def summarise(
     alike = alike_images(stored) if alike is None else alike
     return DataInfo(
         name=name,
-        channels=max(facts.channels for _, facts in stored),
+        channels=sum(_lights(stored)),
         bit_depth=max(facts.bit_depth for _, facts in stored),
         fingerprint=_fingerprint(stored, found.classes),
         leaking=found.leaking,
@@ -35,7 +36,25 @@ def summarise(
         + identical_notes(stored, found.own)
         + grouping_notes(stored, found, alike),
         classes=list(found.classes),
+        lights=_lights(stored) if len(_lights(stored)) > 1 else [],
     )
+
+
+def channel_faults(stored: Sequence[tuple[Record, Facts]]) -> list[Fault]:
+    """Return a fault where all lights have more channels together than an image may have."""
+    lights = _lights(stored)
+    if sum(lights) <= MOST_CHANNELS:
+        return []
+    what = (
+        f"is {len(lights)}, of which {lights.count(3)} show colours: {sum(lights)} channels, and "
+        f"{MOST_CHANNELS} at most are used: save those as grey whose colours do not matter"
+    )
+    return [Fault("config.data.lights", what)]
+
+
+def _lights(stored: Sequence[tuple[Record, Facts]]) -> list[int]:
+    """Return the channels of each light: 3 as soon as one image has colours in it."""
+    return [max(light) for light in zip(*(facts.lights for _, facts in stored), strict=True)]
 
 
 def _fingerprint(stored: Sequence[tuple[Record, Facts]], classes: Sequence[str]) -> str:
@@ -57,9 +76,16 @@ def _fingerprint(stored: Sequence[tuple[Record, Facts]], classes: Sequence[str])
 
 def _notes(stored: Sequence[tuple[Record, Facts]]) -> list[str]:
     notes = []
-    grey = sum(facts.channels == 1 for _, facts in stored)
-    if 0 < grey < len(stored):
-        notes.append(f"{grey} of {len(stored)} images are grey and used as RGB, like the others")
+    saved = sum(facts.grey_saved_as_rgb > 0 for _, facts in stored)
+    if saved:
+        notes.append(f"{saved} of {len(stored)} images are grey, saved as RGB, and count as grey")
+    for number, channels in enumerate(_lights(stored)):
+        grey = sum(facts.lights[number] < channels for _, facts in stored)
+        if grey:
+            light = f" in light {number + 1}" if len(_lights(stored)) > 1 else ""
+            notes.append(
+                f"{grey} of {len(stored)} images are grey{light} and used as RGB, like the others"
+            )
     shallow = sum(facts.bit_depth == 8 for _, facts in stored)
     if 0 < shallow < len(stored):
         notes.append(

@@ -7,7 +7,8 @@ classes, the values in the masks are their ids, counted from 1; otherwise there 
 values above `config.data.mask_threshold` are defect. `train/ val/ test/` above or below the two fix
 the splits (`folder_layout`); otherwise they are made here, about 60/20/20, by group. `groups.csv`
 beside them says which images show the same part (`groups`); without it every image is a group of
-its own, together with its exact copies.
+its own, together with its exact copies. Where `config.data.lights` is above 1, several files are
+one image (`shot_names`).
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -37,6 +38,7 @@ from defect_jax.data.sources.groups import (
     with_copies,
 )
 from defect_jax.data.sources.labels import read_labels, with_labels
+from defect_jax.data.sources.light_hints import lights_note
 from defect_jax.data.sources.records import (
     DEFECT,
     GOOD,
@@ -49,18 +51,18 @@ from defect_jax.data.sources.records import (
 from defect_jax.data.sources.splits import HOLD_OUT_SHARES, SHARES, Member, grouped_split
 from defect_jax.runtime.errors import UserError
 
-OPTIONS = ("seed", "mask_threshold", "mask_alpha", "trust_masks", "classes")
+OPTIONS = ("seed", "mask_threshold", "mask_alpha", "trust_masks", "classes", "lights")
 NO_VAL = "there is no val/: about a fifth of train/, by group, is used for validation"
 
 
 def catalogue(raw: RawFiles, data: ConfigDict, needed: Collection[str]) -> Catalogue:
     """List the images of the wanted splits and everything that is wrong with their files."""
     names = checked_names(data.get("classes", ()))
-    layout = _layout(raw, data.root)
+    layout = _layout(raw, data.root, data.get("lights", 1))
     folders = folders_for(needed, layout.folders)
     found = Catalogue(
         faults=file_faults(raw, layout, folders),
-        notes=notes_of(layout),
+        notes=notes_of(layout) + lights_note(layout),
         classes=names or (DEFECT,),
         grouped=layout.top + GROUPS_FILE in raw.names(),
         own=True,
@@ -82,14 +84,14 @@ def catalogue(raw: RawFiles, data: ConfigDict, needed: Collection[str]) -> Catal
     return found
 
 
-def _layout(raw: RawFiles, root: str) -> Layout:
+def _layout(raw: RawFiles, root: str, lights: int) -> Layout:
     """Return the layout; a refusal says how to import what other programs have annotated.
 
     Raises:
         UserError: there is none, or images without any mask, and annotations that would be lost.
     """
     try:
-        layout = find_layout(raw, root)
+        layout = find_layout(raw, root, lights)
     except UserError as error:
         advice = recognise.hint(raw, root)
         raise UserError(f"{error}; {advice}" if advice else str(error)) from None
@@ -102,7 +104,7 @@ def _records(
     raw: RawFiles, data: ConfigDict, layout: Layout, folders: list[str], names: tuple[str, ...]
 ) -> list[Record]:
     """Return one record an image; the split is still its folder, the group its id."""
-    keys = sorted(key for key in layout.images if key[0] in folders)
+    keys = sorted(k for k in layout.images if k[0] in folders and k not in layout.broken)
     masks = {key: layout.masks[key][0] for key in keys if key in layout.masks}
     class_of = _classes_of(raw, list(masks.values()), data, names)
     records = []
@@ -112,6 +114,7 @@ def _records(
         record = Record(
             id=id,
             image=image,
+            more_lights=layout.more_lights(key),
             mask=mask,
             group=id,
             class_name=GOOD if mask is None else class_of[mask],
@@ -129,6 +132,7 @@ def _bad_records(layout: Layout, folders: list[str]) -> list[Record]:
         Record(
             id=(id := layout.id(files[0])),
             image=files[0],
+            more_lights=layout.more_lights(key),
             mask=None,
             group=id,
             class_name=DEFECT,
@@ -136,7 +140,7 @@ def _bad_records(layout: Layout, folders: list[str]) -> list[Record]:
             masked=False,
         )
         for key, files in sorted(layout.bad.items())
-        if key[0] in folders
+        if key[0] in folders and key not in layout.broken
     ]
 
 

@@ -17,6 +17,7 @@ from defect_jax.data.sources.folder_layout import (
     place_of,
     stem_of,
 )
+from defect_jax.data.sources.light_hints import about_lights
 from defect_jax.data.sources.records import Fault, listed
 
 # How other tools name a mask that lies beside its image.
@@ -54,7 +55,10 @@ def file_faults(raw: RawFiles, layout: Layout, folders: list[str]) -> list[Fault
         for name in layout.strange[split]:
             what = f"is not an image ({' '.join(SUFFIXES)}): move it elsewhere"
             faults.append(Fault(raw.where(name), what))
-    for files in (layout.images, layout.masks, layout.bad, layout.ignore):
+    for (split, _), broken in layout.broken.items():
+        faults += [Fault(raw.where(name), what) for name, what in broken if split in folders]
+    of_images = (layout.images, layout.bad) if layout.lights == 1 else ()
+    for files in (*of_images, layout.masks, layout.ignore):
         for (split, _), names in files.items():
             if split in folders and len(names) > 1:
                 others = ", ".join(name.rpartition("/")[2] for name in names[1:])
@@ -66,7 +70,7 @@ def file_faults(raw: RawFiles, layout: Layout, folders: list[str]) -> list[Fault
                 what = f"is {kind} without an image: there is no {_expected(names[0], layout)}.*"
                 if key in layout.bad:
                     what += ", and those in bad/ have none: move the image into images/"
-                faults.append(Fault(raw.where(names[0]), what))
+                faults.append(Fault(raw.where(names[0]), what + about_lights(key, layout)))
     return faults + list(_masks_among_images(raw, layout, folders))
 
 

@@ -14,6 +14,7 @@ from typing import NamedTuple
 from defect_jax.data.files.bounded import is_picture
 from defect_jax.data.files.file_kinds import SUFFIXES
 from defect_jax.data.files.raw_files import RawFiles, top_folder
+from defect_jax.data.files.shot_names import light_of, shots_of
 from defect_jax.data.sources.records import SPLITS
 from defect_jax.runtime.errors import UserError
 
@@ -49,7 +50,9 @@ class Place(NamedTuple):
 class Layout:
     """Which files there are, below the leading folder `top`.
 
-    `images` and the others map a split and a stem below its folder to file names.
+    `images` and the others map a split and a stem below its folder to file names. Of shots of
+    several `lights` the stem has no number, and the files are in the order of the lights; `broken`
+    ones lack some.
     """
 
     top: str
@@ -59,6 +62,8 @@ class Layout:
     ignore: dict[Key, list[str]] = field(default_factory=lambda: defaultdict(list))
     strange: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     outside: list[str] = field(default_factory=list)
+    lights: int = 1
+    broken: dict[Key, list[tuple[str, str]]] = field(default_factory=dict)  # file, its fault
 
     @property
     def folders(self) -> set[str]:
@@ -67,16 +72,24 @@ class Layout:
 
     def id(self, name: str) -> str:
         """Return the id of an image: its path below the root without its suffix."""
-        return stem_of(name.removeprefix(self.top))
+        stem = stem_of(name.removeprefix(self.top))
+        return light_of(stem)[0] if self.lights > 1 else stem
 
     def below(self) -> dict[str, str]:
         """Return the path of each image below the root, by its id."""
-        files = [*self.images.values(), *self.bad.values()]
-        return {self.id(names[0]): names[0].removeprefix(self.top) for names in files}
+        firsts = [names[0] for names in [*self.images.values(), *self.bad.values()]]
+        return {self.id(name): f"{self.id(name)}.{name.rpartition('.')[2]}" for name in firsts}
+
+    def more_lights(self, key: Key) -> tuple[str, ...]:
+        """Return the files of the other lights of a shot."""
+        return tuple((self.images.get(key) or self.bad[key])[1:]) if self.lights > 1 else ()
 
 
-def find_layout(raw: RawFiles, root: str) -> Layout:
+def find_layout(raw: RawFiles, root: str, lights: int = 1) -> Layout:
     """Sort all files by what their folders say.
+
+    Args:
+        lights: files of each shot, or pages of its one TIFF.
 
     Raises:
         UserError: there are no images, or the folders contradict each other.
@@ -101,7 +114,23 @@ def find_layout(raw: RawFiles, root: str) -> Layout:
         )
     _refuse_contradictions(homes, root)
     _refuse_splits_inside(layout, root)
+    if lights > 1:
+        _join_lights(layout, lights)
     return layout
+
+
+def _join_lights(layout: Layout, lights: int) -> None:
+    """Put the files of each shot under its one stem."""
+    layout.lights = lights
+    for files_of in (layout.images, layout.bad):
+        names = [name for files in files_of.values() for name in files]
+        files_of.clear()
+        for path, shot in shots_of(names, lights).items():
+            place = place_of(f"{path.removeprefix(layout.top)}.png")
+            key = place.split, stem_of(place.rest)
+            files_of[key] = shot.files or [shot.faults[0][0]]
+            if shot.faults:
+                layout.broken[key] = shot.faults
 
 
 def stem_of(name: str) -> str:

@@ -2,7 +2,6 @@
 
 import contextlib
 import csv
-import hashlib
 import io
 import unicodedata
 from collections import defaultdict
@@ -15,6 +14,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from defect_jax.data.files.file_kinds import SUFFIXES
+from defect_jax.data.files.lights import sha256_of
 from defect_jax.data.files.raw_files import RawFiles
 from defect_jax.data.files.reading import in_threads
 from defect_jax.data.sources.folder_layout import SPLIT_NAMES, place_of
@@ -173,14 +173,14 @@ def copies(raw: RawFiles, records: Sequence[Record]) -> list[list[Record]]:
     by_size = defaultdict(list)
     for record in records:
         with contextlib.suppress(OSError):  # its own fault is found when it is examined
-            by_size[raw.size(record.image)].append(record)
+            by_size[sum(map(raw.size, record.files))].append(record)
     alike = [record for same in by_size.values() if len(same) > 1 for record in same]
     if not alike:
         return []
 
     def digest(record: Record) -> str | None:
         with contextlib.suppress(OSError):
-            return hashlib.sha256(raw.read(record.image)).hexdigest()
+            return sha256_of([raw.read(name) for name in record.files])
 
     by_digest = defaultdict(list)
     for record, sha256 in zip(alike, in_threads(digest, alike, "Comparing files"), strict=True):

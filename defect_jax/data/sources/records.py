@@ -26,7 +26,7 @@ class Record:
 
     Attributes:
         id: path below the data root without its suffix, with forward slashes.
-        image: name of the image's file among the raw files.
+        image: name of the image's file among the raw files; of a shot that of its first light.
         mask: name of the mask's file, or None for a good part that has none.
         group: images of one group show the same part and are never split.
         class_name: ``"good"``, or the kind of defect as the release names it.
@@ -36,6 +36,7 @@ class Record:
         masked: False for a defective image of which nobody has drawn the defect: its label is
             known, its mask is not.
         ignore: name of the file that marks what of the image is not judged, or None.
+        more_lights: names of the files of the shot's other lights, in order.
     """
 
     id: str
@@ -47,11 +48,17 @@ class Record:
     class_id: int | None = 1
     masked: bool = True
     ignore: str | None = None
+    more_lights: tuple[str, ...] = ()
 
     @property
     def label(self) -> int:
         """Return 1 for a defective image, 0 for a good one."""
         return int(self.class_name != GOOD)
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Return the files of the image, one a light."""
+        return (self.image, *self.more_lights)
 
 
 @dataclass(frozen=True)
