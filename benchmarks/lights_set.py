@@ -9,6 +9,7 @@ writes `DIR/lights` (`x.1.png` to `x.6.png` with one mask, `config.data.lights=6
 left of their shift stays, in the union of the masks too.
 """
 
+import argparse
 import csv
 import re
 import tarfile
@@ -19,18 +20,11 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
-from absl import app, flags
 
 from defect_jax.data.files.images import decode_image
 from defect_jax.data.geometry.resampling import resampled
 from defect_jax.data.sources.magnetic_tile import FOLDS, Entry, protocol
 
-TAR = flags.DEFINE_string("tar", None, "The release, as a plain tar.", required=True)
-OUTPUT = flags.DEFINE_string("output", None, "Where both folders are written.", required=True)
-FOLD = flags.DEFINE_integer("fold", 0, "The fold to test on; the next one is for validation.")
-MASKS = flags.DEFINE_enum(
-    "masks", "union", ["union", "first"], "Whether a shot has the mask of all or of the first."
-)
 EXPOSURES = 6
 ABOVE = 127  # of a mask, as configs/magnetic_tile.py has it
 NAME = re.compile(r"exp([0-9])_num_[0-9]+")
@@ -98,21 +92,27 @@ def _write(path: Path, pixels: np.ndarray) -> None:
     path.write_bytes(cv2.imencode(".png", pixels)[1].tobytes())
 
 
-def main(arguments: list[str]) -> None:
-    del arguments
-    with tarfile.open(TAR.value) as archive:
+def main() -> None:
+    """Write both folders, and print how many parts there are."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--tar", type=Path, required=True)
+    parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--fold", type=int, default=0, choices=range(FOLDS))
+    parser.add_argument("--masks", default="union", choices=["union", "first"])
+    flags = parser.parse_args()
+    with tarfile.open(flags.tar) as archive:
         files = {m.name: archive.extractfile(m).read() for m in archive if m.isfile()}
-    folder, lines, counts = Path(OUTPUT.value), [], defaultdict(lambda: [0, 0])
+    lines, counts = [], defaultdict(lambda: [0, 0])
     for group, entries in complete_parts().items():
         part = part_of(group, entries, files)
-        split = split_of(part.fold, FOLD.value)
-        lines += write(part, folder, split, MASKS.value)
+        split = split_of(part.fold, flags.fold)
+        lines += write(part, flags.output, split, flags.masks)
         counts[split][int(part.masks.any())] += 1
-    with (folder / "shots" / "groups.csv").open("w", encoding="utf-8", newline="") as file:
+    with (flags.output / "shots" / "groups.csv").open("w", encoding="utf-8", newline="") as file:
         csv.writer(file).writerows([("id", "group"), *lines])
     for split, (good, defective) in sorted(counts.items()):
         print(f"{split}: {good} good and {defective} defective parts of {EXPOSURES} exposures")
 
 
 if __name__ == "__main__":
-    app.run(main)
+    main()

@@ -69,7 +69,8 @@ def pixels(mask):
     around = [ring for ring, row in zip(rings, tree[0], strict=True) if row[3] < 0]
     holes = [ring for ring, row in zip(rings, tree[0], strict=True) if row[3] >= 0]
     around = [np.concatenate([ring] * 3)[:3] if len(ring) < 3 else ring for ring in around]
-    return with_slits(around, holes)
+    # From the left: then the next pixel to the left of a hole is one of what it is joined to.
+    return with_slits(around, sorted(holes, key=lambda hole: hole[:, 0].min()))
 
 
 def with_slits(rings, holes):
@@ -82,7 +83,11 @@ def with_slits(rings, holes):
         ]
         place = min(inside, key=lambda place: abs(area(rings[place])))
         ring = rings[place]
-        apart = np.abs(ring[:, None] - hole).sum(axis=2)
+        ways = ring[:, None] - hole
+        apart = np.abs(ways).sum(axis=2)
+        # Along a row if there is one to the left: a slanting slit may touch pixels of a hole.
+        level = (ways[..., 1] == 0) & (ways[..., 0] <= 0)
+        apart = np.where(level, apart, np.inf) if level.any() else apart
         at, start = np.unravel_index(apart.argmin(), apart.shape)
         around = np.roll(hole, -start, axis=0)
         rings[place] = np.concatenate([ring[: at + 1], around, around[:1], ring[at:]])

@@ -816,7 +816,7 @@ def test_training_prints_the_command_too(tmp_path, parts):
 def test_check_says_what_good_and_bad_lack(tmp_path, parts):
     good_and_bad(tmp_path / "source", parts)
     (fault,) = find_faults(raw_data.config("folder", tmp_path / "source", tmp_path))
-    assert "files; it holds good/ and bad/ without masks: call good/ images/" in fault.what
+    assert "(images of good parts belong there); it holds good/ and bad/ without" in fault.what
 
 
 def test_every_format_is_named_once():

@@ -156,7 +156,7 @@ def scores_of(decided, mask):
     score = probability.max((1, 2))
     images = {"score": score, "mask_score": score, "true_px": defect.sum((1, 2))}
     images |= {"intersection_px": (marked & defect).sum((1, 2))}
-    images |= {"predicted_px": marked.sum((1, 2))}
+    images |= {"predicted_px": marked.sum((1, 2)), "unsure_px": np.zeros(len(mask), int)}
     return Scores(
         images,
         PixelHistogram.empty().update(*planes),

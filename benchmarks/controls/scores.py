@@ -100,4 +100,5 @@ def _count(accumulated: Accumulated, batch: dict[str, Any]) -> tuple[Accumulated
     decided, valid = batch["decided"], batch["valid"]
     accumulated = accumulated.update(batch["probability"], decided, valid, batch)
     of_image = image_counts(decided > 0, batch["native_mask"] > 0, valid)
-    return accumulated, jax.tree.map(jnp.squeeze, of_image)
+    nothing = {"unsure_px": jnp.zeros(1, jnp.int32)}  # all pixels are judged
+    return accumulated, jax.tree.map(jnp.squeeze, of_image | nothing)

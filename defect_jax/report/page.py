@@ -167,8 +167,8 @@ def _warnings(report: Report) -> list[str]:
 def shortened(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return a config whose long texts, such as a region, are cut off.
 
-    >>> shortened({"data": {"region": "x" * 300}})["data"]["region"][-20:]
-    'xxx… 300 characters'
+    >>> shortened({"data": {"region": "x" * 300}})["data"]["region"][-18:]
+    'xx… 300 characters'
     """
 
     def cut(value: Any) -> Any:
