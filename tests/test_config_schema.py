@@ -15,7 +15,8 @@ from defect_jax.data.sources.synthetic import options
 from defect_jax.models.network import SegmentationNetwork
 from defect_jax.runtime.errors import UserError
 from defect_jax.workdir import config_fields, config_schema, run_config, trackers
-from defect_jax.workdir.config_fields import BEFORE_IT_WAS, FIELDS
+from defect_jax.workdir.config_before import BEFORE_IT_WAS
+from defect_jax.workdir.config_fields import FIELDS
 
 DATA_INFO = {
     "channels": 1,

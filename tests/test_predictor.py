@@ -14,7 +14,8 @@ from PIL import Image
 from scipy import special
 from tiny_predictor import RULE, surface, tiny_config, tiny_network, tiny_predictor
 
-from defect_jax.deploy.predictor import Predictor, canvas_side_px, load
+from defect_jax.deploy.markers import canvas_side_px
+from defect_jax.deploy.predictor import Predictor, load
 from defect_jax.distributed.sharding import make_mesh, one_device_mesh
 from defect_jax.runtime import memory
 from defect_jax.runtime.errors import UserError
@@ -223,7 +224,7 @@ def test_few_canvases_serve_all_sizes(predictor):
 
 def test_programs_of_canvases_are_few_and_are_let_go(monkeypatch):
     """200 sizes once left 119 compiled programs and 390 MB behind."""
-    monkeypatch.setattr("defect_jax.deploy.predictor.MOST_CANVASES", 2)
+    monkeypatch.setattr("defect_jax.deploy.markers.MOST_CANVASES", 2)
     network, ema = tiny_network(config := tiny_config())
     predictor = Predictor(network, config, ema, RULE, one_device_mesh())
     program = weakref.ref(predictor._marker._program_on((32, 32)))

@@ -22,6 +22,7 @@ from defect_jax.deploy.gallery import write_page
 from defect_jax.deploy.groups import by_name, groups_of
 from defect_jax.deploy.inputs import Input, absolute, open_input
 from defect_jax.deploy.kept_lines import Line, follows
+from defect_jax.deploy.markers import Ready
 from defect_jax.deploy.outputs import (
     FAULTS_OF_A_NAME,
     FIELD,
@@ -31,7 +32,7 @@ from defect_jax.deploy.outputs import (
     writing,
 )
 from defect_jax.deploy.parts import PARTS, PartRow, in_words, part_rows, write_parts
-from defect_jax.deploy.predictor import BATCH_SIZE, Predictor, Ready, load
+from defect_jax.deploy.predictor import BATCH_SIZE, Predictor, load
 from defect_jax.deploy.read_shot import read_shot
 from defect_jax.distributed.sharding import make_mesh
 from defect_jax.runtime import signals

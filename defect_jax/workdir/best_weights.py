@@ -19,7 +19,8 @@ from defect_jax.runtime.field_rules import is_number, is_plain, is_whole
 from defect_jax.runtime.json_files import NotJson, parse, read_limited
 from defect_jax.runtime.paths import AnyPath
 from defect_jax.workdir import checkpoint_mirror, run_config, saved_checkpoints
-from defect_jax.workdir.config_fields import BEFORE_IT_WAS, MOST_STEPS
+from defect_jax.workdir.config_before import BEFORE_IT_WAS
+from defect_jax.workdir.config_fields import MOST_STEPS
 from defect_jax.workdir.members import restore_members
 from defect_jax.workdir.saved_checkpoints import EMA
 from defect_jax.workdir.weight_shapes import ema_shapes, image_shape

@@ -286,50 +286,6 @@ DECIDING: Table = {
 }
 FIELDS = RUN | DATA | DATA_INFO | MODEL | TRAINING | DECIDING
 
-# What a workdir was trained with that is older than the field. Any other field must be there.
-BEFORE_IT_WAS: dict[str, Any] = {
-    "track": "",
-    "decision.decides": "",
-    "decision.sequential": "empirical",
-    "decision.early_miss_rate": 0.01,
-    "decision.early_false_alarm_rate": 0.01,
-    "data.folds": 0,
-    "data.classes": [],
-    "data.lights": 1,
-    "data.mask_alpha": False,
-    "data.trust_masks": False,
-    "data.masked_positives": None,
-    "data.drop_unmasked": False,
-    "data.ignore_value": None,
-    "data.region": "",
-    "data.max_stretch": 1.0,
-    "data.tile_overlap_px": 0,
-    "data.cache_mb": 2000,
-    "data.augment.paste": 0.0,
-    "data.adaptive.most_often": 1.0,
-    "data.adaptive.every_steps": 50,
-    "model.encoder": "plain",  # for which the next two and optimizer.encoder_rate say nothing
-    "model.weights": "imagenet",
-    "model.frozen_statistics": True,
-    "model.label_head": "deepest",
-    "model.prune": 0,
-    "model.block": "plain",
-    "model.num_classes": 1,
-    "model.localisation": "none",
-    "model.localisation_widths": [16, 32, 64, 128, 128],
-    "model.embedding": False,
-    "model.pixel_confidence": "none",
-    "model.window_px": 7,
-    "loss.defect_weight": 0.0,
-    "loss.weight_localised": False,
-    "loss.weight_dilation_px": 5,
-    "loss.highest_pixel_weight": 0.0,
-    "loss.refined_share": 0.5,
-    "balance.fixed.weights.localisation": 0.5,
-    "optimizer.encoder_rate": 0.1,
-    "train.localisation_steps": 0,
-    "evaluation.flips": False,
-}
 # Of a workdir, and of some data sets alone.
 NOT_ALWAYS = {"data.defect_kinds", "minutes"} | DATA_INFO.keys()
 OF_A_DATA_SET = {field for fields in DATA_SETS.values() for field in fields}

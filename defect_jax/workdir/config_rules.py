@@ -86,6 +86,10 @@ def _mask_rules(config: ConfigDict) -> Rules:
             lambda lights: lights == 1 or config.data.name == "folder",
             "1 for a data set that is not your own folder",
         ),
+        "data.masked_positives": (
+            lambda count: count is None or not config.data.folds,
+            "null where there are config.data.folds: those take the masks of the test split, too",
+        ),
         "data.mask_alpha": (
             lambda alpha: not alpha or not config.data.classes,
             "False where config.data.classes names classes, whose ids are the masks' values",

@@ -14,8 +14,8 @@ from ml_collections import ConfigDict
 from defect_jax.models.fields import check_fields
 from defect_jax.runtime.errors import UserError
 from defect_jax.runtime.profiler import span
+from defect_jax.workdir.config_before import BEFORE_IT_WAS
 from defect_jax.workdir.config_fields import (
-    BEFORE_IT_WAS,
     DATA_SETS,
     FIELDS,
     NOT_ALWAYS,
