@@ -5,11 +5,12 @@ import dataclasses
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
+from defect_jax.data.geometry.input_spec import framing_of
 from defect_jax.data.pipeline.decoded_cache import with_decoded_cache
 from defect_jax.data.prepare.data_info import data_info
 from defect_jax.data.prepare.folds import dealt_out
 from defect_jax.data.prepare.prepare import prepare
-from defect_jax.data.prepare.prepared import Prepared
+from defect_jax.data.prepare.prepared import Prepared, Split
 from defect_jax.distributed import processes
 from defect_jax.distributed.sharding import make_mesh
 from defect_jax.evaluation.validation import compared_checkpoints, refuse_empty_promise
@@ -118,7 +119,19 @@ def resolved(config: ConfigDict, prepared: Prepared, kept: list[KeptRow]) -> Con
     config = run_config.resolve(config, data_info(prepared, config.model.num_classes))
     decisive = [run_config.decisive(config), kept]
     processes.refuse_disagreement("the config or the data", decisive)
+    if without := not_trained_on(config, prepared.splits["train"]):
+        say(
+            f"{without} defective images without a mask do not train: of tiles a label says nothing"
+        )
     return config
+
+
+def not_trained_on(config: ConfigDict, train: Split) -> int:
+    """Return how many training images nothing is learnt from: without a mask, where they are cut
+    into tiles."""
+    if framing_of(config.data).needs_good_images:
+        return 0
+    return sum(not row.masked for row in train.rows)
 
 
 def refuse_unbuildable(config: ConfigDict, mesh: Mesh) -> None:

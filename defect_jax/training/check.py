@@ -21,7 +21,7 @@ from defect_jax.data.prepare.prepared import Prepared
 from defect_jax.data.prepare.remarks import remarks, write_proposal
 from defect_jax.data.prepare.unprepared import unprepared
 from defect_jax.data.sources.folds import FIELD
-from defect_jax.data.sources.records import GOOD, SPLITS, Fault
+from defect_jax.data.sources.records import SPLITS, Fault
 from defect_jax.distributed.sharding import make_mesh
 from defect_jax.evaluation.validation import compared_checkpoints, refuse_empty_promise
 from defect_jax.plan.plan import Plan, filled_in, is_open, make_plan
@@ -181,7 +181,7 @@ def _looks_at_data(
         if not config.data.folds:  # which have good and defective ones
             # An image whose mask has a fault is among these, and is not among the stored ones.
             listed = [record for record in inspected.found.records if record.split == "train"]
-            labels = [int(record.class_name != GOOD) for record in listed]
+            labels = [r.label for r in listed if r.masked or framing.needs_good_images]
             yield partial(_refuse_missing_kinds, labels, config.data, framing.needs_good_images)
     stages = [config, first_stage(config)] if has_first_stage(config) else [config]
     for stage in stages:
