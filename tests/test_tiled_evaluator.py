@@ -11,6 +11,7 @@ from tiny_predictor import tiny_network
 from defect_jax.configs import synthetic
 from defect_jax.data.files.images import decode_image
 from defect_jax.data.files.record_encoding import decode_classes
+from defect_jax.data.geometry.region import as_text
 from defect_jax.data.geometry.stitching import iter_tile_rows
 from defect_jax.data.geometry.tiles import Grid
 from defect_jax.data.pipeline.batches import training_batches
@@ -126,13 +127,19 @@ def test_training_sees_tiles_of_both_kinds_and_goes_on_where_it_stopped(ready):
 PRETRAINED = {"encoder": "efficientnet_lite0", "weights": "imagenet", "label_head": "rows"}
 
 
-@pytest.mark.parametrize("model", [{}, PRETRAINED], ids=["plain", "pretrained"])
+@pytest.mark.parametrize(
+    ("model", "judged_share"), [({}, 0.5), (PRETRAINED, 1.0)], ids=["plain, a region", "pretrained"]
+)
 def test_a_run_through_tiles_decides_as_the_predictor_of_its_workdir(
-    model, ready, tmp_path, monkeypatch
+    model, judged_share, ready, tmp_path, monkeypatch
 ):
     leave_plots_empty(monkeypatch.setattr)
     config = tiled(ready[0].data.data_dir)
     config.model.update(model)
+    row = ready[3].rows[0]
+    judged = np.zeros((row.height, row.width), bool)
+    judged[:, : int(judged_share * row.width)] = True
+    config.data.region = as_text(judged) if judged_share < 1.0 else ""
     train(config, tmp_path / "run")
     predictor = load(tmp_path / "run")
     rows = read_predictions(tmp_path / "run/eval/test/predictions.csv")
@@ -143,6 +150,7 @@ def test_a_run_through_tiles_decides_as_the_predictor_of_its_workdir(
         assert decision.score == pytest.approx(row.score, abs=1e-5)
         assert decision.mask_score == pytest.approx(row.mask_score, abs=1e-5)
         assert np.count_nonzero(decision.mask) == pytest.approx(row.predicted_px, abs=2)
+        assert not decision.mask[~judged].any()
 
 
 @pytest.mark.parametrize("overlap_px", [-2, 3, 18])
