@@ -31,6 +31,7 @@ def base() -> ml_collections.ConfigDict:
     data.region = ""  # image of what is judged, white on black, of every image of a fixture
     data.classes = ()  # names of mask values 1, 2, …, where masks tell kinds of defect apart
     data.lights = 1  # images of one shot as channels: x.1.png, x.2.png, … or the pages of a TIFF
+    data.float_range = ()  # least and highest value of float images, which become 0 and 65535
     data.size = (256, 256)  # height and width that the network sees, px
     data.min_scale = 0.0  # an image that would be shrunk below this is refused
     data.max_scale = 1.0  # images are never enlarged above this

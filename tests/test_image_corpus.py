@@ -154,8 +154,8 @@ REFUSED = {
     "int8": (tiff(GREY.view(np.int8)), "holds int8 pixels"),
     "int16": (tiff(GREY.astype(np.int16)), "holds int16 pixels"),
     "uint32": (tiff(GREY.astype(np.uint32)), "holds uint32 pixels"),
-    "float16": (tiff(GREY.astype(np.float16)), "holds float16 pixels"),
-    "float64": (tiff(GREY.astype(np.float64)), "holds float64 pixels"),
+    "float16": (tiff(GREY.astype(np.float16)), "holds float16 values"),
+    "float64": (tiff(GREY.astype(np.float64)), "holds float64 values"),
     "five channels": (
         tiff(np.dstack([RGBA, GREY]), photometric="rgb", planarconfig="contig"),
         "has 5 channels",

@@ -125,7 +125,7 @@ def test_a_flipped_bit_in_a_png_is_noticed():
             raw_data.encoded(GREY, "TIFF", save_all=True, append_images=[Image.fromarray(GREY)]),
             "holds 2 images",
         ),
-        (raw_data.encoded(GREY.astype(np.float32), "TIFF"), "holds float32 pixels"),
+        (raw_data.encoded(GREY.astype(np.float32), "TIFF"), "holds float32 values"),
         (raw_data.encoded(GREY.astype(np.int32), "TIFF"), "int32 pixels"),
         (raw_data.encoded(Image.fromarray(RGB).convert("CMYK"), "JPEG"), "is a CMYK image"),
     ],

@@ -49,7 +49,7 @@ FORMS = {
         tiff(RGBA, photometric="rgb", extrasamples=["unassalpha"]),
         "has transparency that varies",
     ),
-    "float": (tiff(GREY.astype(np.float32)), "float32 pixels: save it with 16 bits, all images sc"),
+    "float": (tiff(GREY.astype(np.float32)), "holds float32 values from "),
     "several pages": (paged(shot(0)), "holds 6 images: .* set config.data.lights"),
 }
 

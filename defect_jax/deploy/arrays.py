@@ -12,6 +12,7 @@ from jaxtyping import Shaped, UInt, UInt8
 from PIL import Image
 
 from defect_jax.data.geometry.channels import channel_names
+from defect_jax.data.geometry.depth import of_floats
 from defect_jax.data.geometry.region import HIDDEN
 from defect_jax.runtime.errors import UserError
 
@@ -76,11 +77,14 @@ def _shape_of(lights: Sequence[int]) -> str:
     return f"give [height, width, {sum(lights)}] for {', '.join(channel_names(lights))}"
 
 
-def checked(image: Any, name: str, lights: Sequence[int] = ()) -> UInt[np.ndarray, "h w c"]:
+def checked(
+    image: Any, name: str, lights: Sequence[int] = (), float_range: Sequence[float] = ()
+) -> UInt[np.ndarray, "h w c"]:
     """Return the image with its axis of channels.
 
     Args:
         lights: channels of each light of shots of several.
+        float_range: of float pixels, see `geometry.depth.of_floats`; empty where those are refused.
 
     Raises:
         UserError: no array, other axes, other numbers, or nothing in it.
@@ -94,6 +98,11 @@ def checked(image: Any, name: str, lights: Sequence[int] = ()) -> UInt[np.ndarra
     if shaped.ndim != 3 or shaped.shape[2] not in channels or shaped.size == 0:
         first = " (channels come last)" if array.ndim == 3 and array.shape[0] in channels else ""
         raise UserError(f"{name}: has shape {list(array.shape)}{first}: {shapes}")
+    if float_range and np.issubdtype(shaped.dtype, np.floating):
+        try:
+            return of_floats(shaped, float_range)
+        except ValueError as error:
+            raise UserError(f"{name}: {error}") from None
     if shaped.dtype not in (np.uint8, np.uint16):
         raise UserError(f"{name}: holds {array.dtype}: {DTYPES}")
     return shaped

@@ -92,6 +92,7 @@ def _input(spec: InputSpec) -> dict[str, Any]:
         "sizes": f"{_sizes(spec)}; {spec.framing.in_words()} and normalised inside",
         "size_rule": spec.framing.card(),
         "judged_share": float(from_text(spec.region).mean()) if spec.region else 1.0,
+        "float_range": list(spec.float_range),  # what became 0 and 65535 of float images
         "fill": spec.fill,  # of pixels that are not to be judged in an image, before it is given
     }
 

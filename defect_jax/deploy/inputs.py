@@ -199,7 +199,8 @@ class ExampleImages:
 
     def _read(self, item: Input) -> UInt[np.ndarray, "1 h w c"]:
         spec, where = self._spec, self._raw.where(item.name)
-        read = read_shot(self._raw, item.files, self._lights, self._max_megapixels)
+        rules = self._lights, self._max_megapixels, self._spec.float_range
+        read = read_shot(self._raw, item.files, *rules)
         if read.fault:
             raise UserError(read.fault)
         native_px = read.lights[0].shape[:2]

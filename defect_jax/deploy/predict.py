@@ -170,7 +170,8 @@ def read(raw: RawFiles, predictor: Predictor, max_megapixels: float, item: Input
         return Read(item.id, origin, fault=f"{where}: {item.fault}")
     lights = len(predictor.spec.channels_of_lights)
     try:
-        shot = read_shot(raw, item.files, lights, max_megapixels)
+        ends = predictor.spec.float_range
+        shot = read_shot(raw, item.files, lights, max_megapixels, ends)
         origin |= {"sha256": shot.sha256} if shot.sha256 else {}
         if shot.fault:
             return Read(item.id, origin, fault=shot.fault)

@@ -124,7 +124,7 @@ class Predictor:
         Raises:
             UserError: it cannot be used; `name` is named.
         """
-        given = checked(image, name, self.spec.lights)
+        given = checked(image, name, self.spec.lights, self.spec.float_range)
         image = self.spec.common(given, name)
         plane = self.spec.ignored(image.shape[:2], name, checked_ignored(ignored, image, name))
         shown = self.spec.hidden(image, plane)

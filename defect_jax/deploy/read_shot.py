@@ -20,11 +20,18 @@ class ReadShot(NamedTuple):
     fault: str = ""
 
 
-def read_shot(raw: RawFiles, names: Sequence[str], lights: int, max_megapixels: float) -> ReadShot:
+def read_shot(
+    raw: RawFiles,
+    names: Sequence[str],
+    lights: int,
+    max_megapixels: float,
+    float_range: Sequence[float] = (),
+) -> ReadShot:
     """Read the file of each light, or the one that holds all of them.
 
     Args:
         lights: of an image.
+        float_range: of float pixels, see `geometry.depth.of_floats`.
     """
     found: list[Light] = []
     files, faults = [], []
@@ -32,7 +39,8 @@ def read_shot(raw: RawFiles, names: Sequence[str], lights: int, max_megapixels: 
         where = raw.where(name)
         try:
             files.append(raw.read(name))
-            found += lights_in(files[-1], lights if len(names) == 1 else 1, max_megapixels)
+            expected = lights if len(names) == 1 else 1
+            found += lights_in(files[-1], expected, max_megapixels, float_range)
         except (BadImage, OSError, MemoryError) as error:
             reason = shortage(error) or getattr(error, "strerror", None) or error
             faults.append(f"{where}: {reason}")

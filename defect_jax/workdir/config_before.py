@@ -17,6 +17,7 @@ BEFORE_IT_WAS: dict[str, Any] = {
     "data.drop_unmasked": False,
     "data.ignore_value": None,
     "data.region": "",
+    "data.float_range": [],
     "data.max_stretch": 1.0,
     "data.tile_overlap_px": 0,
     "data.cache_mb": 2000,

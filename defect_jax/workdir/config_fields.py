@@ -135,6 +135,7 @@ DATA = _below(
         "drop_unmasked": flag(),
         "ignore_value": or_null(whole(1, 65535)),
         "region": text(MOST_CHARACTERS),
+        "float_range": several(number(-1e30, 1e30), 0, 2),
         "classes": several(text(200), 0, MOST_CLASSES),
         "lights": whole(1, MOST_CHANNELS),
         "size": several(whole(1, LARGEST_SIDE_PX), 2, 2),

@@ -86,6 +86,10 @@ def _mask_rules(config: ConfigDict) -> Rules:
             lambda lights: lights == 1 or config.data.name == "folder",
             "1 for a data set that is not your own folder",
         ),
+        "data.float_range": (
+            lambda ends: not ends or len(ends) == 2 and ends[0] < ends[1],
+            "empty, or two numbers of which the second is higher",
+        ),
         "data.masked_positives": (
             lambda count: count is None or not config.data.folds,
             "null where there are config.data.folds: those take the masks of the test split, too",

@@ -7,6 +7,7 @@ left as they are stored, whatever the EXIF orientation says; that of a TIFF is a
 fits its image in any reader.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import cv2
@@ -30,6 +31,7 @@ from defect_jax.data.files.pillow_reader import (
     too_large,
 )
 from defect_jax.data.files.tiff_header import facts_of
+from defect_jax.data.geometry.depth import of_floats
 from defect_jax.runtime import memory
 
 PNG_END = b"IEND\xaeB`\x82"
@@ -217,12 +219,22 @@ def decode_image(data: bytes) -> UInt8[np.ndarray, "h w c"] | UInt16[np.ndarray,
     return as_image(_colours(data, decode(data)))
 
 
-def as_image(colours: Shaped[np.ndarray, "h w c"]) -> Shaped[np.ndarray, "h w c"]:
-    """Return colours whose numbers an image may have.
+def as_image(
+    colours: Shaped[np.ndarray, "h w c"], float_range: Sequence[float] = ()
+) -> Shaped[np.ndarray, "h w c"]:
+    """Return colours in numbers that an image may have.
+
+    Args:
+        float_range: of float pixels, see `geometry.depth.of_floats`.
 
     Raises:
         BadImage: they are others.
     """
+    if np.issubdtype(colours.dtype, np.floating):
+        try:
+            return of_floats(colours, float_range)
+        except ValueError as error:
+            raise BadImage(str(error)) from None
     if colours.dtype not in (np.uint8, np.uint16):
         raise BadImage(
             f"holds {colours.dtype} pixels: save it with 16 bits, all images scaled by the same "

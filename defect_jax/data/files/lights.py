@@ -30,28 +30,31 @@ class Light(NamedTuple):
     saved_as_rgb: bool
 
 
-def lights_in(encoded: bytes, expected: int, max_megapixels: float) -> list[Light]:
+def lights_in(
+    encoded: bytes, expected: int, max_megapixels: float, float_range: Sequence[float] = ()
+) -> list[Light]:
     """Check and decode the lights that one file holds.
 
     Args:
         expected: how many; more than one are the pages of a TIFF.
+        float_range: of float pixels, see `geometry.depth.of_floats`.
 
     Raises:
         BadImage: as `images.look`; or its transparency shows something, and nobody could say what
             is meant; or the file holds another number of lights.
     """
     files = [encoded] if expected == 1 else pages(encoded, expected)
-    return [_light(file, max_megapixels) for file in files]
+    return [_light(file, max_megapixels, float_range) for file in files]
 
 
-def _light(encoded: bytes, max_megapixels: float) -> Light:
+def _light(encoded: bytes, max_megapixels: float, float_range: Sequence[float]) -> Light:
     looked = look(encoded, max_megapixels)
     if _shows_by_alpha(looked):
         raise BadImage(
             "has transparency that varies, which the network does not see: save it without as grey "
             "or RGB; where it marks the defect, save that as a mask"
         )
-    pixels = as_image(looked.colours)
+    pixels = as_image(looked.colours, float_range)
     grey = grey_if_it_is(pixels)
     return Light(encoded, looked.header, grey, grey.shape[2] < pixels.shape[2])
 

@@ -1,9 +1,10 @@
 """Of which depth an image is, as far as its values tell: 10 or 12 bits are stored in 16, too."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import UInt
+from jaxtyping import Float, UInt, UInt16
 
 BEYOND = 0.001  # share of the pixels that may be brighter than `top`: hot ones
 MOST_PIXELS_A_SIDE = 512  # that are looked at
@@ -52,3 +53,35 @@ def times(brighter: Depth, darker: Depth, tolerance: float) -> int:
         if all(factor / tolerance < ratio < factor * tolerance for ratio in found):
             return factor
     return 1
+
+
+def of_floats(
+    values: Float[np.ndarray, "*pixels"], ends: Sequence[float]
+) -> UInt16[np.ndarray, "*pixels"]:
+    """Return float pixels in the 65536 steps between two values; the same steps for all images.
+
+    Args:
+        ends: the values that become 0 and 65535, `config.data.float_range`; empty where nobody has
+            said.
+
+    Raises:
+        ValueError: nobody has said, or a pixel is no number or beyond them; says which.
+
+    >>> of_floats(np.array([-1.0, 0.0, 1.0]), (-1.0, 1.0)).tolist()
+    [0, 32768, 65535]
+    """
+    if not np.isfinite(values).all():
+        raise ValueError("holds pixels that are no numbers: replace them")
+    low, high = float(values.min()), float(values.max())
+    seen = f"holds {values.dtype} values from {low:g} to {high:g}"
+    if not ends:
+        raise ValueError(
+            f"{seen}: set config.data.float_range=(LOW, HIGH) to values that no image goes beyond, "
+            "or save it with 16 bits, all images scaled by the same factor"
+        )
+    if low < ends[0] or high > ends[1]:
+        raise ValueError(
+            f"{seen}, beyond config.data.float_range={tuple(ends)}: widen that, for all images"
+        )
+    shares = (values.astype(np.float64) - ends[0]) / (ends[1] - ends[0])
+    return np.rint(shares * 65535.0).astype(np.uint16)

@@ -29,6 +29,7 @@ class InputSpec:
         mean, std: of the training images, as shares of that; of several lights one a channel.
         region: what of every image is judged, see `geometry.region`; "" where all is.
         lights: channels of each light of shots of several, 1 or 3; empty where there is one.
+        float_range: values of float pixels that become 0 and 65535; empty where those are refused.
     """
 
     framing: Framing
@@ -40,6 +41,7 @@ class InputSpec:
     std: float | tuple[float, ...]
     region: str = ""
     lights: tuple[int, ...] = ()
+    float_range: tuple[float, ...] = ()
 
     @classmethod
     def of(cls, config: ConfigDict) -> "InputSpec":
@@ -48,6 +50,7 @@ class InputSpec:
         depth = info.channels, info.bit_depth, config.model.num_classes
         statistics = IntensityRange.of(info), per_channel(info.mean), per_channel(info.std)
         of_images = config.data.get("region", ""), tuple(info.get("lights", ()))
+        of_images += (tuple(config.data.get("float_range", ())),)
         return cls(framing_of(config.data), *depth, *statistics, *of_images)
 
     @property

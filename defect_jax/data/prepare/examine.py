@@ -99,8 +99,9 @@ def _examined(raw: RawFiles, data: ConfigDict, classes: int, record: Record) -> 
 
     lights, files = [], []
     expected = data.get("lights", 1) if len(record.files) == 1 else 1
+    rules = data.max_megapixels, tuple(data.get("float_range", ()))
     for name in record.files:
-        file, found = attempt(name, lambda b: lights_in(b, expected, data.max_megapixels))
+        file, found = attempt(name, lambda b: lights_in(b, expected, *rules))
         lights += found or []
         files.append(file)
     faults += _unlike(raw, record, lights) if not faults else []

@@ -76,7 +76,7 @@ def options_of(data: ConfigDict, chosen: DataSet) -> dict[str, Any]:
     What is empty or off is left out, since the config.json and the prepared sets of an older run
     lack the newer fields.
     """
-    common = (*supervision.OPTIONS, "ignore_value", "region")
+    common = (*supervision.OPTIONS, "ignore_value", "region", "float_range")
     options = {name: data.get(name) for name in (*chosen.options, *common)}
     if data.root:
         root = as_path(data.root)
