@@ -3,10 +3,8 @@
 import numpy as np
 import pytest
 import raw_data
-from ml_collections import ConfigDict
 from tiny_predictor import surface, tiny_predictor
 
-from defect_jax.configs import folder
 from defect_jax.data.files.images import decode_image
 from defect_jax.data.geometry.depth import of_floats
 from defect_jax.data.prepare.check import find_faults
@@ -34,19 +32,13 @@ def parts(root, encode):
     return root
 
 
-def data_of(root, tmp_path, **changes):
-    config = ConfigDict(folder.get_config("debug").to_dict()).data
-    config.update(root=str(root), data_dir=str(tmp_path / "prepared"), **changes)
-    return config
-
-
 def tiff(pixels):
     return raw_data.encoded(pixels, "TIFF")
 
 
 def test_float_files_are_prepared_as_those_of_16_bits(tmp_path):
     floats = parts(tmp_path / "floats", lambda counts: tiff(as_floats(counts)))
-    found = prepare(data_of(floats, tmp_path, float_range=ENDS))
+    found = prepare(raw_data.config("folder", floats, tmp_path, float_range=ENDS))
     assert found.info.bit_depth == 16
     for split in found.splits.values():
         for row, one in zip(split.rows, split.source, strict=True):
@@ -84,7 +76,10 @@ def test_a_float_array_is_decided_on_as_its_counts():
 def test_what_is_wrong_with_floats_is_said_in_one_line(tmp_path, ends, value, line):
     root = parts(tmp_path / "raw", lambda counts: tiff(as_floats(counts)))
     raw_data.write(root / "images/00.tif", tiff(np.full((12, 16), value, np.float32)))
-    found = [str(fault) for fault in find_faults(data_of(root, tmp_path, float_range=ends))]
+    found = [
+        str(fault)
+        for fault in find_faults(raw_data.config("folder", root, tmp_path, float_range=ends))
+    ]
     assert any(line in fault for fault in found), found
 
 

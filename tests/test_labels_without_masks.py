@@ -1,6 +1,5 @@
 """Defective images that nobody has drawn: they teach the label, and count in every decision."""
 
-import cv2
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -25,26 +24,15 @@ SIZE = (12, 16)
 DRAWN = raw_data.defect_mask()
 
 
-def png(path, plane):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(cv2.imencode(".png", plane)[1].tobytes())
-
-
 def plant(root, good=20, drawn=12, bad=12):
     """A plant's folder: good parts, some whose defects are drawn, others that are called bad."""
     for number in range(good + drawn):
-        png(root / f"images/{number:03}.png", raw_data.noise(number))
+        raw_data.write(root / f"images/{number:03}.png", raw_data.noise(number))
     for number in range(good, good + drawn):
-        png(root / f"masks/{number:03}.png", np.roll(DRAWN, number - good, axis=1))
+        raw_data.write(root / f"masks/{number:03}.png", np.roll(DRAWN, number - good, axis=1))
     for number in range(bad):
-        png(root / f"bad/{number:03}.png", raw_data.noise(500 + number))
+        raw_data.write(root / f"bad/{number:03}.png", raw_data.noise(500 + number))
     return root
-
-
-def data_of(root, tmp_path, **changes):
-    config = ConfigDict(folder.get_config("debug").to_dict()).data
-    config.update(root=str(root), data_dir=str(tmp_path / "prepared"), **changes)
-    return config
 
 
 def rows_of(prepared):
@@ -52,7 +40,7 @@ def rows_of(prepared):
 
 
 def test_a_folder_of_bad_parts_is_defective_without_masks(tmp_path):
-    data = data_of(plant(tmp_path / "raw"), tmp_path)
+    data = raw_data.config("folder", plant(tmp_path / "raw"), tmp_path)
     prepared = prepare(data)
     rows = rows_of(prepared)
     kinds = {id: (row.label, row.masked, row.defect_px > 0) for id, row in rows.items()}
@@ -67,9 +55,9 @@ def test_a_folder_of_bad_parts_is_defective_without_masks(tmp_path):
 
 def test_labels_csv_calls_images_defective_that_have_no_mask_or_an_empty_one(tmp_path):
     root = plant(tmp_path / "raw", bad=0)
-    png(root / "masks/001.png", np.zeros(SIZE, np.uint8))
+    raw_data.write(root / "masks/001.png", np.zeros(SIZE, np.uint8))
     (root / "labels.csv").write_text("id,label\n000,bad\nimages/001.png,NG\n002,ok\n020,1\n")
-    rows = rows_of(prepare(data_of(root, tmp_path)))
+    rows = rows_of(prepare(raw_data.config("folder", root, tmp_path)))
     kinds = {id: (row.label, row.masked) for id, row in rows.items()}
     assert [kinds[f"images/{n:03}"] for n in (0, 1, 2, 3, 20)] == [
         (1, 0), (1, 0), (0, 1), (0, 1), (1, 1),
@@ -93,18 +81,18 @@ def test_labels_csv_calls_images_defective_that_have_no_mask_or_an_empty_one(tmp
 def test_what_is_wrong_with_labels_is_said_in_one_line(tmp_path, text, line):
     root = plant(tmp_path / "raw")
     (root / "labels.csv").write_text(text)
-    found = [str(fault) for fault in inspect(data_of(root, tmp_path)).faults]
+    found = [str(fault) for fault in inspect(raw_data.config("folder", root, tmp_path)).faults]
     assert any(line in fault for fault in found), found
 
 
 def test_files_of_other_places_are_named(tmp_path):
     root = plant(tmp_path / "raw")
-    png(root / "masks/900.png", DRAWN)  # of no image
-    png(root / "masks/bad_one.png", DRAWN)
-    png(root / "bad/bad_one.png", raw_data.noise(9))
+    raw_data.write(root / "masks/900.png", DRAWN)  # of no image
+    raw_data.write(root / "masks/bad_one.png", DRAWN)
+    raw_data.write(root / "bad/bad_one.png", raw_data.noise(9))
     (root / "sub").mkdir()
     (root / "sub/labels.csv").write_text("id,label\n")
-    found = [str(fault) for fault in inspect(data_of(root, tmp_path)).faults]
+    found = [str(fault) for fault in inspect(raw_data.config("folder", root, tmp_path)).faults]
     for line in (
         "masks/900.png: is a mask without an image: there is no images/900.*",
         "masks/bad_one.png: is a mask without an image: there is no images/bad_one.*, and those in "
@@ -118,7 +106,7 @@ def test_fewer_masks_are_those_of_the_first_parts_and_nested(tmp_path):
     root = plant(tmp_path / "raw", bad=0)
     before, every = {}, None
     for count in (12, 6, 2, 0):
-        prepared = prepare(data_of(root, tmp_path, masked_positives=count))
+        prepared = prepare(raw_data.config("folder", root, tmp_path, masked_positives=count))
         rows = {r.id: r for n in ("train", "val") for r in prepared.splits[n].rows if r.label}
         masked = {id for id, row in rows.items() if row.masked}
         every = every or set(rows)
@@ -126,7 +114,9 @@ def test_fewer_masks_are_those_of_the_first_parts_and_nested(tmp_path):
         assert not before or masked < before
         before = masked
         assert all(row.masked for row in prepared.splits["test"].rows)
-    dropped = prepare(data_of(root, tmp_path, masked_positives=8, drop_unmasked=True))
+    dropped = prepare(
+        raw_data.config("folder", root, tmp_path, masked_positives=8, drop_unmasked=True)
+    )
     left = [r for n in ("train", "val") for r in dropped.splits[n].rows if r.label]
     assert len(left) == 8 and all(row.masked for row in left)
 

@@ -1,8 +1,10 @@
 """What is not judged: nothing under it changes a decision, from files to the exported network."""
 
+import base64
 import dataclasses
+import json
+import struct
 
-import cv2
 import numpy as np
 import pytest
 import raw_data
@@ -13,7 +15,7 @@ from tiny_predictor import RULE, surface, tiny_config, tiny_network, tiny_predic
 from defect_jax.configs import folder
 from defect_jax.data.files.region_files import read_region
 from defect_jax.data.geometry.input_spec import InputSpec
-from defect_jax.data.geometry.region import HIDDEN, UNSURE, as_text, from_text, together
+from defect_jax.data.geometry.region import HIDDEN, PREFIX, UNSURE, as_text, from_text, together
 from defect_jax.data.pipeline.batches import evaluation_batches, training_batches
 from defect_jax.data.prepare.check import find_faults
 from defect_jax.data.prepare.data_info import data_info
@@ -23,25 +25,21 @@ from defect_jax.deploy import export, parity
 from defect_jax.deploy.onnx import to_onnx
 from defect_jax.deploy.program import make_program
 from defect_jax.runtime.errors import UserError
+from defect_jax.workdir import run_config
 
 SIZE = (12, 16)
 RIGHT = np.arange(16)[None] >= np.full((12, 1), 8)  # half of each image
-
-
-def png(path, plane):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(cv2.imencode(".png", plane)[1].tobytes())
 
 
 def parts(root, seed, hidden, defects_at=2):
     """Twenty parts whose pixels under `hidden` are noise of a seed; the others never change."""
     for number in range(20):
         image, noise = raw_data.noise(number), raw_data.noise(1000 + 50 * seed + number)
-        png(root / f"images/{number}.png", np.where(hidden, noise, image))
+        raw_data.write(root / f"images/{number}.png", np.where(hidden, noise, image))
         if number % 2:
             mask = np.zeros(SIZE, np.uint8)
             mask[3:6, defects_at : defects_at + 3] = 255
-            png(root / f"masks/{number}.png", mask)
+            raw_data.write(root / f"masks/{number}.png", mask)
 
 
 def config_of(root, tmp_path, **data):
@@ -75,9 +73,9 @@ def test_noise_under_what_is_hidden_changes_no_number_of_training_or_validation(
         changes = {"tile_overlap_px": 4} if how == "tiles" else {}
         if how == "ignore":
             for number in range(20):
-                png(root / f"ignore/{number}.png", RIGHT.astype(np.uint8) * 255)
+                raw_data.write(root / f"ignore/{number}.png", RIGHT.astype(np.uint8) * 255)
         else:
-            png(tmp_path / "region.png", (~RIGHT).astype(np.uint8) * 255)
+            raw_data.write(tmp_path / "region.png", (~RIGHT).astype(np.uint8) * 255)
             changes["region"] = str(tmp_path / "region.png")
         found.append(batches(config_of(root, tmp_path, **changes)))
     (facts, *streams), (other_facts, *others) = found
@@ -97,8 +95,8 @@ def test_a_defect_that_is_not_judged_leaves_a_good_part(tmp_path):
     parts(root, 0, RIGHT, defects_at=2)
     mask = np.zeros(SIZE, np.uint8)
     mask[3:6, 10:13] = 255
-    png(root / "masks/1.png", mask)
-    png(root / "ignore/1.png", RIGHT.astype(np.uint8) * 255)
+    raw_data.write(root / "masks/1.png", mask)
+    raw_data.write(root / "ignore/1.png", RIGHT.astype(np.uint8) * 255)
     prepared = prepare(config_of(root, tmp_path).data)
     rows = {row.id: row for split in prepared.splits.values() for row in split.rows}
     assert (rows["images/1"].label, rows["images/1"].defect_px) == (0, 0)
@@ -113,7 +111,7 @@ def test_unsure_pixels_are_seen_and_neither_trained_on_nor_counted(tmp_path):
     mask = np.zeros(SIZE, np.uint8)
     mask[2:7, 1:6], mask[3:6, 2:5] = 255, 1
     for number in range(1, 20, 2):
-        png(root / f"masks/{number}.png", mask)
+        raw_data.write(root / f"masks/{number}.png", mask)
     config = config_of(root, tmp_path, ignore_value=255)
     _, train, val = batches(config)
     rows = prepare(config.data).splits["val"].rows
@@ -132,13 +130,13 @@ def masked_with(value):
     def make(root):
         mask = np.zeros(SIZE, np.uint8)
         mask[2:5, 2:5] = value
-        png(root / "masks/1.png", mask)
+        raw_data.write(root / "masks/1.png", mask)
 
     return make
 
 
 def region_of(shape, value=255):
-    return lambda root: png(root.parent / "region.png", np.full(shape, value, np.uint8))
+    return lambda root: raw_data.write(root.parent / "region.png", np.full(shape, value, np.uint8))
 
 
 REFUSED = {
@@ -161,15 +159,15 @@ REFUSED = {
         "config.data.region: {tmp}/region.png is not an image, or its beginning is damaged",
     ),
     "of no image": (
-        lambda root: png(root / "ignore/99.png", np.full(SIZE, 255, np.uint8)), {},
+        lambda root: raw_data.write(root / "ignore/99.png", np.full(SIZE, 255, np.uint8)), {},
         "ignore/99.png: is a region to ignore without an image: there is no images/99.*",
     ),
     "ignore of another size": (
-        lambda root: png(root / "ignore/1.png", np.full((5, 5), 255, np.uint8)), {},
+        lambda root: raw_data.write(root / "ignore/1.png", np.full((5, 5), 255, np.uint8)), {},
         "ignore/1.png: is 5x5 px, but its image 16x12 px: save it at the image's size",
     ),
     "nothing left": (
-        lambda root: png(root / "ignore/1.png", np.full(SIZE, 255, np.uint8)), {},
+        lambda root: raw_data.write(root / "ignore/1.png", np.full(SIZE, 255, np.uint8)), {},
         "ignore/1.png: leaves no pixel to judge",
     ),
     "nothing but unsure": (
@@ -200,6 +198,19 @@ def test_a_region_is_the_same_text_whatever_file_it_came_from():
     assert together(None, np.ones(SIZE, bool)) is None
     with pytest.raises(ValueError, match="is no region"):
         from_text("somewhere/region.png")
+
+
+def test_a_region_of_somebody_elses_config_is_bounded_and_names_no_file(tmp_path):
+    huge = bytearray(base64.b64decode(as_text(HALF).removeprefix(PREFIX)))
+    huge[16:24] = struct.pack(">II", 1 << 20, 1 << 20)
+    with pytest.raises(ValueError, match="1048576x1048576 px are too many"):
+        from_text(PREFIX + base64.b64encode(huge).decode())
+    for region in (PREFIX + base64.b64encode(huge).decode(), f"{PREFIX}%", "/etc/passwd"):
+        config = tiny_config(**{"data.region": region}).to_dict()
+        del config["data_info"]  # what is wrong with the rest comes first
+        (tmp_path / "config.json").write_text(json.dumps(config))
+        with pytest.raises(UserError, match="config.json.*data.region is .* as a run writes"):
+            run_config.load(tmp_path)
 
 
 HALF = np.arange(60)[None] < np.full((40, 1), 30)  # judged, of images of 40x60 px

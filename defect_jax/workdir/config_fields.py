@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from defect_jax.data.geometry.channels import MOST_CHANNELS
-from defect_jax.data.geometry.region import MOST_CHARACTERS
+from defect_jax.data.geometry.region import MOST_CHARACTERS, PREFIX, is_text_of_region
 from defect_jax.decision.record import SEQUENTIAL_TESTS, WAYS_TO_DECIDE
 from defect_jax.decision.rules import RULES
 from defect_jax.decision.shots import SHOTS
@@ -134,7 +134,13 @@ DATA = _below(
         "masked_positives": or_null(whole(0, 10**9)),
         "drop_unmasked": flag(),
         "ignore_value": or_null(whole(1, 65535)),
-        "region": text(MOST_CHARACTERS),
+        "region": FieldRule(
+            lambda value: (
+                text(MOST_CHARACTERS).holds(value)
+                and (not value.startswith(PREFIX) or is_text_of_region(value))
+            ),
+            "the name of an image, or a region as a run writes it",
+        ),
         "float_range": several(number(-1e30, 1e30), 0, 2),
         "classes": several(text(200), 0, MOST_CLASSES),
         "lights": whole(1, MOST_CHANNELS),

@@ -6,6 +6,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from defect_jax.data.geometry.region import PREFIX
 from defect_jax.distributed import processes
 from defect_jax.models.pretrained.sources import without_place
 from defect_jax.runtime import atomic_files
@@ -94,6 +95,7 @@ def load(workdir: AnyPath) -> ConfigDict:
         values = dict(config_schema.leaves(read_json(path)))
         values = config_schema.filled(values) | dict.fromkeys(OF_THIS_MACHINE, "")
         config_schema.check(values)
+        _refuse_named_region(values)
     except FileNotFoundError:
         raise UserError(
             f"{path}: not there; train first, or name the --workdir of a trained network"
@@ -101,6 +103,14 @@ def load(workdir: AnyPath) -> ConfigDict:
     except UserError as error:
         raise UserError(_naming(path, str(error))) from None
     return nested(values)
+
+
+def _refuse_named_region(values: Mapping[str, Any]) -> None:
+    """Refuse a region that is a file's name: it could be any file of this user."""
+    region = values.get("data.region", "")
+    if region and not region.startswith(PREFIX):
+        what = "must be empty, or a region as a run writes it"
+        raise UserError(f"config.data.region is {region[:40]!r}: {what}")
 
 
 def _naming(path: AnyPath, fault: str) -> str:

@@ -13,7 +13,7 @@ from defect_jax.data.files.class_masks import inspect_classes, main_class
 from defect_jax.data.files.file_kinds import BadImage
 from defect_jax.data.files.masks import MaskRules, inspect_mask
 from defect_jax.data.files.raw_files import RawFiles
-from defect_jax.data.sources.records import GOOD
+from defect_jax.data.sources.records import DEFECT, GOOD
 from defect_jax.runtime.console import track
 
 T = TypeVar("T")
@@ -48,6 +48,20 @@ def threaded(
             waiting.extend(pool.submit(function, item) for item in islice(todo, 1))
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def classes_of_masks(
+    raw: RawFiles, masks: Sequence[str], data: ConfigDict, classes: Sequence[str]
+) -> dict[str, str]:
+    """Find the class of the image of each mask, as the mask says it, ``"good"`` among them.
+
+    Args:
+        classes: names of what the values in the masks mean; empty where they are defect or not.
+    """
+    if classes:
+        return main_classes(raw, masks, data, classes)
+    empty = empty_masks(raw, masks, data)
+    return {mask: GOOD if mask in empty else DEFECT for mask in masks}
 
 
 def empty_masks(raw: RawFiles, names: Sequence[str], data: ConfigDict) -> set[str]:

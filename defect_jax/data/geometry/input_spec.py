@@ -49,9 +49,14 @@ class InputSpec:
         info = config.data_info
         depth = info.channels, info.bit_depth, config.model.num_classes
         statistics = IntensityRange.of(info), per_channel(info.mean), per_channel(info.std)
-        of_images = config.data.get("region", ""), tuple(info.get("lights", ()))
-        of_images += (tuple(config.data.get("float_range", ())),)
-        return cls(framing_of(config.data), *depth, *statistics, *of_images)
+        return cls(
+            framing_of(config.data),
+            *depth,
+            *statistics,
+            region=config.data.get("region", ""),
+            lights=tuple(info.get("lights", ())),
+            float_range=tuple(config.data.get("float_range", ())),
+        )
 
     @property
     def channels_of_lights(self) -> tuple[int, ...]:

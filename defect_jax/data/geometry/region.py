@@ -5,7 +5,9 @@ region of a fixture is part of the config, as a text: a network cannot be used w
 """
 
 import base64
+import binascii
 import functools
+import struct
 
 import cv2
 import numpy as np
@@ -14,6 +16,8 @@ from jaxtyping import Bool, Float32, UInt8
 HIDDEN, UNSURE = 1, 2  # of a pixel that is not judged; the network sees the second kind
 PREFIX = "data:image/png;base64,"  # as RFC 2397 has it
 MOST_CHARACTERS = 1 << 20
+MOST_PX = 1 << 28  # a small PNG may say that it is enormous
+SIZE_AT = 16  # of width and height in a PNG
 
 
 def as_text(judged: Bool[np.ndarray, "h w"]) -> str:
@@ -40,13 +44,32 @@ def from_text(text: str) -> Bool[np.ndarray, "h w"]:
     """
     if not text.startswith(PREFIX):
         raise ValueError(f"{text[:40]!r} is no region")
-    png = np.frombuffer(base64.b64decode(text.removeprefix(PREFIX), validate=True), np.uint8)
-    values = cv2.imdecode(png, cv2.IMREAD_GRAYSCALE) if png.size else None
-    if values is None:
-        raise ValueError("is no region: its PNG is damaged")
+    try:
+        png = base64.b64decode(text.removeprefix(PREFIX), validate=True)
+        width, height = struct.unpack_from(">II", png, SIZE_AT)
+    except (binascii.Error, struct.error) as error:
+        raise ValueError("is no region: its PNG is damaged") from error
+    if not 0 < width * height <= MOST_PX:
+        raise ValueError(f"is no region: {width}x{height} px are too many")
+    values = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_GRAYSCALE)
+    if values is None or not values.any():
+        raise ValueError("is no region: its PNG is damaged, or nothing is judged")
     judged = values > 0
     judged.flags.writeable = False
     return judged
+
+
+def is_text_of_region(text: str) -> bool:
+    """Return whether `from_text` can read it.
+
+    >>> is_text_of_region(as_text(np.array([[True]]))), is_text_of_region(f"{PREFIX}x")
+    (True, False)
+    """
+    try:
+        from_text(text)
+    except (ValueError, cv2.error):
+        return False
+    return True
 
 
 def without(

@@ -1,6 +1,7 @@
 """One record of a prepared set as what the network learns from, or is judged on."""
 
 import dataclasses
+from functools import cached_property
 from typing import Any
 
 import grain
@@ -78,8 +79,12 @@ class LoadNative(grain.transforms.Map):
             }
         )
 
+    @cached_property
+    def _says_what_is_ignored(self) -> bool:
+        return any(row.ignored_px for row in self.split.rows)
+
     def _ignored(self, found: Decoded) -> dict[str, np.ndarray]:
-        if not any(row.ignored_px for row in self.split.rows):
+        if not self._says_what_is_ignored:
             return {}
         ignored = np.zeros_like(found.mask) if found.ignored is None else found.ignored
         return {"native_ignored": self._on_canvas(ignored)}

@@ -115,9 +115,10 @@ def _examined(raw: RawFiles, data: ConfigDict, classes: int, record: Record) -> 
     if lights and truth is not None:
         faults += _disagreements(raw, record, lights[0].header, truth)
         faults += ignoring.faults(raw, data, record, lights[0].header, drawn)
+    ignored = None if faults else ignoring.plane(data, truth.unsure, drawn)
+    faults += ignoring.nothing_left(raw, record, ignored)
     if faults:
         return Examined(record, faults, None, b"", b"")
-    ignored = ignoring.plane(data, truth.unsure, drawn)
     record, ids = ignoring.judged(record, truth.ids, ignored)
     lights = [_blanked(light, ignored) for light in lights]
     facts = _facts(lights, ids, files, mask_file)

@@ -28,7 +28,7 @@ def faults(
     header: Header,
     drawn: Bool[np.ndarray, "h w"] | None,
 ) -> list[Fault]:
-    """Return what is wrong with the regions of an image: another size, or nothing left.
+    """Return a fault for each region of an image that has another size.
 
     Args:
         drawn: what of the image its own file says to ignore; None without such a file.
@@ -45,12 +45,14 @@ def faults(
             "of one size; put regions of single images into ignore/"
         )
         found.append(Fault(raw.where(record.image), what))
-    if found:
-        return found
-    ignored = plane(data, np.zeros(size, bool), drawn)
-    if ignored is not None and (ignored == HIDDEN).all():
-        return [Fault(raw.where(record.ignore or record.image), "leaves no pixel to judge")]
-    return []
+    return found
+
+
+def nothing_left(raw: RawFiles, record: Record, ignored: Plane) -> list[Fault]:
+    """Return a fault where no pixel of an image is judged."""
+    if ignored is None or not (ignored == HIDDEN).all():
+        return []
+    return [Fault(raw.where(record.ignore or record.image), "leaves no pixel to judge")]
 
 
 def plane(

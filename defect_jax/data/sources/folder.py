@@ -19,7 +19,7 @@ from ml_collections import ConfigDict
 from defect_jax.data.annotations import recognise
 from defect_jax.data.files.class_masks import checked_names
 from defect_jax.data.files.raw_files import RawFiles, open_data_root
-from defect_jax.data.files.reading import empty_masks, main_classes
+from defect_jax.data.files.reading import classes_of_masks
 from defect_jax.data.sources.folder_faults import file_faults, notes_of
 from defect_jax.data.sources.folder_layout import (
     GROUPS_FILE,
@@ -106,7 +106,7 @@ def _records(
     """Return one record an image; the split is still its folder, the group its id."""
     keys = sorted(k for k in layout.images if k[0] in folders and k not in layout.broken)
     masks = {key: layout.masks[key][0] for key in keys if key in layout.masks}
-    class_of = _classes_of(raw, list(masks.values()), data, names)
+    class_of = classes_of_masks(raw, list(masks.values()), data, names)
     records = []
     for key in keys:
         image, mask = layout.images[key][0], masks.get(key)
@@ -114,7 +114,7 @@ def _records(
         record = Record(
             id=id,
             image=image,
-            more_lights=layout.more_lights(key),
+            more_lights=layout.more_lights(layout.images[key]),
             mask=mask,
             group=id,
             class_name=GOOD if mask is None else class_of[mask],
@@ -132,7 +132,7 @@ def _bad_records(layout: Layout, folders: list[str]) -> list[Record]:
         Record(
             id=(id := layout.id(files[0])),
             image=files[0],
-            more_lights=layout.more_lights(key),
+            more_lights=layout.more_lights(files),
             mask=None,
             group=id,
             class_name=DEFECT,
@@ -147,16 +147,6 @@ def _bad_records(layout: Layout, folders: list[str]) -> list[Record]:
 def _ignore(layout: Layout, key: tuple[str, str]) -> str | None:
     """Return the file that marks what of an image is not judged."""
     return layout.ignore[key][0] if key in layout.ignore else None
-
-
-def _classes_of(
-    raw: RawFiles, masks: list[str], data: ConfigDict, names: tuple[str, ...]
-) -> dict[str, str]:
-    """Return the class of the image of each mask."""
-    if names:
-        return main_classes(raw, masks, data, names)
-    empty = empty_masks(raw, masks, data)
-    return {mask: GOOD if mask in empty else DEFECT for mask in masks}
 
 
 def _with_groups(

@@ -6,7 +6,7 @@ than passed over: what is taken for training images unseen makes every number wr
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import NamedTuple
@@ -80,9 +80,13 @@ class Layout:
         firsts = [names[0] for names in [*self.images.values(), *self.bad.values()]]
         return {self.id(name): f"{self.id(name)}.{name.rpartition('.')[2]}" for name in firsts}
 
-    def more_lights(self, key: Key) -> tuple[str, ...]:
-        """Return the files of the other lights of a shot."""
-        return tuple((self.images.get(key) or self.bad[key])[1:]) if self.lights > 1 else ()
+    def more_lights(self, files: Sequence[str]) -> tuple[str, ...]:
+        """Return the files of the other lights of a shot.
+
+        Args:
+            files: of the shot, as `images` or `bad` has them.
+        """
+        return tuple(files[1:]) if self.lights > 1 else ()
 
 
 def find_layout(raw: RawFiles, root: str, lights: int = 1) -> Layout:
@@ -130,7 +134,8 @@ def _join_lights(layout: Layout, lights: int) -> None:
             key = place.split, stem_of(place.rest)
             files_of[key] = shot.files or [shot.faults[0][0]]
             if shot.faults:
-                layout.broken[key] = shot.faults
+                # images/ and bad/ may both have a shot of this stem.
+                layout.broken.setdefault(key, []).extend(shot.faults)
 
 
 def stem_of(name: str) -> str:

@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 
 from defect_jax.data.files.class_masks import checked_names
 from defect_jax.data.files.raw_names import plain
-from defect_jax.data.files.reading import empty_masks, in_threads, main_classes
+from defect_jax.data.files.reading import classes_of_masks, in_threads
 from defect_jax.data.files.tfds_files import IMAGE, MASK, Row, TfdsFiles
 from defect_jax.data.files.tfds_folder import find_set
 from defect_jax.data.sources.folder import NO_VAL, with_splits
@@ -117,7 +117,7 @@ def _records(
     """Return one record an example, without those whose label is out of range."""
     labels = labels_of(raw.folder, data.tfds_label) if data.tfds_label else None
     mask_of = {name: _mask_name(name) for name, *_ in examples if data.tfds_mask}
-    of_masks = _classes_of(raw, data, list(mask_of.values()), names)
+    of_masks = classes_of_masks(raw, list(mask_of.values()), data, names)
     records = []
     for name, fixed, id, row in examples:
         mask = mask_of.get(name)
@@ -135,16 +135,6 @@ def _records(
 
 def _mask_name(image: str) -> str:
     return image.removesuffix(f"{IMAGE}.png") + f"{MASK}.png"
-
-
-def _classes_of(
-    raw: TfdsFiles, data: ConfigDict, masks: list[str], names: tuple[str, ...]
-) -> dict[str, str]:
-    """Return the class of the image of each mask, as the mask says it."""
-    if names:
-        return main_classes(raw, masks, data, names)
-    empty = empty_masks(raw, masks, data)
-    return {mask: GOOD if mask in empty else DEFECT for mask in masks}
 
 
 def _class_name(
