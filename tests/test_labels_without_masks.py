@@ -249,3 +249,19 @@ def test_decisions_count_all_images_and_overlaps_those_with_masks():
     assert found["seg_fpr"] == 0.5 and found["seg_accuracy"] == 0.5
     assert found["seg_miou"] == pytest.approx((0.5 + 0.0 + 0.0) / 3)
     assert found["seg_recall_hit"] == 0.5 and found["seg_recall_iou_50"] == 0.5
+
+
+def test_shots_of_one_name_in_both_folders_keep_their_own_lights(tmp_path):
+    for number in range(4):
+        for light in (1, 2):
+            for home in ("images", "bad"):
+                pixels = raw_data.noise(10 * number + light + 100 * (home == "bad"))
+                raw_data.write(tmp_path / f"raw/{home}/{number}.{light}.png", pixels)
+    (tmp_path / "raw/bad/3.2.png").unlink()
+    (tmp_path / "raw/images/3.1.png").unlink()
+    found = inspect(raw_data.config("folder", tmp_path / "raw", tmp_path, lights=2))
+    files = {record.id: record.files for record in found.found.records}
+    assert files["bad/2"] == ("bad/2.1.png", "bad/2.2.png")
+    assert files["images/2"] == ("images/2.1.png", "images/2.2.png")
+    said = "\n".join(map(str, found.faults))
+    assert "images/3.1.png: is missing" in said and "bad/3.2.png: is missing" in said
