@@ -80,7 +80,7 @@ def predict(
         strict: whether the first image that cannot be used ends the run.
         group: how a part is found by an image's id, see `groups.by_name`.
         lights: of each shot, as `config.data.lights` of the workdir has it.
-        heat_maps: whether they are written, and drawn into the overlays.
+        heat_maps: whether they are written, and tint the overlays.
 
     Raises:
         UserError: a path or a group that cannot be used, or, at the end, images that could not be
