@@ -1,9 +1,10 @@
 """One pass of the network over a split: scores of images, histogram and counts of pixels."""
 
 import contextlib
+import copy
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import jax
 import numpy as np
@@ -148,6 +149,12 @@ class Evaluator:
                 if on_mask:
                     self._hand_out(collected[-1]["row"], jax.device_get(decided), on_mask)
         return Scores(self._in_order(collected), *jax.device_get(accumulated))
+
+    def on(self, split: Split) -> Self:
+        """Return what evaluates other images of the same number and sizes by the same programs."""
+        other = copy.copy(self)
+        other._split = split
+        return other
 
     def _hand_out(self, rows: np.ndarray, decided: np.ndarray, on_mask: OnMask) -> None:
         for row, mask in zip(rows, decided, strict=True):

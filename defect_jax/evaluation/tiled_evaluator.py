@@ -1,9 +1,10 @@
 """One pass of the network over a split whose images are cut into tiles."""
 
 import contextlib
+import copy
 from collections.abc import Iterator
 from functools import partial, reduce
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import jax
 import numpy as np
@@ -112,6 +113,12 @@ class TiledEvaluator:
         arrays = {name: np.array(values) for name, values in columns}
         refuse_undecided(self._split, arrays)
         return Scores(arrays, *jax.device_get(accumulated))
+
+    def on(self, split: Split) -> Self:
+        """Return what evaluates other images of the same number and sizes by the same programs."""
+        other = copy.copy(self)
+        other._split = split
+        return other
 
     def _marked(
         self,

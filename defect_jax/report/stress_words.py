@@ -1,0 +1,87 @@
+"""What a stress test found, in sentences: what stands, what breaks at which grade, and by what."""
+
+from collections.abc import Sequence
+
+from defect_jax.data.distortions.kinds import Kind
+from defect_jax.decision.limits import BROKEN, REFUTED, JudgedGrade, Limit, first_at
+from defect_jax.metrics.stress import Rate
+
+MISTAKES = {"misses": "misses", "alarms": "false alarms"}  # field -> words
+KindRows = tuple[Kind, Sequence[JudgedGrade]]
+
+
+def summary(kinds: Sequence[KindRows]) -> list[str]:
+    """Return which kinds the decision stands at every grade, and from which grade the others break
+    it."""
+    stood = [
+        f"{kind.name} (to {kind.in_words(grades[-1].grade)})"
+        for kind, grades in kinds
+        if all(judged.stands for judged in grades)
+    ]
+    first = [(kind, next((g for g in grades if not g.stands), None)) for kind, grades in kinds]
+    broken = [_broken(kind, judged) for kind, judged in first if judged]
+    lines = [f"Stands every grade of {_listed(stood)}."] if stood else []
+    return lines + ([f"Broken from: {'; '.join(broken)}."] if broken else [])
+
+
+def _broken(kind: Kind, judged: JudgedGrade) -> str:
+    by = " and ".join(
+        words for field, words in MISTAKES.items() if getattr(judged, field) in (BROKEN, REFUTED)
+    )
+    return f"{kind.name} {kind.in_words(judged.grade)} ({by})"
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Return names as a sentence has them.
+
+    >>> _listed(["a", "b", "c"]), _listed(["a"])
+    ('a, b and c', 'a')
+    """
+    return " and ".join([", ".join(names[:-1]), names[-1]] if names[1:] else names)
+
+
+def limit_words(field: str, things: str, rate: Rate, limit: Limit) -> str:
+    """Return what the rate of one kind of mistake is without a disturbance, and what it may be.
+
+    Args:
+        field: of `MISTAKES`.
+        things: that are counted, images or parts.
+        rate: without a disturbance.
+
+    >>> limit_words("alarms", "images", Rate(2, 50, 0.0049, 0.1371), Limit(0.1371, None, True))
+    'Without a disturbance 2 of 50 good images are rejected in vain (4.0 %). The decision names no \
+rate of false alarms: a grade is broken beyond 13.7 %, the upper end of the 95 % interval.'
+    """
+    words = MISTAKES[field]
+    does, done = {"misses": ("defective", "missed"), "alarms": ("good", "rejected in vain")}[field]
+    if rate.share is None:
+        return f"No {things[:-1]} is {does}: nothing is known of {words}."
+    is_so = f"Without a disturbance {rate.count:,} of {rate.of:,} {does} {things} are {done} "
+    is_so += f"({percent(rate.share)})."
+    if limit.named is None:
+        return (
+            f"{is_so} The decision names no rate of {words}: a grade is broken beyond "
+            f"{percent(limit.rate)}, the upper end of the 95 % interval."
+        )
+    if limit.kept:
+        return f"{is_so} The decision names at most {percent(limit.named)}: beyond, it is broken."
+    return (
+        f"{is_so} That is already beyond the {percent(limit.named)} that the decision names; a "
+        f"grade is broken beyond {percent(limit.rate)}, the upper end of the 95 % interval."
+    )
+
+
+def percent(share: float | None) -> str:
+    """Return a rate in percent.
+
+    >>> percent(0.0466), percent(None)
+    ('4.7 %', '–')
+    """
+    return "–" if share is None else f"{100 * share:.1f} %"
+
+
+def firsts(kind: Kind, grades: Sequence[JudgedGrade], field: str) -> tuple[str, str]:
+    """Return the first grade at which one kind of mistake is broken, and the first at which it is
+    refuted; a dash for none."""
+    at = (first_at(grades, field, BROKEN, REFUTED), first_at(grades, field, REFUTED))
+    return tuple("–" if grade is None else kind.in_words(grade) for grade in at)
