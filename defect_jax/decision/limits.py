@@ -1,4 +1,4 @@
-"""How many misses and false alarms a decision allows, and whether a measured rate goes beyond.
+"""How many misses and false alarms a decision allows, and whether a disturbance goes beyond.
 
 A rule that names a rate promises it, or aims at it: that rate is the limit. What a rule does not
 name is limited by what the same images leave possible without a disturbance: the upper end of its
@@ -13,9 +13,11 @@ from defect_jax.decision.record import DecisionRule
 from defect_jax.decision.rules import CLOSE, PROMISES, Options
 from defect_jax.metrics.stress import ErrorRates, Rate
 
-# Whether a rate keeps within its limit. Refuted: so does no rate of its 95 % interval.
-HOLDS, BROKEN, REFUTED = "holds", "broken", "refuted"
+# What a disturbance does to a rate: nothing that can be told; it is worse than without, but within
+# its limit; it is beyond its limit; so is all of its 95 % interval.
+HOLDS, WORSE, BROKEN, REFUTED = "holds", "worse", "broken", "refuted"
 UNKNOWN = "unknown"  # nothing was counted
+BEYOND = (BROKEN, REFUTED)
 Named = tuple[float | None, float | None]  # of misses, of false alarms
 # Rule -> the rates that it names.
 NAMED: dict[str, Callable[[Options], Named]] = {
@@ -51,21 +53,23 @@ class JudgedGrade(NamedTuple):
 
     Attributes:
         grade: in the unit of its kind.
-        rates: that were measured.
-        misses, alarms: HOLDS, BROKEN, REFUTED or UNKNOWN.
+        rates: of what is decided on, parts or images.
+        of_images: the same of images.
+        misses, alarms: HOLDS, WORSE, BROKEN, REFUTED or UNKNOWN.
         left_out: images that were not counted, since their defect has left the frame.
     """
 
     grade: float
     rates: ErrorRates
+    of_images: ErrorRates
     misses: str
     alarms: str
     left_out: int
 
     @property
     def stands(self) -> bool:
-        """Return whether neither rate goes beyond its limit."""
-        return not {self.misses, self.alarms} & {BROKEN, REFUTED}
+        """Return whether neither rate is worse or beyond its limit."""
+        return not {self.misses, self.alarms} & {WORSE, *BEYOND}
 
 
 def limits_of(rule: DecisionRule, undisturbed: ErrorRates) -> Limits:
@@ -91,28 +95,26 @@ def _limit(named: float | None, undisturbed: Rate) -> Limit:
     return Limit(undisturbed.high if named is None or not kept else named, named, kept)
 
 
-def standing(rate: Rate, limit: Limit) -> str:
-    """Return whether a measured rate keeps within its limit.
+def standing(rate: Rate, limit: Limit, worse: bool) -> str:
+    """Return what is to be said of a measured rate.
+
+    Args:
+        worse: whether it is worse than without a disturbance, `metrics.stress.got_worse`.
 
     >>> limit = Limit(0.1, 0.1, True)
     >>> found = Rate(5, 60, 0.0276, 0.1839), Rate(9, 60, 0.071, 0.2657), Rate(20, 60, 0.217, 0.467)
-    >>> [standing(rate, limit) for rate in found]
-    ['holds', 'broken', 'refuted']
+    >>> [standing(rate, limit, worse=True) for rate in found]
+    ['worse', 'broken', 'refuted']
     """
     if rate.share is None or limit.rate is None:
         return UNKNOWN
     if not _beyond(rate.share, limit.rate):
-        return HOLDS
+        return WORSE if worse else HOLDS
     return REFUTED if _beyond(rate.low, limit.rate) else BROKEN
 
 
 def _beyond(share: float | None, rate: float) -> bool:
     return share is not None and share > rate + CLOSE
-
-
-def judged_grade(grade: float, rates: ErrorRates, limits: Limits, left_out: int) -> JudgedGrade:
-    """Return a grade with what is to be said of its rates."""
-    return JudgedGrade(grade, rates, *map(standing, rates, limits), left_out)
 
 
 def first_at(grades: Sequence[JudgedGrade], mistake: str, *standings: str) -> float | None:
@@ -128,11 +130,11 @@ def first_at(grades: Sequence[JudgedGrade], mistake: str, *standings: str) -> fl
 def stands_to(grades: Sequence[JudgedGrade]) -> float | None:
     """Return the strongest grade up to which all stand; None where the gentlest does not.
 
-    >>> rates = ErrorRates(Rate(0, 9, 0.0, 0.3), Rate(0, 9, 0.0, 0.3))
-    >>> standings = {1: HOLDS, 2: BROKEN, 3: HOLDS}
-    >>> found = [JudgedGrade(grade, rates, s, HOLDS, 0) for grade, s in standings.items()]
+    >>> none = ErrorRates(Rate(0, 9, 0.0, 0.3), Rate(0, 9, 0.0, 0.3))
+    >>> standings = {1.0: HOLDS, 2.0: WORSE, 3.0: HOLDS}
+    >>> found = [JudgedGrade(grade, none, none, s, HOLDS, 0) for grade, s in standings.items()]
     >>> stands_to(found), stands_to(found[1:])
-    (1, None)
+    (1.0, None)
     """
     stood = None
     for judged in grades:

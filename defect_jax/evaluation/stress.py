@@ -15,7 +15,7 @@ from defect_jax.data.pipeline.loading import decoded
 from defect_jax.data.prepare.prepared import Prepared, Split
 from defect_jax.decision import DecisionRule
 from defect_jax.decision.apply import Thresholds
-from defect_jax.decision.limits import JudgedGrade, judged_grade, limits_of
+from defect_jax.decision.limits import JudgedGrade, limits_of, standing
 from defect_jax.distributed import processes
 from defect_jax.distributed.sharding import make_mesh
 from defect_jax.evaluation.evaluator import Evaluate, make_evaluator
@@ -29,7 +29,7 @@ from defect_jax.evaluation.stress_files import (
     table_text,
 )
 from defect_jax.metrics.images import ImageRow
-from defect_jax.metrics.stress import ErrorRates, error_rates, in_view
+from defect_jax.metrics.stress import ErrorRates, error_rates, got_worse, in_view
 from defect_jax.models.initialise import Variables
 from defect_jax.models.network import SegmentationNetwork
 from defect_jax.models.probabilities import Ensemble
@@ -159,28 +159,31 @@ def publish(
     """Judge all passes, and write table, page and the decision that they were made with."""
     before = kept.read(UNDISTURBED)
     whole_parts = have_several_images(to_parts(before, rule))
+    limits = limits_of(rule, rates_of(before, rule, whole_parts))
 
-    def rates_of(images: Sequence[ImageRow]) -> ErrorRates:
-        if not whole_parts:
-            return error_rates(*zip(*[(p.label, p.rejected, p.group) for p in images], strict=True))
-        parts = to_parts(images, rule)
-        return error_rates(*zip(*[(p.label, p.decision, p.group) for p in parts], strict=True))
-
-    undisturbed = rates_of(before)
-    limits = limits_of(rule, undisturbed)
-
-    def judged(kind: Kind, grade: float) -> JudgedGrade:
-        images = in_view(before, kept.read(pass_name(kind, grade)))
-        return judged_grade(grade, rates_of(images), limits, len(before) - len(images))
+    def judged(grade: float, name: str) -> JudgedGrade:
+        images = in_view(before, kept.read(name))
+        rates = rates_of(images, rule, whole_parts)
+        worse = [got_worse(before, images, label) for label in (1, 0)]
+        return JudgedGrade(
+            grade,
+            rates,
+            rates_of(images, rule, whole_parts=False),
+            *map(standing, rates, limits, worse),
+            left_out=len(before) - len(images),
+        )
 
     page = StressPage(
         title=title,
         things="parts" if whole_parts else "images",
         images=len(before),
         decision=rule,
-        undisturbed=judged_grade(0.0, undisturbed, limits, 0),
+        undisturbed=judged(0.0, UNDISTURBED),
         limits=limits,
-        kinds=[(kind, [judged(kind, grade) for grade in kind.grades]) for kind in KINDS],
+        kinds=[
+            (kind, [judged(grade, pass_name(kind, grade)) for grade in kind.grades])
+            for kind in KINDS
+        ],
         sample=sample_of(split, spec),
         written=time.strftime("%Y-%m-%d %H:%M"),
     )
@@ -191,6 +194,16 @@ def publish(
         say(f"stress: {sentence}")
     say(f"wrote {folder / 'stress.csv'} and {folder / 'stress.html'}")
     return page
+
+
+def rates_of(images: Sequence[ImageRow], rule: DecisionRule, whole_parts: bool) -> ErrorRates:
+    """Return the mistakes on images by the verdict, or on parts by all their images."""
+    if whole_parts:
+        parts = to_parts(images, rule)
+        rows = [(part.label, part.decision, part.group) for part in parts]
+    else:
+        rows = [(image.label, image.rejected, image.group) for image in images]
+    return error_rates(*zip(*rows, strict=True))
 
 
 def sample_of(split: Split, spec: InputSpec) -> Sample:

@@ -27,7 +27,7 @@ UNDISTURBED = "undisturbed"
 COLUMNS = (
     *("kind", "grade", "misses", "defective", "miss_rate", "miss_low", "miss_high", "misses_are"),
     *("false_alarms", "good", "false_alarm_rate", "false_alarm_low", "false_alarm_high"),
-    *("false_alarms_are", "left_out"),
+    *("false_alarms_are", "left_out", "missed_images", "falsely_rejected_images"),
 )
 
 
@@ -91,7 +91,8 @@ def table_text(
 
 def _row(kind: str, grade: float | None, judged: JudgedGrade) -> tuple:
     misses, alarms = (_cells(rate) for rate in judged.rates)
-    return kind, grade, *misses, judged.misses, *alarms, judged.alarms, judged.left_out
+    of_images = (rate.count for rate in judged.of_images)
+    return kind, grade, *misses, judged.misses, *alarms, judged.alarms, judged.left_out, *of_images
 
 
 def _cells(rate: Rate) -> tuple:

@@ -1,13 +1,16 @@
-"""Misses and false alarms of one pass over a split, each with its interval."""
+"""Misses and false alarms of one pass over a split, with intervals, and against another pass."""
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+from scipy import stats
 
 from defect_jax.metrics.images import ImageRow
 from defect_jax.metrics.intervals import Values, rate_interval
 
+CHANCE = 0.025  # of calling worse what is not
 LEAST_IN_VIEW = 0.25  # of a defect's pixels; of less, nobody would say that it must be found
 
 
@@ -71,3 +74,29 @@ def in_view(before: Sequence[ImageRow], now: Sequence[ImageRow]) -> list[ImageRo
     """
     pairs = zip(before, now, strict=True)
     return [row for then, row in pairs if row.true_px >= LEAST_IN_VIEW * then.true_px]
+
+
+def got_worse(before: Sequence[ImageRow], now: Sequence[ImageRow], label: int) -> bool:
+    """Return whether images of one kind are decided worse than before, by more than chance.
+
+    The exact sign test over parts (Arbuthnott 1710; for one image a part McNemar's): in how many
+    more of its images are decided wrongly, and in how many fewer, of which either is as likely
+    where nothing has changed. Parts, not images: those of one part go wrong together.
+
+    Args:
+        before, now: two passes over the same images; of `before` those of `now` count.
+        label: 1: misses; 0: false alarms.
+
+    >>> then = [ImageRow(f"{n}", f"{n}", 1, 0.9, 0.9, 1, 1, 0.5, 8, 8, 8, 0.9, 1) for n in range(9)]
+    >>> now = [row._replace(rejected=int(number > 5)) for number, row in enumerate(then)]
+    >>> got_worse(then, now, 1), got_worse(then[1:], now[1:], 1)  # 1/64 and 1/32
+    (True, False)
+    """
+    wrong_before = {row.id: row.rejected != row.label for row in before}
+    more: Counter[str] = Counter()
+    for row in now:
+        if row.label == label:
+            more[row.group] += (row.rejected != row.label) - wrong_before[row.id]
+    worse = sum(change > 0 for change in more.values())
+    changed = sum(change != 0 for change in more.values())
+    return changed > 0 and bool(stats.binom.sf(worse - 1, changed, 0.5) <= CHANCE)

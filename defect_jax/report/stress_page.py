@@ -13,10 +13,12 @@ from defect_jax.decision.limits import (
     BROKEN,
     HOLDS,
     REFUTED,
+    WORSE,
     JudgedGrade,
     Limits,
     stands_to,
 )
+from defect_jax.metrics.stress import ErrorRates
 from defect_jax.report.cards import card
 from defect_jax.report.figures import Figure
 from defect_jax.report.outlines import frame
@@ -32,6 +34,7 @@ from defect_jax.report.stress_words import (
 )
 
 STYLES = ("page.css", "tables.css", "controls.css", "gallery.css", "stress.css")
+ORDER = (REFUTED, BROKEN, WORSE)  # the worst first
 SIDE_PX, MOST_BYTES = 240, 12_000  # of a sample
 # Kind and grade -> name of an image, the image [h w c] and its true mask [h w].
 Sample = Callable[[Kind, float], tuple[str, np.ndarray, np.ndarray]]
@@ -70,6 +73,7 @@ class Cell(NamedTuple):
     grade: str
     misses: str
     alarms: str
+    of_images: str  # both counts of images, where parts are decided on
     left_out: int
     verdict: str
     style: str  # class of the style sheet
@@ -81,8 +85,8 @@ class Row(NamedTuple):
     kind: Kind
     cells: list[Cell]
     stands_to: str
-    misses: tuple[str, str]  # first grade that is broken, first one that is refuted
-    alarms: tuple[str, str]
+    misses: list[str]  # first grade that is worse, that is broken, that is refuted
+    alarms: list[str]
 
 
 class Shown(NamedTuple):
@@ -129,12 +133,21 @@ def _row(kind: Kind, grades: Sequence[JudgedGrade]) -> Row:
 
 
 def _cell(kind: Kind, judged: JudgedGrade) -> Cell:
-    counts = [f"{rate.count:,} ({percent(rate.share)})" for rate in judged.rates]
     standings = {words: getattr(judged, field) for field, words in MISTAKES.items()}
-    worst = next((s for s in (REFUTED, BROKEN) if s in standings.values()), HOLDS)
-    by = [words for words, standing in standings.items() if standing in (BROKEN, REFUTED)]
-    verdict = f"{worst}: {' and '.join(by)}" if by else worst
-    return Cell(kind.in_words(judged.grade), *counts, judged.left_out, verdict, worst)
+    told = [(words, of) for words, of in standings.items() if of in ORDER]
+    of_images = "" if judged.of_images == judged.rates else " / ".join(_counts(judged.of_images))
+    return Cell(
+        kind.in_words(judged.grade),
+        *_counts(judged.rates),
+        of_images,
+        judged.left_out,
+        "; ".join(f"{words} {standing}" for words, standing in told) or HOLDS,
+        next((standing for standing in ORDER if standing in standings.values()), HOLDS),
+    )
+
+
+def _counts(rates: ErrorRates) -> list[str]:
+    return [f"{rate.count:,} ({percent(rate.share)})" for rate in rates]
 
 
 def _shown(number: int, page: StressPage) -> Shown:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from defect_jax.data.distortions.kinds import Kind
-from defect_jax.decision.limits import BROKEN, REFUTED, JudgedGrade, Limit, first_at
+from defect_jax.decision.limits import BEYOND, REFUTED, WORSE, JudgedGrade, Limit, first_at
 from defect_jax.metrics.stress import Rate
 
 MISTAKES = {"misses": "misses", "alarms": "false alarms"}  # field -> words
@@ -11,24 +11,29 @@ KindRows = tuple[Kind, Sequence[JudgedGrade]]
 
 
 def summary(kinds: Sequence[KindRows]) -> list[str]:
-    """Return which kinds the decision stands at every grade, and from which grade the others break
-    it."""
+    """Return which kinds the decision stands at every grade, and from which grade others make it
+    worse or break it."""
     stood = [
         f"{kind.name} (to {kind.in_words(grades[-1].grade)})"
         for kind, grades in kinds
         if all(judged.stands for judged in grades)
     ]
-    first = [(kind, next((g for g in grades if not g.stands), None)) for kind, grades in kinds]
-    broken = [_broken(kind, judged) for kind, judged in first if judged]
     lines = [f"Stands every grade of {_listed(stood)}."] if stood else []
-    return lines + ([f"Broken from: {'; '.join(broken)}."] if broken else [])
+    for words, standings in (("Worse", (WORSE, *BEYOND)), ("Broken", BEYOND)):
+        firsts = [_first(kind, grades, standings) for kind, grades in kinds]
+        if any(firsts):
+            lines.append(f"{words} from: {'; '.join(filter(None, firsts))}.")
+    return lines
 
 
-def _broken(kind: Kind, judged: JudgedGrade) -> str:
-    by = " and ".join(
-        words for field, words in MISTAKES.items() if getattr(judged, field) in (BROKEN, REFUTED)
-    )
-    return f"{kind.name} {kind.in_words(judged.grade)} ({by})"
+def _first(kind: Kind, grades: Sequence[JudgedGrade], standings: Sequence[str]) -> str:
+    """Return the first grade at which a kind of mistake has one of these standings, and which
+    one; empty where there is none."""
+    for judged in grades:
+        by = [words for field, words in MISTAKES.items() if getattr(judged, field) in standings]
+        if by:
+            return f"{kind.name} {kind.in_words(judged.grade)} ({' and '.join(by)})"
+    return ""
 
 
 def _listed(names: Sequence[str]) -> str:
@@ -80,8 +85,8 @@ def percent(share: float | None) -> str:
     return "–" if share is None else f"{100 * share:.1f} %"
 
 
-def firsts(kind: Kind, grades: Sequence[JudgedGrade], field: str) -> tuple[str, str]:
-    """Return the first grade at which one kind of mistake is broken, and the first at which it is
-    refuted; a dash for none."""
-    at = (first_at(grades, field, BROKEN, REFUTED), first_at(grades, field, REFUTED))
-    return tuple("–" if grade is None else kind.in_words(grade) for grade in at)
+def firsts(kind: Kind, grades: Sequence[JudgedGrade], field: str) -> list[str]:
+    """Return the first grades at which one kind of mistake is worse, broken and refuted; a dash for
+    none."""
+    at = [first_at(grades, field, *of) for of in ((WORSE, *BEYOND), BEYOND, (REFUTED,))]
+    return ["–" if grade is None else kind.in_words(grade) for grade in at]

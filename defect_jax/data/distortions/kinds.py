@@ -94,9 +94,19 @@ KINDS = (
         *("noise", "σ, in % of the range that the training images fill", "{:g} %"),
         *((1.0, 2.0, 4.0, 7.0, 10.0), OfPixels(camera.noise)),
     ),
-    Kind("JPEG", "quality of the file", "{:g}", (90, 75, 60, 40, 20), OfPixels(camera.jpeg)),
-    Kind("shift", "to one of four sides", "{:g} px", (2, 4, 8, 16, 32), OfPlace(places.shift)),
-    Kind("rotation", "to either side", "{:g}°", (1, 2, 4, 8, 15), OfPlace(places.rotation)),
+    Kind(
+        "JPEG", "quality of the file", "{:g}", (90.0, 75.0, 60.0, 40.0, 20.0), OfPixels(camera.jpeg)
+    ),
+    Kind(
+        "shift",
+        "to one of four sides",
+        "{:g} px",
+        (2.0, 4.0, 8.0, 16.0, 32.0),
+        OfPlace(places.shift),
+    ),
+    Kind(
+        "rotation", "to either side", "{:g}°", (1.0, 2.0, 4.0, 8.0, 15.0), OfPlace(places.rotation)
+    ),
     Kind(
         *("scale", "larger or smaller", "×{:g}", (1.02, 1.05, 1.1, 1.2, 1.3)),
         OfPlace(places.scale),
