@@ -1,46 +1,33 @@
 """How far a decision holds: the test images under graded disturbances, at fixed thresholds."""
 
 import dataclasses
-import time
-from collections.abc import Sequence
 from typing import Any
 
 from ml_collections import ConfigDict
 
 import defect_jax
 from defect_jax.data.distortions.disturbance import Disturbance, disturbed
-from defect_jax.data.distortions.kinds import KINDS, Kind
+from defect_jax.data.distortions.kinds import KINDS
 from defect_jax.data.geometry.input_spec import InputSpec
-from defect_jax.data.pipeline.loading import decoded
-from defect_jax.data.prepare.prepared import Prepared, Split
+from defect_jax.data.prepare.prepared import Split
 from defect_jax.decision import DecisionRule
 from defect_jax.decision.apply import Thresholds
-from defect_jax.decision.limits import JudgedGrade, limits_of, standing
 from defect_jax.distributed import processes
 from defect_jax.distributed.sharding import make_mesh
-from defect_jax.evaluation.evaluator import Evaluate, make_evaluator
+from defect_jax.evaluation.evaluator import Evaluator, make_evaluator
 from defect_jax.evaluation.publish import pruned, shown
-from defect_jax.evaluation.result_tables import to_images, to_parts
-from defect_jax.evaluation.stress_files import (
-    FOLDER,
-    UNDISTURBED,
-    KeptPasses,
-    pass_name,
-    table_text,
-)
-from defect_jax.metrics.images import ImageRow
-from defect_jax.metrics.stress import ErrorRates, error_rates, got_worse, in_view
+from defect_jax.evaluation.result_tables import to_images
+from defect_jax.evaluation.stress_files import FOLDER, UNDISTURBED, KeptPasses, pass_name
+from defect_jax.evaluation.stress_results import publish
+from defect_jax.evaluation.tiled_evaluator import TiledEvaluator
 from defect_jax.models.initialise import Variables
 from defect_jax.models.network import SegmentationNetwork
 from defect_jax.models.probabilities import Ensemble
-from defect_jax.report.stress_page import Sample, StressPage, render_stress
-from defect_jax.report.stress_words import summary
-from defect_jax.report.verdict import have_several_images
-from defect_jax.runtime import atomic_files
+from defect_jax.report.stress_page import StressPage
 from defect_jax.runtime.console import say, track
 from defect_jax.runtime.errors import UserError
 from defect_jax.runtime.paths import AnyPath
-from defect_jax.workdir import kept_split, run_config
+from defect_jax.workdir import kept_split
 from defect_jax.workdir.best_weights import (
     decision_for,
     read_history,
@@ -51,7 +38,6 @@ from defect_jax.workdir.fingerprints import fingerprints
 from defect_jax.workdir.trained_data import data_to_judge_on
 
 SPLIT = "test"
-SECTIONS = ("data", "data_info", "evaluation", "model")  # of a config that change a pass
 PASSES = {pass_name(kind, grade): (kind, grade) for kind in KINDS for grade in kind.grades}
 
 
@@ -83,7 +69,8 @@ def stress(config: ConfigDict, workdir: AnyPath) -> StressPage | None:
         )
     prepared = data_to_judge_on(config, workdir, {SPLIT})
     split, spec = prepared.splits[SPLIT], InputSpec.of(config)
-    kept = KeptPasses(workdir / "eval" / FOLDER / "passes", made_with(config, ema, rule, prepared))
+    key = made_with(config, split, spec, ema, rule)
+    kept = KeptPasses(workdir / "eval" / FOLDER / "passes", key)
     evaluate = make_evaluator(SegmentationNetwork(**config.model), split, config, mesh)
     say(f"stress: step {step}, thresholds from {rule.chosen_on}: {shown(rule)}")
     run_passes(evaluate, split, spec, ema, rule, kept)
@@ -107,21 +94,22 @@ def refuse_no_test_split(workdir: AnyPath) -> None:
 
 
 def made_with(
-    config: ConfigDict, ema: Variables | Ensemble, rule: DecisionRule, prepared: Prepared
+    config: ConfigDict, split: Split, spec: InputSpec, ema: Variables | Ensemble, rule: DecisionRule
 ) -> dict[str, Any]:
     """Return all that a pass depends on; weights by their fingerprints."""
-    fields = run_config.without_places(config).to_dict()
     return {
         "version": defect_jax.__version__,
-        "config": {section: fields[section] for section in SECTIONS},
+        "model": config.model.to_dict(),
+        "evaluation": config.evaluation.to_dict(),
+        "input": dataclasses.asdict(spec),
         "weights": fingerprints(ema),
         "decision": dataclasses.asdict(rule),
-        "images": [list(row) for row in prepared.splits[SPLIT].rows],
+        "images": [list(row) for row in split.rows],
     }
 
 
 def run_passes(
-    evaluate: Evaluate,
+    evaluate: Evaluator | TiledEvaluator,
     split: Split,
     spec: InputSpec,
     ema: Variables | Ensemble,
@@ -146,74 +134,3 @@ def run_passes(
         scores = evaluate(ema, thresholds)
         if processes.is_first():
             kept.write(name, to_images(judged, scores, rule))
-
-
-def publish(
-    folder: AnyPath,
-    title: str,
-    split: Split,
-    spec: InputSpec,
-    rule: DecisionRule,
-    kept: KeptPasses,
-) -> StressPage:
-    """Judge all passes, and write table, page and the decision that they were made with."""
-    before = kept.read(UNDISTURBED)
-    whole_parts = have_several_images(to_parts(before, rule))
-    limits = limits_of(rule, rates_of(before, rule, whole_parts))
-
-    def judged(grade: float, name: str) -> JudgedGrade:
-        images = in_view(before, kept.read(name))
-        rates = rates_of(images, rule, whole_parts)
-        worse = [got_worse(before, images, label) for label in (1, 0)]
-        return JudgedGrade(
-            grade,
-            rates,
-            rates_of(images, rule, whole_parts=False),
-            *map(standing, rates, limits, worse),
-            left_out=len(before) - len(images),
-        )
-
-    page = StressPage(
-        title=title,
-        things="parts" if whole_parts else "images",
-        images=len(before),
-        decision=rule,
-        undisturbed=judged(0.0, UNDISTURBED),
-        limits=limits,
-        kinds=[
-            (kind, [judged(grade, pass_name(kind, grade)) for grade in kind.grades])
-            for kind in KINDS
-        ],
-        sample=sample_of(split, spec),
-        written=time.strftime("%Y-%m-%d %H:%M"),
-    )
-    atomic_files.write_text(folder / "stress.csv", table_text(page.undisturbed, page.kinds))
-    atomic_files.write_text(folder / "stress.html", render_stress(page))
-    rule.to_json(folder / "decision.json")
-    for sentence in summary(page.kinds):
-        say(f"stress: {sentence}")
-    say(f"wrote {folder / 'stress.csv'} and {folder / 'stress.html'}")
-    return page
-
-
-def rates_of(images: Sequence[ImageRow], rule: DecisionRule, whole_parts: bool) -> ErrorRates:
-    """Return the mistakes on images by the verdict, or on parts by all their images."""
-    if whole_parts:
-        parts = to_parts(images, rule)
-        rows = [(part.label, part.decision, part.group) for part in parts]
-    else:
-        rows = [(image.label, image.rejected, image.group) for image in images]
-    return error_rates(*zip(*rows, strict=True))
-
-
-def sample_of(split: Split, spec: InputSpec) -> Sample:
-    """Return what shows one image under a disturbance: that with the middle one of all defects."""
-    rows = sorted(range(len(split.rows)), key=lambda row: split.rows[row].defect_px)
-    defective = [row for row in rows if split.rows[row].defect_px] or rows
-    middle = defective[len(defective) // 2]
-
-    def sample(kind: Kind, grade: float):
-        shown = decoded(disturbed(split, Disturbance(kind, grade, spec)), middle, spec)
-        return split.rows[middle].id, shown.image, shown.mask > 0
-
-    return sample

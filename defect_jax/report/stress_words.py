@@ -19,19 +19,23 @@ def summary(kinds: Sequence[KindRows]) -> list[str]:
         if all(judged.stands for judged in grades)
     ]
     lines = [f"Stands every grade of {_listed(stood)}."] if stood else []
-    for words, standings in (("Worse", (WORSE, *BEYOND)), ("Broken", BEYOND)):
-        firsts = [_first(kind, grades, standings) for kind, grades in kinds]
+    for words, of, apart in (("Worse", (WORSE,), BEYOND), ("Broken", BEYOND, ())):
+        firsts = [_first(kind, grades, of, apart) for kind, grades in kinds]
         if any(firsts):
             lines.append(f"{words} from: {'; '.join(filter(None, firsts))}.")
     return lines
 
 
-def _first(kind: Kind, grades: Sequence[JudgedGrade], standings: Sequence[str]) -> str:
-    """Return the first grade at which a kind of mistake has one of these standings, and which
-    one; empty where there is none."""
+def _first(
+    kind: Kind, grades: Sequence[JudgedGrade], of: Sequence[str], apart: Sequence[str]
+) -> str:
+    """Return the first grade at which a kind of mistake has one of the standings `of`, and which
+    one; empty where there is none, or one of the standings `apart` comes no later."""
     for judged in grades:
-        by = [words for field, words in MISTAKES.items() if getattr(judged, field) in standings]
-        if by:
+        standings = {words: getattr(judged, field) for field, words in MISTAKES.items()}
+        if set(standings.values()) & set(apart):
+            return ""
+        if by := [words for words, standing in standings.items() if standing in of]:
             return f"{kind.name} {kind.in_words(judged.grade)} ({' and '.join(by)})"
     return ""
 

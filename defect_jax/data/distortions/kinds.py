@@ -89,9 +89,9 @@ KINDS = (
     Kind("darker", "less light", "×{:g}", (0.9, 0.8, 0.7, 0.5, 0.3), LIGHT),
     Kind("lower contrast", MEAN, "×{:g}", (0.9, 0.8, 0.65, 0.5, 0.3), CONTRAST),
     Kind("higher contrast", MEAN, "×{:g}", (1.1, 1.25, 1.5, 1.75, 2.0), CONTRAST),
-    Kind("blur", "σ of a Gaussian", "{:g} px", (0.5, 1.0, 1.5, 2.0, 3.0), OfPixels(camera.blur)),
+    Kind("blur", "Gaussian, its σ", "{:g} px", (0.5, 1.0, 1.5, 2.0, 3.0), OfPixels(camera.blur)),
     Kind(
-        *("noise", "σ, in % of the range that the training images fill", "{:g} %"),
+        *("noise", "Gaussian, its σ in % of the range that the training images fill", "{:g} %"),
         *((1.0, 2.0, 4.0, 7.0, 10.0), OfPixels(camera.noise)),
     ),
     Kind(
