@@ -23,12 +23,15 @@ from defect_jax.decision.limits import (
     standing,
     stands_to,
 )
+from defect_jax.evaluation.stress import refuse_no_test_split
 from defect_jax.evaluation.stress_files import KeptPasses, page_of, pass_name, table_text
 from defect_jax.metrics.images import ImageRow
 from defect_jax.metrics.stress import Rate, error_rates, got_worse, in_view
 from defect_jax.report.stress_page import StressPage, render_stress
 from defect_jax.report.stress_words import firsts, limit_words, summary
 from defect_jax.runtime.errors import UserError
+from defect_jax.runtime.escapes import csv_text
+from defect_jax.workdir import kept_split
 
 NAMES = [str(number) for number in range(100)]
 RULE = DecisionRule(0.5, 0.5, 0.5, checkpoint_step=7, pictures=9, defective=5)
@@ -301,3 +304,13 @@ def test_a_report_links_to_the_stress_test_of_its_own_decision_alone(tmp_path):
     (folder / "stress.html").write_text("")
     assert page_of(tmp_path, RULE) == "stress/stress.html"
     assert page_of(tmp_path, DecisionRule(0.6, 0.5, 0.5, 7, 9, 5)) == ""
+
+
+def test_a_run_on_folds_without_a_test_split_is_refused(tmp_path):
+    rows = [kept_split.KeptRow(f"fold_{n}", f"a{n}", f"a{n}", "good", 0, "", "") for n in (0, 1)]
+    (tmp_path / "split.csv").write_text(csv_text([kept_split.KeptRow._fields, *rows]))
+    with pytest.raises(UserError, match="--mode=stress needs a test split, and this run on folds"):
+        refuse_no_test_split(tmp_path)
+    rows.append(rows[0]._replace(split="test", id="b", group="b"))
+    (tmp_path / "split.csv").write_text(csv_text([kept_split.KeptRow._fields, *rows]))
+    refuse_no_test_split(tmp_path)

@@ -4,7 +4,7 @@ import contextlib
 import copy
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -150,7 +150,7 @@ class Evaluator:
                     self._hand_out(collected[-1]["row"], jax.device_get(decided), on_mask)
         return Scores(self._in_order(collected), *jax.device_get(accumulated))
 
-    def on(self, split: Split) -> Self:
+    def on(self, split: Split) -> "Evaluator":
         """Return what evaluates other images of the same number and sizes by the same programs."""
         other = copy.copy(self)
         other._split = split

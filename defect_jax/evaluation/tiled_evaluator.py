@@ -4,7 +4,7 @@ import contextlib
 import copy
 from collections.abc import Iterator
 from functools import partial, reduce
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -114,7 +114,7 @@ class TiledEvaluator:
         refuse_undecided(self._split, arrays)
         return Scores(arrays, *jax.device_get(accumulated))
 
-    def on(self, split: Split) -> Self:
+    def on(self, split: Split) -> "TiledEvaluator":
         """Return what evaluates other images of the same number and sizes by the same programs."""
         other = copy.copy(self)
         other._split = split
