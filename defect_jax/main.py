@@ -79,7 +79,7 @@ def evaluate() -> None:
 
 
 def stress() -> None:
-    """Evaluate it under graded disturbances of light, camera and place, at its fixed thresholds."""
+    """Evaluate a workdir under graded disturbances, at its fixed thresholds."""
     workdir = trained_workdir()
     join_hosts()
     from defect_jax.evaluation.stress import stress

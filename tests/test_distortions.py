@@ -240,8 +240,15 @@ def test_grades_go_from_gentle_to_strong():
         ), kind.name
 
 
-def test_a_split_says_of_each_image_what_is_not_judged():
-    split = Split([], [SplitRow("a", "a", "good", 0, 8, 8, 0), SplitRow("b", "b", "x", 1, 8, 8, 3)])
-    found = disturbed(split, None)
-    assert [row.ignored_px for row in found.rows] == [1, 1] and found.disturbance is None
-    assert [row[:7] for row in found.rows] == [row[:7] for row in split.rows]
+def test_a_split_says_of_images_that_move_what_of_them_is_not_judged():
+    rows = [
+        SplitRow("a", "a", "good", 0, 8, 8, 0),
+        SplitRow("b", "b", "x", 1, 8, 8, 3, ignored_px=5),
+    ]
+    for kind in (None, *KINDS):
+        disturbance = kind and Disturbance(kind, kind.grades[0], spec_of())
+        found = disturbed(Split([], rows), disturbance)
+        moves = kind is not None and kind.name in ("shift", "rotation", "scale")
+        assert [row.ignored_px for row in found.rows] == [1 if moves else 0, 5]
+        assert found.disturbance is disturbance
+        assert [row[:7] for row in found.rows] == [row[:7] for row in rows]

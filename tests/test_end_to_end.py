@@ -271,7 +271,7 @@ def test_a_stress_test_begins_with_the_numbers_of_the_evaluation(stressed):
     undisturbed = (passes / "undisturbed.csv").read_bytes()
     assert undisturbed == (workdir / "eval/test/predictions.csv").read_bytes()
     assert len(list(passes.iterdir())) == 51 and "passes: 51/51 in" in result.stderr
-    assert result.stderr.count("compiled the evaluation step") == 1
+    assert result.stderr.count("compiled the evaluation step") == 2  # and not one a grade
     assert (folder / "decision.json").read_bytes() == (workdir / "decision.json").read_bytes()
     table = {(row["kind"], row["grade"]): row for row in rows_of(folder / "stress.csv")}
     assert len(table) == 51

@@ -116,9 +116,10 @@ def run_passes(
     rule: DecisionRule,
     kept: KeptPasses,
 ) -> None:
-    """Judge the split as it is, and once a grade; the programs are compiled once for all.
+    """Judge the split as it is, and once a grade.
 
-    Every host takes part, and the first one keeps what is found.
+    Two programs are compiled, that of the evaluation and one that is told what came in where parts
+    moved. Every host takes part, and the first one keeps what is found.
     """
     names, thresholds = [UNDISTURBED, *PASSES], Thresholds.of(rule)
     done = processes.from_first(lambda: kept.names(names))

@@ -68,7 +68,9 @@ def generator(kind: str, name: str) -> np.random.Generator:
 def disturbed(split: Split, disturbance: Disturbance | None) -> Split:
     """Return the split under a disturbance; None: as it is.
 
-    Either way each image says what of it is not judged, so that one program judges them all.
+    Where parts move, each image says what of it is not judged.
     """
+    if disturbance is None or not disturbance.kind.apply.moves:
+        return dataclasses.replace(split, disturbance=disturbance)
     rows = [row._replace(ignored_px=max(row.ignored_px, 1)) for row in split.rows]
     return dataclasses.replace(split, rows=rows, disturbance=disturbance)

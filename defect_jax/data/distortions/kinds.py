@@ -5,7 +5,7 @@ The first grades are what a line sees in a good month, the last ones what nobody
 
 import dataclasses
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 from jaxtyping import Float32, UInt8
@@ -19,6 +19,7 @@ from defect_jax.data.distortions.places import Affine, Moved, Size
 class OfPixels:
     """A change of the pixels alone."""
 
+    moves: ClassVar[bool] = False
     change: Callable[[Counts, float, Levels, np.random.Generator], Counts]
 
     def __call__(
@@ -37,8 +38,9 @@ class OfPixels:
 
 @dataclasses.dataclass(frozen=True)
 class OfPlace:
-    """A change of where the part lies."""
+    """A change of where the part lies: what comes in is not judged."""
 
+    moves: ClassVar[bool] = True
     matrix: Callable[[Size, float, np.random.Generator], Affine]
 
     def __call__(
