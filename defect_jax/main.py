@@ -5,6 +5,7 @@ defect-jax train --config=synthetic:cpu
 """
 
 from absl import flags
+from ml_collections import ConfigDict
 
 from defect_jax import command_line
 from defect_jax.command_help import help_text
@@ -12,7 +13,7 @@ from defect_jax.command_line import CONFIG, WORKDIR, chosen_workdir, given_confi
 from defect_jax.distributed import cluster
 from defect_jax.runtime import compilation
 from defect_jax.runtime.errors import UserError
-from defect_jax.runtime.paths import as_path, reached
+from defect_jax.runtime.paths import AnyPath, as_path, reached
 
 SPLITS = ("train", "val", "test", "folds")
 SPLIT = flags.DEFINE_enum(
@@ -73,14 +74,30 @@ def evaluate() -> None:
     workdir = trained_workdir()
     join_hosts()
     from defect_jax.evaluation.evaluate import evaluate
-    from defect_jax.workdir import kept_split, places, run_config
+    from defect_jax.workdir import kept_split
+
+    evaluate(judged_config(workdir), workdir, SPLIT.value or kept_split.judged(workdir)[-1])
+
+
+def stress() -> None:
+    """Evaluate a workdir under graded disturbances, at its fixed thresholds."""
+    workdir = trained_workdir()
+    join_hosts()
+    from defect_jax.evaluation.stress import stress
+
+    stress(judged_config(workdir), workdir)
+
+
+def judged_config(workdir: AnyPath) -> ConfigDict:
+    """Return the config of a workdir whose network is judged on its data; starts the cache."""
+    from defect_jax.workdir import places, run_config
 
     config = run_config.of_workdir(workdir, CONFIG.value)
     run_config.check_values(config)
     run_config.refuse_unresolved(config, workdir)
     places.refuse_unknown(config, workdir)
     compilation.start_cache(config.compilation_cache)
-    evaluate(config, workdir, SPLIT.value or kept_split.judged(workdir)[-1])
+    return config
 
 
 def predict() -> None:
@@ -158,6 +175,7 @@ RUN = {
     "check": check,
     "import": import_,
     "compare": compare,
+    "stress": stress,
 }
 MODE = flags.DEFINE_enum("mode", "train", list(RUN), "What to do.")
 

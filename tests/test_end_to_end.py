@@ -262,6 +262,85 @@ def test_eight_devices_restore_what_one_has_trained(forked, trained):
     assert after == pytest.approx(before, abs=1e-5)
 
 
+@pytest.fixture(scope="module")
+def stressed(forked, trained, home):
+    """A copy of the run that was put under stress."""
+    copy = home / "stressed"
+    shutil.copytree(trained[0], copy)
+    result = forked.run("--mode=stress", CONFIG, *trained[1], f"--workdir={copy}")
+    assert result.returncode == 0, result.stderr
+    return copy, result
+
+
+def rows_of(path):
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_stress_test_begins_with_the_numbers_of_the_evaluation(stressed):
+    workdir, result = stressed
+    folder = workdir / "eval/stress"
+    (passes,) = (folder / "passes").iterdir()
+    undisturbed = (passes / "undisturbed.csv").read_bytes()
+    assert undisturbed == (workdir / "eval/test/predictions.csv").read_bytes()
+    assert len(list(passes.iterdir())) == 51 and "passes: 51/51 in" in result.stderr
+    assert result.stderr.count("compiled the evaluation step") == 2  # and not one a grade
+    assert (folder / "decision.json").read_bytes() == (workdir / "decision.json").read_bytes()
+    table = {(row["kind"], row["grade"]): row for row in rows_of(folder / "stress.csv")}
+    assert len(table) == 51
+    metrics = json.loads((workdir / "eval/test/metrics.json").read_text())
+    first = table["undisturbed", ""]
+    assert int(first["misses"]) == metrics["part_false_negatives"]
+    assert int(first["false_alarms"]) == metrics["part_false_positives"]
+    assert int(first["missed_images"]) == metrics["verdict_false_negatives"]
+    assert int(first["falsely_rejected_images"]) == metrics["verdict_false_positives"]
+    dark = read_predictions(passes / "darker_0.3.csv")
+    assert int(table["darker", "0.3"]["missed_images"]) == sum(r.label > r.rejected for r in dark)
+    assert [row.score for row in dark] != [
+        row.score for row in read_predictions(workdir / "eval/test/predictions.csv")
+    ]
+    assert "Stress test: synthetic, step" in (folder / "stress.html").read_text()
+
+
+def test_finished_passes_are_taken_again_and_eight_devices_find_the_same(forked, trained, stressed):
+    workdir, _ = stressed
+    folder = workdir / "eval/stress"
+    (passes,) = (folder / "passes").iterdir()
+    before = (folder / "stress.csv").read_bytes()
+    again = {name: read_predictions(passes / name) for name in ("noise_4.csv", "rotation_8.csv")}
+    for name in again:
+        (passes / name).unlink()
+    kept = {path: path.stat().st_mtime_ns for path in passes.iterdir()}
+    asked = ("--mode=stress", CONFIG, *trained[1], f"--workdir={workdir}")
+    result = forked.run(*asked, devices=8)
+    assert result.returncode == 0, result.stderr
+    assert "49 of 51 passes are there from before" in result.stderr
+    assert {path: path.stat().st_mtime_ns for path in kept} == kept
+    for name, rows in again.items():
+        for one, two in zip(rows, read_predictions(passes / name), strict=True):
+            assert one.score == pytest.approx(two.score, abs=1e-5)
+            assert one.mask_score == pytest.approx(two.mask_score, abs=1e-5)
+            assert (one.id, one.true_px, one.rejected) == (two.id, two.true_px, two.rejected)
+    assert (folder / "stress.csv").read_bytes() == before
+
+
+def test_the_next_report_links_to_the_stress_test_and_another_decision_needs_another(
+    forked, trained, stressed
+):
+    workdir, _ = stressed
+    asked = (CONFIG, *trained[1], f"--workdir={workdir}")
+    assert '"stress/stress.html"' not in (workdir / "eval/report.html").read_text()
+    assert forked.run("--mode=evaluate", *asked).returncode == 0
+    assert 'href="stress/stress.html"' in (workdir / "eval/report.html").read_text()
+    other = forked.run("--mode=stress", *asked, "--config.decision.rule=target_recall")
+    assert other.returncode == 2
+    assert "holds no decision for its checkpoint" in other.stderr.splitlines()[-1]
+    assert "run --mode=evaluate first" in other.stderr.splitlines()[-1]
+    shutil.rmtree(workdir / "checkpoints")
+    none = forked.run("--mode=stress", *asked)
+    assert none.returncode == 2 and "no checkpoint there; train first" in none.stderr
+
+
 def test_another_rule_decides_anew_and_another_split_leaves_the_test_alone(forked, trained, home):
     workdir, data, _ = trained
     copy = home / "rule"

@@ -9,12 +9,16 @@ from sklearn.metrics import average_precision_score
 from tiny_predictor import tiny_network
 
 from defect_jax.configs import synthetic
+from defect_jax.data.distortions.disturbance import Disturbance, disturbed
+from defect_jax.data.distortions.kinds import KINDS
 from defect_jax.data.files.images import decode_image
 from defect_jax.data.files.record_encoding import decode_classes
+from defect_jax.data.geometry.input_spec import InputSpec
 from defect_jax.data.geometry.region import as_text
 from defect_jax.data.geometry.stitching import iter_tile_rows
 from defect_jax.data.geometry.tiles import Grid
 from defect_jax.data.pipeline.batches import training_batches
+from defect_jax.data.pipeline.decoded_cache import Decoded
 from defect_jax.data.prepare.data_info import data_info
 from defect_jax.data.prepare.prepare import prepare
 from defect_jax.data.prepare.prepared import Split
@@ -104,6 +108,32 @@ def test_a_split_is_judged_as_its_maps_are(ready, expected, devices):
     by_image = scores.images["intersection_px"], scores.images["true_px"]
     np.testing.assert_array_equal(by_image[0], (decided & truth).sum(axis=(1, 2)))
     np.testing.assert_array_equal(by_image[1], truth.sum(axis=(1, 2)))
+
+
+def test_a_disturbed_split_is_judged_by_the_same_programs(ready, expected):
+    config, network, ema, split, _ = ready
+    mesh, thresholds = one_device_mesh(), expected[2]
+    judge = make_evaluator(network, split, config, mesh)
+    placed = jax.device_put(ema, replicated(mesh))
+    plain = judge(placed, thresholds)
+    spec = InputSpec.of(config)
+    shift = next(kind for kind in KINDS if kind.name == "shift")
+    same = judge.on(disturbed(split, None))
+    moved = same.on(disturbed(split, Disturbance(shift, 16.0, spec)))
+    assert moved._compiled is same._compiled is judge._compiled is not None
+    for name, values in same(placed, thresholds).images.items():
+        np.testing.assert_array_equal(values, plain.images[name], name)
+    found = moved(placed, thresholds)
+    assert found.images["true_px"].sum() > 0
+    by_hand = []
+    for row, record in zip(split.rows, split.source, strict=True):
+        shown = Decoded(decode_image(record["image"]), decode_classes(record["mask"]))
+        by_hand.append(Disturbance(shift, 16.0, spec)(shown, row.id))
+    expected_px = [np.count_nonzero(each.mask) for each in by_hand]
+    np.testing.assert_array_equal(found.images["true_px"], expected_px)
+    seen = found.histogram.positives.to_numpy().sum() + found.histogram.negatives.to_numpy().sum()
+    assert seen == sum(np.count_nonzero(each.ignored == 0) for each in by_hand)
+    assert not np.array_equal(found.images["mask_score"], plain.images["mask_score"])
 
 
 def test_training_sees_tiles_of_both_kinds_and_goes_on_where_it_stopped(ready):

@@ -12,6 +12,7 @@ from defect_jax.evaluation.evaluator import Scores, make_evaluator
 from defect_jax.evaluation.publish import keep_decision, pruned, publish, shown
 from defect_jax.evaluation.result_files import ResultFolder
 from defect_jax.evaluation.result_tables import ResultTables, tabulate
+from defect_jax.evaluation.stress_files import page_of
 from defect_jax.evaluation.validation import decide_on_validation
 from defect_jax.metrics.summary import Metrics
 from defect_jax.models.network import SegmentationNetwork
@@ -91,6 +92,7 @@ def evaluate(config: ConfigDict, workdir: AnyPath, split: str = "test") -> Metri
         decision=made,
         notes=list(prepared.info.notes),
         history=history,
+        stress=page_of(workdir, made) if split == "test" else "",
     )
 
 

@@ -1,6 +1,7 @@
 """One pass of the network over a split: scores of images, histogram and counts of pixels."""
 
 import contextlib
+import copy
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import NamedTuple
@@ -109,7 +110,7 @@ class Evaluator:
             out_shardings=replicated(mesh),
             compiler_options=compiler_options(),
         )
-        self._compiled: EvalStep | None = None
+        self._compiled: dict[frozenset[str], EvalStep] = {}  # by what a batch holds
         nothing = partial(Accumulated.empty, config.model.num_classes)
         self._empty = jax.jit(nothing, out_shardings=replicated(mesh))
 
@@ -136,18 +137,25 @@ class Evaluator:
         stream = self._spec, self._data, self._batch_size, to_global(self._mesh)
         batches = Peeked(evaluation_batches(self._split, *stream))
         with contextlib.closing(batches):
-            if self._compiled is None:
+            holds = frozenset(batches.first)
+            if holds not in self._compiled:
                 start = (ema, batches.first, given, accumulated)
-                self._compiled = compile_ahead("evaluation step", self._step, *start)
+                self._compiled[holds] = compile_ahead("evaluation step", self._step, *start)
             steps = evaluation_steps(self._split, self._batch_size)
             for batch in track(batches, "evaluating", steps) if shown else batches:
                 signals.check_preemption()
-                accumulated, outputs = self._compiled(ema, batch, given, accumulated)
+                accumulated, outputs = self._compiled[holds](ema, batch, given, accumulated)
                 decided = outputs.pop("decided")
                 collected.append(jax.device_get(outputs))
                 if on_mask:
                     self._hand_out(collected[-1]["row"], jax.device_get(decided), on_mask)
         return Scores(self._in_order(collected), *jax.device_get(accumulated))
+
+    def on(self, split: Split) -> "Evaluator":
+        """Return what evaluates other images of the same number and sizes by the same programs."""
+        other = copy.copy(self)
+        other._split = split
+        return other
 
     def _hand_out(self, rows: np.ndarray, decided: np.ndarray, on_mask: OnMask) -> None:
         for row, mask in zip(rows, decided, strict=True):

@@ -1,6 +1,7 @@
 """One pass of the network over a split whose images are cut into tiles."""
 
 import contextlib
+import copy
 from collections.abc import Iterator
 from functools import partial, reduce
 from typing import Any, NamedTuple
@@ -112,6 +113,12 @@ class TiledEvaluator:
         arrays = {name: np.array(values) for name, values in columns}
         refuse_undecided(self._split, arrays)
         return Scores(arrays, *jax.device_get(accumulated))
+
+    def on(self, split: Split) -> "TiledEvaluator":
+        """Return what evaluates other images of the same number and sizes by the same programs."""
+        other = copy.copy(self)
+        other._split = split
+        return other
 
     def _marked(
         self,

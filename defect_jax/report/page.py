@@ -56,6 +56,7 @@ class Report:
       classes: pixels by true and decided class; None where there is one class of defect.
       decided_by_others: whether thresholds that other images chose decided on each of these, while
         those of `decision` were chosen on all of them.
+      stress: address of the page of a stress test, from this one; empty without one.
     """
 
     title: str
@@ -72,6 +73,7 @@ class Report:
     classes: ClassPixels | None = None
     written: str = ""
     decided_by_others: bool = False
+    stress: str = ""
 
     @property
     def has_head(self) -> bool:
@@ -116,6 +118,7 @@ def render(report: Report) -> str:
         ],
         notes=[note for note in report.notes if not _is_leak(note)],
         split=report.split,
+        stress=report.stress,
         images=len(images),
         defective=sum(image.label for image in images),
         decision=decision,

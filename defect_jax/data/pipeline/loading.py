@@ -123,7 +123,9 @@ def decoded(split: Split, row: int, spec: InputSpec) -> Decoded:
             return Decoded(image, np.zeros(image.shape[:2], np.uint8), ignored)
         return Decoded(image, spec.known(decode_classes(record["mask"])), ignored)
 
-    return decode() if split.decoded_cache is None else split.decoded_cache.get(int(row), decode)
+    cache, disturbance = split.decoded_cache, split.disturbance
+    found = decode() if cache is None else cache.get(int(row), decode)
+    return found if disturbance is None else disturbance(found, split.rows[int(row)].id)
 
 
 def to_element(

@@ -64,11 +64,13 @@ class Split:
             PNG of what is not judged, see `data.geometry.region`; empty where all is).
         rows: one for each element of `source`, in the same order.
         decoded_cache: `pipeline.decoded_cache.DecodedCache`; None: each image is decoded anew.
+        disturbance: `distortions.disturbance.Disturbance` of each image; None: as it was stored.
     """
 
     source: Any
     rows: list[SplitRow]
     decoded_cache: Any = None
+    disturbance: Any = None
 
 
 @dataclass(frozen=True)
