@@ -34,6 +34,7 @@ IMAGES, CHANGE, STREAMS = 2000, 1000, 10  # STREAMS of each fold
 NEVER = IMAGES + 1
 LIGHTS = (0.95, 1.05, 0.9, 1.1, 0.82, 1.18, 0.7, 1.3)
 CHANGES = ("kept", *(f"light {light - 1:+.0%}" for light in LIGHTS), "blur 1 px")
+MEAN = 0  # the exposure of what is the mean of a part's images
 ALLOWANCE = 0.5  # of the CUSUM: half the shift that it is made for
 
 Draw = Callable[[np.random.Generator, np.ndarray], np.ndarray]
@@ -88,7 +89,15 @@ def read(tar: Path) -> tuple[np.ndarray, np.ndarray]:
                 image = decode_image(data)[..., 0].astype(np.float32)
                 known.append(Image(int(entry.group), int(entry.name[3]), entry.fold))
                 table.append([looks(seen) for seen in changed(image)])
-    return np.array(known), np.array(table).swapaxes(0, 1)
+    return with_means(np.array(known), np.array(table).swapaxes(0, 1))
+
+
+def with_means(known: np.ndarray, table: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Add the mean looks of each part, as one image of exposure `MEAN`."""
+    fold = dict(zip(known[:, 0], known[:, 2], strict=True))
+    parts = np.array([Image(part, MEAN, of) for part, of in sorted(fold.items())])
+    means = [table[:, known[:, 0] == part].mean(axis=1) for part in parts[:, 0]]
+    return np.concatenate([known, parts]), np.concatenate([table, np.stack(means, axis=1)], axis=1)
 
 
 def one_a_part(generator: np.random.Generator, part: np.ndarray) -> np.ndarray:
@@ -121,6 +130,7 @@ SETTINGS = (
     Setting("six exposures, an image a part", (1, 2, 3, 4, 5, 6), stream_of_parts, one_a_part),
     Setting("six exposures, parts in a row, a reference of all images", (1, 2, 3, 4, 5, 6),
             stream_of_shots, all_images),
+    Setting("the mean of a part's images, a part at a time", (MEAN,), stream_of_parts, one_a_part),
 )  # fmt: skip
 
 
@@ -190,7 +200,7 @@ def trial(setting: Setting, known: np.ndarray, table: np.ndarray, promised: int)
 
 
 def changing(table: np.ndarray, drawn: np.ndarray) -> np.ndarray:
-    """Return the looks [images, changes x streams, numbers] of the images drawn [images streams]."""
+    """Return the looks [images, changes x streams, numbers] of images drawn [images streams]."""
     before = np.repeat(table[:1, drawn[:CHANGE]], len(CHANGES), axis=0)
     streams = np.concatenate([before, table[:, drawn[CHANGE:]]], axis=1)
     return streams.swapaxes(0, 1).reshape(IMAGES, -1, len(NAMES))

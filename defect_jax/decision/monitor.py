@@ -6,8 +6,9 @@ since each image before is summed up, R_t = (1 + R_{t-1}) e_t, and the mean of t
 bets and numbers is compared with the promise: the Shiryaev-Roberts e-detector of Shin, Ramdas and
 Rinaldo ("E-detectors: a nonparametric framework for sequential change detection", 2022).
 
-With E[e_t | past] <= 1 the mean of R_t less t is a supermartingale. So an alarm at R_t >= N is false
-within T images with a chance of at most T / N, and comes after at least N images on average.
+With E[e_t | past] <= 1 the mean of R_t less t is a supermartingale. So an alarm at R_t >= N is a
+false one within T images with a chance of at most T / N, and comes after N images or more on
+average.
 
 A reference of n values is not the distribution itself: ranks among it are not uniform, and a bet
 may win for ever. What a bet of payoffs f_0 … f_n pays on average, given the reference, is
@@ -80,21 +81,22 @@ def payoffs(bet: Bet, size: int) -> np.ndarray:
     change, by the density before.
 
     >>> payoffs(Bet(1.0, 1.0), 3).round(3)
-    array([0.188, 0.447, 0.841, 2.524])
+    array([0.188, 0.447, 0.855, 2.51 ])
     >>> payoffs(Bet(0.0, 2.0), 3).round(3)
     array([1.472, 0.528, 0.528, 1.472])
     """
     if bet.shift < 0:  # the other end, where no digit is lost near 1
         return payoffs(Bet(-bet.shift, bet.spread), size)[::-1]
     edges = special.ndtri(np.arange(size + 2) / (size + 1))
-    return np.diff(special.ndtr((edges - bet.shift) / bet.spread)) * (size + 1)
+    paid = np.diff(special.ndtr((edges - bet.shift) / bet.spread)) * (size + 1)
+    return paid if bet.shift else (paid + paid[::-1]) / 2  # both ends as alike as they are
 
 
 def price(payoff: np.ndarray, chance: float) -> float:
     """Return what the bet pays on average or less, but for a `chance` in the draw of the reference.
 
     >>> [round(price(payoffs(Bet(1.0, 1.0), n), 0.001), 2) for n in (30, 100, 1000)]
-    [1.9, 1.5, 1.14]
+    [1.97, 1.54, 1.15]
     """
     lowest, highest = payoff.mean(), payoff.max()
     within = (lowest + 1e-3 * (highest - lowest), highest - 1e-3 * (highest - lowest))
@@ -193,7 +195,7 @@ def log_evidence(watch: Watch) -> np.ndarray:
 
 def alarms(watch: Watch, promised_images: int) -> np.ndarray:
     """Return whether the images of each stream [...] have changed."""
-    return log_evidence(watch) >= np.log1p(promised_images)
+    return np.asarray(log_evidence(watch) >= np.log1p(promised_images))
 
 
 def leading(watch: Watch) -> tuple[np.ndarray, np.ndarray]:

@@ -27,7 +27,6 @@ FEWEST_PARTS = 20  # below it even a value beyond the whole reference tells next
 MOST_BYTES = 1 << 26  # of a monitor's file
 LARGEST = 1e100  # values beyond count as that: the ranks stay, and no mean leaves its range
 FIELDS = ("promised_images", "reference", "watch")
-WHOLE = ("first",)  # what of a watch is whole numbers; `images` is one by itself
 
 
 class Alarm(NamedTuple):
@@ -159,7 +158,7 @@ class Monitor:
             raise UserError(f"{path}: must have the fields {', '.join(FIELDS)}, and no other")
         promised, reference, watch = (fields[name] for name in FIELDS)
         try:
-            monitor = cls.of(reference, promised)
+            monitor = cls(*_checked(reference), _promise(promised))
             monitor._watch = _checked_watch(watch, monitor._watch)
         except UserError as error:
             raise UserError(f"{path}: {error}") from None
