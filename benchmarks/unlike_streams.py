@@ -23,19 +23,17 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
-from scipy import optimize
 
+from benchmarks.page_cusum import NEVER, Found, cusum, nothing
 from defect_jax.data.files.images import decode_image
 from defect_jax.data.sources.magnetic_tile import FOLDS, protocol
 from defect_jax.decision.monitor import Odds, alarms, leading, make_odds, start, step
 
 NAMES = ("brightness", "contrast", "sharpness")
 IMAGES, CHANGE, STREAMS = 2000, 1000, 10  # STREAMS of each fold
-NEVER = IMAGES + 1
 LIGHTS = (0.95, 1.05, 0.9, 1.1, 0.82, 1.18, 0.7, 1.3)
 CHANGES = ("kept", *(f"light {light - 1:+.0%}" for light in LIGHTS), "blur 1 px")
 MEAN = 0  # the exposure of what is the mean of a part's images
-ALLOWANCE = 0.5  # of the CUSUM: half the shift that it is made for
 
 Draw = Callable[[np.random.Generator, np.ndarray], np.ndarray]
 
@@ -46,14 +44,6 @@ class Image(NamedTuple):
     part: int
     exposure: int
     fold: int
-
-
-class Found(NamedTuple):
-    """The first alarm of each stream: at which image, since when, and in which number."""
-
-    image: np.ndarray
-    since: np.ndarray
-    number: np.ndarray
 
 
 class Setting(NamedTuple):
@@ -137,7 +127,7 @@ SETTINGS = (
 def monitored(odds: Odds, streams: np.ndarray, promised: int) -> Found:
     """Return what the monitor says of streams [images streams numbers]."""
     count = streams.shape[1]
-    found = Found(np.full(count, NEVER), np.zeros(count, int), np.zeros(count, int))
+    found = nothing(count)
     watch = start(streams.shape[2], (count,))
     for image, values in enumerate(streams, 1):
         watch = step(watch, odds, values)
@@ -148,39 +138,6 @@ def monitored(odds: Odds, streams: np.ndarray, promised: int) -> Found:
             for kept, now in zip(found, (image, since, number), strict=True):
                 kept[new] = np.broadcast_to(now, count)[new]
     return found
-
-
-def cusum(reference: np.ndarray, streams: np.ndarray, promised: int) -> Found:
-    """Return what Page's CUSUM says, tuned to the same promise by Siegmund's formula."""
-    scaled = (streams - reference.mean(axis=0)) / reference.std(axis=0, ddof=1)
-    scaled = np.stack([scaled, -scaled], axis=-1)
-    bound = siegmund(promised * scaled.shape[2] * 2)
-    count = streams.shape[1]
-    found = Found(np.full(count, NEVER), np.zeros(count, int), np.zeros(count, int))
-    level, first = np.zeros(scaled.shape[1:]), np.ones(scaled.shape[1:], int)
-    for image, values in enumerate(scaled, 1):
-        first = np.where(level <= 0, image, first)
-        level = np.maximum(level + values - ALLOWANCE, 0.0)
-        highest = level.reshape(count, -1).argmax(axis=1)
-        new = (level.reshape(count, -1).max(axis=1) >= bound) & (found.image == NEVER)
-        found.image[new] = image
-        found.since[new] = first.reshape(count, -1)[np.arange(count), highest][new]
-        found.number[new] = (highest // 2)[new]
-    return found
-
-
-def siegmund(images: float) -> float:
-    """Return the bound of a CUSUM with so many images to a false alarm (Siegmund 1985, 2.57).
-
-    >>> round(siegmund(465.0), 2)  # tables have 5.0 for a shift of 1
-    5.0
-    """
-
-    def missing(bound: float) -> float:
-        lag = 2 * ALLOWANCE * (bound + 1.166)
-        return np.log(np.expm1(lag) - lag) - np.log(2 * ALLOWANCE**2 * images)
-
-    return float(optimize.brentq(missing, 1e-3, 100.0))
 
 
 def trial(setting: Setting, known: np.ndarray, table: np.ndarray, promised: int) -> list[Found]:
@@ -195,7 +152,8 @@ def trial(setting: Setting, known: np.ndarray, table: np.ndarray, promised: int)
         drawn = [others[setting.stream(generator, known[others, 0])] for _ in range(STREAMS)]
         streams = changing(table, np.stack(drawn, axis=1))
         ours = monitored(make_odds(reference.T), streams, promised)
-        found.append((ours, cusum(reference, streams, promised)))
+        scaled = (streams - reference.mean(axis=0)) / reference.std(axis=0, ddof=1)
+        found.append((ours, cusum(scaled, promised, shift=1.0)))
     return [joined(folds) for folds in zip(*found, strict=True)]
 
 
