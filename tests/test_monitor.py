@@ -218,8 +218,9 @@ def test_a_monitor_that_was_written_goes_on_to_the_last_bit(tmp_path):
     restarted = Monitor.of(reference, promised_images=500)
     for row in values:
         assert straight.see(row) == restarted.see(row)
-        restarted.to_json(path)
-        restarted = Monitor.from_json(path)
+        if straight.images % 8 == 0:
+            restarted.to_json(path)
+            restarted = Monitor.from_json(path)
     restarted.to_json(tmp_path / "again.json")
     straight.to_json(tmp_path / "straight.json")
     assert (tmp_path / "again.json").read_bytes() == (tmp_path / "straight.json").read_bytes()
@@ -282,7 +283,7 @@ def test_a_reference_that_promises_nothing_is_refused(reference, promised, says)
         (("promised_images",), True, "promised_images: give a whole number"),
         (("promised_images",), 9.5, "promised_images: give a whole number from 1 on, not 9.5"),
         (("reference",), [1.0], "reference: give values for each number"),
-        (("reference", "brightness"), [1.0], "each number needs as many values"),
+        (("reference", "brightness"), [1.0], "reference: each number needs as many values"),
         (("reference", "brightness"), {"a": 1}, "reference: brightness: give one list"),
         (("watch",), None, "watch: must have the fields images, log_sum"),
         (("watch", "log_sum"), [[0.0]], r"watch.log_sum: must be numbers of shape \[2, 10\]"),

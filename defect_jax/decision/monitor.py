@@ -18,6 +18,7 @@ in the draw of the reference. Ties are broken at random, by numbers drawn from t
 so this holds for values of any kind, and each run of a stream says the same.
 """
 
+import functools
 from typing import NamedTuple
 
 import numpy as np
@@ -130,12 +131,22 @@ def exceeds(payoff: np.ndarray, bound: float) -> float:
 
 def make_odds(values: np.ndarray) -> Odds:
     """Return the odds of a reference [numbers n] of finite values, one a part."""
-    numbers, size = values.shape
     values = np.sort(values, axis=1)
+    keys = np.sort(_keys(values, values, 0), axis=1)
+    return Odds(values, keys, log_priced(*values.shape))
+
+
+@functools.lru_cache(maxsize=16)
+def log_priced(numbers: int, size: int) -> np.ndarray:
+    """Return the log of what each bet pays at each rank [bets size + 1], its price taken off.
+
+    All bets on all numbers keep to their prices with a chance of `CONFIDENCE`.
+    """
     chance = (1.0 - CONFIDENCE) / (numbers * len(BETS))
     prices = {bet: price(payoffs(bet, size), chance) for bet in {_upward(bet) for bet in BETS}}
-    paid = np.stack([payoffs(bet, size) / prices[_upward(bet)] for bet in BETS])
-    return Odds(values, np.sort(_keys(values, values, 0), axis=1), np.log(paid))
+    priced = np.log([payoffs(bet, size) / prices[_upward(bet)] for bet in BETS])
+    priced.flags.writeable = False  # it is given to whoever asks
+    return priced
 
 
 def _upward(bet: Bet) -> Bet:
