@@ -263,7 +263,8 @@ def test_an_image_without_its_numbers_is_refused_and_does_not_count(values, says
     ("reference", "promised", "says"),
     [
         ({}, 9, "give values for each number to watch"),
-        ({"a": np.zeros(19)}, 9, "of 20 parts or more, not 19 of a"),
+        ({"a": np.zeros(19)}, 9, "of 20 to 10,000 parts, not 19 of a"),
+        ({"a": np.zeros(10_001)}, 9, "of 20 to 10,000 parts, not 10,001 of a"),
         ({"a": np.zeros(30), "b": np.zeros(31)}, 9, "not 30 of a, 31 of b"),
         ({"a": [*range(30), np.nan]}, 9, "reference: a: give one list of finite numbers"),
         ({"a": [[1.0], [1.0, 2.0]]}, 9, "reference: a: give one list of finite numbers"),

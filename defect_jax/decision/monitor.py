@@ -99,8 +99,8 @@ def price(payoff: np.ndarray, chance: float) -> float:
     >>> [round(price(payoffs(Bet(1.0, 1.0), n), 0.001), 2) for n in (30, 100, 1000)]
     [1.97, 1.54, 1.15]
     """
-    lowest, highest = payoff.mean(), payoff.max()
-    within = (lowest + 1e-3 * (highest - lowest), highest - 1e-3 * (highest - lowest))
+    scatter = payoff.std() / np.sqrt(payoff.size + 1)  # of what it pays on average
+    within = (payoff.mean() + scatter / 2, 0.999 * payoff.max() + 0.001 * payoff.mean())
 
     def above(bound: float) -> float:
         return np.log(max(exceeds(payoff, bound), 1e-300) / chance)
@@ -113,7 +113,7 @@ def exceeds(payoff: np.ndarray, bound: float) -> float:
 
     It is P(X > 0) of X = sum (f_j - bound) E_j with exponential E: the moment generating function M
     inverted, the integral of M(s) / s along the vertical line through its saddle point
-    (Daniels: "Tail probability approximations", 1987, eq. 2.5).
+    (as in Daniels: "Tail probability approximations", 1987).
 
     >>> round(exceeds(np.array([0.0, 2.0]), 1.5), 6)  # a uniform value above 3/4
     0.25

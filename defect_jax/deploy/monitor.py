@@ -24,6 +24,7 @@ from defect_jax.runtime.json_files import read_json
 from defect_jax.runtime.paths import AnyPath, as_path
 
 FEWEST_PARTS = 20  # below it even a value beyond the whole reference tells next to nothing
+MOST_PARTS = 10_000  # beyond, nothing is left to gain
 MOST_BYTES = 1 << 26  # of a monitor's file
 LARGEST = 1e100  # values beyond count as that: the ranks stay, and no mean leaves its range
 FIELDS = ("promised_images", "reference", "watch")
@@ -182,10 +183,11 @@ def _checked(reference: Any) -> tuple[tuple[str, ...], np.ndarray]:
         raise UserError("reference: give values for each number to watch, by its name")
     rows = {str(name): _row(f"reference: {name}", values) for name, values in reference.items()}
     sizes = {row.size for row in rows.values()}
-    if len(sizes) > 1 or min(sizes) < FEWEST_PARTS:
+    if len(sizes) > 1 or not FEWEST_PARTS <= min(sizes) <= MOST_PARTS:
+        given = ", ".join(f"{row.size:,} of {name}" for name, row in rows.items())
         raise UserError(
-            f"reference: each number needs as many values as any other, of {FEWEST_PARTS} parts or "
-            f"more, not {', '.join(f'{row.size} of {name}' for name, row in rows.items())[:200]}"
+            "reference: each number needs as many values as any other, of "
+            f"{FEWEST_PARTS} to {MOST_PARTS:,} parts, not {given[:200]}"
         )
     return tuple(rows), np.stack(list(rows.values()))
 
