@@ -48,7 +48,7 @@ def cusum(scaled: np.ndarray, promised: int, shift: float) -> Found:
 
 
 def siegmund(images: float, allowance: float) -> float:
-    """Return the bound with so many images to a false alarm (Siegmund: "Sequential analysis", 1985).
+    """Return the bound with so many images to a false alarm (Siegmund 1985).
 
     >>> round(siegmund(931.0, 0.5), 1)  # tables have 931 images for 5, 465 both ways
     5.0

@@ -18,15 +18,18 @@ from defect_jax.decision.monitor import (
     start,
     step,
 )
+from defect_jax.deploy.watched_numbers import (
+    checked_image,
+    checked_promise,
+    checked_reference,
+    checked_watch,
+)
 from defect_jax.runtime import atomic_files
 from defect_jax.runtime.errors import UserError
 from defect_jax.runtime.json_files import read_json
 from defect_jax.runtime.paths import AnyPath, as_path
 
-FEWEST_PARTS = 20  # below it even a value beyond the whole reference tells next to nothing
-MOST_PARTS = 10_000  # beyond, nothing is left to gain
 MOST_BYTES = 1 << 26  # of a monitor's file
-LARGEST = 1e100  # values beyond count as that: the ranks stay, and no mean leaves its range
 FIELDS = ("promised_images", "reference", "watch")
 
 
@@ -108,7 +111,7 @@ class Monitor:
         Raises:
             UserError: what is given is not that.
         """
-        return cls(*_checked(reference), _promise(promised_images))
+        return cls(*checked_reference(reference), checked_promise(promised_images))
 
     @property
     def images(self) -> int:
@@ -125,12 +128,7 @@ class Monitor:
         Raises:
             UserError: a number is missing, unknown or no number; the image does not count then.
         """
-        if set(values) != set(self._names):
-            raise UserError(
-                f"the monitor watches {', '.join(self._names)}: give these, not {_listed(values)}"
-            )
-        row = np.array([_number(name, values[name]) for name in self._names])
-        self._watch = step(self._watch, self._odds, row)
+        self._watch = step(self._watch, self._odds, checked_image(values, self._names))
         return self._alarm() if alarms(self._watch, self._promised) else None
 
     def reset(self) -> None:
@@ -159,8 +157,8 @@ class Monitor:
             raise UserError(f"{path}: must have the fields {', '.join(FIELDS)}, and no other")
         promised, reference, watch = (fields[name] for name in FIELDS)
         try:
-            monitor = cls(*_checked(reference), _promise(promised))
-            monitor._watch = _checked_watch(watch, monitor._watch)
+            monitor = cls(*checked_reference(reference), checked_promise(promised))
+            monitor._watch = checked_watch(watch, monitor._watch)
         except UserError as error:
             raise UserError(f"{path}: {error}") from None
         return monitor
@@ -175,65 +173,3 @@ class Monitor:
             before=float(self._reference[number].mean()),
             now=float(self._watch.mean[number, bet]),
         )
-
-
-def _checked(reference: Any) -> tuple[tuple[str, ...], np.ndarray]:
-    """Return the names, and the values [numbers n]."""
-    if not isinstance(reference, Mapping) or not reference:
-        raise UserError("reference: give values for each number to watch, by its name")
-    rows = {str(name): _row(f"reference: {name}", values) for name, values in reference.items()}
-    sizes = {row.size for row in rows.values()}
-    if len(sizes) > 1 or not FEWEST_PARTS <= min(sizes) <= MOST_PARTS:
-        given = ", ".join(f"{row.size:,} of {name}" for name, row in rows.items())
-        raise UserError(
-            "reference: each number needs as many values as any other, of "
-            f"{FEWEST_PARTS} to {MOST_PARTS:,} parts, not {given[:200]}"
-        )
-    return tuple(rows), np.stack(list(rows.values()))
-
-
-def _row(name: str, values: Any) -> np.ndarray:
-    row = _numbers(values)
-    if row is None or row.ndim != 1:
-        raise UserError(f"{name}: give one list of finite numbers, without gaps")
-    return np.clip(row.astype(np.float64), -LARGEST, LARGEST)
-
-
-def _number(name: str, value: Any) -> float:
-    number = _numbers(value)
-    if number is None or number.ndim:
-        raise UserError(f"{name[:100]}: give a finite number, not {str(value)[:40]}")
-    return float(np.clip(np.float64(number), -LARGEST, LARGEST))
-
-
-def _numbers(values: Any) -> np.ndarray | None:
-    """Return an array of finite numbers; None where something else is given."""
-    try:
-        array = np.asarray(values)
-    except ValueError:  # lists of different lengths
-        return None
-    return array if array.dtype.kind in "fiu" and np.isfinite(array).all() else None
-
-
-def _promise(images: Any) -> int:
-    if isinstance(images, bool) or not isinstance(images, int) or images < 1:
-        raise UserError(f"promised_images: give a whole number from 1 on, not {str(images)[:40]}")
-    return images
-
-
-def _checked_watch(fields: Any, blank: Watch) -> Watch:
-    if not isinstance(fields, dict) or set(fields) != set(Watch._fields):
-        raise UserError(f"watch: must have the fields {', '.join(Watch._fields)}, and no other")
-    kept = {}
-    for name, like in blank._asdict().items():
-        array, like = _numbers(fields[name]), np.asarray(like)
-        if array is None or array.shape != like.shape or array.dtype.kind != like.dtype.kind:
-            raise UserError(f"watch.{name}: must be numbers of shape {list(like.shape)}")
-        kept[name] = array
-    if kept["images"] < 0 or (kept["first"] > max(kept["images"], 1)).any():
-        raise UserError("watch.first: must be numbers of images that were seen")
-    return Watch(**kept)._replace(images=int(kept["images"]))
-
-
-def _listed(values: Mapping[str, Any]) -> str:
-    return ", ".join(map(str, values))[:200] or "nothing"
