@@ -1,0 +1,63 @@
+"""Brightness, contrast and sharpness of an image against the training images', for a person."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Float32
+
+from defect_jax.data.geometry.input_spec import InputSpec
+from defect_jax.models.appearance import LOOKS
+
+LEAST = 1e-6  # what training images have none of can grow by no share
+MEDIAN = 1  # of `unlike.Known.quartiles`
+
+
+class Look(NamedTuple):
+    """What changes with light and lens, each as a share of the training images' median, less 1."""
+
+    brightness: float  # mean over the pixels that are shown
+    contrast: float  # standard deviation over them
+    sharpness: float  # mean edge, in standard deviations
+
+
+def measured(statistics: Float[np.ndarray, "*b n"], spec: InputSpec) -> Float[np.ndarray, "*b 3"]:
+    """Return the fields of a `Look` as they are: brightness in counts, the others as numbers.
+
+    Of several channels it is the mean; of contrast and sharpness the geometric one.
+
+    Args:
+        statistics: of `appearance.numbers`.
+        spec: of the network, with the unit of the images that it sees.
+    """
+    channels = spec.channels
+    parts = [statistics[..., n * channels : (n + 1) * channels] for n in range(LOOKS)]
+    shares = np.asarray(spec.mean) + np.asarray(spec.std) * parts[0]
+    counts = np.asarray(spec.intensity.low) + np.asarray(spec.intensity.width) * shares
+    means = [counts.mean(axis=-1), *(np.exp(part.mean(axis=-1)) for part in parts[1:])]
+    return np.stack(means, axis=-1)
+
+
+def quartiles(
+    statistics: Float[np.ndarray, "images n"], spec: InputSpec
+) -> Float32[np.ndarray, "3 3"]:
+    """Return quartiles, and the median between them, of what training images look like."""
+    found = np.quantile(measured(statistics, spec), [0.25, 0.5, 0.75], axis=0)
+    return found.astype(np.float32)
+
+
+def against(found: Float[Any, "*b 3"], median: Float[Any, "3"]) -> Float[np.ndarray, "*b 3"]:
+    """Return how much more there is of each than in the median training image, as shares.
+
+    >>> against(np.array([118.0, 0.9, 0.5]), np.array([100.0, 1.0, 0.5])).round(4).tolist()
+    [0.18, -0.1, 0.0]
+    """
+    return found / np.maximum(median, LEAST) - 1.0
+
+
+def in_words(name: str, change: float) -> str:
+    """Return a change as a person reads it.
+
+    >>> in_words("brightness", 0.184), in_words("sharpness", -0.25)
+    ('brightness +18 %', 'sharpness -25 %')
+    """
+    return f"{name} {change * 100:+.0f} %"
