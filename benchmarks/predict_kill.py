@@ -67,7 +67,7 @@ def killed(output: pathlib.Path, after_s: float) -> int:
     lines = output / "predictions.jsonl"
     whole = lines.read_text().split("\n")[:-1] if lines.exists() else []
     for line in map(json.loads, whole):
-        for kind, suffix in (("masks", "png"), ("overlays", "jpg")):
+        for kind, suffix in (("masks", "png"), ("overlays", "jpg"), ("heatmaps", "png")):
             if "fault" not in line and not (output / kind / f"{line['id']}.{suffix}").exists():
                 raise AssertionError(f"{line['id']} is in the table, but not in {kind}/")
     return len(whole)

@@ -30,6 +30,7 @@ Flags
   --group=folder, PATTERN  of predict: which images show one part; without it, groups.csv
   --split=SPLIT            of evaluate and compare: test (default), val, train or folds
   --workdirs=A,B           of compare: the first is the reference
+  --heatmaps=false         of predict: write none (heatmaps/), nor their tint in overlays/
   --strict                 of predict: end at the first image that cannot be used
   --resume=must            of train: refuse to begin anew
   --helpfull               all flags, those for several hosts included

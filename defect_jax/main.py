@@ -43,6 +43,7 @@ GROUP = flags.DEFINE_string(
     "group is the part; without it, groups.csv in or beside --input.",
 )
 STRICT = flags.DEFINE_bool("strict", False, "End at the first image that cannot be used.")
+HEATMAPS = flags.DEFINE_bool("heatmaps", True, "Of predict: write heat maps, and into overlays.")
 WORKDIRS = flags.DEFINE_list("workdirs", [], "Of --mode=compare: the first is the reference.")
 
 
@@ -93,7 +94,8 @@ def predict() -> None:
     config = run_config.of_workdir(workdir, CONFIG.value)
     compilation.start_cache(config.compilation_cache)
     limit, lights = config.data.max_megapixels, config.data.lights
-    predict(INPUT.value, OUTPUT.value, workdir, limit, STRICT.value, GROUP.value, lights)
+    how = STRICT.value, GROUP.value, lights, HEATMAPS.value
+    predict(INPUT.value, OUTPUT.value, workdir, limit, *how)
 
 
 def export() -> None:

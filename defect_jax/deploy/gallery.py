@@ -1,4 +1,4 @@
-"""gallery.html: what was rejected, with its outline, and what could not be read; one file."""
+"""gallery.html: what was rejected, with outline and heat, and what could not be read; one file."""
 
 import contextlib
 import hashlib
@@ -14,9 +14,11 @@ from defect_jax.data.files.file_kinds import BadImage
 from defect_jax.data.files.images import decode_image
 from defect_jax.data.files.masks import decode_mask
 from defect_jax.data.files.raw_files import RawFiles
+from defect_jax.data.files.record_encoding import decode_classes
 from defect_jax.decision import DecisionRule
 from defect_jax.decision.parts import UNDECIDED_PART
 from defect_jax.decision.ways import WAYS, probability_threshold
+from defect_jax.deploy.drawings import heat_layer
 from defect_jax.deploy.kept_lines import Line
 from defect_jax.deploy.parts import PartRow
 from defect_jax.report.cards import Fact, card
@@ -30,6 +32,7 @@ from defect_jax.runtime.escapes import visible
 
 PAGE = "gallery.html"
 STYLES = ("page.css", "tables.css", "controls.css", "gallery.css")
+HEAT = "heatmaps"
 MOST_IMAGES = 120  # of each section; overlays/ has all of them
 MOST_FAULTS = 200
 MOST_PARTS = 200  # parts.csv has all of them
@@ -53,7 +56,7 @@ def write_page(
     """Write the page, whole or not at all.
 
     Args:
-        folder: with masks/, whose outlines are drawn.
+        folder: with masks/, whose outlines are drawn, and heatmaps/, where there are any.
         raw: where the images come from.
         lines: of predictions.jsonl.
         parts: of parts.csv, where parts are known.
@@ -76,7 +79,7 @@ def write_page(
     html = render_page(
         "predictions.html",
         f"{len(decided):,} {many}, {len(rejected):,} rejected",
-        ("viewer.js",),
+        ("viewer.js", "heat.js"),
         STYLES,
         rule=rule,
         way=WAYS[rule.decides].words,
@@ -90,6 +93,7 @@ def write_page(
         sections=sections,
         most_images=MOST_IMAGES,
         cards=dict(cards),
+        heat=any(HEAT in line["files"] for line in shown),
     )
     atomic_files.write_text(folder / PAGE, html)
 
@@ -125,31 +129,51 @@ def _counts(decided: Sequence[Line], files: int) -> dict[str, int]:
     }
 
 
-def _decided_on(folder: Path, raw: RawFiles, line: Line) -> Shaped[np.ndarray, "h w c"]:
-    """Return the image; its overlay where it has gone, or has changed since."""
+def _original(raw: RawFiles, line: Line) -> Shaped[np.ndarray, "h w c"] | None:
+    """Return the image; None where it has gone, or has changed since."""
     with contextlib.suppress(OSError, MemoryError, BadImage):  # the last: a shot of several pages
         data = raw.read(line["file"])
         if hashlib.sha256(data).hexdigest() == line["sha256"]:
             return decode_image(data)
-    return decode_image((folder / f"overlays/{line['id']}.jpg").read_bytes())
+    return None
 
 
 def _card(
     folder: Path, raw: RawFiles, line: Line, name: str, longer_side_px: int, limit: int
 ) -> Markup:
+    image, heat = _original(raw, line), b""
+
+    def written(kind: str, suffix: str) -> bytes:
+        return (folder / kind / f"{line['id']}{suffix}").read_bytes()
+
     try:
-        image = _decided_on(folder, raw, line)
-        marked = decode_mask((folder / f"masks/{line['id']}.png").read_bytes(), 0)
+        if image is None:  # its overlay has the heat already
+            image = decode_image(written("overlays", ".jpg"))
+        elif HEAT in line["files"]:
+            heat = heat_layer(decode_classes(written(HEAT, ".png")))
+        marked = decode_mask(written("masks", ".png"), 0)
     except OSError as error:
         what = f"{error.filename} has gone meanwhile: start the same command again"
         raise UserError(f"--output: {what}") from error
     words = "with the outline of its defects" if marked.any() else "without an outline"
     alt = f"Image {line['id']}, {words}"
-    svg = frame(name, alt, image, [("predicted", marked)], longer_side_px, limit)
+    svg = frame(name, alt, image, [("predicted", marked)], longer_side_px, limit, heat)
+    return card(svg, breakable(line["id"]), _facts(line))
+
+
+def _facts(line: Line) -> list[Fact]:
+    regions = line["regions"]
     facts = [
         Fact("Verdict", "rejected" if line["rejected"] else "accepted", line["probability"]),
         Fact("Score", ("rejected " * line["decision"]) + score_text(line["score"])),
         Fact("Mask", ("rejected " * line["mask_decision"]) + score_text(line["mask_score"])),
         Fact("Marked", f"{line['predicted_px']:,} px"),
     ]
-    return card(svg, breakable(line["id"]), facts)
+    if regions:
+        first = regions[0]
+        surest = f"{first['class']}, {first['area_px']:,} px"
+        facts += [
+            Fact("Regions", f"{len(regions):,}"),
+            Fact("Surest region", surest, first["score"]),
+        ]
+    return facts

@@ -15,7 +15,7 @@ from defect_jax.runtime.errors import UserError
 from defect_jax.runtime.paths import as_path, is_remote
 
 BESIDE = {MASKS: "the masks of", IGNORE: "what is not judged in"}  # images/
-RESULTS = ("masks", "overlays", "classes")  # folders beside a table of predictions
+RESULTS = ("masks", "overlays", "classes", "heatmaps")  # folders beside a table of predictions
 TABLES = ("predictions.csv", "predictions.jsonl")
 # Pictures for people, cameras and programs, which the network does not take.
 OTHER_PICTURES = tuple(

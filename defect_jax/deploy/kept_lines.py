@@ -9,7 +9,7 @@ import math
 import os
 import re
 import stat
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,9 +19,11 @@ from scipy import special
 from defect_jax.decision import DecisionRule
 from defect_jax.decision.apply import Thresholds
 from defect_jax.decision.ways import rejects, verdict
+from defect_jax.deploy.regions import Region
 
 Line = dict[str, Any]  # of predictions.jsonl
 MOST_SETTINGS_BYTES = 1 << 20
+MOST_REGIONS = 1000  # of a line: a mask of noise has a million
 SHA256 = re.compile("[0-9a-f]{64}")
 
 
@@ -38,6 +40,23 @@ class Prediction(NamedTuple):
     height: int
     width: int
     rejected: int  # 1 = rejected by what decides: the verdict
+
+
+def described(regions: Sequence[Region]) -> list[dict[str, Any]]:
+    """Return what a line says of an image's regions; the surest, where they are very many.
+
+    >>> described([Region((3, 2, 1, 4), 4, "pit", 0.875)])
+    [{'box_px': [3, 2, 1, 4], 'area_px': 4, 'class': 'pit', 'score': 0.875}]
+    """
+    return [
+        {
+            "box_px": list(region.box_px),
+            "area_px": region.area_px,
+            "class": region.class_name,
+            "score": region.score,
+        }
+        for region in regions[:MOST_REGIONS]
+    ]
 
 
 def read_settings(path: Path) -> Mapping[str, Any]:
@@ -78,6 +97,20 @@ def follows(line: Line, rule: DecisionRule) -> bool:
         and may_mark >= marks
         and math.isclose(line["probability"], probability, abs_tol=1e-6)
         and line["predicted_px"] <= line["height"] * line["width"]
+        and _are_of_the_mask(line)
+    )
+
+
+def _are_of_the_mask(line: Line) -> bool:
+    """Return whether the regions of a line lie in the image, and cover its mask to its score."""
+    regions, highest = line["regions"], line["mask_score"] if line["mask_decision"] else None
+    boxes = [region["box_px"] for region in regions]
+    area_px = sum(region["area_px"] for region in regions)
+    return (
+        all(x + w <= line["width"] and y + h <= line["height"] for x, y, w, h in boxes)
+        and (area_px == line["predicted_px"] or len(regions) == MOST_REGIONS)
+        and area_px <= line["predicted_px"]
+        and max((region["score"] for region in regions), default=None) == highest
     )
 
 
@@ -145,13 +178,31 @@ def _are_hashes(value: Any) -> bool:
     return isinstance(value, dict) and all(map(_is_hash, value.values()))
 
 
+def _are_regions(value: Any) -> bool:
+    return isinstance(value, list) and len(value) <= MOST_REGIONS and all(map(_is_region, value))
+
+
+def _is_region(value: Any) -> bool:
+    if not isinstance(value, dict) or value.keys() != REGION.keys():
+        return False
+    if not all(fits(value[name]) for name, fits in REGION.items()):
+        return False
+    *_, width, height = value["box_px"]
+    return 0 < value["area_px"] <= width * height
+
+
+def _is_box(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 4 and all(map(_is_count, value))
+
+
+REGION = {"box_px": _is_box, "area_px": _is_count, "class": _is_text, "score": _is_share}
 FIELDS: dict[str, Callable[[Any], bool]] = {"id": _is_text, "file": _is_text, "sha256": _is_hash}
 FIELDS["ignored_sha256"] = _is_hash  # of the file that says what is not judged
 OPTIONAL = {"ignored_sha256"}
 FAULT = FIELDS | {"fault": _is_text}  # without hash where the file could not even be read
 DECISION = (
     FIELDS
-    | {"files": _are_hashes}
+    | {"files": _are_hashes, "regions": _are_regions}
     | dict.fromkeys(("probability", "score", "mask_score"), _is_share)
     | dict.fromkeys(("decision", "mask_decision", "rejected"), _is_yes_or_no)
     | dict.fromkeys(("predicted_px", "height", "width"), _is_count)

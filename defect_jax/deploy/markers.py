@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 from jax.sharding import Mesh
-from jaxtyping import Bool, Float32, UInt
+from jaxtyping import Bool, Float32, UInt, UInt8
 
 from defect_jax.data.geometry.framing import Letterbox, Tiling
 from defect_jax.data.geometry.input_spec import InputSpec, filled_up
@@ -20,6 +20,8 @@ from defect_jax.data.geometry.region import without
 from defect_jax.data.geometry.stitching import iter_tile_rows
 from defect_jax.data.geometry.unletterbox import inside, unletterbox_classes
 from defect_jax.decision.apply import Marked, Thresholds, defect_probability, mark, mark_strips
+from defect_jax.decision.heat import MARKED, heat_map
+from defect_jax.deploy.image_decision import Seen
 from defect_jax.distributed.sharding import batch_sharding, replicated
 from defect_jax.models.initialise import Variables
 from defect_jax.models.probabilities import Ensemble, OfFrames, Probabilities
@@ -78,6 +80,7 @@ class Whole(NamedTuple):
 
 
 Ready = Framed | Whole
+Found = tuple[Marked, float | None, Seen]  # the float is the label's probability
 
 
 class WholeMarker:
@@ -99,7 +102,7 @@ class WholeMarker:
         frame = letterbox_image(self._intensity.shares(image), placement, self._framing.size_px)
         return Framed(frame, placement, image.shape[:2], hidden)
 
-    def mark(self, images: Sequence[Framed]) -> list[tuple[Marked, float | None]]:
+    def mark(self, images: Sequence[Framed]) -> list[Found]:
         found, size = [], self._frames.batch_size
         for start in range(0, len(images), size):
             batch = images[start : start + size]
@@ -107,22 +110,26 @@ class WholeMarker:
             found += [self._one(predicted, row, image) for row, image in enumerate(batch)]
         return found
 
-    def _one(
-        self, predicted: Probabilities, row: int, image: Framed
-    ) -> tuple[Marked, float | None]:
+    def _one(self, predicted: Probabilities, row: int, image: Framed) -> Found:
         height, width = image.native_px
         canvas = tuple(canvas_side_px(side) for side in image.native_px)
         where = np.float32(image.placement), np.int32(image.native_px)
         hidden = None
         if image.hidden is not None:
             hidden = np.pad(image.hidden, [(0, canvas[0] - height), (0, canvas[1] - width)])
-        marked = self._program_on(canvas)(predicted.mask[row], *where, self._thresholds, hidden)
+        *found, probability = self._program_on(canvas)(
+            predicted.mask[row], *where, self._thresholds, hidden
+        )
         label = None if predicted.label is None else predicted.label[row]
-        marked, label = jax.device_get((marked, label))
+        marked, heat, label = jax.device_get((*found, label))
+        heat = np.ascontiguousarray(heat[:height, :width])
+        # Most images have no marked pixel: the map of floats then stays on the device.
+        of_marked = _of_marked(jax.device_get(probability), heat) if marked.area_px else NONE_MARKED
         return (
             # Python's numbers, or the rule's threshold would be rounded to float32 beside them.
             Marked(float(marked.mask_score), int(marked.area_px), marked.classes[:height, :width]),
             None if label is None else float(label),
+            Seen(heat, of_marked),
         )
 
 
@@ -139,13 +146,14 @@ class TiledMarker:
         del name  # every size will do
         return Whole(image, hidden)
 
-    def mark(self, images: Sequence[Whole]) -> list[tuple[Marked, float | None]]:
+    def mark(self, images: Sequence[Whole]) -> list[Found]:
         return [self._one(*image) for image in images]
 
     def _one(
         self, image: UInt[np.ndarray, "h w c"], hidden: Bool[np.ndarray, "h w"] | None
-    ) -> tuple[Marked, float | None]:
-        native_px, label = image.shape[:2], None
+    ) -> Found:
+        native_px, label, of_marked = image.shape[:2], None, [NONE_MARKED]
+        heat = np.zeros(native_px, np.uint8)
         rows = iter_tile_rows(
             image, self._framing.grid(native_px), self._start, self._frames.batch_size
         )
@@ -155,12 +163,16 @@ class TiledMarker:
             first = 0
             for strip in rows:
                 label = strip.label
-                here = None if hidden is None else hidden[first : first + len(strip.maps)]
+                here = slice(first, first + len(strip.maps))
                 first += len(strip.maps)
-                yield strip.maps if here is None else without(strip.maps, here)
+                judged = None if hidden is None else ~hidden[here]
+                probability = defect_probability(strip.maps, -1, judged)
+                heat[here] = heat_map(probability, self._thresholds.pixel, judged)
+                of_marked.append(_of_marked(probability, heat[here]))
+                yield strip.maps if judged is None else without(strip.maps, ~judged)
 
         marked = mark_strips(maps(), native_px, self._thresholds)
-        return marked, label
+        return marked, label, Seen(heat, np.concatenate(of_marked))
 
     def _start(self, tiles: UInt[np.ndarray, "b h w c"]) -> Probabilities:
         return self._frames(self._intensity.shares(tiles))
@@ -169,8 +181,21 @@ class TiledMarker:
 MARKERS = {Letterbox: WholeMarker, Tiling: TiledMarker}
 
 
-def _program_on(canvas_px: tuple[int, int]) -> Callable[..., Marked]:
+NONE_MARKED = np.zeros(0, np.float32)
+
+
+def _of_marked(
+    probability: Float32[np.ndarray, "height width"], heat: UInt8[np.ndarray, "h w"]
+) -> Float32[np.ndarray, " marked"]:
+    """Return the probabilities of an image's marked pixels, row by row; it is at the top left."""
+    height, width = heat.shape
+    return probability[:height, :width][heat >= MARKED]
+
+
+def _program_on(canvas_px: tuple[int, int]) -> Callable[..., tuple[Marked, Any, Any]]:
     """Return the program that marks one image from its frame's probabilities [h w classes].
+
+    It returns what is marked, the heat map, and the probabilities [height width] of a defect.
 
     It is a function of its own, with all that was compiled for it: one `jit` for all canvases
     would keep each of them for as long as the process lives.
@@ -178,14 +203,15 @@ def _program_on(canvas_px: tuple[int, int]) -> Callable[..., Marked]:
 
     def marked(
         mask: Any, placement: Any, native: Any, thresholds: Thresholds, hidden: Any = None
-    ) -> Marked:
+    ) -> tuple[Marked, Any, Any]:
         maps = unletterbox_classes(mask[None], placement[None], native[None], canvas_px)
         valid = inside(native[None], canvas_px)
         if hidden is not None:
             valid &= ~hidden[None]
         probability = defect_probability(maps, 1, valid)
         found = mark(probability, maps.argmax(axis=1), thresholds, valid)
-        return jax.tree.map(lambda array: array[0], found)
+        heat = heat_map(probability, thresholds.pixel, valid)
+        return jax.tree.map(lambda array: array[0], (found, heat, probability))
 
     return jax.jit(marked)
 

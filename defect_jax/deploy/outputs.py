@@ -1,4 +1,4 @@
-"""What --mode=predict writes: tables that grow image by image, masks, overlays.
+"""What --mode=predict writes: tables that grow image by image, masks, overlays, heat maps.
 
 An image's line is written after its files, with their hashes, so that what a killed run leaves is
 whole; the same command then goes on behind it. A folder that comes from somebody else may hold
@@ -15,16 +15,20 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
-from jaxtyping import Bool, UInt, UInt8
+from jaxtyping import UInt
 
 from defect_jax.data.files.output_names import without_suffix
-from defect_jax.data.files.record_encoding import encode_classes, encode_mask
-from defect_jax.decision.apply import Decision
-from defect_jax.deploy.kept_lines import Line, Prediction, read_lines, read_settings
-from defect_jax.report.colours import DECIDED_RGB
-from defect_jax.report.thumbnails import to_8_bit
+from defect_jax.data.files.record_encoding import encode_classes, encode_image, encode_mask
+from defect_jax.deploy.drawings import as_jpeg, overlay
+from defect_jax.deploy.image_decision import ImageDecision
+from defect_jax.deploy.kept_lines import (
+    Line,
+    Prediction,
+    described,
+    read_lines,
+    read_settings,
+)
 from defect_jax.runtime import atomic_files, lock
 from defect_jax.runtime.atomic_files import LineFile
 from defect_jax.runtime.errors import UserError
@@ -32,7 +36,12 @@ from defect_jax.runtime.escapes import csv_text
 
 FIELD = "--output"
 SETTINGS, LINES, TABLE, LOCK = "run.json", "predictions.jsonl", "predictions.csv", ".lock"
-KINDS = {"masks": ".png", "classes": ".png", "overlays": ".jpg"}  # folder: suffix
+KINDS = {  # folder: suffix
+    "masks": ".png",
+    "classes": ".png",
+    "overlays": ".jpg",
+    "heatmaps": ".png",
+}
 # What a disk says to one name, and not to all: the next image may well be written.
 FAULTS_OF_A_NAME = (
     errno.ENAMETOOLONG,
@@ -42,25 +51,29 @@ FAULTS_OF_A_NAME = (
     errno.EISDIR,
     errno.ENOTDIR,
 )
-GAP_PX = 3  # between a defect and its outline, or the outline of a hair crack would hide it
-RIM_RGB = (16, 20, 24)  # parts the line from any surface
-QUALITY = 90
-MOST_JPEG_PX = 65_500  # of a side; OpenCV writes no more, and says so by an empty file
 
 
 class PredictionFolder:
     """The folder of one prediction; a context manager that keeps what is finished."""
 
-    def __init__(self, folder: Path, settings: Mapping[str, Any], classes: int):
+    def __init__(
+        self, folder: Path, settings: Mapping[str, Any], classes: int, heat_maps: bool = True
+    ):
         """Take what the results follow from, and the number of classes of the masks.
+
+        Args:
+            heat_maps: whether they are written, and drawn into the overlays.
 
         Raises:
             UserError: the folder holds something else, or results of other settings.
         """
-        self.folder, self._classes = folder, classes
+        self.folder, self._heat_maps = folder, heat_maps
+        left_out = {"classes": classes <= 1, "heatmaps": not heat_maps}
+        self._kinds = [kind for kind in KINDS if not left_out.get(kind)]
         self._settings = json.loads(json.dumps(settings))  # as it is read back: tuples are lists
         self.lines: dict[str, Line] = {}  # by id; of this run and of those before
-        self._written: dict[str, dict[str, str]] = {}  # id -> SHA-256 of each file, by its folder
+        # id -> SHA-256 of each file, by its folder, and the regions.
+        self._written: dict[str, dict[str, Any]] = {}
         _refuse_others(folder, self._settings)
 
     def __enter__(self) -> "PredictionFolder":
@@ -86,15 +99,16 @@ class PredictionFolder:
     def is_whole(self, id: str) -> bool:
         """Return whether the files of an image are still what its line says."""
         kept = self.lines.get(id, {}).get("files", {})
-        return kept.keys() == set(self._kinds()) and all(
+        return kept.keys() == set(self._kinds) and all(
             hashlib.sha256(_content(self._path(kind, id))).hexdigest() == digest
             for kind, digest in kept.items()
         )
 
     def write_files(
-        self, id: str, image: UInt[np.ndarray, "h w c"], mask: UInt8[np.ndarray, "h w"]
+        self, id: str, image: UInt[np.ndarray, "h w c"], decision: ImageDecision
     ) -> None:
-        """Write masks/<id>.png, overlays/<id>.jpg and, of several classes, classes/<id>.png.
+        """Write masks/<id>.png, overlays/<id>.jpg and, where they belong to it, heatmaps/<id>.png
+        and, of several classes, classes/<id>.png.
 
         May be called from several threads.
 
@@ -102,9 +116,7 @@ class PredictionFolder:
             OSError: this image cannot have such files.
             UserError: nothing can be written any more, or a link would lead elsewhere.
         """
-        files = {"masks": encode_mask(mask > 0), "overlays": overlay(image, mask > 0)}
-        if self._classes > 1:
-            files["classes"] = encode_classes(mask)
+        files = self._files(image, decision)
         for kind, data in files.items():
             path = self._path(kind, id)
             with writing(self.folder, but=FAULTS_OF_A_NAME):
@@ -114,10 +126,17 @@ class PredictionFolder:
                 with path.open("xb") as file:
                     file.write(data)
         hashes = {kind: hashlib.sha256(data).hexdigest() for kind, data in files.items()}
-        self._written[id] = hashes
+        self._written[id] = {"regions": described(decision.regions()), "files": hashes}
 
-    def _kinds(self) -> Collection[str]:
-        return [kind for kind in KINDS if kind != "classes" or self._classes > 1]
+    def _files(self, image: UInt[np.ndarray, "h w c"], decision: ImageDecision) -> dict[str, bytes]:
+        marked, heat = decision.mask > 0, decision.heat_map
+        make = {
+            "masks": lambda: encode_mask(marked),
+            "classes": lambda: encode_classes(decision.mask),
+            "overlays": lambda: as_jpeg(overlay(image, marked, heat if self._heat_maps else None)),
+            "heatmaps": lambda: encode_image(heat[..., None]),
+        }
+        return {kind: make[kind]() for kind in self._kinds}
 
     def _path(self, kind: str, id: str) -> Path:
         return self.folder / kind / f"{id}{KINDS[kind]}"
@@ -131,7 +150,7 @@ class PredictionFolder:
 
     def add(self, prediction: Prediction, origin: Mapping[str, str]) -> None:
         """Add an image's line; its files are written already."""
-        self._add(prediction._asdict() | {**origin, "files": self._written.pop(prediction.id)})
+        self._add(prediction._asdict() | {**origin, **self._written.pop(prediction.id)})
         with writing(self.folder):
             self._table.write(csv_text([prediction]).removesuffix("\n"))
 
@@ -215,7 +234,7 @@ def _table(lines: Iterable[Line]) -> Iterator[str]:
             yield csv_text([[line[name] for name in Prediction._fields]]).removesuffix("\n")
 
 
-def as_prediction(id: str, decision: Decision) -> Prediction:
+def as_prediction(id: str, decision: ImageDecision) -> Prediction:
     """Return the row of a decision."""
     height, width = decision.mask.shape
     return Prediction(
@@ -230,27 +249,3 @@ def as_prediction(id: str, decision: Decision) -> Prediction:
         width=width,
         rejected=int(decision.rejected),
     )
-
-
-def overlay(image: UInt[np.ndarray, "h w c"], marked: Bool[np.ndarray, "h w"]) -> bytes:
-    """Return a JPEG at the image's own size, or at the largest that a JPEG can have.
-
-    The line runs outside the defect and hides nothing of it.
-
-    >>> surface = np.full((20, 20, 1), 128, np.uint8)
-    >>> drawn = overlay(surface, np.arange(400).reshape(20, 20) == 210)
-    >>> cv2.imdecode(np.frombuffer(drawn, np.uint8), cv2.IMREAD_COLOR).shape
-    (20, 20, 3)
-    """
-    seen = to_8_bit(image)
-    canvas = cv2.cvtColor(seen, cv2.COLOR_GRAY2BGR if seen.shape[2] == 1 else cv2.COLOR_RGB2BGR)
-    element = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, [2 * GAP_PX + 1] * 2)
-    grown = cv2.dilate(marked.astype(np.uint8), element)
-    contours, _ = cv2.findContours(grown, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
-    for colour, thickness_px in ((RIM_RGB, 3), (DECIDED_RGB, 1)):
-        cv2.drawContours(canvas, contours, -1, colour[::-1], thickness_px)
-    shrink = MOST_JPEG_PX / max(canvas.shape[:2])
-    if shrink < 1:
-        size = [max(1, int(side * shrink)) for side in canvas.shape[1::-1]]
-        canvas = cv2.resize(canvas, size, interpolation=cv2.INTER_AREA)
-    return cv2.imencode(".jpg", canvas, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])[1].tobytes()

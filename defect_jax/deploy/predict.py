@@ -67,6 +67,7 @@ def predict(
     strict: bool,
     group: str | None = None,
     lights: int = 1,
+    heat_maps: bool = True,
 ) -> None:
     """Decide on the images below `input` and write everything into the folder `output`.
 
@@ -79,6 +80,7 @@ def predict(
         strict: whether the first image that cannot be used ends the run.
         group: how a part is found by an image's id, see `groups.by_name`.
         lights: of each shot, as `config.data.lights` of the workdir has it.
+        heat_maps: whether they are written, and drawn into the overlays.
 
     Raises:
         UserError: a path or a group that cannot be used, or, at the end, images that could not be
@@ -93,7 +95,8 @@ def predict(
     mesh = make_mesh(data=-1, fsdp=1)
     predictor = load(workdir, BATCH_SIZE * mesh.size, mesh)
     classes = list(predictor.config.data_info.classes)
-    with PredictionFolder(folder, settings(input, workdir, predictor), len(classes)) as outputs:
+    follow_from = settings(input, workdir, predictor, heat_maps)
+    with PredictionFolder(folder, follow_from, len(classes), heat_maps) as outputs:
         for note in notes:
             say(f"--input: {note}")
         before = decided_before(raw, inputs, outputs, predictor.rule)
@@ -111,7 +114,7 @@ def predict(
     refuse_faults(lines)
 
 
-def settings(input: str, workdir: AnyPath, predictor: Predictor) -> dict[str, Any]:
+def settings(input: str, workdir: AnyPath, predictor: Predictor, heat_maps: bool) -> dict[str, Any]:
     """Return what the results follow from: results of another are not mixed with them."""
     return {
         "input": absolute(input),
@@ -119,6 +122,7 @@ def settings(input: str, workdir: AnyPath, predictor: Predictor) -> dict[str, An
         "workdir": str(workdir),
         "fingerprint": predictor.config.data_info.fingerprint,
         "decision": dataclasses.asdict(predictor.rule),
+        "heatmaps": heat_maps,
     }
 
 
@@ -214,7 +218,7 @@ def write_files(outputs: PredictionFolder, decided: tuple[Read, Any]) -> Done:
     if why := why_undecided(decision.score, decision.mask_score):
         return Done(said._replace(fault=f"{item.origin['file']}: {why}"))
     try:
-        outputs.write_files(item.id, item.image, decision.mask)
+        outputs.write_files(item.id, item.image, decision)
     except MemoryError as error:
         return Done(said._replace(fault=f"{item.origin['file']}: {shortage(error)}"))
     except OSError as error:

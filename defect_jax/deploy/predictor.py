@@ -5,6 +5,7 @@
     predictor = load("runs/folder")
     decision = predictor.predict(image)  # [h, w] or [h, w, channels], uint8 or uint16
     decision.rejected, decision.probability, decision.mask
+    decision.heat_map, decision.regions(), decision.overlay(image)  # why
 
 Images may have any size, and be arrays of NumPy, JAX or PyTorch, or Pillow's. The thresholds are
 those of the workdir's decision.json.
@@ -20,13 +21,9 @@ from ml_collections import ConfigDict
 from defect_jax.data.geometry.input_spec import InputSpec
 from defect_jax.data.geometry.region import HIDDEN
 from defect_jax.decision import DecisionRule
-from defect_jax.decision.apply import (
-    Decision,
-    Thresholds,
-    decide,
-    why_undecided,
-)
+from defect_jax.decision.apply import Thresholds, decide, why_undecided
 from defect_jax.deploy.arrays import checked, checked_ignored, listed_images
+from defect_jax.deploy.image_decision import ImageDecision, Taken, on_host
 from defect_jax.deploy.markers import MARKERS, Frames, Ready
 from defect_jax.deploy.part_in_progress import PartInProgress
 from defect_jax.distributed.sharding import one_device_mesh
@@ -78,8 +75,10 @@ class Predictor:
         program = make_probabilities(network, config.data_info, config.evaluation)
         frames = Frames(program, ema, mesh, self.batch_size)
         self._marker = MARKERS[type(self.spec.framing)](self.spec, frames, Thresholds.of(rule))
+        classes = tuple(config.data_info.classes)
+        self._taken = Taken(classes, self.spec.lights, self.spec.float_range)
 
-    def predict(self, images: Any, ignored: Any = None) -> Decision | list[Decision]:
+    def predict(self, images: Any, ignored: Any = None) -> ImageDecision | list[ImageDecision]:
         """Decide on one image, or on several of any sizes.
 
         Args:
@@ -132,7 +131,7 @@ class Predictor:
             self.spec.refuse_other_depth(shown, name)
         return self._marker.ready(shown, None if plane is None else plane == HIDDEN, name)
 
-    def decide(self, images: Sequence[Ready]) -> list[Decision]:
+    def decide(self, images: Sequence[Ready]) -> list[ImageDecision]:
         """Decide on images that `ready` returned, as many at once as the network takes.
 
         Raises:
@@ -145,15 +144,10 @@ class Predictor:
                 raise UserError(f"{f'image {place}' if len(images) > 1 else 'the image'}: {why}")
         return decisions
 
-    def decide_each(self, images: Sequence[Ready]) -> list[Decision]:
+    def decide_each(self, images: Sequence[Ready]) -> list[ImageDecision]:
         """Do the same, but hand out what is no number: rejected, see `apply.why_undecided`."""
         refuse_fork()
-        found = (decide(marked, label, self.rule) for marked, label in self._marker.mark(images))
-        return [_on_host(decision) for decision in found]
-
-
-def _on_host(decision: Decision) -> Decision:
-    """Turn NumPy scalars into Python's, and the mask into memory of its own."""
-    mask = np.ascontiguousarray(decision.mask)
-    plain = {name: np.asarray(value) for name, value in decision._asdict().items()}
-    return Decision(**{name: v.item() if v.ndim == 0 else mask for name, v in plain.items()})
+        return [
+            ImageDecision.of(on_host(decide(marked, label, self.rule)), seen, self._taken)
+            for marked, label, seen in self._marker.mark(images)
+        ]

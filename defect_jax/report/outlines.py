@@ -36,6 +36,7 @@ def frame(
     masks: Sequence[tuple[str, Bool[np.ndarray, "h w"]]],
     longer_side_px: int,
     limit: int,
+    heat: bytes = b"",
 ) -> Markup:
     """Return the image as a JPEG of at most `limit` bytes, and over it its outlines.
 
@@ -44,9 +45,11 @@ def frame(
       alt: what is to be seen, for those who do not see it.
       image: of 8 or 16 bits.
       masks: class of the style sheet, "true" or "predicted", and the mask, lowest first.
+      heat: a PNG that lies between the image and the outlines; none if empty.
     """
     jpeg = base64.b64encode(thumbnail(image, longer_side_px, limit)).decode()
-    return _svg(name, alt, frame_size(image), masks, jpeg=jpeg)
+    layer = base64.b64encode(heat).decode()
+    return _svg(name, alt, frame_size(image), masks, jpeg=jpeg, heat=layer)
 
 
 def same_frame(
@@ -91,10 +94,13 @@ def _svg(
     size: tuple[int, int],
     masks: Sequence[tuple[str, np.ndarray]],
     jpeg: str = "",
+    heat: str = "",
     of: str = "",
 ) -> Markup:
     lines = [(kind, outline(mask, *size)) for kind, mask in masks if mask.any()]
-    return render("frame.html", name=name, alt=alt, size=size, lines=lines, jpeg=jpeg, of=of)
+    return render(
+        "frame.html", name=name, alt=alt, size=size, lines=lines, jpeg=jpeg, heat=heat, of=of
+    )
 
 
 def _grown(mask: np.ndarray, width: int, height: int) -> np.ndarray:

@@ -5,10 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Bool, UInt8
 
-from defect_jax.data.files.images import decode_image
 from defect_jax.data.files.record_encoding import decode_classes, decode_stored
 from defect_jax.data.prepare.prepared import Split, SplitRow
-from defect_jax.deploy.outputs import overlay
+from defect_jax.deploy.drawings import overlay
 from defect_jax.evaluation.evaluator import Scores
 from defect_jax.report.progress_page import PAGE, Watched, progress_page
 from defect_jax.runtime import atomic_files
@@ -70,8 +69,7 @@ class WatchedImages:
         page = progress_page(self._title, step, steps, history, images)
         atomic_files.write_text(workdir / PAGE, page)
         for watched in images[:ON_THE_BOARD]:
-            drawn = decode_image(overlay(watched.image, watched.decided))
-            writer.image(step, f"val/{watched.id}", drawn)
+            writer.image(step, f"val/{watched.id}", overlay(watched.image, watched.decided))
 
     def _watched(self, row: int, scores: Scores) -> Watched:
         record, of = self._split.source[row], self._split.rows[row]

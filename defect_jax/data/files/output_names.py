@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable, Mapping
 
 from defect_jax.runtime.escapes import strange
 
-SUFFIXES = (".png", ".jpg")  # of masks and classes, of overlays
+SUFFIXES = (".png", ".jpg")  # of masks, classes and heat maps, of overlays
 MOST_BYTES = 255  # of a file's name, on all common disks
 
 
