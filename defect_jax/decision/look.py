@@ -6,7 +6,8 @@ import numpy as np
 from jaxtyping import Float, Float32
 
 from defect_jax.data.geometry.input_spec import InputSpec
-from defect_jax.models.appearance import LOOKS
+from defect_jax.decision.unlike import Known, distance, is_unlike, share_unlike
+from defect_jax.models.appearance import LOOKS, numbers
 
 LEAST = 1e-6  # what training images have none of can grow by no share
 MEDIAN = 1  # of `unlike.Known.quartiles`
@@ -52,6 +53,32 @@ def against(found: Float[Any, "*b 3"], median: Float[Any, "3"]) -> Float[np.ndar
     [0.18, -0.1, 0.0]
     """
     return found / np.maximum(median, LEAST) - 1.0
+
+
+class Appearance(NamedTuple):
+    """What is said of how an image looks; None where the workdir has no known.safetensors."""
+
+    unlike: float | None = None  # share of validation parts at least as strange
+    is_unlike: bool | None = None  # whether that is at most the rate asked for
+    look: Look | None = None
+
+
+def appearance(
+    sums: Float[np.ndarray, "members n"] | None, known: Known | None, spec: InputSpec, rate: float
+) -> Appearance:
+    """Say how an image looks, from what the network has summed up of it.
+
+    Args:
+        sums: of `appearance.sums`, over all tiles of the image; None where nobody asked for them.
+        rate: share of parts like those of validation that may be called unlike.
+    """
+    if sums is None or known is None:
+        return Appearance()
+    statistics = numbers(np.asarray(sums, np.float64)[:, None], spec.channels)
+    away = distance(np.float32(statistics), known.centre, known.whitening)
+    unlike = float(share_unlike(away, known.distances)[0])
+    change = against(measured(statistics[0, 0], spec), known.quartiles[MEDIAN])
+    return Appearance(unlike, is_unlike(unlike, rate), Look(*change.tolist()))
 
 
 def in_words(name: str, change: float) -> str:

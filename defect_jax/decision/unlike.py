@@ -15,6 +15,7 @@ all the more.
 The same lines run on NumPy arrays and inside JAX programs.
 """
 
+import hashlib
 import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -47,6 +48,12 @@ class Known(NamedTuple):
     def parts(self) -> int:
         """Return the number of validation parts."""
         return int(np.count_nonzero(self.distances >= 0))
+
+
+def digest(known: Known) -> str:
+    """Return a SHA-256 of all numbers: results of others are not mixed with those that follow from
+    them."""
+    return hashlib.sha256(b"".join(np.float32(array).tobytes() for array in known)).hexdigest()
 
 
 class Fitted(NamedTuple):

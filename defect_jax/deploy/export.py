@@ -9,11 +9,10 @@ import jax
 from jax import export as jax_export
 
 from defect_jax.data.geometry.input_spec import InputSpec
-from defect_jax.decision.apply import Decision
 from defect_jax.deploy import card, int8, parity
 from defect_jax.deploy.inputs import ExampleImages
 from defect_jax.deploy.onnx import to_onnx
-from defect_jax.deploy.program import make_program
+from defect_jax.deploy.program import make_program, output_names
 from defect_jax.distributed.sharding import one_device_mesh
 from defect_jax.runtime import partial_folder
 from defect_jax.runtime.console import say
@@ -25,6 +24,10 @@ FIELD = "--output"
 INPUT = "image"
 STABLEHLO, ONNX, CARD = "model.stablehlo", "model.onnx", "model.json"
 INT8 = "model.int8.onnx"
+NOT_KNOWN = (
+    "without the output unlike: the workdir has no known.safetensors for its checkpoint, which "
+    "--mode=evaluate makes"
+)
 DTYPE = "float32"  # the one that every runtime has
 PLATFORMS = ("cpu", "cuda", "tpu")
 FOLDERS = "jax_hlo_source_file_canonicalization_regex"  # taken away from names of source files
@@ -61,12 +64,15 @@ def export(workdir: AnyPath, output: str, input: str | None = None) -> None:
             say("writing the ONNX file in eight bits …")
             files[INT8] = int8.quantised(files[ONNX], images)
             change = int8.change(files[ONNX], files[INT8], images)
-        written = card.card(trained.config, trained.rule, workdir, files, largest, change)
+        facts = trained.config, trained.rule, workdir, files, largest, change, trained.known
+        written = card.card(*facts)
         files[CARD] = written.encode()
         for name, data in files.items():
             (partial / name).write_bytes(data)
     sizes = ", ".join(f"{name} {len(data) / 1e6:.1f} MB" for name, data in files.items())
     say(f"wrote {folder}: {sizes}; largest difference of a probability {largest:.1e}")
+    if trained.known is None:
+        say(NOT_KNOWN)
     if change is not None:
         say("in eight bits: " + ", ".join(f"{name} {value:.4g}" for name, value in change.items()))
 
@@ -81,8 +87,10 @@ def models(trained: Trained) -> tuple[dict[str, bytes], float]:
     say("writing the network as StableHLO …")
     stablehlo = to_stablehlo(program, shape)
     say("writing the network as ONNX …")
-    onnx = to_onnx(program, {INPUT: shape}, Decision._fields).SerializeToString()
-    largest = parity.check(stablehlo, onnx, InputSpec.of(trained.config))
+    names, known = output_names(trained.known), trained.known
+    onnx = to_onnx(program, {INPUT: shape}, names).SerializeToString()
+    step = 0.0 if known is None else 1 / (known.parts + 1)
+    largest = parity.check(stablehlo, onnx, InputSpec.of(trained.config), step)
     return {STABLEHLO: stablehlo, ONNX: onnx}, largest
 
 

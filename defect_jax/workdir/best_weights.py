@@ -8,6 +8,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from defect_jax.decision import DecisionRule
+from defect_jax.decision.unlike import Known
 from defect_jax.distributed import processes
 from defect_jax.distributed.sharding import state_sharding
 from defect_jax.models.initialise import Variables
@@ -18,7 +19,7 @@ from defect_jax.runtime.errors import UserError
 from defect_jax.runtime.field_rules import is_number, is_plain, is_whole
 from defect_jax.runtime.json_files import NotJson, parse, read_limited
 from defect_jax.runtime.paths import AnyPath
-from defect_jax.workdir import checkpoint_mirror, run_config, saved_checkpoints
+from defect_jax.workdir import checkpoint_mirror, known_file, run_config, saved_checkpoints
 from defect_jax.workdir.config_before import BEFORE_IT_WAS
 from defect_jax.workdir.config_fields import MOST_STEPS
 from defect_jax.workdir.members import restore_members
@@ -39,15 +40,17 @@ class Trained(NamedTuple):
     config: ConfigDict  # resolved
     ema: Variables | Ensemble  # the latter of a config with data.folds
     rule: DecisionRule
+    known: Known | None = None  # what unlike images are told by; None: the workdir has it not
 
 
 def restore_trained(workdir: AnyPath, mesh: Mesh) -> Trained:
-    """Restore the best checkpoint of a workdir and the decision made for it.
+    """Restore the best checkpoint of a workdir, the decision made for it, and what it knows.
 
     Of a workdir with `config.data.folds` it is the last one of each fold: an ensemble.
 
     Raises:
-        UserError: there is no trained network, or no decision for its best checkpoint.
+        UserError: there is no trained network, or no decision for its best checkpoint, or a file
+            of the workdir is none.
     """
     config = run_config.load(workdir)
     run_config.refuse_unresolved(config, workdir)
@@ -59,7 +62,8 @@ def restore_trained(workdir: AnyPath, mesh: Mesh) -> Trained:
         raise UserError(
             f"{workdir}: holds no decision for its checkpoint {step}; run --mode=evaluate first"
         )
-    return Trained(network, config, ema, rule)
+    known = known_file.read(workdir, step, config.model.prune, known_file.digest_of(ema))
+    return Trained(network, config, ema, rule, known)
 
 
 def restore_shipped(

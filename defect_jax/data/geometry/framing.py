@@ -103,18 +103,19 @@ class Letterbox:
         image: Frames,
         classes: int,
         visible: Float[Array, "h w"] | None = None,
+        looks: bool = False,
     ) -> Native:
         """Return maps at the images' own size, labels, and what was asked for of their look,
         inside a program for any size.
 
         Args:
-            visible: as `tiles_jax.through_tiles` takes it.
+            visible, looks: as `tiles_jax.through_tiles` takes them.
         """
         del classes
         native_px = image.shape[1:3]
         placement = letterbox_jax.place(native_px, self.size_px, self.max_scale, self.max_stretch)
         frame, asked = letterbox_jax.letterbox_image(image, placement, self.size_px), ()
-        if visible is not None:
+        if looks:
             shown = letterbox_jax.shown(visible, placement, self.size_px)
             asked = (jnp.broadcast_to(shown[None], frame.shape[:3]),)
         predicted = of_frames(variables, frame, *asked)
@@ -210,10 +211,11 @@ class Tiling:
         image: Frames,
         classes: int,
         visible: Float[Array, "h w"] | None = None,
+        looks: bool = False,
     ) -> Native:
         """Return maps at the images' own size, the highest label of a tile, and what was asked for
         of their look; arguments as those of `Letterbox`."""
-        tiling = self.size_px, self.overlap_px, classes, visible
+        tiling = self.size_px, self.overlap_px, classes, visible, looks
         predicted = tiles_jax.through_tiles(partial(of_frames, variables), image, *tiling)
         return jnp.moveaxis(predicted.mask, -1, 1), predicted.label, predicted.sums
 

@@ -68,16 +68,16 @@ def through_tiles(
     overlap_px: int,
     classes: int,
     visible: Float32[Array, "h w"] | None = None,
+    looks: bool = False,
 ) -> Probabilities:
     """Return a network's output for images of one size that it takes tile by tile.
 
     Args:
-        predict: its output for tiles, one of each image, and what of them is shown where that is
-            given.
+        predict: its output for tiles, one of each image, and for what of them is shown if `looks`.
         size_px: of a tile.
         classes: of defect.
-        visible: 0 where the images are hidden, 1 elsewhere; None: the network is not asked what
-            they look like.
+        visible: 0 where the images are hidden, 1 elsewhere; None: nothing is hidden.
+        looks: whether the network is asked what they look like, and given what is shown.
 
     Returns:
         The map at the images' own size, the highest label probability of a tile, and the sums of
@@ -95,11 +95,12 @@ def through_tiles(
         def of_tile(column: Int[Array, ""]) -> Probabilities:
             across = columns.image_positions(column)
             tile = jnp.take(band, across, axis=2, mode="clip")
-            if visible is None:
+            if not looks:
                 return predict(tile)
-            strip = jnp.take(visible, rows.image_positions(row), axis=0, mode="clip")
-            inside = rows.is_inside(row)[:, None] & columns.is_inside(column)[None]
-            plane = jnp.where(inside, jnp.take(strip, across, axis=1, mode="clip"), 0.0)
+            plane = (rows.is_inside(row)[:, None] & columns.is_inside(column)[None]) * 1.0
+            if visible is not None:
+                strip = jnp.take(visible, rows.image_positions(row), axis=0, mode="clip")
+                plane *= jnp.take(strip, across, axis=1, mode="clip")
             return predict(tile, jnp.broadcast_to(plane[None], tile.shape[:3]))
 
         return stitched(of_tile, columns, (count, rows.tile_px, overlap_px, classes), axis=2)
