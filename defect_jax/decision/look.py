@@ -63,6 +63,9 @@ class Appearance(NamedTuple):
     look: Look | None = None
 
 
+UNKNOWN = Appearance()
+
+
 def appearance(
     sums: Float[np.ndarray, "members n"] | None, known: Known | None, spec: InputSpec, rate: float
 ) -> Appearance:
@@ -73,7 +76,7 @@ def appearance(
         rate: share of parts like those of validation that may be called unlike.
     """
     if sums is None or known is None:
-        return Appearance()
+        return UNKNOWN
     statistics = numbers(np.asarray(sums, np.float64)[:, None], spec.channels)
     away = distance(np.float32(statistics), known.centre, known.whitening)
     unlike = float(share_unlike(away, known.distances)[0])

@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float, Float32, UInt8
 
 from defect_jax.decision.apply import Decision
-from defect_jax.decision.look import Appearance, Look
+from defect_jax.decision.look import UNKNOWN, Appearance, Look
 from defect_jax.deploy.arrays import checked
 from defect_jax.deploy.regions import Region, find_regions
 from defect_jax.runtime.errors import UserError
@@ -47,7 +47,7 @@ class ImageDecision(Decision):
 
     @classmethod
     def of(
-        cls, decision: Decision, seen: Seen, taken: Taken, looks: Appearance = Appearance()
+        cls, decision: Decision, seen: Seen, taken: Taken, looks: Appearance = UNKNOWN
     ) -> "ImageDecision":
         """Add to a decision what it was made from, and how the image looks."""
         made = cls(*decision)
