@@ -70,8 +70,9 @@ def ledoit_wolf(centred: Float64[np.ndarray, "images n"]) -> Float64[np.ndarray,
     matrices", Journal of Multivariate Analysis 88, lemma 3.2 and theorem 3.2. It has an inverse
     however few images there are.
 
-    >>> ledoit_wolf(np.array([[1.0, 0.0], [-1.0, 0.0], [0.0, 0.2], [0.0, -0.2]])).round(3)
-    array([[0.435, 0.   ], [0.   , 0.085]])
+    >>> centred = np.array([[1.0, 0.0], [-1.0, 0.0], [0.0, 0.2], [0.0, -0.2]])
+    >>> ledoit_wolf(centred).round(3).tolist()  # of variances 0.5 and 0.02
+    [[0.37, 0.0], [0.0, 0.15]]
     """
     images, n = centred.shape
     covariance = centred.T @ centred / images

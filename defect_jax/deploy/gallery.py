@@ -122,7 +122,7 @@ def _worst_first(parts: Sequence[PartRow]) -> list[PartRow]:
 
 
 def _counts(decided: Sequence[Line], files: int) -> dict[str, int]:
-    unlike = [line["is_unlike"] for line in decided]
+    unlike = [line.get("is_unlike") for line in decided]
     return {
         "images": files,
         "decided": len(decided),
@@ -182,7 +182,7 @@ def _facts(line: Line) -> list[Fact]:
             Fact("Regions", f"{len(regions):,}"),
             Fact("Surest region", surest, first["score"]),
         ]
-    if line["unlike"] is not None:
+    if line.get("unlike") is not None:
         words, style = ("unlike", "wrong") if line["is_unlike"] else ("like", "")
         facts += [
             Fact("Training images", f"{words} them, at {line['unlike'] * 100:.1f} %", style=style),

@@ -114,10 +114,10 @@ def looks_alike(line: Line, rate: float | None) -> bool:
     >>> looks_alike(line, 0.05), looks_alike(line, 0.02), looks_alike(line, None)
     (True, False, False)
     """
-    unlike, is_unlike = line["unlike"], line["is_unlike"]
+    unlike, is_unlike, look = (line.get(name) for name in LOOKS)
     if rate is None:
-        return unlike is is_unlike is line["look"] is None
-    return None not in (unlike, line["look"]) and is_unlike == int(unlike <= rate)
+        return unlike is is_unlike is look is None
+    return None not in (unlike, look) and is_unlike == int(unlike <= rate)
 
 
 def _are_of_the_mask(line: Line) -> bool:
@@ -229,7 +229,8 @@ def _is_look(value: Any) -> bool:
 REGION = {"box_px": _is_box, "area_px": _is_count, "class": _is_text, "score": _is_share}
 FIELDS: dict[str, Callable[[Any], bool]] = {"id": _is_text, "file": _is_text, "sha256": _is_hash}
 FIELDS["ignored_sha256"] = _is_hash  # of the file that says what is not judged
-OPTIONAL = {"ignored_sha256"}
+LOOKS = ("unlike", "is_unlike", "look")  # null where nothing is known of the training images
+OPTIONAL = {"ignored_sha256", *LOOKS}
 FAULT = FIELDS | {"fault": _is_text}  # without hash where the file could not even be read
 DECISION = (
     FIELDS

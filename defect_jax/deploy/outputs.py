@@ -233,7 +233,7 @@ def _table(lines: Iterable[Line]) -> Iterator[str]:
     yield ",".join(Prediction._fields)
     for line in lines:
         if "fault" not in line:
-            yield csv_text([[line[name] for name in Prediction._fields]]).removesuffix("\n")
+            yield csv_text([[line.get(name) for name in Prediction._fields]]).removesuffix("\n")
 
 
 def as_prediction(id: str, decision: ImageDecision) -> Prediction:
