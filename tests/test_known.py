@@ -1,4 +1,4 @@
-"""What a network knows, from a prepared set through training's end to predict, Python and exports."""
+"""What a network knows of its images, from a prepared set to predict, Python and exported files."""
 
 import csv
 import html
