@@ -172,7 +172,7 @@ def main(_: Sequence[str]) -> None:
         }
         figures["told apart"][name] = row
         print(f"{name}: {json.dumps(row)}", flush=True)
-    figures["cost"] = cost(trained, predictor, some[:BATCH])
+    figures["cost"] = cost(trained, predictor, [some[0]] * BATCH)  # one canvas
     print(f"cost: {json.dumps(figures['cost'])}")
     if OUTPUT.value:
         pathlib.Path(OUTPUT.value).write_text(json.dumps(figures, indent=2) + "\n")

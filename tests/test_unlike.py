@@ -8,6 +8,9 @@ from hypothesis import strategies as st
 from scipy.spatial.distance import mahalanobis
 from sklearn.covariance import LedoitWolf
 
+from defect_jax.data.geometry.framing import Letterbox
+from defect_jax.data.geometry.input_spec import InputSpec
+from defect_jax.data.geometry.intensity import IntensityRange
 from defect_jax.decision.look import measured, quartiles
 from defect_jax.decision.unlike import (
     NO_PART,
@@ -28,7 +31,7 @@ def correlated(images, n, seed=0):
     """Statistics of very different size that depend on each other."""
     rng = np.random.default_rng(seed)
     mixed = rng.normal(size=(images, n)) @ rng.normal(size=(n, n))
-    return mixed * np.geomspace(0.01, 100.0, n) + np.linspace(-5, 5, n)
+    return mixed * np.geomspace(0.1, 10.0, n) + np.linspace(-5, 5, n)
 
 
 @pytest.mark.parametrize(("images", "n"), [(200, 5), (40, 12), (10, 30), (2, 3)])
@@ -105,23 +108,18 @@ def test_another_number_of_statistics_is_one_line():
         distance(np.zeros((1, 2, 4)), np.zeros((1, 3)), np.zeros((1, 3, 3)))
 
 
-class Spec:
-    """Of two channels whose range begins elsewhere than at 0."""
-
-    class intensity:
-        low, high = np.array([10.0, 0.0]), np.array([110.0, 200.0])
-        width = high - low
-
-    mean, std, channels = (0.5, 0.25), (0.1, 0.2), 2
+# Of two channels whose ranges are not the same.
+RANGE = IntensityRange((10, 0), (110, 200))
+SPEC = InputSpec(Letterbox((8, 8), 0.0, 1.0, 1.0), 2, 8, 1, RANGE, (0.5, 0.25), (0.1, 0.2))
 
 
 def test_brightness_is_in_counts_and_contrast_a_geometric_mean():
     statistics = np.zeros((1, 6 + 3))
     statistics[0, :6] = [1.0, -1.0, np.log(0.5), np.log(2.0), np.log(3.0), np.log(3.0)]
     # 10 + 100 (0.5 + 0.1) = 70 and 200 (0.25 - 0.2) = 10
-    np.testing.assert_allclose(measured(statistics, Spec), [[40.0, 1.0, 3.0]])
+    np.testing.assert_allclose(measured(statistics, SPEC), [[40.0, 1.0, 3.0]])
     three = np.concatenate([statistics * 0, statistics, statistics])
-    np.testing.assert_allclose(quartiles(three, Spec)[1], [40.0, 1.0, 3.0])
+    np.testing.assert_allclose(quartiles(three, SPEC)[1], [40.0, 1.0, 3.0])
 
 
 DIGEST = bytes(range(32))

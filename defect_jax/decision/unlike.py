@@ -107,7 +107,7 @@ def fit(statistics: Float[np.ndarray, "images n"]) -> Fitted:
 
 
 def distance(
-    statistics: Float[Any, "members b n"],
+    statistics: Float[Any, "members b _"],
     centre: Float[Any, "members n"],
     whitening: Float[Any, "members n n"],
 ) -> Float[Any, "members b"]:
