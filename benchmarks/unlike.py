@@ -221,8 +221,7 @@ def against(own: Sequence[Mapping], others: Sequence[Mapping]) -> dict[str, Any]
 
 def cost(trained: Any, predictor: Predictor, images: Sequence[Image]) -> dict[str, Any]:
     """Return processor seconds an image with and without `unlike`, in turn, and their ratio."""
-    network, config, ema, rule, _ = trained
-    without = Predictor(network, config, ema, rule, one_device_mesh())
+    without = Predictor(*trained, one_device_mesh())
     seconds: dict[str, list[float]] = {"with": [], "without": []}
     for turn in range(TURNS.value + 1):
         for name, each in (("with", predictor), ("without", without)):

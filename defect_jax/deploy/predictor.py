@@ -36,7 +36,7 @@ from defect_jax.models.probabilities import Ensemble, make_probabilities
 from defect_jax.runtime.errors import UserError
 from defect_jax.runtime.forks import refuse_fork
 from defect_jax.runtime.paths import AnyPath, as_path
-from defect_jax.workdir.best_weights import restore_trained
+from defect_jax.workdir.best_weights import restore_known, restore_trained
 
 BATCH_SIZE = 8
 
@@ -56,12 +56,14 @@ def load(
         unlike_rate: share of parts like those of validation that `is_unlike` may call unlike.
 
     Raises:
-        UserError: there is no trained network, or no decision for its best checkpoint.
+        UserError: there is no trained network, or no decision for its best checkpoint, or a file
+            of the workdir is none.
     """
     refuse_fork()
     mesh = mesh or one_device_mesh()
-    *decides, known = restore_trained(as_path(workdir), mesh)
-    return Predictor(*decides, mesh, batch_size, known, unlike_rate)
+    trained = restore_trained(as_path(workdir), mesh)
+    known = restore_known(as_path(workdir), trained)
+    return Predictor(*trained, mesh, batch_size, known, unlike_rate)
 
 
 class Predictor:

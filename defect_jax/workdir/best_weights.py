@@ -22,6 +22,7 @@ from defect_jax.runtime.paths import AnyPath
 from defect_jax.workdir import checkpoint_mirror, known_file, run_config, saved_checkpoints
 from defect_jax.workdir.config_before import BEFORE_IT_WAS
 from defect_jax.workdir.config_fields import MOST_STEPS
+from defect_jax.workdir.known_file import digest_of
 from defect_jax.workdir.members import restore_members
 from defect_jax.workdir.saved_checkpoints import EMA
 from defect_jax.workdir.weight_shapes import ema_shapes, image_shape
@@ -40,17 +41,15 @@ class Trained(NamedTuple):
     config: ConfigDict  # resolved
     ema: Variables | Ensemble  # the latter of a config with data.folds
     rule: DecisionRule
-    known: Known | None = None  # what unlike images are told by; None: the workdir has it not
 
 
 def restore_trained(workdir: AnyPath, mesh: Mesh) -> Trained:
-    """Restore the best checkpoint of a workdir, the decision made for it, and what it knows.
+    """Restore the best checkpoint of a workdir and the decision made for it.
 
     Of a workdir with `config.data.folds` it is the last one of each fold: an ensemble.
 
     Raises:
-        UserError: there is no trained network, or no decision for its best checkpoint, or a file
-            of the workdir is none.
+        UserError: there is no trained network, or no decision for its best checkpoint.
     """
     config = run_config.load(workdir)
     run_config.refuse_unresolved(config, workdir)
@@ -62,8 +61,18 @@ def restore_trained(workdir: AnyPath, mesh: Mesh) -> Trained:
         raise UserError(
             f"{workdir}: holds no decision for its checkpoint {step}; run --mode=evaluate first"
         )
-    known = known_file.read(workdir, step, config.model.prune, known_file.digest_of(ema))
-    return Trained(network, config, ema, rule, known)
+    return Trained(network, config, ema, rule)
+
+
+def restore_known(workdir: AnyPath, trained: Trained) -> Known | None:
+    """Return what unlike images are told by; None where the workdir has it not, or for another
+    checkpoint.
+
+    Raises:
+        UserError: the file is there and is none.
+    """
+    of = trained.rule.checkpoint_step, trained.config.model.prune, digest_of(trained.ema)
+    return known_file.read(workdir, *of)
 
 
 def restore_shipped(
