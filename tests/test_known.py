@@ -162,7 +162,7 @@ def test_foreign_images_are_named_and_the_batch_is_warned_of(predicted, predicto
         assert float(row["unlike"]) == line["unlike"] == pytest.approx(decision.unlike)
         assert int(row["is_unlike"]) == line["is_unlike"] == decision.is_unlike == 1
         assert line["look"] == pytest.approx(decision.look._asdict(), abs=1e-6)
-    warned = "100 % of these images are unlike the training images (12 of 12)"
+    warned = "100 % of these images are unlike the training images (12 of 12; "
     light = f"brightness {np.median([d.look.brightness for d in decisions]) * 100:+.0f} %"
     assert warned in said and warned in page
     assert f"the light has changed: {light}" in said and f"The light has changed: {light}" in page
@@ -191,11 +191,11 @@ def test_parts_count_once_and_too_few_of_either_are_no_warning(known):
     usual = known._replace(quartiles=np.float32([[0.9] * 3, [1.0] * 3, [1.1] * 3]))
     enough = usual._replace(distances=np.ones((1, 19), np.float32))
     said = batch_look.warnings(LINES, None, enough, 0.05)
-    assert "25 % of these images are unlike the training images (6 of 24)" in said[0]
+    assert "25 % of these images are unlike the training images (6 of 24; " in said[0]
     assert [text.partition(":")[0] for text in said[1:]] == list(batch_look.CHANGED.values())
     groups = {line["id"]: str(int(line["id"]) // 6) for line in LINES}  # of 4 parts one is unlike
     assert batch_look.warnings(LINES, groups, enough, 0.05) == []
-    (too_few,) = batch_look.warnings(LINES, None, usual, 0.001)
+    too_few, *_ = batch_look.warnings(LINES, None, usual, 0.001)
     assert too_few.endswith(f"that takes 999 validation parts, and there were {known.parts}")
     assert batch_look.warnings(LINES, None, None, 0.05) == [batch_look.NOT_KNOWN]
 

@@ -52,17 +52,22 @@ def warnings(
     """
     if known is None:
         return [NOT_KNOWN]
-    if known.parts < (needed := fewest_parts(rate)):
-        return [
-            f"no image can be called unlike the training images at a rate of {rate:g}: that takes "
-            f"{needed} validation parts, and there were {known.parts}"
-        ]
     decided = [line for line in lines if "fault" not in line]
     parts: dict[str, list[Line]] = {}
     for line in decided:
         parts.setdefault(line["id"] if groups is None else groups[line["id"]], []).append(line)
     shown = list(parts.values())
-    return [*_too_many(shown, groups is not None, rate), *_changes(shown, known)]
+    too_many = _too_many(shown, groups is not None, rate)
+    return [*_too_few_to_tell(known, rate), *too_many, *_changes(shown, known)]
+
+
+def _too_few_to_tell(known: Known, rate: float) -> list[str]:
+    if known.parts >= (needed := fewest_parts(rate)):
+        return []
+    return [
+        f"no image can be called unlike the training images at a rate of {rate:g}: that takes "
+        f"{needed} validation parts, and there were {known.parts}"
+    ]
 
 
 def _too_many(parts: Sequence[Sequence[Line]], are_parts: bool, rate: float) -> list[str]:
@@ -72,8 +77,8 @@ def _too_many(parts: Sequence[Sequence[Line]], are_parts: bool, rate: float) -> 
     what = "parts have an image that is" if are_parts else "images are"
     return [
         f"{unlike / len(parts) * 100:.0f} % of these {what} unlike the training images ({unlike} "
-        f"of {len(parts)}), and {rate * 100:g} % of such as were validated: do not rely on the "
-        "decisions on them"
+        f"of {len(parts)}; of such as were validated it would be {rate * 100:g} %): do not rely on "
+        "the decisions on them"
     ]
 
 
