@@ -6,6 +6,7 @@ import json
 import shutil
 from collections import defaultdict
 
+import numpy as np
 import onnxruntime
 import pytest
 import raw_data
@@ -15,6 +16,7 @@ from safetensors.numpy import save_file
 
 from defect_jax.data.files.images import decode_image
 from defect_jax.data.prepare.prepare import prepare
+from defect_jax.decision.heat import MARKED
 from defect_jax.decision.ways import WAYS
 from defect_jax.deploy.predictor import load
 from defect_jax.metrics.images import read_predictions
@@ -146,12 +148,23 @@ def test_the_images_of_the_test_split_are_predicted_as_they_were_evaluated(
             assert int(row[name]) == getattr(evaluated[id], name)
         masks = [home / "predicted/masks", workdir / "eval/test/masks"]
         assert len({(folder / f"{id}.png").read_bytes() for folder in masks}) == 1
+        hot = decode_image((output / f"heatmaps/{id}.png").read_bytes()) >= MARKED
+        assert np.count_nonzero(hot) == int(row["predicted_px"]) or row["mask_decision"] == "0"
     parts, judged = parts_of(output / "parts.csv"), parts_of(workdir / "eval/test/parts.csv")
     assert list(parts) == list(judged) and len(parts) < len(predicted)
     for group, row in parts.items():
         assert float(row["score"]) == pytest.approx(float(judged[group]["score"]), abs=1e-5)
         for name in ("pictures", "decision", "sequential_decision", "shots"):
             assert row[name] == judged[group][name], (group, name)
+
+
+def test_predict_leaves_heat_maps_out_where_the_flag_says_so(forked, trained, tested, home):
+    one = sorted(tested.rglob("*.png"))[0]
+    paths = (f"--workdir={trained[0]}", f"--input={one}", f"--output={home / 'cold'}")
+    result = forked.run("--mode=predict", *paths, "--heatmaps=false")
+    assert result.returncode == 0, result.stderr
+    folders = {path.name for path in (home / "cold").iterdir() if path.is_dir()}
+    assert "overlays" in folders and "heatmaps" not in folders
 
 
 def test_a_program_of_ones_own_decides_on_parts_as_the_evaluation_did(trained, tested):

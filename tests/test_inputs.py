@@ -6,6 +6,7 @@ import pytest
 import raw_data
 
 from defect_jax.data.sources.data_sets import data_set
+from defect_jax.deploy.input_names import RESULTS
 from defect_jax.deploy.inputs import open_input
 from defect_jax.runtime.errors import UserError
 
@@ -76,13 +77,13 @@ def test_results_are_no_inputs_wherever_they_are(tmp_path):
     write(tmp_path, "1.png", "2.png", "masks/3.png")  # masks of nobody: they have no images/
     for top in ("decided", "old/decided", "run/eval/test"):
         write(tmp_path, f"{top}/predictions.csv", data=b"id\n")
-        write(tmp_path, *(f"{top}/{kind}/1.png" for kind in ("masks", "overlays", "classes")))
+        write(tmp_path, *(f"{top}/{kind}/1.png" for kind in RESULTS))
         write(tmp_path, f"{top}/mine.png")
     inputs = open_input(str(tmp_path), tmp_path / "decided")
     assert [image.id for image in inputs.images] == [
         "1", "2", "masks/3", "old/decided/mine", "run/eval/test/mine"
     ]  # fmt: skip
-    assert "left out 5 files in decided/: results" in inputs.notes
+    assert "left out 6 files in decided/: results" in inputs.notes
     assert "left out 1 file in old/decided/masks/: results" in inputs.notes
     (tmp_path / "old" / "decided" / "mine.png").unlink()
     with pytest.raises(UserError, match=r"holds no \.png .*left out 1 file in masks/: results"):

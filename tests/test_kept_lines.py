@@ -23,6 +23,7 @@ LINE = {
     "file": "a/1.png",
     "sha256": "0" * 64,
     "files": {"masks": "1" * 64, "overlays": "2" * 64},
+    "regions": [{"box_px": [0, 1, 3, 1], "area_px": 3, "class": "pit", "score": 1.0}],
 }
 FAULT = {"id": "b", "fault": "b.png: is empty", "file": "b.png"}
 WRONG = [
@@ -49,6 +50,7 @@ def test_a_line_with_a_wrong_value_or_without_one_is_none(tmp_path, field):
     allowed = {
         "probability": (0.5,), "score": (0.5,), "mask_score": (0.5,), "predicted_px": (2,),
         "height": (2,), "width": (2,), "id": ("1", "nan"), "file": ("1", "nan"), "files": ({},),
+        "regions": ([],),
     }  # fmt: skip
     for value in WRONG:
         fits = any(value == good and type(value) is type(good) for good in allowed.get(field, ()))

@@ -89,7 +89,7 @@ DAMAGES = [remove, empty, truncate, flip_a_bit, become_another, become_a_link]
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-@pytest.mark.parametrize("name", ["masks/line/1.png", "overlays/line/1.jpg"])
+@pytest.mark.parametrize("name", ["masks/line/1.png", "overlays/line/1.jpg", "heatmaps/line/1.png"])
 def test_a_file_that_is_not_as_it_was_written_is_written_again(start, capsys, name, damage):
     before = content(start())
     damage(start() / name)
@@ -166,7 +166,7 @@ def test_whoever_decides_its_own_lines_are_believed(start, monkeypatch, capsys, 
     assert f"{len(NUMBERS)} were decided on before" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("link", ["masks", "masks/line", "overlays"])
+@pytest.mark.parametrize("link", ["masks", "masks/line", "overlays", "heatmaps"])
 def test_no_link_leads_out_of_the_folder(start, tmp_path, link):
     output = start()
     (tmp_path / "victim" / "line").mkdir(parents=True)
@@ -269,10 +269,10 @@ def test_a_full_disk_is_one_line_that_names_the_folder(start, monkeypatch, code)
 def test_what_one_image_is_to_blame_for_is_its_fault(start, monkeypatch, capsys, error, says):
     write = PredictionFolder.write_files
 
-    def refuse(self, id, image, mask):
+    def refuse(self, id, image, decision):
         if id == "line/2":
             raise error
-        write(self, id, image, mask)
+        write(self, id, image, decision)
 
     monkeypatch.setattr(PredictionFolder, "write_files", refuse)
     with pytest.raises(UserError, match="1 of 4 images cannot be used"):

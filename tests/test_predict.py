@@ -17,8 +17,9 @@ from tiny_predictor import RULE, surface, tiny_predictor
 from defect_jax.data.files import lights
 from defect_jax.data.files.masks import decode_mask
 from defect_jax.deploy import predict as mode
+from defect_jax.deploy.drawings import as_jpeg, overlay
 from defect_jax.deploy.inputs import open_input
-from defect_jax.deploy.outputs import Prediction, PredictionFolder, overlay
+from defect_jax.deploy.outputs import Prediction, PredictionFolder
 from defect_jax.metrics.images import ImageRow
 from defect_jax.runtime.errors import UserError
 
@@ -157,11 +158,11 @@ def test_a_run_cut_off_goes_on_and_ends_as_a_whole_one(folder, start, monkeypatc
     whole = start(folder, folder.parent / "whole")
     write, written = PredictionFolder.write_files, []
 
-    def full(self, id, image, mask):
+    def full(self, id, image, decision):
         if len(written) == 4:
             raise OSError(errno.ENOSPC, "No space left on device")
         written.append(id)
-        write(self, id, image, mask)
+        write(self, id, image, decision)
 
     monkeypatch.setattr(PredictionFolder, "write_files", full)
     with pytest.raises(OSError, match="No space left"):
@@ -174,7 +175,9 @@ def test_a_run_cut_off_goes_on_and_ends_as_a_whole_one(folder, start, monkeypatc
     monkeypatch.setattr(PredictionFolder, "write_files", write)
     start(folder)
     assert f"{9 - before} images in" in capsys.readouterr().err
-    for name in ("predictions.csv", "predictions.jsonl", "gallery.html"):
+    heat_maps = [path.relative_to(whole) for path in whole.rglob("heatmaps/**/*.png")]
+    assert len(heat_maps) == 9
+    for name in ("predictions.csv", "predictions.jsonl", "gallery.html", *heat_maps):
         assert (output / name).read_bytes() == (whole / name).read_bytes()
 
 
@@ -191,8 +194,9 @@ def test_only_what_changed_is_decided_anew_and_what_has_gone_goes(folder, start,
             start(folder)
         assert f"{decided} images in" in capsys.readouterr().err
     assert [row[0] for row in rows(output)] == [f"line/a/{n}" for n in (0, 1, 2, 3, 5, 6, 7)]
-    masks = sorted(path.stem for path in (output / "masks").rglob("*.png"))
-    assert masks == list("0123567")
+    for kind in ("masks", "heatmaps"):
+        stems = sorted(path.stem for path in (output / kind).rglob("*.png"))
+        assert stems == list("0123567")
 
 
 def test_other_thresholds_and_other_images_need_another_folder(folder, start, monkeypatch):
@@ -284,15 +288,16 @@ def test_an_outline_runs_around_the_defect_and_hides_none_of_it():
     image = np.full((40, 40, 1), 128, np.uint8)
     marked = np.zeros((40, 40), bool)
     marked[18:22, 15:25] = True
-    drawn = cv2.imdecode(np.frombuffer(overlay(image, marked), np.uint8), cv2.IMREAD_COLOR)
+    jpeg = as_jpeg(overlay(image, marked))
+    drawn = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
     changed = np.abs(drawn.astype(int) - 128).max(axis=2) > 40
     assert changed.any() and not (changed & marked).any()
     assert changed[11:29, 8:32].sum() == changed.sum()
 
 
 def test_an_overlay_of_an_image_that_no_jpeg_can_hold_is_made_smaller():
-    drawn = overlay(np.zeros((131, 131_000, 1), np.uint8), np.zeros((131, 131_000), bool))
-    assert cv2.imdecode(np.frombuffer(drawn, np.uint8), cv2.IMREAD_COLOR).shape == (65, 65_500, 3)
+    jpeg = as_jpeg(np.zeros((131, 131_000, 3), np.uint8))
+    assert cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR).shape == (65, 65_500, 3)
 
 
 def test_columns_are_named_as_those_of_an_evaluation():

@@ -96,6 +96,9 @@ def prediction_page(text, folder):
         "mask_score": 0.5,
     }
     line |= {"decision": 1, "mask_decision": 1, "predicted_px": 64, "rejected": 1}
+    line["files"] = {"classes": ""}  # several, so that the page names them
+    box = {"box_px": [0, 0, 8, 8], "area_px": 64, "class": text.format("class"), "score": 0.5}
+    line["regions"] = [box]
     fault = {"id": "bad", "file": "bad", "fault": text.format("fault")}
     rule = dataclasses.replace(DECISION, note=text.format("note"))
     write_page(folder / "out", open_root(str(folder / "in"), "--input"), [line, fault], rule)
@@ -107,7 +110,7 @@ def prediction_page(text, folder):
     [
         (report_page, "id title split note leak field value metric rule chosen why class0 class2"),
         (compare_page, "id title split note group metric model0 model1"),
-        (prediction_page, "id note fault"),
+        (prediction_page, "id note fault class"),
     ],
 )
 def test_hostile_text_is_shown_as_it_is_and_adds_no_markup(page, fields, tmp_path, monkeypatch):

@@ -4,6 +4,7 @@ Probabilities of two networks say little beside each other, because each has a t
 A heat map is measured from that threshold: its byte `MARKED` is where pixels are marked.
 """
 
+import math
 from typing import Any
 
 from jaxtyping import Bool, Float, UInt8
@@ -39,12 +40,12 @@ def heat_map(
     [1, 64, 128, 191, 255]
     """
     xp = probability.__array_namespace__()
-    probability = xp.where(is_number(probability), probability, 1.0)
-    below = 1 + xp.floor(STEPS * (probability / xp.maximum(pixel_threshold, SMALLEST)))
-    above = (probability - pixel_threshold) / xp.maximum(1 - pixel_threshold, SMALLEST)
+    probability = xp.where(is_number(probability), probability, math.inf)  # as `apply.mark` does
+    step_below = xp.maximum(pixel_threshold, SMALLEST) / STEPS
+    step_above = xp.maximum(1 - pixel_threshold, SMALLEST) / STEPS
     heat = xp.where(
         probability >= pixel_threshold,
-        xp.clip(MARKED + xp.floor(STEPS * above), MARKED, MARKED + STEPS),
-        xp.clip(below, 1, MARKED - 1),
-    ).astype(xp.uint8)
+        xp.minimum(MARKED + (probability - pixel_threshold) / step_above, MARKED + STEPS),
+        xp.clip(1 + probability / step_below, 1, MARKED - 1),
+    ).astype(xp.uint8)  # which rounds down
     return heat if judged is None else xp.where(judged, heat, xp.uint8(0))

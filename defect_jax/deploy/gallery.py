@@ -176,11 +176,11 @@ def _facts(line: Line) -> list[Fact]:
         Fact("Marked", f"{line['predicted_px']:,} px"),
     ]
     if regions:
-        first = regions[0]
-        surest = f"{first['class']}, {first['area_px']:,} px"
+        surest = regions[0]
+        name = f"{surest['class']}, " if "classes" in line["files"] else ""
         facts += [
             Fact("Regions", f"{len(regions):,}"),
-            Fact("Surest region", surest, first["score"]),
+            Fact("Surest one", f"{name}{surest['area_px']:,} px", surest["score"]),
         ]
     if line.get("unlike") is not None:
         words, style = ("unlike", "wrong") if line["is_unlike"] else ("like", "")

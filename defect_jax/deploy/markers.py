@@ -31,6 +31,7 @@ from defect_jax.runtime.program_memory import refuse_too_large
 
 SMALLEST_CANVAS_PX = 32
 MOST_CANVASES = 32  # compiled at once, 3 MB each; the one not used for longest goes first
+NONE_MARKED = np.zeros(0, np.float32)  # the probabilities of no pixels
 
 
 class Frames:
@@ -196,9 +197,6 @@ class TiledMarker:
 
 
 MARKERS = {Letterbox: WholeMarker, Tiling: TiledMarker}
-
-
-NONE_MARKED = np.zeros(0, np.float32)
 
 
 def _of_marked(
