@@ -185,7 +185,11 @@ def _facts(line: Line) -> list[Fact]:
     if line.get("unlike") is not None:
         words, style = ("unlike", "wrong") if line["is_unlike"] else ("like", "")
         facts += [
-            Fact("Training images", f"{words} them, at {line['unlike'] * 100:.1f} %", style=style),
+            Fact(
+                "Training images",
+                f"{words} them ({line['unlike'] * 100:.1f} % look as strange)",
+                style=style,
+            ),
             Fact("Look", look_in_words(line)),
         ]
     return facts
