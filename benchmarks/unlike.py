@@ -96,9 +96,10 @@ def read_all(
 ) -> Iterator[tuple[str, Image]]:
     """Yield id and pixels of the images below a path, masks left out."""
     raw, inputs, _ = open_input(path, None, MEGAPIXELS, 1)
-    chosen = [item for item in inputs if wanted(item.id) and "mask" not in item.id.lower()]
-    for item in chosen:
-        yield item.id, _read(raw, item.files, channels)
+    for item in inputs:
+        id = item.id.removesuffix(".jpg")  # which an image keeps whose mask is beside it
+        if wanted(id) and "mask" not in id.lower():
+            yield id, _read(raw, item.files, channels)
 
 
 def _read(raw: RawFiles, files: Sequence[str], channels: int) -> Image:

@@ -114,13 +114,13 @@ def named(lines: Sequence[Line]) -> list[str]:
 
     >>> look = {"brightness": 0.18, "contrast": 0.0, "sharpness": -0.25}
     >>> named([{"file": "a.png", "is_unlike": 1, "unlike": 0.012, "look": look}])
-    ['a.png: unlike the training images: 1.2 % of validation parts look as strange; brightness +18
-    %, contrast +0 %, sharpness -25 %']
+    ['a.png: unlike the training images: at most 1.2 % of parts look as strange; brightness +18 %,
+    contrast +0 %, sharpness -25 %']
     """
     unlike = [line for line in lines if line.get("is_unlike")]
     said = [
-        f"{line['file']}: unlike the training images: {line['unlike'] * 100:.1f} % of validation "
-        f"parts look as strange; {look_in_words(line)}"
+        f"{line['file']}: unlike the training images: at most {line['unlike'] * 100:.1f} % of parts "
+        f"look as strange; {look_in_words(line)}"
         for line in unlike[:MOST_NAMED]
     ]
     more = len(unlike) - len(said)

@@ -98,6 +98,7 @@ def write_page(
         most_images=MOST_IMAGES,
         cards=dict(cards),
         heat=any(HEAT in line["files"] for line in shown),
+        known=any(line.get("unlike") is not None for line in shown),
     )
     atomic_files.write_text(folder / PAGE, html)
 
@@ -183,13 +184,9 @@ def _facts(line: Line) -> list[Fact]:
             Fact("Surest one", f"{name}{surest['area_px']:,} px", surest["score"]),
         ]
     if line.get("unlike") is not None:
-        words, style = ("unlike", "wrong") if line["is_unlike"] else ("like", "")
+        words, style = ("yes", "wrong") if line["is_unlike"] else ("no", "")
         facts += [
-            Fact(
-                "Training images",
-                f"{words} them ({line['unlike'] * 100:.1f} % look as strange)",
-                style=style,
-            ),
+            Fact("Unlike training", f"{words}, {line['unlike'] * 100:.1f} %", style=style),
             Fact("Look", look_in_words(line)),
         ]
     return facts
