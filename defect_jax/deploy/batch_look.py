@@ -119,8 +119,8 @@ def named(lines: Sequence[Line]) -> list[str]:
     """
     unlike = [line for line in lines if line.get("is_unlike")]
     said = [
-        f"{line['file']}: unlike the training images: at most {line['unlike'] * 100:.1f} % of parts "
-        f"look as strange; {look_in_words(line)}"
+        f"{line['file']}: unlike the training images: at most {line['unlike'] * 100:.1f} % of "
+        f"parts look as strange; {look_in_words(line)}"
         for line in unlike[:MOST_NAMED]
     ]
     more = len(unlike) - len(said)
