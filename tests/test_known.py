@@ -8,6 +8,8 @@ import cv2
 import jax
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from ml_collections import ConfigDict
 from scipy import stats
 from tiny_predictor import RULE, surface, tiny_network
@@ -190,13 +192,13 @@ LINES = [
 
 
 def test_parts_count_once_and_too_few_of_either_are_no_warning(known):
-    usual = known._replace(quartiles=np.float32([[0.9] * 3, [1.0] * 3, [1.1] * 3]))
+    usual = known._replace(looks=np.linspace([0.7] * 3, [1.3] * 3, 101, dtype=np.float32))
     enough = usual._replace(distances=np.ones((1, 19), np.float32))
     said = batch_look.warnings(LINES, None, enough, 0.05)
     assert "25 % of these images are unlike the training images (6 of 24; " in said[0]
     assert [text.partition(":")[0] for text in said[1:]] == list(batch_look.CHANGED.values())
     groups = {line["id"]: str(int(line["id"]) // 6) for line in LINES}  # of 4 parts one is unlike
-    assert batch_look.warnings(LINES, groups, enough, 0.05) == []
+    assert batch_look.warnings(LINES, groups, enough, 0.05) == []  # four of them are too few
     too_few, *_ = batch_look.warnings(LINES, None, usual, 0.001)
     assert too_few.endswith(f"that takes 999 validation parts, and there were {known.parts}")
     assert batch_look.warnings(LINES, None, None, 0.05) == [batch_look.NOT_KNOWN]
@@ -207,6 +209,18 @@ def test_a_chance_is_that_of_scipy(count):
     for of, share in ((30, 0.05), (40, 0.25)):
         expected = stats.binom.sf(count - 1, of, share)
         assert batch_look.chance_of(count, of, share) == pytest.approx(expected, rel=1e-9)
+
+
+@given(st.integers(1, 60), st.floats(0.2, 3.0), st.integers(0, 2**31))
+def test_a_changed_look_is_what_mann_and_whitney_say_of_it(count, factor, seed):
+    """Against a training set so large that its own chance counts for nothing."""
+    rng = np.random.default_rng(seed)
+    training, values = rng.normal(size=20_000), rng.normal(size=count) * factor + factor - 1
+    usual = np.percentile(training, np.arange(101)).astype(np.float32)
+    chance = stats.mannwhitneyu(values, training, use_continuity=False, method="asymptotic").pvalue
+    if not 0.5e-3 < chance < 2e-3:  # percentiles round a little
+        expected = chance < 1e-3 and abs(np.median(values)) >= 0.05
+        assert batch_look.has_changed(values, usual) == expected
 
 
 REGION = np.arange(48)[None].repeat(32, 0) < 30

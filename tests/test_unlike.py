@@ -11,7 +11,7 @@ from sklearn.covariance import LedoitWolf
 from defect_jax.data.geometry.framing import Letterbox
 from defect_jax.data.geometry.input_spec import InputSpec
 from defect_jax.data.geometry.intensity import IntensityRange
-from defect_jax.decision.look import measured, quartiles
+from defect_jax.decision.look import MEDIAN, measured, percentiles
 from defect_jax.decision.unlike import (
     NO_PART,
     Known,
@@ -119,7 +119,7 @@ def test_brightness_is_in_counts_and_contrast_a_geometric_mean():
     # 10 + 100 (0.5 + 0.1) = 70 and 200 (0.25 - 0.2) = 10
     np.testing.assert_allclose(measured(statistics, SPEC), [[40.0, 1.0, 3.0]])
     three = np.concatenate([statistics * 0, statistics, statistics])
-    np.testing.assert_allclose(quartiles(three, SPEC)[1], [40.0, 1.0, 3.0])
+    np.testing.assert_allclose(percentiles(three, SPEC)[MEDIAN], [40.0, 1.0, 3.0])
 
 
 DIGEST = bytes(range(32))
@@ -127,7 +127,7 @@ DIGEST = bytes(range(32))
 
 def known(members=2, n=4, parts=3):
     rng = np.random.default_rng(0)
-    shapes = (members, n), (members, n, n), (members, parts), (3, 3)
+    shapes = (members, n), (members, n, n), (members, parts), (101, 3)
     return Known(*(rng.uniform(size=shape).astype(np.float32) for shape in shapes))
 
 
@@ -159,7 +159,7 @@ BROKEN = {
     "centre must be float32": lambda arrays: arrays.update(centre=np.zeros((2, 4))),
     "a row a member": lambda arrays: arrays.update(centre=np.zeros(4, np.float32)),
     "digest must be uint8": lambda arrays: arrays.update(digest=np.zeros(3, np.uint8)),
-    "quartiles holds what is no number": lambda arrays: arrays["quartiles"].fill(np.nan),
+    "looks holds what is no number": lambda arrays: arrays["looks"].fill(np.nan),
     "no validation part": lambda arrays: arrays["distances"].fill(NO_PART),
 }
 

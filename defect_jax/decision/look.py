@@ -10,7 +10,8 @@ from defect_jax.decision.unlike import Known, distance, is_unlike, share_unlike
 from defect_jax.models.appearance import LOOKS, numbers
 
 LEAST = 1e-6  # what training images have none of can grow by no share
-MEDIAN = 1  # of `unlike.Known.quartiles`
+PERCENTILES = np.arange(101)  # the rows of `unlike.Known.looks`
+MEDIAN, QUARTILES = 50, [25, 50, 75]
 
 
 class Look(NamedTuple):
@@ -38,12 +39,11 @@ def measured(statistics: Float[np.ndarray, "*b n"], spec: InputSpec) -> Float[np
     return np.stack(means, axis=-1)
 
 
-def quartiles(
+def percentiles(
     statistics: Float[np.ndarray, "images n"], spec: InputSpec
-) -> Float32[np.ndarray, "3 3"]:
-    """Return quartiles, and the median between them, of what training images look like."""
-    found = np.quantile(measured(statistics, spec), [0.25, 0.5, 0.75], axis=0)
-    return found.astype(np.float32)
+) -> Float32[np.ndarray, "101 3"]:
+    """Return percentiles of what training images look like, from the least to the most."""
+    return np.percentile(measured(statistics, spec), PERCENTILES, axis=0).astype(np.float32)
 
 
 def against(found: Float[Any, "*b 3"], median: Float[Any, "3"]) -> Float[np.ndarray, "*b 3"]:
@@ -80,7 +80,7 @@ def appearance(
     statistics = numbers(np.asarray(sums, np.float64)[:, None], spec.channels)
     away = distance(np.float32(statistics), known.centre, known.whitening)
     unlike = float(share_unlike(away, known.distances)[0])
-    change = against(measured(statistics[0, 0], spec), known.quartiles[MEDIAN])
+    change = against(measured(statistics[0, 0], spec), known.looks[MEDIAN])
     return Appearance(unlike, is_unlike(unlike, rate), Look(*change.tolist()))
 
 

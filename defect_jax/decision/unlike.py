@@ -42,7 +42,7 @@ class Known(NamedTuple):
     centre: Float32[np.ndarray, "members n"]  # mean statistics of the training images
     whitening: Float32[np.ndarray, "members n n"]  # makes their covariance that of independent ones
     distances: Float32[np.ndarray, "members parts"]  # of validation parts, `NO_PART` behind them
-    quartiles: Float32[np.ndarray, "3 3"]  # of training images: quartile, then the fields of `Look`
+    looks: Float32[np.ndarray, "101 3"]  # of training images: percentile, then the fields of `Look`
 
     @property
     def parts(self) -> int:

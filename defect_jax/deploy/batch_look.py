@@ -8,16 +8,15 @@ one that chance would give once in a thousand predictions whose images are as th
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Float32
 from scipy import special
 
-from defect_jax.decision.look import MEDIAN, Look, against, in_words
+from defect_jax.decision.look import MEDIAN, PERCENTILES, Look, against, in_words
 from defect_jax.decision.unlike import Known, fewest_parts
 from defect_jax.deploy.kept_lines import Line
 
 MOST_CHANCE = 1e-3
 LEAST_CHANGE = 0.05  # of a median: less is no cause of anything
-QUARTER = 0.25
 MOST_NAMED = 20  # images; predictions.csv has all of them
 CHANGED = {
     "brightness": "the light has changed",
@@ -85,7 +84,7 @@ def _too_many(parts: Sequence[Sequence[Line]], are_parts: bool, rate: float) -> 
 def _changes(parts: Sequence[Sequence[Line]], known: Known) -> list[str]:
     """Return what has changed of light and lens; a part counts by the median of its images."""
     looks = [np.median([list(line["look"].values()) for line in part], axis=0) for part in parts]
-    usual = against(known.quartiles, known.quartiles[MEDIAN])
+    usual = against(known.looks, known.looks[MEDIAN])
     found = []
     for place, name in enumerate(Look._fields):
         values = np.array([look[place] for look in looks])
@@ -95,18 +94,27 @@ def _changes(parts: Sequence[Sequence[Line]], known: Known) -> list[str]:
     return found
 
 
-def has_changed(values: Float[np.ndarray, " parts"], quartiles: Float[np.ndarray, "3"]) -> bool:
-    """Return whether too many values are beyond a quartile of training, and their median is off.
+def has_changed(values: Float[np.ndarray, " parts"], usual: Float32[np.ndarray, "101"]) -> bool:
+    """Return whether the mean rank of some values among training images is no chance, and their
+    median is off by `LEAST_CHANGE`.
 
-    >>> quartiles = np.array([-0.1, 0.0, 0.1])
-    >>> bright, few = np.linspace(0.05, 0.3, 20), np.array([0.2, 0.2, 0.2])
-    >>> has_changed(bright, quartiles), has_changed(few, quartiles)
-    (True, False)
+    Of m values as those of training the ranks are uniform, so their mean is about normal, with a
+    variance of 1/(12 m): the test of Wilcoxon (1945) and of Mann and Whitney (1947), where one of
+    the two samples is so large that its own chance counts for nothing.
+
+    Args:
+        usual: percentiles of the training images.
+
+    >>> usual = np.linspace(-0.5, 0.5, 101, dtype=np.float32)
+    >>> bright, few = np.linspace(-0.2, 0.5, 50), np.array([0.2, 0.2, 0.2])
+    >>> has_changed(bright, usual), has_changed(few, usual), has_changed(bright - 0.15, usual)
+    (True, False, False)
     """
     if values.size == 0 or abs(np.median(values)) < LEAST_CHANGE:
         return False
-    beyond = np.count_nonzero(values > quartiles[2]), np.count_nonzero(values < quartiles[0])
-    return any(chance_of(int(n), values.size, QUARTER) < MOST_CHANCE for n in beyond)
+    rank = np.interp(values, usual, PERCENTILES / 100)
+    deviations = (rank.mean() - 0.5) * np.sqrt(12 * values.size)
+    return bool(2 * special.ndtr(-abs(deviations)) < MOST_CHANCE)
 
 
 def named(lines: Sequence[Line]) -> list[str]:

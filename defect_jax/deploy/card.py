@@ -18,7 +18,7 @@ from defect_jax.data.geometry.region import from_text
 from defect_jax.data.sources.data_sets import data_set
 from defect_jax.decision import DecisionRule
 from defect_jax.decision.apply import Decision
-from defect_jax.decision.look import Look
+from defect_jax.decision.look import QUARTILES, Look
 from defect_jax.decision.unlike import UNLIKE_RATE, Known
 from defect_jax.decision.ways import probability_threshold
 from defect_jax.deploy.program import UNLIKE
@@ -96,10 +96,11 @@ def outputs() -> dict[str, str]:
 
 def _unlike(known: Known) -> dict[str, Any]:
     """Return what it takes to use the output `unlike`."""
+    looks = known.looks[QUARTILES].T.tolist()
     return {
         "parts": known.parts,  # of validation; the smallest share is 1 / (parts + 1)
         "called_unlike_from": UNLIKE_RATE,
-        "training_quartiles": dict(zip(Look._fields, known.quartiles.T.tolist(), strict=True)),
+        "training_quartiles": dict(zip(Look._fields, looks, strict=True)),
     }
 
 

@@ -20,7 +20,7 @@ from defect_jax.data.geometry.input_spec import InputSpec, filled_up
 from defect_jax.data.geometry.region import HIDDEN
 from defect_jax.data.pipeline.loading import decoded
 from defect_jax.data.prepare.prepared import Split
-from defect_jax.decision.look import quartiles
+from defect_jax.decision.look import percentiles
 from defect_jax.decision.unlike import (
     NO_PART,
     UNLIKE_RATE,
@@ -142,14 +142,14 @@ def together(members: Sequence[Member], looked_at: Statistics, spec: InputSpec) 
     most = max(len(distances) for *_, distances in members)
     rows = [distances + [NO_PART] * (most - len(distances)) for *_, distances in members]
     centres, whitenings = (np.stack([member[n] for member in members]) for n in range(2))
-    return Known(centres, whitenings, np.float32(rows), quartiles(looked_at, spec))
+    return Known(centres, whitenings, np.float32(rows), percentiles(looked_at, spec))
 
 
 def in_words(known: Known) -> str:
     """Return what was learnt of the images, and what it is too little for.
 
     >>> import numpy as np
-    >>> known = Known(np.zeros((1, 9)), np.zeros((1, 9, 9)), np.ones((1, 12)), np.ones((3, 3)))
+    >>> known = Known(np.zeros((1, 9)), np.zeros((1, 9, 9)), np.ones((1, 12)), np.ones((101, 3)))
     >>> in_words(known)
     'what is unlike the training images is known by 9 statistics of each image and 12 parts: too few
     to call any unlike at a rate of 0.05, which takes 19'

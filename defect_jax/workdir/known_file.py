@@ -12,6 +12,7 @@ import numpy as np
 import safetensors.numpy
 from safetensors import SafetensorError
 
+from defect_jax.decision.look import PERCENTILES, Look
 from defect_jax.decision.unlike import Known
 from defect_jax.runtime import atomic_files
 from defect_jax.runtime.errors import UserError
@@ -98,7 +99,7 @@ def _check(path: AnyPath, arrays: dict[str, np.ndarray]) -> None:
         "centre": (members, min(n, MOST_STATISTICS)),
         "whitening": (members, n, n),
         "distances": (members, distances.shape[1]),
-        "quartiles": (3, 3),
+        "looks": (len(PERCENTILES), len(Look._fields)),
     }
     for name, shape in shapes.items():
         wanted = np.int64 if name in HEAD else np.uint8 if name == "digest" else np.float32
