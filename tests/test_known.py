@@ -23,7 +23,7 @@ from defect_jax.data.prepare.prepare import prepare
 from defect_jax.decision.apply import Decision
 from defect_jax.decision.look import Look
 from defect_jax.decision.unlike import Known, of_parts
-from defect_jax.deploy import batch_look, parity
+from defect_jax.deploy import batch_look, int8, parity
 from defect_jax.deploy import predict as mode
 from defect_jax.deploy.onnx import to_onnx
 from defect_jax.deploy.predictor import Predictor
@@ -265,3 +265,7 @@ def test_the_onnx_file_says_what_python_says(ready, known, predictor):
         assert float(run(image[None, ..., None])["unlike"][0]) == pytest.approx(unlike, abs=1.1e-3)
         found.append(unlike)
     assert 0.02 < np.ptp(found)  # else the test could not fail
+    given = [surface(32, 48, seed=seed)[None, ..., None] for seed in range(3)]
+    written = model.SerializeToString()
+    changed = int8.change(written, int8.quantised(written, given), given)
+    assert 0 < changed["mean_difference_of_unlike"] <= changed["largest_difference_of_unlike"] < 1
