@@ -31,6 +31,7 @@ Flags
   --split=SPLIT            of evaluate and compare: test (default), val, train or folds
   --workdirs=A,B           of compare: the first is the reference
   --heatmaps=false         of predict: write none (heatmaps/), nor their tint in overlays/
+  --unlike_rate=0.05       of predict: share of parts like the validated that may be called unlike
   --strict                 of predict: end at the first image that cannot be used
   --resume=must            of train: refuse to begin anew
   --helpfull               all flags, those for several hosts included

@@ -45,6 +45,13 @@ GROUP = flags.DEFINE_string(
 )
 STRICT = flags.DEFINE_bool("strict", False, "End at the first image that cannot be used.")
 HEATMAPS = flags.DEFINE_bool("heatmaps", True, "Of predict: write heat maps, and into overlays.")
+UNLIKE_RATE = flags.DEFINE_float(
+    "unlike_rate",
+    0.05,
+    "Of predict: share of parts like those of validation that may be called unlike them.",
+    lower_bound=0.0,
+    upper_bound=1.0,
+)
 WORKDIRS = flags.DEFINE_list("workdirs", [], "Of --mode=compare: the first is the reference.")
 
 
@@ -111,7 +118,7 @@ def predict() -> None:
     config = run_config.of_workdir(workdir, CONFIG.value)
     compilation.start_cache(config.compilation_cache)
     limit, lights = config.data.max_megapixels, config.data.lights
-    how = STRICT.value, GROUP.value, lights, HEATMAPS.value
+    how = STRICT.value, GROUP.value, lights, HEATMAPS.value, UNLIKE_RATE.value
     predict(INPUT.value, OUTPUT.value, workdir, limit, *how)
 
 

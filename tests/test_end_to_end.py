@@ -42,7 +42,14 @@ def trained(home):
 def test_a_run_leaves_what_is_promised(trained):
     workdir, _, result = trained
     tables = ("eval/test/predictions.csv", "eval/test/parts.csv")
-    for name in ("config.json", "decision.json", "progress.html", "eval/report.html", *tables):
+    for name in (
+        "config.json",
+        "decision.json",
+        "known.safetensors",
+        "progress.html",
+        "eval/report.html",
+        *tables,
+    ):
         assert (workdir / name).stat().st_size > 0
     assert sorted(p.name for p in (workdir / "checkpoints").iterdir()) == ["4", "8"]
     assert list((workdir / "tensorboard").iterdir())
@@ -132,7 +139,9 @@ def test_the_images_of_the_test_split_are_predicted_as_they_were_evaluated(
     with (output / "predictions.csv").open(newline="") as file:
         predicted = {row["id"]: row for row in csv.DictReader(file)}
     assert predicted.keys() == evaluated.keys()
+    assert "stays unknown" not in trained[2].stderr and "is not known" not in result.stderr
     for id, row in predicted.items():
+        assert 0.0 < float(row["unlike"]) <= 1.0 and row["is_unlike"] in "01"
         for name in ("score", "mask_score", "probability"):
             assert float(row[name]) == pytest.approx(getattr(evaluated[id], name), abs=1e-5)
         for name in ("decision", "mask_decision", "predicted_px", "rejected"):
@@ -188,12 +197,16 @@ def test_a_workdir_is_exported_with_its_metrics(forked, trained, tested, home, m
     monkeypatch.chdir(home)
     decide = part_sample()["decide"]  # reads exported/model.json
     session = onnxruntime.InferenceSession("exported/model.onnx")
+    predictor = load(workdir)
+    assert card["unlike"]["parts"] == predictor.known.parts and "unlike" in card["outputs"]
     shots = defaultdict(list)
     for line in sorted((tested / "groups.csv").read_text().splitlines()[1:]):
         id, group = line.split(",")
         image = decode_image((tested / f"{id}.png").read_bytes())
-        (probability,) = session.run(["probability"], {"image": image[None]})
+        probability, unlike = session.run(["probability", "unlike"], {"image": image[None]})
         shots[group].append(probability[0])
+        step = 1 / (predictor.known.parts + 1)  # one as strange as a part may fall to either side
+        assert float(unlike[0]) == pytest.approx(predictor.predict(image).unlike, abs=1.01 * step)
     for group, judged in parts_of(workdir / "eval/test/parts.csv").items():
         expected = bool(int(judged["sequential_decision"])), int(judged["shots"])
         assert decide(shots[group]) == expected

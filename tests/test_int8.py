@@ -235,7 +235,7 @@ def exported(trained_and_files, tmp_path, monkeypatch):
     """Exports it below `tmp_path`."""
     trained, files = trained_and_files
     monkeypatch.setattr(mode, "restore_trained", lambda workdir, mesh: trained)
-    monkeypatch.setattr(mode, "models", lambda trained: (dict(files), 0.0))
+    monkeypatch.setattr(mode, "models", lambda trained, known: (dict(files), 0.0))
     return lambda name, input: mode.export(tmp_path / "workdir", str(tmp_path / name), input)
 
 

@@ -318,9 +318,9 @@ def test_an_input_that_goes_after_its_decision_is_still_in_the_gallery(
 ):
     write_page, page = mode.write_page, []
 
-    def late(folder, raw, lines, rule, parts):
+    def late(folder, raw, lines, rule, *told):
         change(tmp_path / "in" / "line" / "1.png")
-        write_page(folder, raw, lines, rule, parts)
+        write_page(folder, raw, lines, rule, *told)
         page.append((folder / "gallery.html").read_text())
 
     monkeypatch.setattr(mode, "write_page", late)

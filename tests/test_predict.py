@@ -78,8 +78,9 @@ def test_a_folder_becomes_tables_masks_overlays_and_a_page(folder, start, predic
         assert float(row[1]) == pytest.approx(decision.probability, abs=1e-6)
         assert [int(cell) for cell in row[4:6]] == [decision.score_rejected, decision.mask_rejected]
         assert [int(cell) for cell in row[6:9]] == [(decision.mask > 0).sum(), *image.shape]
-        assert row[9:] == [str(int(decision.rejected))]
-        assert [str(entry[name]) for name in Prediction._fields] == row
+        assert row[9:] == [str(int(decision.rejected)), "", ""]
+        cells = ["" if entry[name] is None else str(entry[name]) for name in Prediction._fields]
+        assert cells == row
         mask = decode_mask((output / f"masks/line/a/{number}.png").read_bytes(), 0)
         np.testing.assert_array_equal(mask, decision.mask > 0)
         drawn = cv2.imread(str(output / f"overlays/line/a/{number}.jpg"))

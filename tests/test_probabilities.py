@@ -16,7 +16,7 @@ MIRRORED = [lambda x: x, lambda x: x[:, ::-1], lambda x: x[:, :, ::-1], lambda x
 def predictor(**model):
     network = SegmentationNetwork(widths=TINY, **model)
     variables = initial_variables(network, (1, 8, 12, 1), 0)
-    return jax.jit(lambda image: probabilities(network.apply(variables, image, train=False)))
+    return jax.jit(lambda x, shown=None: probabilities(network.apply(variables, x, train=False)))
 
 
 # Defect or not; two classes with every part that looks at neighbours.

@@ -18,12 +18,20 @@ from defect_jax.data.geometry.region import from_text
 from defect_jax.data.sources.data_sets import data_set
 from defect_jax.decision import DecisionRule
 from defect_jax.decision.apply import Decision
+from defect_jax.decision.look import QUARTILES, Look
+from defect_jax.decision.unlike import UNLIKE_RATE, Known
 from defect_jax.decision.ways import probability_threshold
+from defect_jax.deploy.program import UNLIKE
 from defect_jax.metrics.summary import read_metrics
 from defect_jax.models.pretrained.sources import without_place
 from defect_jax.runtime.paths import AnyPath
 from defect_jax.workdir import weights_record
 
+UNLIKE_TEXT = (
+    "float32 [b]: share of validation parts that look at least as strange as the image; of parts "
+    "made and photographed as those, at most a share of a has an image with unlike <= a (twice "
+    "that is proven where there are several members). The smaller, the less the decision is worth"
+)
 PACKAGES = ("jax", "flax", "onnx", "numpy")
 
 
@@ -34,6 +42,7 @@ def card(
     files: Mapping[str, bytes],
     largest_difference: float,
     in_eight_bits: Mapping[str, int | float] | None = None,
+    known: Known | None = None,
 ) -> str:
     """Return the card as JSON.
 
@@ -42,6 +51,7 @@ def card(
         files: the models' names and bytes.
         largest_difference: of a probability between the first two, on made-up images.
         in_eight_bits: what `int8.change` says, where there is such a file.
+        known: of the network, where the files have the output `unlike`.
     """
     began = weights_record.read(workdir)
     if began is not None and began.encoder != config.model.encoder:
@@ -50,7 +60,7 @@ def card(
         "made_by": {"defect_jax": defect_jax.__version__} | _versions(),
         "files": {name: hashlib.sha256(data).hexdigest() for name, data in files.items()},
         "input": _input(InputSpec.of(config)),
-        "outputs": outputs(),
+        "outputs": outputs() | ({} if known is None else {UNLIKE: UNLIKE_TEXT}),
         "classes": list(config.data_info.classes),
         "verdict": {
             "decides": rule.decides,
@@ -67,6 +77,8 @@ def card(
         "encoder_began_with": None if began is None else began._asdict(),
         "largest_difference_of_a_probability": largest_difference,
     }
+    if known is not None:
+        fields[UNLIKE] = _unlike(known)
     if in_eight_bits is not None:
         fields["int8"] = dict(in_eight_bits)
     return json.dumps(fields, indent=2) + "\n"
@@ -80,6 +92,16 @@ def outputs() -> dict[str, str]:
     """Return the description of each output, from `Decision`."""
     hints = typing.get_type_hints(Decision, include_extras=True)
     return {name: hint.__metadata__[0] for name, hint in hints.items()}
+
+
+def _unlike(known: Known) -> dict[str, Any]:
+    """Return what it takes to use the output `unlike`."""
+    looks = known.looks[QUARTILES].T.tolist()
+    return {
+        "parts": known.parts,  # of validation; the smallest share is 1 / (parts + 1)
+        "called_unlike_from": UNLIKE_RATE,
+        "training_quartiles": dict(zip(Look._fields, looks, strict=True)),
+    }
 
 
 def _input(spec: InputSpec) -> dict[str, Any]:

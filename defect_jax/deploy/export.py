@@ -9,22 +9,26 @@ import jax
 from jax import export as jax_export
 
 from defect_jax.data.geometry.input_spec import InputSpec
-from defect_jax.decision.apply import Decision
+from defect_jax.decision.unlike import Known
 from defect_jax.deploy import card, int8, parity
 from defect_jax.deploy.inputs import ExampleImages
 from defect_jax.deploy.onnx import to_onnx
-from defect_jax.deploy.program import make_program
+from defect_jax.deploy.program import make_program, output_names
 from defect_jax.distributed.sharding import one_device_mesh
 from defect_jax.runtime import partial_folder
 from defect_jax.runtime.console import say
 from defect_jax.runtime.errors import UserError
 from defect_jax.runtime.paths import AnyPath, as_path, is_remote
-from defect_jax.workdir.best_weights import Trained, restore_trained
+from defect_jax.workdir.best_weights import Trained, restore_known, restore_trained
 
 FIELD = "--output"
 INPUT = "image"
 STABLEHLO, ONNX, CARD = "model.stablehlo", "model.onnx", "model.json"
 INT8 = "model.int8.onnx"
+NOT_KNOWN = (
+    "without the output unlike: the workdir has no known.safetensors for its checkpoint, which "
+    "--mode=evaluate makes"
+)
 DTYPE = "float32"  # the one that every runtime has
 PLATFORMS = ("cpu", "cuda", "tpu")
 FOLDERS = "jax_hlo_source_file_canonicalization_regex"  # taken away from names of source files
@@ -48,6 +52,7 @@ def export(workdir: AnyPath, output: str, input: str | None = None) -> None:
     if is_remote(folder):
         raise UserError(f"{FIELD}: {output} must be a folder of this machine")
     trained = restore_trained(workdir, one_device_mesh())
+    known = restore_known(workdir, trained)
     if trained.config.evaluation.dtype != DTYPE:
         raise UserError(
             f"config.evaluation.dtype is {trained.config.evaluation.dtype}: exported files "
@@ -55,34 +60,41 @@ def export(workdir: AnyPath, output: str, input: str | None = None) -> None:
         )
     images = None if input is None else ExampleImages(input, trained.config)
     with written_whole(folder, FIELD) as partial:
-        files, largest = models(trained)
+        files, largest = models(trained, known)
         change = None
         if images is not None:
             say("writing the ONNX file in eight bits …")
             files[INT8] = int8.quantised(files[ONNX], images)
             change = int8.change(files[ONNX], files[INT8], images)
-        written = card.card(trained.config, trained.rule, workdir, files, largest, change)
+        facts = trained.config, trained.rule, workdir, files, largest, change, known
+        written = card.card(*facts)
         files[CARD] = written.encode()
         for name, data in files.items():
             (partial / name).write_bytes(data)
     sizes = ", ".join(f"{name} {len(data) / 1e6:.1f} MB" for name, data in files.items())
     say(f"wrote {folder}: {sizes}; largest difference of a probability {largest:.1e}")
+    if known is None:
+        say(NOT_KNOWN)
     if change is not None:
         say("in eight bits: " + ", ".join(f"{name} {value:.4g}" for name, value in change.items()))
 
 
-def models(trained: Trained) -> tuple[dict[str, bytes], float]:
+def models(trained: Trained, known: Known | None = None) -> tuple[dict[str, bytes], float]:
     """Return both files by name, and by how much a probability of theirs differs at most.
+
+    Args:
+        known: what unlike images are told by; None: the files have no output for it.
 
     Raises:
         parity.Differs: they disagree.
     """
-    program, shape = make_program(*trained), input_shape(InputSpec.of(trained.config))
+    program, shape = make_program(*trained, known), input_shape(InputSpec.of(trained.config))
     say("writing the network as StableHLO …")
     stablehlo = to_stablehlo(program, shape)
     say("writing the network as ONNX …")
-    onnx = to_onnx(program, {INPUT: shape}, Decision._fields).SerializeToString()
-    largest = parity.check(stablehlo, onnx, InputSpec.of(trained.config))
+    onnx = to_onnx(program, {INPUT: shape}, output_names(known)).SerializeToString()
+    step = 0.0 if known is None else 1 / (known.parts + 1)
+    largest = parity.check(stablehlo, onnx, InputSpec.of(trained.config), step)
     return {STABLEHLO: stablehlo, ONNX: onnx}, largest
 
 

@@ -18,6 +18,7 @@ from defect_jax.data.files.record_encoding import decode_classes
 from defect_jax.decision import DecisionRule
 from defect_jax.decision.parts import UNDECIDED_PART
 from defect_jax.decision.ways import WAYS, probability_threshold
+from defect_jax.deploy.batch_look import look_in_words
 from defect_jax.deploy.drawings import heat_layer
 from defect_jax.deploy.kept_lines import Line
 from defect_jax.deploy.parts import PartRow
@@ -52,6 +53,7 @@ def write_page(
     lines: Sequence[Line],
     rule: DecisionRule,
     parts: Sequence[PartRow] = (),
+    warnings: Sequence[str] = (),
 ) -> None:
     """Write the page, whole or not at all.
 
@@ -60,6 +62,7 @@ def write_page(
         raw: where the images come from.
         lines: of predictions.jsonl.
         parts: of parts.csv, where parts are known.
+        warnings: on all images together, see `batch_look`.
     """
     decided = [line for line in lines if "fault" not in line]
     rejected = [line for line in decided if _is_rejected(line)]
@@ -82,6 +85,7 @@ def write_page(
         ("viewer.js", "heat.js"),
         STYLES,
         rule=rule,
+        warnings=[rule.note] * (rule.note != "") + [w[:1].upper() + w[1:] + "." for w in warnings],
         way=WAYS[rule.decides].words,
         probability_threshold=probability_threshold(rule),
         faults=[visible(line["fault"]) for line in lines if "fault" in line],
@@ -94,6 +98,7 @@ def write_page(
         most_images=MOST_IMAGES,
         cards=dict(cards),
         heat=any(HEAT in line["files"] for line in shown),
+        known=any(line.get("unlike") is not None for line in shown),
     )
     atomic_files.write_text(folder / PAGE, html)
 
@@ -118,6 +123,7 @@ def _worst_first(parts: Sequence[PartRow]) -> list[PartRow]:
 
 
 def _counts(decided: Sequence[Line], files: int) -> dict[str, int]:
+    unlike = [line.get("is_unlike") for line in decided]
     return {
         "images": files,
         "decided": len(decided),
@@ -125,6 +131,7 @@ def _counts(decided: Sequence[Line], files: int) -> dict[str, int]:
         "rejected by the score": sum(line["decision"] for line in decided),
         "rejected by the mask": sum(line["mask_decision"] for line in decided),
         "rejected by both": sum(line["decision"] and line["mask_decision"] for line in decided),
+        **({"unlike the training images": sum(unlike)} if None not in unlike else {}),
         "could not be used": files - len(decided),
     }
 
@@ -175,5 +182,11 @@ def _facts(line: Line) -> list[Fact]:
         facts += [
             Fact("Regions", f"{len(regions):,}"),
             Fact("Surest one", f"{name}{surest['area_px']:,} px", surest["score"]),
+        ]
+    if line.get("unlike") is not None:
+        words, style = ("yes", "wrong") if line["is_unlike"] else ("no", "")
+        facts += [
+            Fact("Unlike training", f"{words}, {line['unlike'] * 100:.1f} %", style=style),
+            Fact("Look", look_in_words(line)),
         ]
     return facts

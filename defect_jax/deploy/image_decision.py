@@ -3,9 +3,10 @@
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float32, UInt8
+from jaxtyping import Float, Float32, UInt8
 
 from defect_jax.decision.apply import Decision
+from defect_jax.decision.look import UNKNOWN, Appearance, Look
 from defect_jax.deploy.arrays import checked
 from defect_jax.deploy.regions import Region, find_regions
 from defect_jax.runtime.errors import UserError
@@ -24,6 +25,7 @@ class Seen(NamedTuple):
 
     heat_map: UInt8[np.ndarray, "h w"]
     probability: Float32[np.ndarray, " marked"]  # of the marked pixels, row by row
+    sums: Float[np.ndarray, "members n"] | None = None  # of `appearance`; None: not asked for
 
 
 class ImageDecision(Decision):
@@ -32,20 +34,32 @@ class ImageDecision(Decision):
     Attributes:
         heat_map: uint8 [h, w], see `decision.heat`: 0 where nothing is judged, 1 to 127 below the
             pixel threshold, 128 to 255 from it on.
+        unlike: share of validation parts that look at least as strange to the network, see
+            `decision.unlike`; None where the workdir does not have what it takes.
+        is_unlike: whether that is at most the rate of `load`; None as well.
+        look: brightness, contrast and sharpness against the training images'; None as well.
     """
 
     heat_map: UInt8[np.ndarray, "h w"]
+    unlike: float | None
+    is_unlike: bool | None
+    look: Look | None
 
     @classmethod
-    def of(cls, decision: Decision, seen: Seen, taken: Taken) -> "ImageDecision":
-        """Add to a decision what it was made from."""
+    def of(
+        cls, decision: Decision, seen: Seen, taken: Taken, looks: Appearance = UNKNOWN
+    ) -> "ImageDecision":
+        """Add to a decision what it was made from, and how the image looks."""
         made = cls(*decision)
-        made.heat_map, made._probability, made._taken = *seen, taken
+        made.heat_map, made._probability, _ = seen
+        made.unlike, made.is_unlike, made.look = looks
+        made._taken = taken
         return made
 
     def _replace(self, **fields: Any) -> "ImageDecision":
         seen = Seen(self.heat_map, self._probability)
-        return self.of(super()._replace(**fields), seen, self._taken)
+        looks = Appearance(self.unlike, self.is_unlike, self.look)
+        return self.of(super()._replace(**fields), seen, self._taken, looks)
 
     def regions(self) -> list[Region]:
         """Return the defective regions of the mask, the surest first; see `regions.Region`."""

@@ -18,6 +18,7 @@ from scipy import special
 
 from defect_jax.decision import DecisionRule
 from defect_jax.decision.apply import Thresholds
+from defect_jax.decision.look import Look
 from defect_jax.decision.ways import rejects, verdict
 from defect_jax.deploy.regions import Region
 
@@ -40,6 +41,8 @@ class Prediction(NamedTuple):
     height: int
     width: int
     rejected: int  # 1 = rejected by what decides: the verdict
+    unlike: float | None = None  # share of validation parts that look as strange; None: not known
+    is_unlike: int | None = None  # 1 = that is at most the rate asked for
 
 
 def described(regions: Sequence[Region]) -> list[dict[str, Any]]:
@@ -99,6 +102,22 @@ def follows(line: Line, rule: DecisionRule) -> bool:
         and line["predicted_px"] <= line["height"] * line["width"]
         and _are_of_the_mask(line)
     )
+
+
+def looks_alike(line: Line, rate: float | None) -> bool:
+    """Return whether a line calls its image unlike as this rate does.
+
+    Args:
+        rate: None where nothing is known of the training images.
+
+    >>> line = {"unlike": 0.03, "is_unlike": 1, "look": {}}
+    >>> looks_alike(line, 0.05), looks_alike(line, 0.02), looks_alike(line, None)
+    (True, False, False)
+    """
+    unlike, is_unlike, look = (line.get(name) for name in LOOKS)
+    if rate is None:
+        return unlike is is_unlike is look is None
+    return None not in (unlike, look) and is_unlike == int(unlike <= rate)
 
 
 def _are_of_the_mask(line: Line) -> bool:
@@ -195,10 +214,23 @@ def _is_box(value: Any) -> bool:
     return isinstance(value, list) and len(value) == 4 and all(map(_is_count, value))
 
 
+def _or_null(fits: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda value: value is None or fits(value)
+
+
+def _is_look(value: Any) -> bool:
+    return (
+        isinstance(value, dict)
+        and list(value) == list(Look._fields)
+        and all(type(change) in (int, float) and math.isfinite(change) for change in value.values())
+    )
+
+
 REGION = {"box_px": _is_box, "area_px": _is_count, "class": _is_text, "score": _is_share}
 FIELDS: dict[str, Callable[[Any], bool]] = {"id": _is_text, "file": _is_text, "sha256": _is_hash}
 FIELDS["ignored_sha256"] = _is_hash  # of the file that says what is not judged
-OPTIONAL = {"ignored_sha256"}
+LOOKS = ("unlike", "is_unlike", "look")  # null where nothing is known of the training images
+OPTIONAL = {"ignored_sha256", *LOOKS}
 FAULT = FIELDS | {"fault": _is_text}  # without hash where the file could not even be read
 DECISION = (
     FIELDS
@@ -206,4 +238,6 @@ DECISION = (
     | dict.fromkeys(("probability", "score", "mask_score"), _is_share)
     | dict.fromkeys(("decision", "mask_decision", "rejected"), _is_yes_or_no)
     | dict.fromkeys(("predicted_px", "height", "width"), _is_count)
+    | {"unlike": _or_null(_is_share), "is_unlike": _or_null(_is_yes_or_no)}
+    | {"look": _or_null(_is_look)}
 )

@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float32, UInt
 
 from defect_jax.data.geometry.framing import Letterbox, Tiling
 from defect_jax.data.geometry.input_spec import InputSpec, filled_up
-from defect_jax.data.geometry.letterbox import Placement, letterbox_image
+from defect_jax.data.geometry.letterbox import Placement, letterbox_image, shown
 from defect_jax.data.geometry.region import without
 from defect_jax.data.geometry.stitching import iter_tile_rows
 from defect_jax.data.geometry.unletterbox import inside, unletterbox_classes
@@ -45,21 +45,31 @@ class Frames:
         )
         self._compiled: dict[tuple[int, ...], jax.stages.Compiled] = {}
 
-    def __call__(self, image: Float32[np.ndarray, "b h w c"]) -> Probabilities:
+    def __call__(
+        self,
+        image: Float32[np.ndarray, "b h w c"],
+        shown: Float32[np.ndarray, "b h w"] | None = None,
+    ) -> Probabilities:
         """Run a single frame alone, more as a full batch: there are two programs at most.
+
+        Args:
+            shown: as `probabilities.make_probabilities` says; always given, or never.
 
         Raises:
             UserError: the program needs more memory than is free.
         """
         count = self._mesh.size if len(image) <= self._mesh.size else self.batch_size
-        filled = jax.device_put(filled_up(image, count), batch_sharding(self._mesh))
-        if filled.shape not in self._compiled:
-            self._compiled[filled.shape] = self._that_fits(filled)
-        return self._compiled[filled.shape](self._ema, filled)
+        given = [image] if shown is None else [image, shown]
+        full = [filled_up(array, count) for array in given]
+        filled = jax.device_put(full, batch_sharding(self._mesh))
+        shape = filled[0].shape
+        if shape not in self._compiled:
+            self._compiled[shape] = self._that_fits(filled)
+        return self._compiled[shape](self._ema, *filled)
 
-    def _that_fits(self, filled: Float32[jax.Array, "b h w c"]) -> jax.stages.Compiled:
-        compiled = self._program.lower(self._ema, filled).compile()
-        name = f"network on {len(filled)} images at once"
+    def _that_fits(self, filled: Sequence[jax.Array]) -> jax.stages.Compiled:
+        compiled = self._program.lower(self._ema, *filled).compile()
+        name = f"network on {len(filled[0])} images at once"
         refuse_too_large(name, compiled, free_some)
         return compiled
 
@@ -71,6 +81,7 @@ class Framed(NamedTuple):
     placement: Placement
     native_px: tuple[int, int]
     hidden: Bool[np.ndarray, "h w"] | None  # where nothing is marked
+    shown: Float32[np.ndarray, "h w"] | None  # of the frame; None: nobody asks how it looks
 
 
 class Whole(NamedTuple):
@@ -91,23 +102,27 @@ class WholeMarker:
     new size seldom means a new program.
     """
 
-    def __init__(self, spec: InputSpec, frames: Frames, thresholds: Thresholds):
+    def __init__(self, spec: InputSpec, frames: Frames, thresholds: Thresholds, looks: bool):
+        """Take what marks, and whether the network is asked how images look."""
         self._framing, self._frames, self._thresholds = spec.framing, frames, thresholds
-        self._intensity = spec.intensity
+        self._intensity, self._looks = spec.intensity, looks
         self._program_on = functools.lru_cache(MOST_CANVASES)(_program_on)
 
     def ready(
         self, image: UInt[np.ndarray, "h w c"], hidden: Bool[np.ndarray, "h w"] | None, name: str
     ) -> Framed:
-        placement = self._framing.place(image.shape[:2], name)
-        frame = letterbox_image(self._intensity.shares(image), placement, self._framing.size_px)
-        return Framed(frame, placement, image.shape[:2], hidden)
+        placement, size_px = self._framing.place(image.shape[:2], name), self._framing.size_px
+        frame = letterbox_image(self._intensity.shares(image), placement, size_px)
+        plane = shown(hidden, placement, size_px) if self._looks else None
+        return Framed(frame, placement, image.shape[:2], hidden, plane)
 
     def mark(self, images: Sequence[Framed]) -> list[Found]:
         found, size = [], self._frames.batch_size
         for start in range(0, len(images), size):
             batch = images[start : start + size]
-            predicted = self._frames(np.stack([image.image for image in batch]))
+            planes = [np.stack([image.shown for image in batch])] if self._looks else []
+            predicted = self._frames(np.stack([image.image for image in batch]), *planes)
+            predicted = predicted._replace(sums=jax.device_get(predicted.sums))
             found += [self._one(predicted, row, image) for row, image in enumerate(batch)]
         return found
 
@@ -131,16 +146,21 @@ class WholeMarker:
             # Python's numbers, or the rule's threshold would be rounded to float32 beside them.
             Marked(float(marked.mask_score), int(marked.area_px), classes),
             None if label is None else float(label),
-            Seen(np.ascontiguousarray(heat), of_marked),
+            Seen(
+                np.ascontiguousarray(heat),
+                of_marked,
+                None if predicted.sums is None else predicted.sums[:, row],
+            ),
         )
 
 
 class TiledMarker:
     """Marks images through tiles, one image after the other."""
 
-    def __init__(self, spec: InputSpec, frames: Frames, thresholds: Thresholds):
+    def __init__(self, spec: InputSpec, frames: Frames, thresholds: Thresholds, looks: bool):
+        """Take what marks, and whether the network is asked how images look."""
         self._framing, self._frames, self._thresholds = spec.framing, frames, thresholds
-        self._intensity = spec.intensity
+        self._intensity, self._looks = spec.intensity, looks
 
     def ready(
         self, image: UInt[np.ndarray, "h w c"], hidden: Bool[np.ndarray, "h w"] | None, name: str
@@ -154,17 +174,16 @@ class TiledMarker:
     def _one(
         self, image: UInt[np.ndarray, "h w c"], hidden: Bool[np.ndarray, "h w"] | None
     ) -> Found:
-        native_px, label, of_marked = image.shape[:2], None, [NONE_MARKED]
-        heat = np.zeros(native_px, np.uint8)
-        rows = iter_tile_rows(
-            image, self._framing.grid(native_px), self._start, self._frames.batch_size
-        )
+        native_px, label, of_marked, sums = image.shape[:2], None, [NONE_MARKED], None
+        heat, grid = np.zeros(native_px, np.uint8), self._framing.grid(native_px)
+        planes = grid.shown(hidden) if self._looks else None
+        rows = iter_tile_rows(image, grid, self._start, self._frames.batch_size, planes)
 
         def maps():
-            nonlocal label
+            nonlocal label, sums
             first = 0
             for strip in rows:
-                label = strip.label
+                label, sums = strip.label, strip.sums
                 here = slice(first, first + len(strip.maps))
                 first += len(strip.maps)
                 judged = None if hidden is None else ~hidden[here]
@@ -174,10 +193,12 @@ class TiledMarker:
                 yield strip.maps if judged is None else without(strip.maps, ~judged)
 
         marked = mark_strips(maps(), native_px, self._thresholds)
-        return marked, label, Seen(heat, np.concatenate(of_marked))
+        return marked, label, Seen(heat, np.concatenate(of_marked), sums)
 
-    def _start(self, tiles: UInt[np.ndarray, "b h w c"]) -> Probabilities:
-        return self._frames(self._intensity.shares(tiles))
+    def _start(
+        self, tiles: UInt[np.ndarray, "b h w c"], *planes: Float32[np.ndarray, "b h w"]
+    ) -> Probabilities:
+        return self._frames(self._intensity.shares(tiles), *planes)
 
 
 MARKERS = {Letterbox: WholeMarker, Tiling: TiledMarker}

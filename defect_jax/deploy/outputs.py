@@ -72,7 +72,7 @@ class PredictionFolder:
         self._kinds = [kind for kind in KINDS if not left_out.get(kind)]
         self._settings = json.loads(json.dumps(settings))  # as it is read back: tuples are lists
         self.lines: dict[str, Line] = {}  # by id; of this run and of those before
-        # id -> SHA-256 of each file, by its folder, and the regions.
+        # id -> SHA-256 of each file, by its folder, the regions, and how the image looks.
         self._written: dict[str, dict[str, Any]] = {}
         _refuse_others(folder, self._settings)
 
@@ -126,7 +126,9 @@ class PredictionFolder:
                 with path.open("xb") as file:
                     file.write(data)
         hashes = {kind: hashlib.sha256(data).hexdigest() for kind, data in files.items()}
-        self._written[id] = {"regions": described(decision.regions()), "files": hashes}
+        look = None if decision.look is None else decision.look._asdict()
+        told = {"regions": described(decision.regions()), "look": look}
+        self._written[id] = {**told, "files": hashes}
 
     def _files(self, image: UInt[np.ndarray, "h w c"], decision: ImageDecision) -> dict[str, bytes]:
         marked, heat = decision.mask > 0, decision.heat_map
@@ -231,7 +233,7 @@ def _table(lines: Iterable[Line]) -> Iterator[str]:
     yield ",".join(Prediction._fields)
     for line in lines:
         if "fault" not in line:
-            yield csv_text([[line[name] for name in Prediction._fields]]).removesuffix("\n")
+            yield csv_text([[line.get(name) for name in Prediction._fields]]).removesuffix("\n")
 
 
 def as_prediction(id: str, decision: ImageDecision) -> Prediction:
@@ -248,4 +250,6 @@ def as_prediction(id: str, decision: ImageDecision) -> Prediction:
         height=height,
         width=width,
         rejected=int(decision.rejected),
+        unlike=decision.unlike,
+        is_unlike=None if decision.is_unlike is None else int(decision.is_unlike),
     )

@@ -9,6 +9,7 @@ from jaxtyping import UInt
 
 from defect_jax.data.geometry.input_spec import InputSpec
 from defect_jax.decision.apply import Decision
+from defect_jax.deploy.program import UNLIKE
 from defect_jax.runtime.compilation import free_some
 from defect_jax.runtime.errors import UserError
 from defect_jax.runtime.program_memory import refuse_too_large
@@ -22,8 +23,12 @@ class Differs(RuntimeError):
     """Two models of the same network decide differently: a bug of ours."""
 
 
-def check(stablehlo: bytes, onnx: bytes, spec: InputSpec) -> float:
+def check(stablehlo: bytes, onnx: bytes, spec: InputSpec, unlike_step: float = 0.0) -> float:
     """Run both models on made-up images; return the largest difference of a probability.
+
+    Args:
+        unlike_step: that one part makes in `unlike`; images as strange as a part may fall to either
+            side of it.
 
     Raises:
         Differs: by more than `MOST_PROBABILITY`, in a decision, or in more than `MOST_PIXELS`.
@@ -38,6 +43,8 @@ def check(stablehlo: bytes, onnx: bytes, spec: InputSpec) -> float:
             largest = max(largest, float(np.abs(one[name] - two[name]).max()))
         pixels += one["mask"].size
         different += int((one["mask"] != two["mask"]).sum())
+        if UNLIKE in one and np.abs(one[UNLIKE] - two[UNLIKE]).max() > 1.5 * unlike_step:
+            raise Differs(f"images of {images.shape[1:3]} px are not unlike to the same share")
         if any(not np.array_equal(one[n], two[n]) for n in ("rejected", "score_rejected")):
             raise Differs(f"images of {images.shape[1:3]} px are decided differently")
     if largest > MOST_PROBABILITY:
@@ -73,7 +80,8 @@ def of_stablehlo(data: bytes):
         compiled = program.lower(images).compile()
         height, width = images.shape[1:3]
         refuse_too_large(f"exported program on {height}x{width} px", compiled, free_some)
-        return dict(zip(Decision._fields, map(np.asarray, compiled(images)), strict=True))
+        # Without `unlike`, where it is not known, there is one output less.
+        return dict(zip((*Decision._fields, UNLIKE), map(np.asarray, compiled(images))))  # noqa: B905
 
     return outputs
 
@@ -85,9 +93,8 @@ def of_onnx(data: bytes):
 
     onnx.checker.check_model(data, full_check=True)
     session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
-    return lambda images: dict(
-        zip(Decision._fields, session.run(list(Decision._fields), {"image": images}), strict=True)
-    )
+    names = [output.name for output in session.get_outputs()]
+    return lambda images: dict(zip(names, session.run(names, {"image": images}), strict=True))
 
 
 def example_images(spec: InputSpec) -> Iterator[UInt[np.ndarray, "b h w c"]]:

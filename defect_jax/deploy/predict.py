@@ -18,10 +18,12 @@ from defect_jax.data.files.region_files import marked
 from defect_jax.data.geometry.channels import in_one
 from defect_jax.decision import DecisionRule
 from defect_jax.decision.apply import why_undecided
+from defect_jax.decision.unlike import UNLIKE_RATE, digest
+from defect_jax.deploy.batch_look import named, warnings
 from defect_jax.deploy.gallery import write_page
 from defect_jax.deploy.groups import by_name, groups_of
 from defect_jax.deploy.inputs import Input, absolute, open_input
-from defect_jax.deploy.kept_lines import Line, follows
+from defect_jax.deploy.kept_lines import Line, follows, looks_alike
 from defect_jax.deploy.markers import Ready
 from defect_jax.deploy.outputs import (
     FAULTS_OF_A_NAME,
@@ -68,6 +70,7 @@ def predict(
     group: str | None = None,
     lights: int = 1,
     heat_maps: bool = True,
+    unlike_rate: float = UNLIKE_RATE,
 ) -> None:
     """Decide on the images below `input` and write everything into the folder `output`.
 
@@ -81,6 +84,7 @@ def predict(
         group: how a part is found by an image's id, see `groups.by_name`.
         lights: of each shot, as `config.data.lights` of the workdir has it.
         heat_maps: whether they are written, and tint the overlays.
+        unlike_rate: share of parts like those of validation that may be called unlike.
 
     Raises:
         UserError: a path or a group that cannot be used, or, at the end, images that could not be
@@ -93,13 +97,13 @@ def predict(
     raw, inputs, notes = open_input(input, folder, max_megapixels, lights)
     groups = groups_of(input, raw, inputs, given)
     mesh = make_mesh(data=-1, fsdp=1)
-    predictor = load(workdir, BATCH_SIZE * mesh.size, mesh)
+    predictor = load(workdir, BATCH_SIZE * mesh.size, mesh, unlike_rate)
     classes = list(predictor.config.data_info.classes)
     follow_from = settings(input, workdir, predictor, heat_maps)
     with PredictionFolder(folder, follow_from, len(classes), heat_maps) as outputs:
         for note in notes:
             say(f"--input: {note}")
-        before = decided_before(raw, inputs, outputs, predictor.rule)
+        before = decided_before(raw, inputs, outputs, predictor)
         todo = [item for item in inputs if item.id not in before]
         start = time.monotonic()
         results = decided(raw, todo, predictor, outputs, max_megapixels)
@@ -107,9 +111,12 @@ def predict(
             record(outputs, done, strict)
         lines = outputs.finish([item.id for item in inputs])
         say_how_many(lines, before, time.monotonic() - start)
+        said = warnings(lines, groups, predictor.known, predictor.unlike_rate)
         with writing(folder):
             parts = decide_on_parts(folder, lines, groups, predictor.rule)
-            write_page(folder, raw, lines, predictor.rule, parts)
+            write_page(folder, raw, lines, predictor.rule, parts, said)
+        for warning in [*named(lines), *said]:
+            say(warning)
     say(f"wrote {folder}")
     refuse_faults(lines)
 
@@ -123,11 +130,13 @@ def settings(input: str, workdir: AnyPath, predictor: Predictor, heat_maps: bool
         "fingerprint": predictor.config.data_info.fingerprint,
         "decision": dataclasses.asdict(predictor.rule),
         "heatmaps": heat_maps,
+        "known": None if predictor.known is None else digest(predictor.known),
+        "unlike_rate": predictor.unlike_rate,
     }
 
 
 def decided_before(
-    raw: RawFiles, inputs: list[Input], outputs: PredictionFolder, rule: DecisionRule
+    raw: RawFiles, inputs: list[Input], outputs: PredictionFolder, predictor: Predictor
 ) -> set[str]:
     """Return the ids of the images that have not changed since a run before decided on them.
 
@@ -142,10 +151,11 @@ def decided_before(
             same = same and own == line.get("ignored_sha256")
         except (OSError, MemoryError):
             return False  # what is wrong is said when it is decided on
-        ours = line["file"] == item.name and follows(line, rule)
+        ours = line["file"] == item.name and follows(line, predictor.rule)
+        ours = ours and looks_alike(line, rate)
         return same and ours and outputs.is_whole(item.id)
 
-    lines = outputs.lines
+    lines, rate = outputs.lines, None if predictor.known is None else predictor.unlike_rate
     known = [i for i in inputs if i.id in lines and "fault" not in lines[i.id] and not i.fault]
     if not known:
         return set()

@@ -6,6 +6,7 @@
     decision = predictor.predict(image)  # [h, w] or [h, w, channels], uint8 or uint16
     decision.rejected, decision.probability, decision.mask
     decision.heat_map, decision.regions(), decision.overlay(image)  # why
+    decision.unlike, decision.is_unlike, decision.look  # whether the network knows such images
 
 Images may have any size, and be arrays of NumPy, JAX or PyTorch, or Pillow's. The thresholds are
 those of the workdir's decision.json.
@@ -22,6 +23,8 @@ from defect_jax.data.geometry.input_spec import InputSpec
 from defect_jax.data.geometry.region import HIDDEN
 from defect_jax.decision import DecisionRule
 from defect_jax.decision.apply import Thresholds, decide, why_undecided
+from defect_jax.decision.look import appearance
+from defect_jax.decision.unlike import UNLIKE_RATE, Known
 from defect_jax.deploy.arrays import checked, checked_ignored, listed_images
 from defect_jax.deploy.image_decision import ImageDecision, Taken, on_host
 from defect_jax.deploy.markers import MARKERS, Frames, Ready
@@ -33,13 +36,16 @@ from defect_jax.models.probabilities import Ensemble, make_probabilities
 from defect_jax.runtime.errors import UserError
 from defect_jax.runtime.forks import refuse_fork
 from defect_jax.runtime.paths import AnyPath, as_path
-from defect_jax.workdir.best_weights import restore_trained
+from defect_jax.workdir.best_weights import restore_known, restore_trained
 
 BATCH_SIZE = 8
 
 
 def load(
-    workdir: AnyPath | str, batch_size: int = BATCH_SIZE, mesh: Mesh | None = None
+    workdir: AnyPath | str,
+    batch_size: int = BATCH_SIZE,
+    mesh: Mesh | None = None,
+    unlike_rate: float = UNLIKE_RATE,
 ) -> "Predictor":
     """Restore the best checkpoint of a workdir, with the decision made for it.
 
@@ -47,13 +53,17 @@ def load(
         batch_size: most images that the network sees at once; it changes results by rounding alone.
         mesh: where to compute; the first device if not given. A predictor on several devices is
             for one thread alone.
+        unlike_rate: share of parts like those of validation that `is_unlike` may call unlike.
 
     Raises:
-        UserError: there is no trained network, or no decision for its best checkpoint.
+        UserError: there is no trained network, or no decision for its best checkpoint, or a file
+            of the workdir is none.
     """
     refuse_fork()
     mesh = mesh or one_device_mesh()
-    return Predictor(*restore_trained(as_path(workdir), mesh), mesh, batch_size)
+    trained = restore_trained(as_path(workdir), mesh)
+    known = restore_known(as_path(workdir), trained)
+    return Predictor(*trained, mesh, batch_size, known, unlike_rate)
 
 
 class Predictor:
@@ -67,14 +77,19 @@ class Predictor:
         rule: DecisionRule,
         mesh: Mesh,
         batch_size: int = BATCH_SIZE,
+        known: Known | None = None,
+        unlike_rate: float = UNLIKE_RATE,
     ):
-        """Take averaged weights, on the devices of `mesh`, and the rule made for them."""
+        """Take averaged weights, on the devices of `mesh`, the rule made for them, and what is
+        known of the images that they were trained with."""
         refuse_fork()
+        self.known, self.unlike_rate = known, unlike_rate
         self.config, self.rule, self.mesh, self.spec = config, rule, mesh, InputSpec.of(config)
         self.batch_size = -(-batch_size // mesh.size) * mesh.size
         program = make_probabilities(network, config.data_info, config.evaluation)
         frames = Frames(program, ema, mesh, self.batch_size)
-        self._marker = MARKERS[type(self.spec.framing)](self.spec, frames, Thresholds.of(rule))
+        marks = self.spec, frames, Thresholds.of(rule), known is not None
+        self._marker = MARKERS[type(self.spec.framing)](*marks)
         classes = tuple(config.data_info.classes)
         self._taken = Taken(classes, self.spec.lights, self.spec.float_range)
 
@@ -147,7 +162,9 @@ class Predictor:
     def decide_each(self, images: Sequence[Ready]) -> list[ImageDecision]:
         """Do the same, but hand out what is no number: rejected, see `apply.why_undecided`."""
         refuse_fork()
-        return [
-            ImageDecision.of(on_host(decide(marked, label, self.rule)), seen, self._taken)
-            for marked, label, seen in self._marker.mark(images)
-        ]
+        decisions = []
+        for marked, label, seen in self._marker.mark(images):
+            decision = on_host(decide(marked, label, self.rule))
+            looks = appearance(seen.sums, self.known, self.spec, self.unlike_rate)
+            decisions.append(ImageDecision.of(decision, seen, self._taken, looks))
+        return decisions

@@ -9,6 +9,7 @@ from defect_jax.distributed import processes
 from defect_jax.distributed.sharding import make_mesh
 from defect_jax.evaluation.evaluate_folds import decision_of_folds, evaluate_folds
 from defect_jax.evaluation.evaluator import Scores, make_evaluator
+from defect_jax.evaluation.keep_known import keep_known
 from defect_jax.evaluation.publish import keep_decision, pruned, publish, shown
 from defect_jax.evaluation.result_files import ResultFolder
 from defect_jax.evaluation.result_tables import ResultTables, tabulate
@@ -34,8 +35,8 @@ def evaluate(config: ConfigDict, workdir: AnyPath, split: str = "test") -> Metri
 
     The decision comes from `decision.json`; where that is missing, or belongs to another checkpoint
     or another `config.decision`, it is made first, from the validation split alone. The splits are
-    those that the network was trained with, whatever the data have become since. Training images
-    are not needed.
+    those that the network was trained with, whatever the data have become since. What the network
+    knows is looked up in the images of training and validation once, where these are there.
 
     Args:
         config: resolved, as in the workdir's config.json.
@@ -67,6 +68,7 @@ def evaluate(config: ConfigDict, workdir: AnyPath, split: str = "test") -> Metri
         if processes.is_first():
             with locks.results(workdir):
                 keep_decision(made, config, workdir)
+    keep_known(config, workdir, step, ema, mesh)
     judged = prepared.splits[split]
     evaluate_split, thresholds = make_evaluator(network, judged, config, mesh), Thresholds.of(made)
     say(f"{split}: step {step}, thresholds from {made.chosen_on}: {shown(made)}")

@@ -11,6 +11,7 @@ from defect_jax.decision import DecisionRule
 from defect_jax.distributed import processes
 from defect_jax.distributed.sharding import make_mesh
 from defect_jax.evaluation.evaluator import Scores, make_evaluator
+from defect_jax.evaluation.keep_known import keep_known
 from defect_jax.evaluation.out_of_fold import HeldOut, decide_on, decide_on_others, merged_scores
 from defect_jax.evaluation.publish import pruned, publish, shown
 from defect_jax.evaluation.result_files import ResultFolder
@@ -38,6 +39,7 @@ def evaluate_folds(config: ConfigDict, workdir: AnyPath) -> Metrics | None:
     mesh = make_mesh(config.mesh.data, config.mesh.fsdp)
     step, members = restore_members(config, workdir, mesh)
     prepared = data_to_judge_on(config, workdir, {OUT_OF_FOLD})
+    keep_known(config, workdir, step, members, mesh)
     folds = held_out_folds(config, prepared, members, mesh)
     made = decide_on(folds, config, step)
     say(f"{OUT_OF_FOLD}: step {step}, thresholds from all {len(folds)} folds: {shown(made)}")

@@ -1,6 +1,6 @@
 """The whole network: image in, mask logits and label logits out."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -29,6 +29,8 @@ from defect_jax.models.localisation import (
     first_embedded_row,
     fitted,
 )
+
+SEEN = "intermediates"  # the collection of what `encode` tells those who ask for it
 
 
 class Outputs(NamedTuple):
@@ -158,12 +160,16 @@ class SegmentationNetwork(nn.Module):
     def encode(self, image: Float[Array, "b h w c"], train: bool) -> list[Float[Array, "b _ _ _"]]:
         """Return the encoder features, finest first: all that the two tasks share.
 
-        In a pruned network, where nothing else reads the deepest rows, without those.
+        In a pruned network, where nothing else reads the deepest rows, without those. Whoever
+        applies the network with `mutable=SEEN` gets them beside its outputs, see `rows_seen`.
         """
         check_size(image.shape[1], image.shape[2], unit_px(self.encoder, len(self.widths)))
         on_deepest = self.classification_head or self.localisation == ON_ENCODER
         only_masks = self.is_pruned(train) and not on_deepest
-        return self.shared_encoder(image, train, self.prune + 1 if only_masks else len(self.widths))
+        rows = self.prune + 1 if only_masks else len(self.widths)
+        features = self.shared_encoder(image, train, rows)
+        self.sow(SEEN, "rows", features)
+        return features
 
     def is_pruned(self, train: bool) -> bool:
         """Return whether this call leaves anything out: training does not, nor does
@@ -199,3 +205,8 @@ class SegmentationNetwork(nn.Module):
             logits = doubled.reshape(heads, b, *doubled.shape[1:])
             cell_px //= 2
         return logits
+
+
+def rows_seen(told: Mapping[str, Any]) -> list[Float[Array, "b _ _ _"]]:
+    """Return the encoder's features of a call with `mutable=SEEN`; none where it has none."""
+    return list(told[SEEN]["rows"][0]) if SEEN in told else []

@@ -10,11 +10,13 @@ import numpy as np
 from jaxtyping import Array, Float, Float32
 from ml_collections import ConfigDict
 
+from defect_jax.models.appearance import sums
 from defect_jax.models.class_maps import mean_probabilities, probabilities_of
 from defect_jax.models.initialise import Variables
-from defect_jax.models.network import Outputs, SegmentationNetwork
+from defect_jax.models.network import SEEN, Outputs, SegmentationNetwork, rows_seen
 
 Frames = Float[Array, "b h w c"]  # shares of the measured range: `intensity.IntensityRange`
+Shown = Float[Array, "b h w"]  # share of each pixel that is the image's and not hidden
 Ensemble = tuple[Variables, ...]  # of one network that was trained several times
 
 
@@ -23,9 +25,10 @@ class Probabilities(NamedTuple):
 
     mask: Float32[Array, "b h w classes"]
     label: Float32[Array, " b"] | None  # None without classification head
+    sums: Float32[Array, "members b n"] | None = None  # of `appearance`; None: not asked for
 
 
-OfFrames = Callable[[Variables | Ensemble, Frames], Probabilities]
+OfFrames = Callable[..., Probabilities]  # of variables, frames and, where asked for, what is shown
 
 
 def normalise(
@@ -54,7 +57,11 @@ def _numbers(kept: float | Sequence[float]) -> float | Float32[np.ndarray, "1 1 
 def make_probabilities(
     network: SegmentationNetwork, data_info: ConfigDict, evaluation: ConfigDict
 ) -> OfFrames:
-    """Return `probabilities(variables, image)` of frames; of several variables it is the mean.
+    """Return `probabilities(variables, image, shown=None)` of frames; of several variables it is
+    the mean.
+
+    Where it is said what of the frames is shown, as `appearance.sums` takes it, the sums of what
+    they look like come along.
 
     Args:
         data_info: `config.data_info`, with mean and standard deviation of the training images.
@@ -63,14 +70,21 @@ def make_probabilities(
     """
     network = network.clone(dtype=evaluation.dtype)
 
-    def of_frames(variables: Variables | Ensemble, image: Frames) -> Probabilities:
+    def of_frames(
+        variables: Variables | Ensemble, image: Frames, shown: Shown | None = None
+    ) -> Probabilities:
         image = normalise(image, data_info.mean, data_info.std)
 
         def of_one(member: Variables) -> Probabilities:
-            def of_view(view: Float[Array, "b h w c"]) -> Probabilities:
-                return probabilities(network.apply(member, view, train=False))
+            def of_view(view: Frames, shown: Shown | None) -> Probabilities:
+                if shown is None:
+                    return probabilities(network.apply(member, view, train=False))
+                outputs, told = network.apply(member, view, train=False, mutable=SEEN)
+                looks = sums(view, rows_seen(told), shown)
+                return probabilities(outputs)._replace(sums=looks[None])
 
-            return over_flips(of_view, image) if evaluation.flips else of_view(image)
+            of_views = over_flips if evaluation.flips else _as_it_is
+            return of_views(of_view, image, shown)
 
         several = isinstance(variables, tuple)
         return over_members(of_one, variables) if several else of_one(variables)
@@ -101,12 +115,15 @@ def over_members(predict: Callable[[Variables], Probabilities], members: Ensembl
     with jax.ensure_compile_time_eval():
         stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *members)
     # One member after the other, as in `over_flips`.
-    mask, label = jax.lax.map(lambda member: tuple(predict(member)), stacked)
-    return Probabilities(mask.mean(0), None if label is None else label.mean(0))
+    mask, label, looks = jax.lax.map(lambda member: tuple(predict(member)), stacked)
+    label = None if label is None else label.mean(0)
+    return Probabilities(mask.mean(0), label, None if looks is None else looks[:, 0])
 
 
 def over_flips(
-    predict: Callable[[Float[Array, "b h w c"]], Probabilities], image: Float[Array, "b h w c"]
+    predict: Callable[[Frames, Shown | None], Probabilities],
+    image: Frames,
+    shown: Shown | None = None,
 ) -> Probabilities:
     """Average the probabilities over an image and its three mirror images, masks turned back.
 
@@ -114,18 +131,27 @@ def over_flips(
 
     For parts that training flips as well; of no use where up and down differ.
 
-    >>> def brightest_left(image):
+    >>> def brightest_left(image, shown):
     ...     return Probabilities(image, image[:, 0, 0, 0])
     >>> image = jnp.array([[[[0.8], [0.0]], [[0.4], [0.0]]]])
     >>> mean = over_flips(brightest_left, image)
     >>> mean.mask[..., 0].round(1).tolist(), mean.label.round(1).tolist()
     ([[[0.8, 0.0], [0.4, 0.0]]], [0.3])
     """
-    views = jnp.stack([_flip(image, view) for view in range(4)])
+    views = jax.tree.map(
+        lambda array: jnp.stack([_flip(array, n) for n in range(4)]), (image, shown)
+    )
     # One view after the other: the program is compiled once, and needs the memory of one.
-    mask, label = jax.lax.map(lambda view: tuple(predict(view)), views)
-    mask = jnp.stack([_flip(mask[view], view) for view in range(4)])
-    return Probabilities(mask.mean(0), None if label is None else label.mean(0))
+    found = jax.lax.map(lambda view: tuple(predict(*view)), views)
+    mask = jnp.stack([_flip(found[0][view], view) for view in range(4)])
+    means = jax.tree.map(lambda array: array.mean(0), (mask, *found[1:]))
+    return Probabilities(*means)
+
+
+def _as_it_is(
+    predict: Callable[[Frames, Shown | None], Probabilities], image: Frames, shown: Shown | None
+) -> Probabilities:
+    return predict(image, shown)
 
 
 def _flip(array: Float[Array, "b h w ..."], view: int) -> Float[Array, "b h w ..."]:

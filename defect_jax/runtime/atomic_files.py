@@ -1,4 +1,4 @@
-"""Text files that are either whole or not there, and files that grow by whole lines."""
+"""Files that are either whole or not there, and files that grow by whole lines."""
 
 import contextlib
 import os
@@ -6,29 +6,34 @@ import pathlib
 import tempfile
 from collections.abc import Iterable, Iterator
 
-from defect_jax.runtime.paths import AnyPath, as_path, is_remote, write_bytes
+from defect_jax.runtime import paths
+from defect_jax.runtime.paths import AnyPath, as_path, is_remote
 
 
 def write_text(path: AnyPath | str, text: str) -> None:
-    """Write a UTF-8 file in one move: a killed process leaves the old file or the new one.
+    """Write a UTF-8 file as `write_bytes` does; line ends are as they are on every system."""
+    write_bytes(path, text.encode("utf-8"))
 
-    Parent folders are made. Line ends are written as they are on every system. In a bucket the move
-    is one put.
+
+def write_bytes(path: AnyPath | str, data: bytes) -> None:
+    """Write a file in one move: a killed process leaves the old file or the new one.
+
+    Parent folders are made. In a bucket the move is one put.
     """
     path = as_path(path)
     if is_remote(path):
-        write_bytes(path, text.encode("utf-8"))
+        paths.write_bytes(path, data)
         return
     with _named_errors(path):
-        _write_whole(path, text)
+        _write_whole(path, data)
 
 
-def _write_whole(path: pathlib.Path, text: str) -> None:
+def _write_whole(path: pathlib.Path, data: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, partial = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".partial")
     try:
-        with open(handle, "w", encoding="utf-8", newline="") as file:
-            file.write(text)
+        with open(handle, "wb") as file:
+            file.write(data)
             file.flush()
             os.fsync(file.fileno())
         os.chmod(partial, 0o666 & ~umask())  # mkstemp makes files that only the owner can read

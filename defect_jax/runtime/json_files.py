@@ -46,17 +46,27 @@ def read_limited(path: AnyPath, most_bytes: int) -> str:
         UserError: it cannot be read, or is larger; `path` is named.
     """
     try:
+        return limited_bytes(path, most_bytes).decode("utf-8")
+    except UnicodeDecodeError:
+        raise UserError(f"{path}: cannot be read: it is not UTF-8") from None
+
+
+def limited_bytes(path: AnyPath, most_bytes: int) -> bytes:
+    """Return the bytes of a file, as `read_limited` its text.
+
+    Raises:
+        as `read_limited`.
+    """
+    try:
         read = _read_object if is_remote(path) else _read_regular
         data = read(path, most_bytes + 1)
-        if len(data) > most_bytes:
-            raise UserError(f"{path}: cannot be read: it has more than {most_bytes:,} bytes")
-        return data.decode("utf-8")
     except FileNotFoundError:
         raise
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError:
-        raise UserError(f"{path}: cannot be read: it is not UTF-8") from None
+    if len(data) > most_bytes:
+        raise UserError(f"{path}: cannot be read: it has more than {most_bytes:,} bytes")
+    return data
 
 
 def _read_object(path: AnyPath, most_bytes: int) -> bytes:

@@ -8,6 +8,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from defect_jax.decision import DecisionRule
+from defect_jax.decision.unlike import Known
 from defect_jax.distributed import processes
 from defect_jax.distributed.sharding import state_sharding
 from defect_jax.models.initialise import Variables
@@ -18,9 +19,10 @@ from defect_jax.runtime.errors import UserError
 from defect_jax.runtime.field_rules import is_number, is_plain, is_whole
 from defect_jax.runtime.json_files import NotJson, parse, read_limited
 from defect_jax.runtime.paths import AnyPath
-from defect_jax.workdir import checkpoint_mirror, run_config, saved_checkpoints
+from defect_jax.workdir import checkpoint_mirror, known_file, run_config, saved_checkpoints
 from defect_jax.workdir.config_before import BEFORE_IT_WAS
 from defect_jax.workdir.config_fields import MOST_STEPS
+from defect_jax.workdir.known_file import digest_of
 from defect_jax.workdir.members import restore_members
 from defect_jax.workdir.saved_checkpoints import EMA
 from defect_jax.workdir.weight_shapes import ema_shapes, image_shape
@@ -60,6 +62,17 @@ def restore_trained(workdir: AnyPath, mesh: Mesh) -> Trained:
             f"{workdir}: holds no decision for its checkpoint {step}; run --mode=evaluate first"
         )
     return Trained(network, config, ema, rule)
+
+
+def restore_known(workdir: AnyPath, trained: Trained) -> Known | None:
+    """Return what unlike images are told by; None where the workdir has it not, or for another
+    checkpoint.
+
+    Raises:
+        UserError: the file is there and is none.
+    """
+    of = trained.rule.checkpoint_step, trained.config.model.prune, digest_of(trained.ema)
+    return known_file.read(workdir, *of)
 
 
 def restore_shipped(

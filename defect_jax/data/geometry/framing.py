@@ -5,19 +5,29 @@ prediction look up their own counterpart by its type; all others ask the object 
 """
 
 import dataclasses
+from collections.abc import Iterator
+from functools import partial
 from typing import Any, ClassVar, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, UInt8
+from jaxtyping import Array, Bool, Float, Float32, UInt8
 
 from defect_jax.data.geometry import crops, letterbox_jax, tiles_jax
-from defect_jax.data.geometry.letterbox import Placement, jitter, place
+from defect_jax.data.geometry.letterbox import (
+    Placement,
+    jitter,
+    letterbox_image,
+    place,
+    shown,
+)
 from defect_jax.data.geometry.tiles import Grid
 from defect_jax.data.geometry.unletterbox import unletterbox_classes
 from defect_jax.models.probabilities import Ensemble, Frames, OfFrames, Variables
 
 ClassMaps = Float[Array, "b classes h w"]  # probability of each class of defect, at native size
+# Maps, labels, sums of `models.appearance`; None without a label, and where nobody asked for sums.
+Native = tuple[ClassMaps, Float[Array, " b"] | None, Float[Array, "members b n"] | None]
 
 
 class Change(NamedTuple):
@@ -87,16 +97,45 @@ class Letterbox:
         return TrainingPart(image, mask, ignored, placement)
 
     def native_probabilities(
-        self, of_frames: OfFrames, variables: Variables | Ensemble, image: Frames, classes: int
-    ) -> tuple[ClassMaps, Float[Array, " b"] | None]:
-        """Return maps at the images' own size, and labels, inside a program for any size."""
+        self,
+        of_frames: OfFrames,
+        variables: Variables | Ensemble,
+        image: Frames,
+        classes: int,
+        visible: Float[Array, "h w"] | None = None,
+        looks: bool = False,
+    ) -> Native:
+        """Return maps at the images' own size, labels, and what was asked for of their look,
+        inside a program for any size.
+
+        Args:
+            visible, looks: as `tiles_jax.through_tiles` takes them.
+        """
         del classes
         native_px = image.shape[1:3]
         placement = letterbox_jax.place(native_px, self.size_px, self.max_scale, self.max_stretch)
-        frame = letterbox_jax.letterbox_image(image, placement, self.size_px)
-        predicted = of_frames(variables, frame)
+        frame, asked = letterbox_jax.letterbox_image(image, placement, self.size_px), ()
+        if looks:
+            shown = letterbox_jax.shown(visible, placement, self.size_px)
+            asked = (jnp.broadcast_to(shown[None], frame.shape[:3]),)
+        predicted = of_frames(variables, frame, *asked)
         places = letterbox_jax.on_canvas(placement, image.shape[0], native_px)
-        return unletterbox_classes(predicted.mask, *places, native_px), predicted.label
+        maps = unletterbox_classes(predicted.mask, *places, native_px)
+        return maps, predicted.label, predicted.sums
+
+    def frames(
+        self, image: Float32[np.ndarray, "h w c"], hidden: Bool[np.ndarray, "h w"] | None, name: str
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yield the frame of an image in shares, and what of the frame is shown.
+
+        Raises:
+            UserError: as `place`.
+        """
+        placement = self.place(image.shape[:2], name)
+        yield (
+            letterbox_image(image, placement, self.size_px),
+            shown(hidden, placement, self.size_px),
+        )
 
     def card(self) -> dict[str, Any]:
         """Return the size rule for an exported file's card."""
@@ -166,13 +205,27 @@ class Tiling:
         return TrainingPart(*parts, placement)
 
     def native_probabilities(
-        self, of_frames: OfFrames, variables: Variables | Ensemble, image: Frames, classes: int
-    ) -> tuple[ClassMaps, Float[Array, " b"] | None]:
-        """Return maps at the images' own size, and the highest label of a tile."""
-        predicted = tiles_jax.through_tiles(
-            lambda tiles: of_frames(variables, tiles), image, self.size_px, self.overlap_px, classes
-        )
-        return jnp.moveaxis(predicted.mask, -1, 1), predicted.label
+        self,
+        of_frames: OfFrames,
+        variables: Variables | Ensemble,
+        image: Frames,
+        classes: int,
+        visible: Float[Array, "h w"] | None = None,
+        looks: bool = False,
+    ) -> Native:
+        """Return maps at the images' own size, the highest label of a tile, and what was asked for
+        of their look; arguments as those of `Letterbox`."""
+        tiling = self.size_px, self.overlap_px, classes, visible, looks
+        predicted = tiles_jax.through_tiles(partial(of_frames, variables), image, *tiling)
+        return jnp.moveaxis(predicted.mask, -1, 1), predicted.label, predicted.sums
+
+    def frames(
+        self, image: Float32[np.ndarray, "h w c"], hidden: Bool[np.ndarray, "h w"] | None, name: str
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yield the tiles of an image in shares, each with what of it is shown."""
+        del name
+        grid = self.grid(image.shape[:2])
+        yield from zip(grid.cut(image), grid.shown(hidden), strict=True)
 
     def card(self) -> dict[str, Any]:
         """Return the size rule for an exported file's card."""

@@ -209,8 +209,8 @@ def sixteen_bits(image: UInt8[np.ndarray, "h w c"]) -> UInt16[np.ndarray, "h w c
 
 
 def filled_up(
-    frames: Shaped[np.ndarray, "n h w c"], count: int
-) -> Shaped[np.ndarray, "count h w c"]:
+    frames: Shaped[np.ndarray, "n h *rest"], count: int
+) -> Shaped[np.ndarray, "count h *rest"]:
     """Return the frames as the batch that a program is compiled for: the last one fills it up.
 
     >>> filled_up(np.arange(2).reshape(2, 1, 1, 1), 4).ravel().tolist()

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
-from jaxtyping import Bool, UInt8
+from jaxtyping import Bool, Float32, UInt8
 
 from defect_jax.data.geometry.resampling import resampled
 from defect_jax.runtime.errors import UserError
@@ -170,6 +170,21 @@ def valid_area(placement: Placement, size_px: tuple[int, int]) -> np.ndarray:
     valid = np.zeros(size_px, bool)
     valid[_inside(placement)] = True
     return valid
+
+
+def shown(
+    hidden: Bool[np.ndarray, "h w"] | None, placement: Placement, size_px: tuple[int, int]
+) -> Float32[np.ndarray, "height width"]:
+    """Return the share of each pixel of the frame that is the image's and not hidden.
+
+    >>> shown(np.array([[True, False, False, False]]), Placement(0, 1, 1, 2), (1, 3)).tolist()
+    [[0.0, 0.5, 1.0]]
+    """
+    area = valid_area(placement, size_px).astype(np.float32)
+    if hidden is None:
+        return area
+    visible = np.float32(~hidden)[..., None]
+    return area * letterbox_image(visible, placement, size_px)[..., 0]
 
 
 def _inside(placement: Placement) -> tuple[slice, slice]:

@@ -49,6 +49,27 @@ def letterbox_image(
     return jnp.einsum("mw,bnwc->bnmc", columns, low, precision=exact)
 
 
+def shown(
+    visible: Float[Array, "h w"] | None, placement: Float[Array, "4"], size_px: tuple[int, int]
+) -> Float[Array, "height width"]:
+    """Return the share of each pixel of the frame that is the image's and not hidden.
+
+    Args:
+        visible: 0 where images are hidden, 1 elsewhere; None: nothing is hidden.
+
+    >>> visible = jnp.array([[0.0, 1.0, 1.0, 1.0]])
+    >>> shown(visible, jnp.array([0.0, 1.0, 1.0, 2.0]), (1, 3)).tolist()
+    [[0.0, 0.5, 1.0]]
+    """
+    position = [jnp.arange(side) - placement[axis] for axis, side in enumerate(size_px)]
+    down, across = ((p >= 0) & (p < placement[2 + axis]) for axis, p in enumerate(position))
+    inside = down[:, None] & across[None]
+    if visible is None:
+        return inside.astype(jnp.float32)
+    framed = letterbox_image(visible[None, ..., None], placement, size_px)[0, ..., 0]
+    return jnp.where(inside, framed, 0.0)
+
+
 def _weights(
     native: Px, start: Float[Array, ""], extent: Float[Array, ""], frame: int
 ) -> Float[Array, "frame native"]:

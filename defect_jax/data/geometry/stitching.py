@@ -11,14 +11,14 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
-from jaxtyping import Float32, UInt
+from jaxtyping import Float32, Float64, UInt
 
 from defect_jax.data.geometry.tiles import Grid, later_share
 from defect_jax.models.probabilities import Probabilities
 
-# Starts the network on at most so many tiles, as cut from the image; the rows behind the tiles'
-# own are to be ignored.
-Start = Callable[[UInt[np.ndarray, "b h w c"]], Probabilities]
+# Starts the network on at most so many tiles, as cut from the image, with what of them is shown if
+# that is asked for; the rows behind the tiles' own are to be ignored.
+Start = Callable[..., Probabilities]
 
 
 class Strip(NamedTuple):
@@ -26,33 +26,49 @@ class Strip(NamedTuple):
 
     maps: Float32[np.ndarray, "rows w classes"]
     label: float | None  # highest of the tiles so far; None without classification head
+    sums: Float64[np.ndarray, "members n"] | None = None  # of the tiles so far, see `appearance`
 
 
 def iter_tile_rows(
-    image: UInt[np.ndarray, "h w c"], grid: Grid, start: Start, tiles_at_once: int
+    image: UInt[np.ndarray, "h w c"],
+    grid: Grid,
+    start: Start,
+    tiles_at_once: int,
+    shown: Iterator[Float32[np.ndarray, "th tw"]] | None = None,
 ) -> Iterator[Strip]:
     """Yield the map of an image from top to bottom.
 
     A part is defective if any of its tiles is, so its label is the highest.
+
+    Args:
+        shown: of each tile, `Grid.shown`; None: the network is not asked what they look like.
     """
     labels: list[float] = []
+    sums: list[np.ndarray] = []  # one: of all tiles so far
 
     def maps() -> Iterator[np.ndarray]:
-        for predicted in _predicted(image, grid, start, tiles_at_once):
+        for predicted in _predicted(image, grid, start, tiles_at_once, shown):
             labels.extend([] if predicted.label is None else predicted.label.tolist())
+            if predicted.sums is not None:
+                sums[:] = [sum(sums) + predicted.sums.sum(axis=1, dtype=np.float64)]
             yield from predicted.mask
 
     for strip in strips(maps(), grid):
-        yield Strip(strip, max(labels, default=None))
+        yield Strip(strip, max(labels, default=None), sums[0] if sums else None)
 
 
 def _predicted(
-    image: UInt[np.ndarray, "h w c"], grid: Grid, start: Start, tiles_at_once: int
+    image: UInt[np.ndarray, "h w c"],
+    grid: Grid,
+    start: Start,
+    tiles_at_once: int,
+    shown: Iterator[Float32[np.ndarray, "th tw"]] | None,
 ) -> Iterator[Probabilities]:
     """Yield the network's answers; the next tiles are cut while it works on the last ones."""
     tiles, running = grid.cut(image), None
     while batch := list(itertools.islice(tiles, tiles_at_once)):
-        started = start(np.stack(batch)), len(batch)
+        planes = [] if shown is None else [np.stack(list(itertools.islice(shown, len(batch))))]
+        started = start(np.stack(batch), *planes), len(batch)
         if running is not None:
             yield _fetched(*running)
         running = started
@@ -61,8 +77,9 @@ def _predicted(
 
 
 def _fetched(predicted: Probabilities, count: int) -> Probabilities:
-    mask, label = jax.device_get(tuple(predicted))
-    return Probabilities(mask[:count], None if label is None else label[:count])
+    mask, label, sums = jax.device_get(tuple(predicted))
+    label = None if label is None else label[:count]
+    return Probabilities(mask[:count], label, None if sums is None else sums[:, :count])
 
 
 def strips(

@@ -9,7 +9,7 @@ import dataclasses
 from collections.abc import Iterator
 
 import numpy as np
-from jaxtyping import Float32, Int, Shaped
+from jaxtyping import Bool, Float32, Int, Shaped
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,6 +50,11 @@ class TileAxis:
         """Return which pixel of the image each pixel of a tile shows."""
         first = tile * self.stride_px - self.before_px
         return mirrored(first + np.arange(self.tile_px), self.image_px)
+
+    def is_inside(self, tile: int) -> Bool[np.ndarray, " tile_px"]:
+        """Return which pixels of a tile are the image's, and no mirror image beside it."""
+        position = tile * self.stride_px - self.before_px + np.arange(self.tile_px)
+        return (position >= 0) & (position < self.image_px)
 
 
 def mirrored(position: Int[np.ndarray, " n"], length: int) -> Int[np.ndarray, " n"]:
@@ -95,3 +100,18 @@ class Grid:
             band = image[self.rows.image_positions(row)]
             for positions in columns:
                 yield band[:, positions]
+
+    def shown(
+        self, hidden: Bool[np.ndarray, "h w"] | None = None
+    ) -> Iterator[Float32[np.ndarray, "th tw"]]:
+        """Yield what of each tile is the image's and not hidden: 1 there, else 0."""
+        for row in range(self.rows.tiles):
+            down = self.rows.is_inside(row)
+            for column in range(self.columns.tiles):
+                plane = down[:, None] & self.columns.is_inside(column)[None]
+                if hidden is not None:
+                    positions = np.ix_(
+                        self.rows.image_positions(row), self.columns.image_positions(column)
+                    )
+                    plane = plane & ~hidden[positions]
+                yield plane.astype(np.float32)

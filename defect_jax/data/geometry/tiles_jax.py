@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 from jax import core, lax
-from jaxtyping import Array, Float32, Int, Shaped
+from jaxtyping import Array, Bool, Float32, Int, Shaped
 
 from defect_jax.data.geometry.tiles import later_share
 from defect_jax.data.geometry.unletterbox import Px
@@ -55,23 +55,33 @@ class TileAxis(NamedTuple):
         turned = (first + jnp.arange(self.tile_px)) % (2 * self.image_px)
         return jnp.minimum(turned, 2 * self.image_px - 1 - turned)
 
+    def is_inside(self, tile: int | Int[Array, ""]) -> Bool[Array, " tile_px"]:
+        """Return which pixels of a tile are the image's, and no mirror image beside it."""
+        position = tile * self.stride_px - self.before_px + jnp.arange(self.tile_px)
+        return (position >= 0) & (position < self.image_px)
+
 
 def through_tiles(
-    predict: Callable[[Shaped[Array, "b th tw c"]], Probabilities],
+    predict: Callable[..., Probabilities],
     image: Shaped[Array, "b h w c"],
     size_px: tuple[int, int],
     overlap_px: int,
     classes: int,
+    visible: Float32[Array, "h w"] | None = None,
+    looks: bool = False,
 ) -> Probabilities:
     """Return a network's output for images of one size that it takes tile by tile.
 
     Args:
-        predict: its output for tiles, one of each image.
+        predict: its output for tiles, one of each image, and for what of them is shown if `looks`.
         size_px: of a tile.
         classes: of defect.
+        visible: 0 where the images are hidden, 1 elsewhere; None: nothing is hidden.
+        looks: whether the network is asked what they look like, and given what is shown.
 
     Returns:
-        The map at the images' own size, and the highest label probability of a tile.
+        The map at the images' own size, the highest label probability of a tile, and the sums of
+        what all tiles look like.
     """
     count, height, width, _ = image.shape
     rows, columns = (
@@ -83,7 +93,15 @@ def through_tiles(
         band = jnp.take(image, rows.image_positions(row), axis=1, mode="clip")
 
         def of_tile(column: Int[Array, ""]) -> Probabilities:
-            return predict(jnp.take(band, columns.image_positions(column), axis=2, mode="clip"))
+            across = columns.image_positions(column)
+            tile = jnp.take(band, across, axis=2, mode="clip")
+            if not looks:
+                return predict(tile)
+            plane = (rows.is_inside(row)[:, None] & columns.is_inside(column)[None]) * 1.0
+            if visible is not None:
+                strip = jnp.take(visible, rows.image_positions(row), axis=0, mode="clip")
+                plane *= jnp.take(strip, across, axis=1, mode="clip")
+            return predict(tile, jnp.broadcast_to(plane[None], tile.shape[:3]))
 
         return stitched(of_tile, columns, (count, rows.tile_px, overlap_px, classes), axis=2)
 
@@ -110,15 +128,16 @@ def stitched(
     lengths = side.overlap_px, side.stride_px - side.overlap_px, side.overlap_px
 
     def step(earlier: Float32[Array, "..."], number: Int[Array, ""]):
-        mask, label = piece(number)
+        mask, label, sums = piece(number)
         head, middle, tail = lax.split(mask, lengths, axis)
         head = jnp.where(number > 0, earlier + share * (head - earlier), head)
-        return tail, (jnp.concatenate([head, middle], axis), label)
+        return tail, (jnp.concatenate([head, middle], axis), label, sums)
 
-    last, (strips, label) = lax.scan(step, jnp.zeros(shared_shape), jnp.arange(side.tiles))
+    last, (strips, label, sums) = lax.scan(step, jnp.zeros(shared_shape), jnp.arange(side.tiles))
     strips = lax.collapse(jnp.moveaxis(strips, 0, axis), axis, axis + 2)
     mask = inside(jnp.concatenate([strips, last], axis), side, axis)
-    return Probabilities(mask, None if label is None else label.max(axis=0))
+    label = None if label is None else label.max(axis=0)
+    return Probabilities(mask, label, None if sums is None else sums.sum(axis=0))
 
 
 def inside(
