@@ -1,5 +1,6 @@
 """What a network knows of its images, from a prepared set to predict, Python and exported files."""
 
+import copy
 import csv
 import html
 import json
@@ -21,16 +22,18 @@ from defect_jax.data.prepare.data_info import data_info
 from defect_jax.data.prepare.folds import dealt_out, folds_of
 from defect_jax.data.prepare.prepare import prepare
 from defect_jax.decision.apply import Decision
-from defect_jax.decision.look import Look
+from defect_jax.decision.look import WATCHED, Look
 from defect_jax.decision.unlike import Known, of_parts
 from defect_jax.deploy import batch_look, int8, parity
 from defect_jax.deploy import predict as mode
 from defect_jax.deploy.onnx import to_onnx
 from defect_jax.deploy.predictor import Predictor
 from defect_jax.deploy.program import make_program, output_names
+from defect_jax.deploy.watched_numbers import FEWEST_PARTS
 from defect_jax.distributed.sharding import make_mesh, one_device_mesh, replicated
 from defect_jax.evaluation.keep_known import look_at
-from defect_jax.evaluation.known import Looker
+from defect_jax.evaluation.known import Looker, one_a_part
+from defect_jax.runtime.errors import UserError
 from defect_jax.workdir.run_config import resolve
 
 NAMES = (*Decision._fields, "unlike")
@@ -93,6 +96,35 @@ def test_looks_are_those_of_the_pixels(ready, known, predictor):
     brighter = predictor.predict(np.uint8(np.minimum(image * 1.2, 255))).look
     assert brighter.brightness == pytest.approx(1.2 * (1 + look.brightness) - 1, abs=0.01)
     assert brighter.sharpness == pytest.approx(look.sharpness, abs=0.03)
+
+
+def test_a_monitor_of_the_predictor_knows_an_image_of_each_validation_part(ready, known, predictor):
+    _, prepared, _, _ = ready
+    val = prepared.splits["val"]
+    decisions = predictor.predict(images_of(val))
+    for place, row in enumerate(one_a_part([row.group for row in val.rows])):
+        seen = decisions[row].watched
+        assert tuple(seen) == WATCHED
+        np.testing.assert_allclose(list(seen.values()), known.watched[place], rtol=1e-3)
+    assert decisions[0]._replace(probability=0.5).watched == decisions[0].watched
+    if len(known.watched) < FEWEST_PARTS:
+        repeated = known._replace(watched=np.repeat(known.watched, FEWEST_PARTS, axis=0))
+        with pytest.raises(UserError, match="as many values"):
+            predictor.monitor(100)
+        predictor = replaced(predictor, repeated)
+    monitor = predictor.monitor(promised_images=100)
+    assert monitor.see(decisions[0].watched) is None
+    dark = predictor.predict(images_of(val)[0] // 4).watched
+    alarm = [monitor.see(dark) for _ in range(30)][-1]
+    assert alarm.since == 2 and dark["brightness"] < 0.3 * decisions[0].watched["brightness"]
+    with pytest.raises(UserError, match="run --mode=evaluate"):
+        replaced(predictor, None).monitor(100)
+
+
+def replaced(predictor, known):
+    other = copy.copy(predictor)
+    other.known = known
+    return other
 
 
 def test_what_is_ignored_says_nothing(predictor):

@@ -127,7 +127,7 @@ DIGEST = bytes(range(32))
 
 def known(members=2, n=4, parts=3):
     rng = np.random.default_rng(0)
-    shapes = (members, n), (members, n, n), (members, parts), (101, 3)
+    shapes = (members, n), (members, n, n), (members, parts), (101, 3), (members * parts, 3)
     return Known(*(rng.uniform(size=shape).astype(np.float32) for shape in shapes))
 
 
@@ -159,6 +159,7 @@ BROKEN = {
     "centre must be float32": lambda arrays: arrays.update(centre=np.zeros((2, 4))),
     "a row a member": lambda arrays: arrays.update(centre=np.zeros(4, np.float32)),
     "digest must be uint8": lambda arrays: arrays.update(digest=np.zeros(3, np.uint8)),
+    "watched must be float32": lambda arrays: arrays.update(watched=np.zeros((5, 3), np.float32)),
     "looks holds what is no number": lambda arrays: arrays["looks"].fill(np.nan),
     "no validation part": lambda arrays: arrays["distances"].fill(NO_PART),
 }

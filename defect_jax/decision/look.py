@@ -12,6 +12,9 @@ from defect_jax.models.appearance import LOOKS, numbers
 LEAST = 1e-6  # what training images have none of can grow by no share
 PERCENTILES = np.arange(101)  # the rows of `unlike.Known.looks`
 MEDIAN, QUARTILES = 50, [25, 50, 75]
+# What a monitor is given of each image: the looks as they are, and the distance from the training
+# images. The latter not of an ensemble, whose members have learnt most of its validation parts.
+WATCHED = ("brightness", "contrast", "sharpness", "strangeness")
 
 
 class Look(NamedTuple):
@@ -61,6 +64,7 @@ class Appearance(NamedTuple):
     unlike: float | None = None  # share of validation parts at least as strange
     is_unlike: bool | None = None  # whether that is at most the rate asked for
     look: Look | None = None
+    watched: dict[str, float] | None = None  # what `Predictor.monitor` is to see of it
 
 
 UNKNOWN = Appearance()
@@ -80,8 +84,27 @@ def appearance(
     statistics = numbers(np.asarray(sums, np.float64)[:, None], spec.channels)
     away = distance(np.float32(statistics), known.centre, known.whitening)
     unlike = float(share_unlike(away, known.distances)[0])
-    change = against(measured(statistics[0, 0], spec), known.looks[MEDIAN])
-    return Appearance(unlike, is_unlike(unlike, rate), Look(*change.tolist()))
+    found = measured(statistics[0, 0], spec)
+    change = against(found, known.looks[MEDIAN])
+    watched = dict(zip(WATCHED, watched_of(found[None], away)[0].tolist(), strict=False))
+    return Appearance(unlike, is_unlike(unlike, rate), Look(*change.tolist()), watched)
+
+
+def watched_of(
+    found: Float[np.ndarray, "images 3"], away: Float[np.ndarray, "members images"]
+) -> Float32[np.ndarray, "images w"]:
+    """Return what is watched of images.
+
+    Args:
+        found: of `measured`.
+        away: of `unlike.distance`.
+
+    >>> looks = np.array([[118.0, 0.9, 0.5]])
+    >>> watched_of(looks, np.array([[4.0]])).tolist(), watched_of(looks, np.ones((2, 1))).shape
+    ([[118.0, 0.8999999761581421, 0.5, 4.0]], (1, 3))
+    """
+    columns = [*found.T, *away] if len(away) == 1 else found.T
+    return np.stack(columns, axis=1).astype(np.float32)
 
 
 def in_words(name: str, change: float) -> str:

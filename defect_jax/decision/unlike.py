@@ -43,6 +43,7 @@ class Known(NamedTuple):
     whitening: Float32[np.ndarray, "members n n"]  # makes their covariance that of independent ones
     distances: Float32[np.ndarray, "members parts"]  # of validation parts, `NO_PART` behind them
     looks: Float32[np.ndarray, "101 3"]  # of training images: percentile, then the fields of `Look`
+    watched: Float32[np.ndarray, "parts w"]  # of an image of each validation part: `look.WATCHED`
 
     @property
     def parts(self) -> int:

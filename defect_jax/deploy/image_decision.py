@@ -38,12 +38,14 @@ class ImageDecision(Decision):
             `decision.unlike`; None where the workdir does not have what it takes.
         is_unlike: whether that is at most the rate of `load`; None as well.
         look: brightness, contrast and sharpness against the training images'; None as well.
+        watched: what a monitor is to see of the image, see `Predictor.monitor`; None as well.
     """
 
     heat_map: UInt8[np.ndarray, "h w"]
     unlike: float | None
     is_unlike: bool | None
     look: Look | None
+    watched: dict[str, float] | None
 
     @classmethod
     def of(
@@ -52,13 +54,13 @@ class ImageDecision(Decision):
         """Add to a decision what it was made from, and how the image looks."""
         made = cls(*decision)
         made.heat_map, made._probability, _ = seen
-        made.unlike, made.is_unlike, made.look = looks
+        made.unlike, made.is_unlike, made.look, made.watched = looks
         made._taken = taken
         return made
 
     def _replace(self, **fields: Any) -> "ImageDecision":
         seen = Seen(self.heat_map, self._probability)
-        looks = Appearance(self.unlike, self.is_unlike, self.look)
+        looks = Appearance(self.unlike, self.is_unlike, self.look, self.watched)
         return self.of(super()._replace(**fields), seen, self._taken, looks)
 
     def regions(self) -> list[Region]:

@@ -13,7 +13,7 @@ those of the workdir's decision.json.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jax.sharding import Mesh
@@ -23,7 +23,7 @@ from defect_jax.data.geometry.input_spec import InputSpec
 from defect_jax.data.geometry.region import HIDDEN
 from defect_jax.decision import DecisionRule
 from defect_jax.decision.apply import Thresholds, decide, why_undecided
-from defect_jax.decision.look import appearance
+from defect_jax.decision.look import WATCHED, appearance
 from defect_jax.decision.unlike import UNLIKE_RATE, Known
 from defect_jax.deploy.arrays import checked, checked_ignored, listed_images
 from defect_jax.deploy.image_decision import ImageDecision, Taken, on_host
@@ -37,6 +37,9 @@ from defect_jax.runtime.errors import UserError
 from defect_jax.runtime.forks import refuse_fork
 from defect_jax.runtime.paths import AnyPath, as_path
 from defect_jax.workdir.best_weights import restore_known, restore_trained
+
+if TYPE_CHECKING:
+    from defect_jax.deploy.monitor import Monitor
 
 BATCH_SIZE = 8
 
@@ -128,6 +131,30 @@ class Predictor:
             UserError: there is no decision on parts.
         """
         return PartInProgress(self.predict, self.rule)
+
+    def monitor(self, promised_images: int) -> "Monitor":
+        """Return what watches a line: `monitor.see(decision.watched)`, for one image a part.
+
+        Its reference is an image of each validation part. For results that must not depend on when
+        the program was started, keep it: `monitor.to_json`.
+
+        Args:
+            promised_images: images without a change for each false alarm, at most.
+
+        Raises:
+            UserError: the workdir has no known.safetensors, or too few validation parts.
+        """
+        # A program that only decides does not load it.
+        from defect_jax.deploy.monitor import Monitor
+        from defect_jax.deploy.watched_numbers import MOST_PARTS
+
+        if self.known is None:
+            raise UserError(
+                "what is unlike the training images is not known: run --mode=evaluate, which "
+                "writes known.safetensors into the workdir"
+            )
+        parts = self.known.watched[:MOST_PARTS]
+        return Monitor.of(dict(zip(WATCHED, parts.T, strict=False)), promised_images)
 
     def ready(self, image: Any, name: str = "the image", ignored: Any = None) -> Ready:
         """Check an image and bring it into the form that `decide` takes: the part for threads.

@@ -8,11 +8,12 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import islice
 from typing import NamedTuple
+from zlib import crc32
 
 import jax
 import numpy as np
 from jax.sharding import Mesh
-from jaxtyping import Float64
+from jaxtyping import Float32, Float64
 from ml_collections import ConfigDict
 
 from defect_jax.data.files.reading import threaded
@@ -20,7 +21,7 @@ from defect_jax.data.geometry.input_spec import InputSpec, filled_up
 from defect_jax.data.geometry.region import HIDDEN
 from defect_jax.data.pipeline.loading import decoded
 from defect_jax.data.prepare.prepared import Split
-from defect_jax.decision.look import percentiles
+from defect_jax.decision.look import measured, percentiles, watched_of
 from defect_jax.decision.unlike import (
     NO_PART,
     UNLIKE_RATE,
@@ -107,7 +108,7 @@ def _framed(split: Split, spec: InputSpec, row: int) -> list[Shown]:
 
 def known_of(train: Seen, val: Seen, spec: InputSpec) -> Known:
     """Return what a network knows, of images that it has learnt and of others."""
-    return together([_member(train, val)], train.statistics, spec)
+    return together([_member(train, val, spec)], train.statistics, spec)
 
 
 def known_of_folds(folds: Sequence[Sequence[Seen]], spec: InputSpec) -> Known:
@@ -121,35 +122,61 @@ def known_of_folds(folds: Sequence[Sequence[Seen]], spec: InputSpec) -> Known:
         others = [fold for number, fold in enumerate(seen) if number != own]
         statistics = np.concatenate([fold.statistics for fold in others])
         train = Seen(statistics, [group for fold in others for group in fold.groups])
-        members.append(_member(train, seen[own]))
+        members.append(_member(train, seen[own], spec))
     # What images look like, features left out, is the same to all members.
     return together(members, np.concatenate([fold.statistics for fold in folds[0]]), spec)
 
 
-Member = tuple[np.ndarray, np.ndarray, list[float]]  # centre, whitening, distances
+class Member(NamedTuple):
+    """What a member of an ensemble knows, or a network alone; the fields of `Known`."""
+
+    centre: Float32[np.ndarray, " n"]
+    whitening: Float32[np.ndarray, "n n"]
+    distances: list[float]
+    watched: Float32[np.ndarray, "parts 4"]
 
 
-def _member(train: Seen, val: Seen) -> Member:
+def _member(train: Seen, val: Seen, spec: InputSpec) -> Member:
     fitted = fit(train.statistics)
     # Rounded as they are kept, so that all numbers are of what is used later.
     centre, whitening = (np.float32(array) for array in fitted)
     far = distance(val.statistics[None], centre[None], whitening[None])[0]
-    return centre, whitening, of_parts(far, val.groups)
+    watched = watched_of(measured(val.statistics, spec), far[None])
+    return Member(centre, whitening, of_parts(far, val.groups), watched[one_a_part(val.groups)])
+
+
+def one_a_part(groups: Sequence[str]) -> list[int]:
+    """Return the place of one image of each part, drawn by the part's name.
+
+    A line that is watched shows one image of each part, whichever: the mean of several scatters
+    less.
+
+    >>> one_a_part(["a", "b", "b", "a", "c"])
+    [3, 1, 4]
+    """
+    places: dict[str, list[int]] = {}
+    for place, group in enumerate(groups):
+        places.setdefault(group, []).append(place)
+    return [shots[crc32(group.encode()) % len(shots)] for group, shots in places.items()]
 
 
 def together(members: Sequence[Member], looked_at: Statistics, spec: InputSpec) -> Known:
     """Return what all members know, with what training images look like."""
-    most = max(len(distances) for *_, distances in members)
-    rows = [distances + [NO_PART] * (most - len(distances)) for *_, distances in members]
+    most = max(len(member.distances) for member in members)
+    rows = [each.distances + [NO_PART] * (most - len(each.distances)) for each in members]
     centres, whitenings = (np.stack([member[n] for member in members]) for n in range(2))
-    return Known(centres, whitenings, np.float32(rows), percentiles(looked_at, spec))
+    watched = np.concatenate([member.watched for member in members])
+    if len(members) > 1:
+        watched = watched[:, :-1]  # `look.WATCHED` says why
+    return Known(centres, whitenings, np.float32(rows), percentiles(looked_at, spec), watched)
 
 
 def in_words(known: Known) -> str:
     """Return what was learnt of the images, and what it is too little for.
 
     >>> import numpy as np
-    >>> known = Known(np.zeros((1, 9)), np.zeros((1, 9, 9)), np.ones((1, 12)), np.ones((101, 3)))
+    >>> shapes = (1, 9), (1, 9, 9), (1, 12), (101, 3), (12, 4)
+    >>> known = Known(*map(np.ones, shapes))
     >>> in_words(known)
     'what is unlike the training images is known by 9 statistics of each image and 12 parts: too few
     to call any unlike at a rate of 0.05, which takes 19'

@@ -12,7 +12,7 @@ import numpy as np
 import safetensors.numpy
 from safetensors import SafetensorError
 
-from defect_jax.decision.look import PERCENTILES, Look
+from defect_jax.decision.look import PERCENTILES, WATCHED, Look
 from defect_jax.decision.unlike import Known
 from defect_jax.runtime import atomic_files
 from defect_jax.runtime.errors import UserError
@@ -93,6 +93,9 @@ def _check(path: AnyPath, arrays: dict[str, np.ndarray]) -> None:
     centre, distances = arrays["centre"], arrays["distances"]
     if centre.ndim != 2 or distances.ndim != 2 or 0 in (*centre.shape, *distances.shape):
         raise UserError(f"{path}: centre and distances must have a row a member: {AGAIN}")
+    parts = int(np.count_nonzero(distances >= 0))
+    if not parts:
+        raise UserError(f"{path}: distances holds no validation part: {AGAIN}")
     members, n = centre.shape
     shapes = dict.fromkeys(HEAD, (1,)) | {
         "digest": (32,),
@@ -100,6 +103,7 @@ def _check(path: AnyPath, arrays: dict[str, np.ndarray]) -> None:
         "whitening": (members, n, n),
         "distances": (members, distances.shape[1]),
         "looks": (len(PERCENTILES), len(Look._fields)),
+        "watched": (parts, len(WATCHED) - (members > 1)),
     }
     for name, shape in shapes.items():
         wanted = np.int64 if name in HEAD else np.uint8 if name == "digest" else np.float32
@@ -110,5 +114,3 @@ def _check(path: AnyPath, arrays: dict[str, np.ndarray]) -> None:
             raise UserError(f"{path}: {name} must be {wanted}, not {kind}: {AGAIN}")
         if not np.isfinite(array).all():
             raise UserError(f"{path}: {name} holds what is no number: {AGAIN}")
-    if not (distances >= 0).any():
-        raise UserError(f"{path}: distances holds no validation part: {AGAIN}")
