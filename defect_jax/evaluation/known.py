@@ -152,7 +152,7 @@ def one_a_part(groups: Sequence[str]) -> list[int]:
     less.
 
     >>> one_a_part(["a", "b", "b", "a", "c"])
-    [3, 1, 4]
+    [3, 2, 4]
     """
     places: dict[str, list[int]] = {}
     for place, group in enumerate(groups):
