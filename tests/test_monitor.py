@@ -88,7 +88,7 @@ def test_prices_hold_jointly_for_the_promised_share_of_references():
     odds = make_odds(generator.normal(size=(1, size)))
     shares = generator.dirichlet(np.ones(size + 1), size=4000)
     broken = (shares @ np.exp(odds.log_payoffs).T > 1.0).any(axis=1).mean()
-    assert 0.005 < broken < 1.0 - rule.CONFIDENCE
+    assert 0.005 < broken < 0.05  # the confidence is 0.95
 
 
 def test_ranks_count_values_below_and_ties_are_drawn_from_their_places():
@@ -115,6 +115,9 @@ def test_sums_and_change_points_are_those_of_their_definitions():
     for images, watch in enumerate(run(odds, values), 1):
         products = won[:images][::-1].cumsum(axis=0)[::-1]  # from each image to the last
         np.testing.assert_allclose(np.expm1(watch.log_sum), np.exp(products).sum(axis=0))
+        won_by_all = np.exp(products).sum(axis=0).mean()
+        for promised in (1, 10, 100, 1000):
+            assert rule.alarms(watch, promised) == (won_by_all >= promised)
         np.testing.assert_allclose(watch.log_run, products.max(axis=0), atol=1e-12)
         np.testing.assert_array_equal(watch.first, products.argmax(axis=0) + 1)
         for number, bet in np.ndindex(watch.first.shape):
