@@ -119,15 +119,25 @@ def test_a_workdir_gives_its_members_in_order_on_one_and_on_eight_devices(ensemb
         jax.tree.map(np.testing.assert_array_equal, restored, members)
 
 
+def shares(decision):
+    """The probabilities that a heat map tells, each at most one step too low."""
+    heat, threshold = decision.heat_map.astype(float), RULE.pixel_threshold
+    above = threshold + (1 - threshold) * (heat - 128) / 127
+    return np.where(heat < 128, threshold * (heat - 1) / 127, above)
+
+
 def test_load_decides_by_the_mean(ensemble):
     workdir, config, network, members = ensemble
     image = surface(32, 48, seed=2)
-    scores = [
+    each = [
         Predictor(network, config, jax.device_put(ema), RULE, one_device_mesh()).predict(image)
         for ema in members
     ]
     got = load(str(workdir)).predict(image)
-    assert got.score == pytest.approx(np.mean([each.score for each in scores]), abs=1e-6)
+    assert got.score == pytest.approx(np.mean([one.score for one in each]), abs=1e-6)
+    step = max(RULE.pixel_threshold, 1 - RULE.pixel_threshold) / 127
+    mean = np.mean([shares(one) for one in each], axis=0)
+    np.testing.assert_allclose(shares(got), mean, atol=step + 1e-5)
 
 
 def test_exported_files_decide_as_the_ensemble_and_the_card_counts_its_members(ensemble, tmp_path):

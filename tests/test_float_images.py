@@ -53,6 +53,8 @@ def test_a_float_array_is_decided_on_as_its_counts():
     one, two = predictor.predict(as_floats(counts)), predictor.predict(counts)
     assert (one.score, one.mask_score) == (two.score, two.mask_score)
     np.testing.assert_array_equal(one.mask, two.mask)
+    np.testing.assert_array_equal(one.heat_map, two.heat_map)
+    np.testing.assert_array_equal(one.overlay(as_floats(counts)), two.overlay(counts))
     with pytest.raises(UserError, match=r"the image: holds float32 values from -3 to -3, beyond "):
         predictor.predict(np.full((8, 8), -3.0, np.float32))
 

@@ -164,6 +164,8 @@ def test_what_is_not_judged_is_filled_with_the_mean_of_each_light(ready, predict
     decision = predictor.predict(image, ignored=ignored)
     assert decision.score == predictor.predict(filled).score != predictor.predict(image).score
     assert not decision.mask[:, 30:].any()
+    np.testing.assert_array_equal(decision.heat_map == 0, ignored)
+    assert decision.overlay(image).shape == (40, 60, 3)
 
 
 def test_images_for_eight_bits_are_shots_too(ready):

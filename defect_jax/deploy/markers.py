@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 from jax.sharding import Mesh
-from jaxtyping import Bool, Float32, UInt, UInt8
+from jaxtyping import Bool, Float32, UInt
 
 from defect_jax.data.geometry.framing import Letterbox, Tiling
 from defect_jax.data.geometry.input_spec import InputSpec, filled_up
@@ -138,14 +138,19 @@ class WholeMarker:
         )
         label = None if predicted.label is None else predicted.label[row]
         marked, heat, label = jax.device_get((*found, label))
-        heat = np.ascontiguousarray(heat[:height, :width])
-        # Most images have no marked pixel: the map of floats then stays on the device.
-        of_marked = _of_marked(jax.device_get(probability), heat) if marked.area_px else NONE_MARKED
+        heat, classes = (array[:height, :width] for array in (heat, marked.classes))
+        of_marked = NONE_MARKED
+        if marked.area_px:  # of most images there is none: the map of floats stays on the device
+            of_marked = jax.device_get(probability)[:height, :width][classes > 0]
         return (
             # Python's numbers, or the rule's threshold would be rounded to float32 beside them.
-            Marked(float(marked.mask_score), int(marked.area_px), marked.classes[:height, :width]),
+            Marked(float(marked.mask_score), int(marked.area_px), classes),
             None if label is None else float(label),
-            Seen(heat, of_marked, None if predicted.sums is None else predicted.sums[:, row]),
+            Seen(
+                np.ascontiguousarray(heat),
+                of_marked,
+                None if predicted.sums is None else predicted.sums[:, row],
+            ),
         )
 
 
@@ -184,7 +189,7 @@ class TiledMarker:
                 judged = None if hidden is None else ~hidden[here]
                 probability = defect_probability(strip.maps, -1, judged)
                 heat[here] = heat_map(probability, self._thresholds.pixel, judged)
-                of_marked.append(_of_marked(probability, heat[here]))
+                of_marked.append(probability[heat[here] >= MARKED])
                 yield strip.maps if judged is None else without(strip.maps, ~judged)
 
         marked = mark_strips(maps(), native_px, self._thresholds)
@@ -197,14 +202,6 @@ class TiledMarker:
 
 
 MARKERS = {Letterbox: WholeMarker, Tiling: TiledMarker}
-
-
-def _of_marked(
-    probability: Float32[np.ndarray, "height width"], heat: UInt8[np.ndarray, "h w"]
-) -> Float32[np.ndarray, " marked"]:
-    """Return the probabilities of an image's marked pixels, row by row; it is at the top left."""
-    height, width = heat.shape
-    return probability[:height, :width][heat >= MARKED]
 
 
 def _program_on(canvas_px: tuple[int, int]) -> Callable[..., tuple[Marked, Any, Any]]:

@@ -62,7 +62,7 @@ class PredictionFolder:
         """Take what the results follow from, and the number of classes of the masks.
 
         Args:
-            heat_maps: whether they are written, and drawn into the overlays.
+            heat_maps: whether they are written, and tint the overlays.
 
         Raises:
             UserError: the folder holds something else, or results of other settings.

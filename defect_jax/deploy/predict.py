@@ -83,7 +83,7 @@ def predict(
         strict: whether the first image that cannot be used ends the run.
         group: how a part is found by an image's id, see `groups.by_name`.
         lights: of each shot, as `config.data.lights` of the workdir has it.
-        heat_maps: whether they are written, and drawn into the overlays.
+        heat_maps: whether they are written, and tint the overlays.
         unlike_rate: share of parts like those of validation that may be called unlike.
 
     Raises:
