@@ -8,6 +8,7 @@ import json
 import cv2
 import jax
 import numpy as np
+import onnx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -24,7 +25,7 @@ from defect_jax.data.prepare.prepare import prepare
 from defect_jax.decision.apply import Decision
 from defect_jax.decision.look import WATCHED, Look
 from defect_jax.decision.unlike import Known, of_parts
-from defect_jax.deploy import batch_look, int8, parity
+from defect_jax.deploy import batch_look, export, parity
 from defect_jax.deploy import predict as mode
 from defect_jax.deploy.onnx import to_onnx
 from defect_jax.deploy.predictor import Predictor
@@ -34,6 +35,7 @@ from defect_jax.distributed.sharding import make_mesh, one_device_mesh, replicat
 from defect_jax.evaluation.keep_known import look_at
 from defect_jax.evaluation.known import Looker, one_a_part
 from defect_jax.runtime.errors import UserError
+from defect_jax.workdir.best_weights import Trained
 from defect_jax.workdir.run_config import resolve
 
 NAMES = (*Decision._fields, "unlike")
@@ -297,7 +299,18 @@ def test_the_onnx_file_says_what_python_says(ready, known, predictor):
         assert float(run(image[None, ..., None])["unlike"][0]) == pytest.approx(unlike, abs=1.1e-3)
         found.append(unlike)
     assert 0.02 < np.ptp(found)  # else the test could not fail
-    given = [surface(32, 48, seed=seed)[None, ..., None] for seed in range(3)]
-    written = model.SerializeToString()
-    changed = int8.change(written, int8.quantised(written, given), given)
-    assert 0 < changed["mean_difference_of_unlike"] <= changed["largest_difference_of_unlike"] < 1
+
+
+def test_the_file_in_eight_bits_does_not_say_what_it_cannot(ready, known, tmp_path, monkeypatch):
+    trained = Trained(ready[2], ready[0], ready[3], RULE)
+    whole = export.to_onnx_file(trained, known)
+    monkeypatch.setattr(export, "restore_trained", lambda workdir, mesh: trained)
+    monkeypatch.setattr(export, "restore_known", lambda workdir, trained: known)
+    monkeypatch.setattr(export, "models", lambda trained, known: ({export.ONNX: whole}, 0.0))
+    cv2.imwrite(str(tmp_path / "given.png"), surface(32, 48, seed=1))
+    export.export(tmp_path, str(tmp_path / "out"), str(tmp_path / "given.png"))
+    card = json.loads((tmp_path / "out" / export.CARD).read_text())
+    assert card["unlike"]["parts"] == known.parts and set(card["outputs"]) == set(NAMES)
+    for name, outputs in ((export.ONNX, NAMES), (export.INT8, Decision._fields)):
+        model = onnx.load(tmp_path / "out" / name)
+        assert [output.name for output in model.graph.output] == list(outputs)

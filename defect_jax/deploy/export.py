@@ -64,7 +64,9 @@ def export(workdir: AnyPath, output: str, input: str | None = None) -> None:
         change = None
         if images is not None:
             say("writing the ONNX file in eight bits …")
-            files[INT8] = int8.quantised(files[ONNX], images)
+            # Rounded features are far from all that was seen: `unlike` would be of no use.
+            whole = files[ONNX] if known is None else to_onnx_file(trained)
+            files[INT8] = int8.quantised(whole, images)
             change = int8.change(files[ONNX], files[INT8], images)
         facts = trained.config, trained.rule, workdir, files, largest, change, known
         written = card.card(*facts)
@@ -92,10 +94,16 @@ def models(trained: Trained, known: Known | None = None) -> tuple[dict[str, byte
     say("writing the network as StableHLO …")
     stablehlo = to_stablehlo(program, shape)
     say("writing the network as ONNX …")
-    onnx = to_onnx(program, {INPUT: shape}, output_names(known)).SerializeToString()
+    onnx = to_onnx_file(trained, known)
     step = 0.0 if known is None else 1 / (known.parts + 1)
     largest = parity.check(stablehlo, onnx, InputSpec.of(trained.config), step)
     return {STABLEHLO: stablehlo, ONNX: onnx}, largest
+
+
+def to_onnx_file(trained: Trained, known: Known | None = None) -> bytes:
+    """Return the network as ONNX; `known` as that of `models`."""
+    program, shape = make_program(*trained, known), input_shape(InputSpec.of(trained.config))
+    return to_onnx(program, {INPUT: shape}, output_names(known)).SerializeToString()
 
 
 def input_shape(spec: InputSpec) -> jax.ShapeDtypeStruct:

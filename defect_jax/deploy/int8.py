@@ -10,7 +10,6 @@ import onnx
 from jaxtyping import UInt
 
 from defect_jax.deploy import parity
-from defect_jax.deploy.program import UNLIKE
 from defect_jax.runtime.errors import UserError
 
 FIELD = "--input"
@@ -133,31 +132,21 @@ def change(model: bytes, in_eight_bits: bytes, images: Images) -> dict[str, int 
 
     Returns:
         Number of images; largest and mean difference of a probability (calibrated, of the head
-        and of the mask), and where the files have it of `unlike`, which is calibrated for the
-        float32 file; shares of images decided otherwise, by score or mask, and of pixels.
+        and of the mask); shares of images decided otherwise, by score or mask, and of pixels.
 
     Raises:
         UserError: an answer of either is no number.
     """
     one, other = parity.of_onnx(model), parity.of_onnx(in_eight_bits)
-    probabilities, decisions, pixels, unlike = [], [], np.zeros(2, np.int64), []
+    probabilities, decisions, pixels = [], [], np.zeros(2, np.int64)
     for image in images:
         a, b = one(image), other(image)
         for name in parity.PROBABILITIES:
             parity.refuse_no_number(name, image, a[name], b[name])
         probabilities.append([abs(float(a[k][0] - b[k][0])) for k in parity.PROBABILITIES])
         decisions.append(any(a[k][0] != b[k][0] for k in ("rejected", "mask_rejected")))
-        unlike += [abs(float(a[n][0] - b[n][0])) for n in (UNLIKE,) if n in a]
         pixels += np.count_nonzero(a["mask"] != b["mask"]), a["mask"].size
-    of_unlike = (
-        {
-            "largest_difference_of_unlike": float(np.max(unlike)),
-            "mean_difference_of_unlike": float(np.mean(unlike)),
-        }
-        if unlike
-        else {}
-    )
-    return of_unlike | {
+    return {
         "pictures": len(decisions),
         "largest_difference_of_a_probability": float(np.max(probabilities)),
         "mean_difference_of_a_probability": float(np.mean(probabilities)),
