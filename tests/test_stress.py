@@ -200,7 +200,7 @@ KIND_ROWS = [
 def test_it_is_said_in_words():
     assert summary(KIND_ROWS) == [
         "Stands every grade of darker (to ×0.3), shift (to 32 px), rotation (to 15°) and "
-        "scale (to ×1.3).",
+        "scale (to ×1.3), as far as 40 defective and 60 good ones tell.",
         "Worse from: brighter ×1.2 (false alarms).",
         "Broken from: brighter ×1.5 (false alarms); blur 1 px (misses).",
     ]
@@ -255,7 +255,7 @@ def test_the_page_shows_every_grade_with_its_verdict(html):
         kinds=[(KINDS[0], graded(KINDS[0], [H] * 5, [H] * 5, of_images=rates(3, 9)))],
     )
     text = " ".join(text_of(render_stress(parts)).split())
-    assert "Stands every grade of brighter (to ×2)." in text
+    assert "Stands every grade of brighter (to ×2), as far as 40 defective and 60" in text
     assert "images: 3 (7.5 %) / 9 (15.0 %)" in text
 
 

@@ -18,12 +18,19 @@ def summary(kinds: Sequence[KindRows]) -> list[str]:
         for kind, grades in kinds
         if all(judged.stands for judged in grades)
     ]
-    lines = [f"Stands every grade of {_listed(stood)}."] if stood else []
+    lines = [f"Stands every grade of {_listed(stood)}, as far as {_counts(kinds)} tell."]
+    lines = lines if stood else []
     for words, of, apart in (("Worse", (WORSE,), BEYOND), ("Broken", BEYOND, ())):
         firsts = [_first(kind, grades, of, apart) for kind, grades in kinds]
         if any(firsts):
             lines.append(f"{words} from: {'; '.join(filter(None, firsts))}.")
     return lines
+
+
+def _counts(kinds: Sequence[KindRows]) -> str:
+    """Return how many were judged: of few, much can go wrong before a test tells."""
+    misses, alarms = kinds[0][1][0].rates
+    return f"{misses.of:,} defective and {alarms.of:,} good ones"
 
 
 def _first(
