@@ -213,7 +213,6 @@ def page(**changes):
         "title": "tiles <b>, step 7",
         "things": "images",
         "images": 100,
-        "decision": RULE,
         "undisturbed": JudgedGrade(0.0, none, none, HOLDS, HOLDS, 0),
         "limits": limits_of(RULE, none),
         "kinds": KIND_ROWS[:3],
