@@ -128,7 +128,7 @@ def run_passes(
     if done:
         say(f"stress: {len(done)} of {len(names)} passes are there from before")
     missing = [name for name in names if name not in done]
-    for name in track(missing, "passes", len(missing)):
+    for name in track(missing, "passes", len(missing)) if missing else ():
         disturbance = Disturbance(*PASSES[name], spec) if name in PASSES else None
         judged = disturbed(split, disturbance)
         evaluate = evaluate.on(judged)

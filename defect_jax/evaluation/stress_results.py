@@ -53,7 +53,6 @@ def publish(
         title=title,
         things="parts" if whole_parts else "images",
         images=len(before),
-        decision=rule,
         undisturbed=judged(0.0, UNDISTURBED),
         limits=limits,
         kinds=[

@@ -8,7 +8,6 @@ import numpy as np
 from markupsafe import Markup
 
 from defect_jax.data.distortions.kinds import Kind
-from defect_jax.decision import DecisionRule
 from defect_jax.decision.limits import (
     BROKEN,
     HOLDS,
@@ -48,7 +47,6 @@ class StressPage:
       title: the data set and the step.
       things: that are decided on: images or parts.
       images: of the test split.
-      decision: the rule that was applied at every grade.
       undisturbed: the images as they are.
       limits: of misses and of false alarms.
       kinds: all kinds with their grades, from gentle to strong.
@@ -59,7 +57,6 @@ class StressPage:
     title: str
     things: str
     images: int
-    decision: DecisionRule
     undisturbed: JudgedGrade
     limits: Limits
     kinds: Sequence[KindRows]
@@ -117,7 +114,6 @@ def render_stress(page: StressPage) -> str:
         rows=[_row(kind, grades) for kind, grades in page.kinds],
         shown=[_shown(number, page) for number in range(len(page.kinds))],
         sample_id=page.sample(page.kinds[0][0], page.kinds[0][1][0].grade)[0],
-        decision=page.decision,
     )
 
 

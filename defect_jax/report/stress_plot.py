@@ -28,11 +28,15 @@ def stress_plot(
 
     def draw(figure: Figure) -> None:
         axes = figure.subplots()
-        rates = zip(*[judged.rates for judged in points], strict=True)
         highest = [
-            _line(axes, number, each, limit)
-            for number, (each, limit) in enumerate(zip(rates, limits, strict=True))
+            _line(axes, number, [judged.rates[number] for judged in points], limit)
+            for number, limit in enumerate(limits)
         ]
+        if any(judged.of_images != judged.rates for judged in points):
+            highest += [
+                _thin_line(axes, number, [judged.of_images[number] for judged in points])
+                for number in range(len(NAMES))
+            ]
         axes.set_xticks(range(len(points)), names)
         axes.set_ylim(-2.0, min(102.0, 1.15 * max(LEAST_TOP, *highest)))
         axes.set_ylabel("Decided wrongly, %")
@@ -44,17 +48,26 @@ def stress_plot(
 
 def _line(axes: Axes, number: int, rates: Sequence[Rate], limit: Limit) -> float:
     """Draw the rates of one kind of mistake, their intervals and their limit; return the highest
-    share, in percent."""
-    shown = [(place, rate) for place, rate in enumerate(rates) if rate.share is not None]
-    if not shown:
+    rate or limit, in percent."""
+    x = [place for place, rate in enumerate(rates) if rate.share is not None]
+    if not x or limit.rate is None:
         return 0.0
-    x = [place for place, _ in shown]
-    low, share, high = 100.0 * np.array([(r.low, r.share, r.high) for _, r in shown]).T
+    ends = [(rates[place].low, rates[place].share, rates[place].high) for place in x]
+    low, share, high = 100.0 * np.array(ends).T
     colour = SERIES[number]
     axes.fill_between(x, low, high, color=colour, **BAND)
     axes.axhline(100.0 * limit.rate, color=colour, linewidth=1, linestyle=(0, (5, 3)))
     axes.plot(x, share, marker=MARKERS[number], color=colour, markersize=5, label=NAMES[number])
-    return float(share.max())
+    return max(float(share.max()), 100.0 * limit.rate)
+
+
+def _thin_line(axes: Axes, number: int, rates: Sequence[Rate]) -> float:
+    """Draw the rates of images, where parts are decided on; return the highest, in percent."""
+    x = [place for place, rate in enumerate(rates) if rate.share is not None]
+    share = [100.0 * rates[place].share for place in x]
+    style = {"color": SERIES[number], "linewidth": 1.2, "linestyle": (0, (1, 1.5))}
+    axes.plot(x, share, label=f"{NAMES[number]}, images", **style)
+    return max(share, default=0.0)
 
 
 def _table(names: Sequence[str], points: Sequence[JudgedGrade]) -> NumberTable:
