@@ -4,6 +4,7 @@ import copy
 import csv
 import html
 import json
+from functools import partial
 
 import cv2
 import jax
@@ -32,6 +33,7 @@ from defect_jax.deploy.predictor import Predictor
 from defect_jax.deploy.program import make_program, output_names
 from defect_jax.deploy.watched_numbers import FEWEST_PARTS
 from defect_jax.distributed.sharding import make_mesh, one_device_mesh, replicated
+from defect_jax.evaluation import keep_known
 from defect_jax.evaluation.keep_known import look_at
 from defect_jax.evaluation.known import Looker, one_a_part
 from defect_jax.runtime.errors import UserError
@@ -145,6 +147,34 @@ def test_eight_devices_know_what_one_knows(ready, known):
     for name in Known._fields:
         one, other = getattr(known, name), getattr(eight, name)
         np.testing.assert_allclose(other, one, rtol=2e-3, atol=1e-4, err_msg=name)
+
+
+def test_it_is_made_once_a_checkpoint_and_without_the_images_that_is_said(
+    ready, known, tmp_path, monkeypatch, capsys
+):
+    config, _, _, ema = ready
+    made = []
+
+    def judge_on(config, workdir, needed):
+        if not made:
+            raise UserError("the train split is gone")
+        return needed
+
+    monkeypatch.setattr(keep_known, "data_to_judge_on", judge_on)
+    monkeypatch.setattr(keep_known, "look_at", lambda *given: made.append(given[1]) or known)
+    keep = partial(keep_known.keep_known, config, tmp_path, 8, ema, one_device_mesh())
+    keep()
+    assert "stays unknown: the train split is gone" in capsys.readouterr().err
+    assert not (tmp_path / "known.safetensors").exists()
+    made.append(None)
+    keep()
+    keep()
+    assert made == [None, {"train", "val"}]
+    said = capsys.readouterr().err
+    assert f"is known by 15 statistics of each image and {known.parts} parts" in said
+    (tmp_path / "known.safetensors").write_bytes(b"broken")
+    keep()
+    assert "it is made anew" in capsys.readouterr().err and len(made) == 3
 
 
 def test_members_of_an_ensemble_are_calibrated_on_the_fold_that_they_have_not_learnt(ready):
